@@ -1,0 +1,104 @@
+"""The frame of the command line: commands, version, and how errors end it.
+
+The modules of the commands import only typer and rich at their top, so `bench --help`
+loads nothing heavy; each command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from contrabench import __version__
+from contrabench.cli import datasets, methods
+from contrabench.cli.common import PluginOption, examples, show_error
+from contrabench.cli.report import report
+from contrabench.cli.run import run
+from contrabench.errors import ContrabenchError
+
+
+class InterruptError(ContrabenchError):
+    """The user pressed Ctrl-C."""
+
+    exit_code = 130
+
+
+class Bench(TyperGroup):
+    """The top-level group; an interrupt ends it with one line like any other error."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command of a context.
+
+        Raises:
+            InterruptError: if the user presses Ctrl-C.
+        """
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise InterruptError(
+                "interrupted; finished stages are kept, run the same command to go on"
+            ) from None
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"contrabench {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=Bench,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(
+    epilog=examples(
+        "bench run --method mmgl --labels 10%",
+        "bench methods show mmgl",
+        "bench report",
+    )
+)
+def bench(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    plugin: PluginOption = None,
+) -> None:
+    """Which contrastive pre-training really helps when labels are few."""
+
+
+app.command(
+    epilog=examples(
+        "bench run --method mmgl --labels 10%",
+        "bench run --method simclr --labels 20% -o temperature=0.5 --views all",
+        "bench run --method mmgl --labels 10% --dataset mmwhs --data MMWHS --fold all",
+    )
+)(run)
+app.command(epilog=examples("bench report", "bench report --format markdown --out table.md"))(
+    report
+)
+app.add_typer(methods.app, name="methods")
+app.add_typer(datasets.app, name="datasets")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line and exits the process.
+
+    Args:
+        arguments: words after the program's name; by default those it was started with.
+
+    Raises:
+        SystemExit: always; 0 done, 1 a run failed, 2 a wrong request, 130 interrupted.
+    """
+    try:
+        app(args=arguments)
+    except ContrabenchError as error:
+        show_error(str(error))
+        sys.exit(error.exit_code)

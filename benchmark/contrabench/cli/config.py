@@ -1,0 +1,54 @@
+"""The optional configuration file: where data and results are on this machine."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from contrabench.errors import RequestError
+from contrabench.protocol import Frozen
+
+FILE = "contrabench.toml"
+ENVIRONMENT = "CONTRABENCH_CONFIG"
+
+
+class Config(Frozen):
+    """Content of `contrabench.toml`."""
+
+    store: Path | None = Field(None, description="folder of results")
+    data: dict[str, Path] = Field({}, description="folder of each dataset, by its name")
+
+
+def load_config(path: Path | None = None) -> Config:
+    """Reads the file named, or by CONTRABENCH_CONFIG, or `contrabench.toml` in this folder.
+
+    Relative paths in it are taken from the file's own folder. Without a file the
+    configuration is empty.
+
+    Raises:
+        RequestError: if a file that was named is not there, or any is not understood.
+    """
+    named = path or (Path(os.environ[ENVIRONMENT]) if os.environ.get(ENVIRONMENT) else None)
+    file = named or Path(FILE)
+    if not file.is_file():
+        if named is not None:
+            raise RequestError(f"there is no configuration file at {named}")
+        return Config()
+    try:
+        config = Config.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RequestError(f"{file} is no valid TOML: {error}") from error
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise RequestError(
+            f"{file}: '{where}' is not understood; it may hold 'store' and a table [data] with "
+            "one folder per dataset"
+        ) from error
+    base = file.resolve().parent
+    return Config(
+        store=None if config.store is None else base / config.store.expanduser(),
+        data={name: base / folder.expanduser() for name, folder in config.data.items()},
+    )

@@ -1,0 +1,130 @@
+"""`bench methods`: which methods there are, and what is known of each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from contrabench.cli.common import (
+    JsonOption,
+    PluginOption,
+    describe_all,
+    describe_options,
+    examples,
+    print_facts,
+    print_listing,
+    print_rows,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    from contrabench.method import Method
+
+COLUMNS = {
+    "family": "family",
+    "paper": "paper",
+    "fidelity": "fidelity",
+    "needs": "needs",
+    "labels": "labels in pre-training",
+    "origin": "origin",
+}
+
+app = typer.Typer()
+
+
+@app.callback(
+    invoke_without_command=True,
+    epilog=examples(
+        "bench methods",
+        "bench methods --plugin my_method.py",
+        "bench methods show mmgl",
+    ),
+)
+def list_methods(
+    context: typer.Context, as_json: JsonOption = False, plugin: PluginOption = None
+) -> None:
+    """List the methods; `show NAME` tells all of one."""
+    context.obj = as_json
+    if context.invoked_subcommand is not None:
+        return
+    from contrabench.catalogue import methods
+
+    listing = describe_all(methods.entries(), summary)
+    if as_json:
+        write_json(listing.as_json("methods"))
+    else:
+        print_listing(listing, COLUMNS, "method", wide=("paper", "needs"))
+
+
+@app.command("show", epilog=examples("bench methods show mmgl", "bench methods show mmgl --json"))
+def show_method(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name in `bench methods`.")],
+    as_json: JsonOption = False,
+    plugin: PluginOption = None,
+) -> None:
+    """Show a method: paper, options, stages, what it hands over and what was inferred."""
+    from contrabench.catalogue import methods
+
+    facts = {"name": name, **details(methods.get(name))}
+    if as_json or context.obj:
+        write_json(facts)
+        return
+    options, stages = facts.pop("options"), facts.pop("stages")
+    print_facts(facts)
+    print_rows("Options (-o key=value)", options, "none")
+    print_rows("Pre-training stages", [_stage_words(stage) for stage in stages], "none")
+
+
+def summary(method: type[Method]) -> dict[str, Any]:
+    """The facts of a method that its row in the listing shows."""
+    info = method.info
+    return {
+        "title": info.title,
+        "family": info.family,
+        "paper": info.paper,
+        "fidelity": info.fidelity,
+        "needs": list(info.needs),
+        "labels": method().label_dependent(),
+    }
+
+
+def details(method: type[Method]) -> dict[str, Any]:
+    """All that a method declares, with its default options."""
+    made = method()
+    return {
+        **summary(method),
+        "inferred": list(method.info.inferred),
+        "version": method.info.version,
+        "hands over": list(made.transfers()),
+        "deviations": list(method.deviations.labels()),
+        "options": describe_options(method.Options),
+        "stages": [stage.model_dump(mode="json") for stage in made.stages()],
+    }
+
+
+def _stage_words(stage: dict[str, Any]) -> dict[str, Any]:
+    """One stage as a row: how many views, and the switches in words."""
+    draws = []
+    if stage["labelled_slices_only"]:
+        draws.append("labelled slices only")
+    if stage["partitions"]:
+        draws.append(f"one slice of each of {stage['partitions']} parts of a volume")
+    return {
+        "stage": stage["name"],
+        "views": [_view_words(view) for view in stage["views"]],
+        "trains": stage["trains"],
+        "labels": stage["labels"],
+        "share": stage["share"],
+        "draws": "; ".join(draws) or "uniformly",
+    }
+
+
+def _view_words(view: dict[str, Any]) -> str:
+    """One view in two or three words."""
+    parts = [part for part in ("spatial", "intensity") if view[part] is not None]
+    text = " + ".join(parts) or "unchanged"
+    if view["geometry_of"] is not None:
+        text += f", placed as view {view['geometry_of']}"
+    return text if view["scale"] == 1 else f"{text}, side x {view['scale']:g}"

@@ -1,0 +1,109 @@
+"""What `bench run` prints at its end: Dice and ASD by structure, and what they rest on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from contrabench.progress import clock
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+    from contrabench.study.request import Plan
+    from contrabench.study.run import RunResult
+
+
+def show_results(
+    screen: Console, plan: Plan, results: list[RunResult], store: Path
+) -> None:
+    """Prints the table of one run, or of the folds of one cross-validation together."""
+    import pandas as pd
+
+    from contrabench.store.rows import ROWS_FILE
+
+    rows = pd.concat([pd.read_parquet(item.folder / ROWS_FILE) for item in results])
+    screen.print()
+    screen.print(_table(plan, rows))
+    for line in _remarks(plan, rows, results):
+        screen.print(line, markup=False, highlight=False, soft_wrap=True)
+    screen.print("Files:", markup=False)
+    for item in results:
+        screen.print(f"  {item.folder}", markup=False, highlight=False, soft_wrap=True)
+    screen.print(
+        "Compare what is in the store: bench report"
+        + ("" if str(store) == "contrabench-runs" else f" --store {store}"),
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _table(plan: Plan, rows: pd.DataFrame) -> Table:
+    """Dice and ASD per structure, and their macro means."""
+    from contrabench.statistics.aggregate import macro_mean, structure_means
+
+    first = rows.iloc[0]
+    known = plan.dataset.info.spacing_known
+    distance = "asd_mm" if known else "asd_voxel"
+    table = Table(
+        title=f"{first.variant} on {first.dataset}, {first.labels} of the labels",
+        title_justify="left",
+        title_style="bold",
+    )
+    table.add_column("Structure")
+    table.add_column("Dice", justify="right")
+    table.add_column("ASD, mm" if known else "ASD, voxels", justify="right")
+    for structure, means in structure_means(rows, ["dice", distance]).iterrows():
+        table.add_row(
+            str(structure), _number(means["dice"], 3), _number(means[distance], 2)
+        )
+    table.add_section()
+    table.add_row(
+        "mean",
+        _number(macro_mean(rows, "dice"), 3),
+        _number(macro_mean(rows, distance), 2),
+        style="bold",
+    )
+    return table
+
+
+def _remarks(plan: Plan, rows: pd.DataFrame, results: list[RunResult]) -> list[str]:
+    """What the numbers rest on, in words."""
+    first, info, record = rows.iloc[0], plan.method.info, results[0].record
+    deviations = ", ".join(plan.spec.deviations.labels())
+    empty = int((rows.flag == "prediction empty").sum())
+    lines = [
+        f"Labelled patients: {first.labelled_patients} of {len(record['patients']['train'])} "
+        f"in training; tested on {rows.patient.nunique()} unseen patients, "
+        f"{rows.case.nunique()} volumes.",
+        f"Fidelity: {info.fidelity} ({info.paper}).",
+        f"Deviations: {deviations or 'none'}.",
+    ]
+    if info.inferred:
+        lines.append(f"Inferred: {len(info.inferred)} details, see bench methods show {first.method}.")
+    if empty:
+        lines.append(
+            f"Empty predictions: {empty} of {len(rows)}; Dice 0 and the image's diagonal as ASD."
+        )
+    if outside := record["outside_field_of_view"]:
+        worst = max(outside.values())
+        lines.append(
+            f"Outside the field of view: up to {worst:.2%} of a reference, in {len(outside)} cases."
+        )
+    total = sum(item.record["cost"]["wall_seconds"] for item in results)
+    cost = record["cost"]
+    lines.append(
+        f"Cost: {clock(total)}, {cost['peak_memory_mb']:.0f} MiB, "
+        f"{cost['parameters'] / 1e6:.2f} M parameters; audit: "
+        f"{len(record['audit'])} rules checked, none broken."
+    )
+    return lines
+
+
+def _number(value: float, digits: int) -> str:
+    """A number, or a dash where there is none."""
+    return "-" if value != value else f"{value:.{digits}f}"  # noqa: PLR0124 - NaN

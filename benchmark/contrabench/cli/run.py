@@ -1,0 +1,305 @@
+"""`bench run`: one method at one label budget, from volumes to a table."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from contrabench.cli.common import JsonOption, PluginOption, console, write_json
+from contrabench.errors import RequestError
+
+if TYPE_CHECKING:
+    from contrabench.method import Deviations
+    from contrabench.study.request import Plan
+    from contrabench.training.runtime import Runtime
+
+DEFAULT_DATASET = "phantom"
+DEFAULT_STORE = Path("contrabench-runs")
+
+
+class Views(StrEnum):
+    """Orientations of the slices that are pre-trained on."""
+
+    axial = "axial"
+    all = "all"
+
+
+class DeviceName(StrEnum):
+    """Where to train."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class PrecisionName(StrEnum):
+    """Arithmetic of the forward pass."""
+
+    auto = "auto"
+    float32 = "float32"
+    bf16 = "bf16"
+
+
+_PROTOCOL, _MACHINE, _PLACES = "What to compare", "This machine", "Files"
+
+
+def run(
+    method: Annotated[str, typer.Option(help="A name from 'bench methods'.")],
+    labels: Annotated[
+        str, typer.Option(help="Share of the training patients whose labels may be used.")
+    ],
+    dataset: Annotated[
+        str, typer.Option(help="A name from 'bench datasets'.", rich_help_panel=_PROTOCOL)
+    ] = DEFAULT_DATASET,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the dataset's files.", rich_help_panel=_PLACES),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-o",
+            "--option",
+            metavar="NAME=VALUE",
+            help="Option of the method, see 'bench methods show'; may be repeated.",
+            rich_help_panel=_PROTOCOL,
+        ),
+    ] = None,
+    dataset_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-d",
+            "--dataset-option",
+            metavar="NAME=VALUE",
+            help="Option of the dataset, see 'bench datasets show'; may be repeated.",
+            rich_help_panel=_PROTOCOL,
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="smoke, quick, standard or paper; by default quick on a CPU, else standard.",
+            rich_help_panel=_PROTOCOL,
+        ),
+    ] = None,
+    views: Annotated[
+        Views | None,
+        typer.Option(
+            help="Orientations to pre-train on; by default the method's own.",
+            rich_help_panel=_PROTOCOL,
+        ),
+    ] = None,
+    deep_supervision: Annotated[
+        bool | None,
+        typer.Option(
+            "--deep-supervision/--no-deep-supervision",
+            help="Fine-tune with heads on three levels; by default the method's own.",
+            rich_help_panel=_PROTOCOL,
+        ),
+    ] = None,
+    fold: Annotated[
+        str,
+        typer.Option(help="Fold to test, from 0; or 'all'.", rich_help_panel=_PROTOCOL),
+    ] = "0",
+    folds: Annotated[int, typer.Option(help="Number of folds.", rich_help_panel=_PROTOCOL)] = 5,
+    draw: Annotated[
+        int,
+        typer.Option(min=0, help="Which draw of labelled patients.", rich_help_panel=_PROTOCOL),
+    ] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Seed of initial weights, views and order.",
+            rich_help_panel=_PROTOCOL,
+        ),
+    ] = 0,
+    accumulate: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Micro-batches per step, to save memory; losses see one each.",
+            rich_help_panel=_PROTOCOL,
+        ),
+    ] = 1,
+    device: Annotated[
+        DeviceName, typer.Option(help="Where to train.", rich_help_panel=_MACHINE)
+    ] = DeviceName.auto,
+    precision: Annotated[
+        PrecisionName,
+        typer.Option(help="auto is bf16 on CUDA, else float32.", rich_help_panel=_MACHINE),
+    ] = PrecisionName.auto,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="CPU threads; they change bits.", rich_help_panel=_MACHINE),
+    ] = None,
+    compile: Annotated[  # noqa: A002 - the option's name
+        bool, typer.Option("--compile", help="Use torch.compile.", rich_help_panel=_MACHINE)
+    ] = False,
+    channels_last: Annotated[
+        bool,
+        typer.Option("--channels-last", help="Channels-last layout.", rich_help_panel=_MACHINE),
+    ] = False,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="CONTRABENCH_STORE",
+            help=f"Folder of results; {DEFAULT_STORE} by default.",
+            rich_help_panel=_PLACES,
+            show_default=False,
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Configuration file with data folders.", rich_help_panel=_PLACES),
+    ] = None,
+    json: JsonOption = False,
+    plugin: PluginOption = None,
+) -> None:
+    """Pre-train a method, fine-tune on few labels, and score Dice and ASD on unseen patients."""
+    from contrabench.cli.config import load_config
+    from contrabench.progress import ConsoleReporter
+    from contrabench.training.runtime import make_runtime
+
+    settings = load_config(config)
+    place = store or settings.store or DEFAULT_STORE
+    runtime = make_runtime(device.value, precision.value, threads, compile, channels_last)
+    plans = [
+        _plan(
+            dataset=dataset,
+            root=data or settings.data.get(dataset),
+            dataset_options=dataset_option or [],
+            method=method,
+            options=option or [],
+            labels=labels,
+            budget=budget,
+            views=views,
+            deep_supervision=deep_supervision,
+            folds=folds,
+            fold=number,
+            draw=draw,
+            seed=seed,
+            accumulate=accumulate,
+            runtime=runtime,
+        )
+        for number in _folds(fold, folds)
+    ]
+    screen = console(stderr=json)
+    reporter = ConsoleReporter(screen)
+    reporter.line(_headline(plans[0], runtime, chosen=budget is not None))
+    results = _carry_out(plans, place, runtime, reporter)
+    if json:
+        write_json([result.record for result in results])
+        return
+    from contrabench.cli.result import show_results
+
+    show_results(screen, plans[0], results, place)
+
+
+def _folds(fold: str, folds: int) -> list[int]:
+    """Reads `--fold`: one number, or all of them."""
+    if fold == "all":
+        return list(range(folds))
+    if not fold.isdigit() or int(fold) >= folds:
+        raise RequestError(f"there is no fold '{fold}'; choose 0 to {folds - 1}, or 'all'")
+    return [int(fold)]
+
+
+def _plan(
+    *,
+    dataset: str,
+    root: Path | None,
+    dataset_options: list[str],
+    method: str,
+    options: list[str],
+    labels: str,
+    budget: str | None,
+    views: Views | None,
+    deep_supervision: bool | None,
+    folds: int,
+    fold: int,
+    draw: int,
+    seed: int,
+    accumulate: int,
+    runtime: Runtime,
+) -> Plan:
+    """Resolves names and options; everything wrong with a request is found here."""
+    from contrabench import catalogue
+    from contrabench.budgets import find_budget
+    from contrabench.data.splits import parse_fraction
+    from contrabench.options import parse_options
+    from contrabench.protocol import Seeds
+    from contrabench.study.request import Plan, RunSpec
+
+    parse_fraction(labels)
+    method_class = catalogue.methods.get(method)
+    chosen = method_class(parse_options(method_class.Options, options, f"method '{method}'"))
+    dataset_class = catalogue.datasets.get(dataset)
+    if dataset_class.info.needs_path and root is None:
+        raise RequestError(
+            f"'{dataset}' needs its files: --data FOLDER, with {dataset_class.info.layout}"
+        )
+    source = dataset_class(
+        root, parse_options(dataset_class.Options, dataset_options, f"dataset '{dataset}'")
+    )
+    computed = find_budget(budget, runtime.device)
+    if accumulate > 1:
+        phases = {
+            name: getattr(computed, name).model_copy(update={"accumulate": accumulate})
+            for name in ("pretrain", "finetune")
+        }
+        computed = computed.model_copy(update=phases)
+    spec = RunSpec(
+        dataset=dataset,
+        method=method,
+        labels=labels,
+        folds=folds,
+        fold=fold,
+        draw=draw,
+        deviations=_deviations(method_class.deviations, views, deep_supervision),
+        budget=computed,
+        precision=runtime.precision,
+        seeds=Seeds(init=seed, views=seed, order=seed),
+    )
+    return Plan(spec, source, chosen)
+
+
+def _deviations(usual: Deviations, views: Views | None, deep: bool | None) -> Deviations:
+    """The method's own deviations, with what the user asked for instead."""
+    asked: dict[str, Any] = {}
+    if views is not None:
+        asked["views"] = views.value
+    if deep is not None:
+        asked["deep_supervision"] = deep
+    return usual.model_copy(update=asked)
+
+
+def _headline(plan: Plan, runtime: Runtime, chosen: bool) -> str:
+    """One line of what is about to run."""
+    spec = plan.spec
+    why = "" if chosen else (" (no GPU found)" if runtime.device == "cpu" else " (GPU found)")
+    return (
+        f"{plan.variant()} on {spec.dataset}, budget {spec.budget.name}{why}: "
+        f"{spec.budget.pixels} x {spec.budget.pixels} pixels, width {spec.budget.width}; "
+        f"{runtime.device}, {runtime.threads} threads, {runtime.precision}"
+    )
+
+
+def _carry_out(plans: list[Plan], store: Path, runtime: Runtime, reporter: Any) -> list[Any]:
+    """Runs the plans one after another on the same prepared cases."""
+    from contrabench.study.run import prepare, run, split_patients
+
+    cases = prepare(plans[0], store, reporter)
+    results = []
+    for plan in plans:
+        split, manifest = split_patients(plan, cases)
+        reporter.line(
+            f"fold {split.fold} of {split.folds}: {manifest.sentence()} "
+            f"({', '.join(manifest.patients)}); {len(split.test)} test patients"
+        )
+        results.append(run(plan, cases, store, runtime, reporter))
+    return results

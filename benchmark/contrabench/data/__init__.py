@@ -1,0 +1,1 @@
+"""From volumes on disk to slices on the training device."""

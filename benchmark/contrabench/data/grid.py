@@ -1,0 +1,286 @@
+"""The working grid: the geometry all methods share, and the way there and back.
+
+Indices are voxel centres: along an axis of n voxels of side d, voxel i covers the stretch
+from (i - 1/2) d to (i + 1/2) d. The native and the working grid of a volume have the same
+axes (right, anterior, superior) and the same centre, so every resampling is three
+one-dimensional ones.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_EDGE = 1e-4
+"""Voxels: a centre on the border of a grid lies inside it, whatever the rounding."""
+_SLAB = 16
+"""Native slices interpolated at a time: their classes stay in the processor's cache."""
+
+
+class Prepared(Protocol):
+    """What the way back needs to know of a prepared case."""
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """Working voxel index to world, 4 x 4."""
+
+    @property
+    def native_affine(self) -> NDArray[np.float64]:
+        """Native voxel index, in canonical orientation, to world, 4 x 4."""
+
+    @property
+    def native_shape(self) -> tuple[int, int, int]:
+        """Native shape in canonical orientation."""
+
+
+@dataclass(frozen=True)
+class WorkingGrid:
+    """The working grid of one volume and where its voxels lie in the native one.
+
+    Attributes:
+        shape: (pixels, pixels, Z').
+        spacing: voxel sides in mm.
+        affine: working voxel index to world, 4 x 4.
+        steps: working spacing in native voxels, by axis.
+        positions: native index of the centre of each working voxel, one array per axis.
+        native_shape: of the native grid in canonical orientation.
+    """
+
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    affine: NDArray[np.float64]
+    steps: tuple[float, float, float]
+    positions: tuple[NDArray[np.float64], ...]
+    native_shape: tuple[int, int, int]
+
+
+def spacing_of(affine: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Voxel sides in mm: the lengths of the columns of an affine."""
+    x, y, z = (float(side) for side in np.linalg.norm(affine[:3, :3], axis=0))
+    return x, y, z
+
+
+def working_grid(
+    shape: tuple[int, int, int], affine: NDArray[np.float64], field_of_view: float, pixels: int
+) -> WorkingGrid:
+    """Lays the working grid over a native grid in canonical orientation.
+
+    In the plane, the grid is a square of `field_of_view` mm about the centre of the volume.
+    Through the plane the whole extent is kept, and the spacing is never finer than the
+    native one: no slice is invented, none is left out.
+
+    Args:
+        shape: native shape.
+        affine: native voxel index to world, 4 x 4.
+        field_of_view: side of the square in mm.
+        pixels: voxels along that side.
+    """
+    native = spacing_of(affine)
+    side = field_of_view / pixels
+    depth = max(side, native[2])
+    slices = max(1, math.ceil(shape[2] * native[2] / depth - _EDGE))
+    spacing, counts = (side, side, depth), (pixels, pixels, slices)
+    steps = (side / native[0], side / native[1], depth / native[2])
+    starts = [
+        (n - 1) / 2 - step * (m - 1) / 2 for n, m, step in zip(shape, counts, steps, strict=True)
+    ]
+    to_native = np.diag([*steps, 1.0])
+    to_native[:3, 3] = starts
+    return WorkingGrid(
+        shape=counts,
+        spacing=spacing,
+        affine=np.asarray(affine @ to_native, dtype=np.float64),
+        steps=steps,
+        positions=tuple(
+            np.asarray(start + step * np.arange(m), dtype=np.float64)
+            for start, step, m in zip(starts, steps, counts, strict=True)
+        ),
+        native_shape=shape,
+    )
+
+
+def covered(positions: NDArray[np.float64], count: int) -> NDArray[np.bool_]:
+    """Which positions, in voxel indices, lie on a grid of `count` voxels, borders included."""
+    return (positions >= -0.5 - _EDGE) & (positions <= count - 0.5 + _EDGE)
+
+
+def neighbours(
+    positions: NDArray[np.float64], count: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Linear interpolation: the two voxels around each position and the second one's weight.
+
+    Beyond the outermost centres the outermost voxel counts.
+    """
+    inside = np.clip(positions, 0, count - 1)
+    low = np.minimum(np.floor(inside).astype(np.int64), max(count - 2, 0))
+    return low, np.minimum(low + 1, count - 1), inside - low
+
+
+def operator(positions: NDArray[np.float64], count: int, step: float) -> NDArray[np.float32]:
+    """The matrix that samples an axis of `count` voxels at equidistant positions.
+
+    Where the positions are further apart than the voxels, a Gaussian comes first, of
+    deviation (step - 1) / 2 voxels (the rule of scikit-image's `resize`); without it, fine
+    structures would turn into false coarse ones. Linear ramps pass unchanged.
+
+    Args:
+        positions: (m,) in voxel indices.
+        count: n, number of voxels.
+        step: distance of the positions, in voxels.
+
+    Returns:
+        (m, n); rows sum to one, or are zero for positions outside the axis.
+    """
+    low, high, weight = neighbours(positions, count)
+    rows = np.arange(len(positions))
+    linear = np.zeros((len(positions), count))
+    np.add.at(linear, (rows, low), 1 - weight)
+    np.add.at(linear, (rows, high), weight)
+    linear[~covered(positions, count)] = 0
+    return (linear @ _gaussian(count, max(0.0, (step - 1) / 2))).astype(np.float32)
+
+
+def _gaussian(count: int, sigma: float) -> NDArray[np.float64]:
+    """Matrix of a Gaussian filter that repeats the outermost voxels beyond the ends."""
+    if sigma < 1e-3:
+        return np.eye(count)
+    reach = math.ceil(4 * sigma)
+    offsets = np.arange(-reach, reach + 1)
+    kernel = np.exp(-0.5 * (offsets / sigma) ** 2)
+    kernel /= kernel.sum()
+    matrix = np.zeros((count, count))
+    rows = np.arange(count)
+    for offset, value in zip(offsets, kernel, strict=True):
+        np.add.at(matrix, (rows, np.clip(rows + offset, 0, count - 1)), value)
+    return matrix
+
+
+def resample_image(image: NDArray[np.float32], grid: WorkingGrid) -> NDArray[np.float32]:
+    """Samples a native image on the working grid; zero where the image does not reach."""
+    return _apply(image, _operators(grid))
+
+
+def resample_label(label: NDArray[np.uint8], classes: int, grid: WorkingGrid) -> NDArray[np.uint8]:
+    """Samples native class indices on the working grid: the class with the largest share.
+
+    Each class is resampled as an image of zeros and ones, so no new value can appear, and
+    a structure thinner than a voxel is lost only where others hold the larger share. One
+    class at a time is kept in memory; the background is what the others leave.
+
+    Args:
+        label: (X, Y, Z), 0 for the background and k for class k.
+        classes: number of classes besides the background.
+        grid: where to.
+    """
+    operators = _operators(grid)
+    best = np.zeros(grid.shape, np.float32)
+    total = np.zeros(grid.shape, np.float32)
+    winner = np.zeros(grid.shape, np.uint8)
+    for index in range(1, classes + 1):
+        mask = label == index
+        box = _bounding_box(mask)
+        if box is None:
+            continue
+        parts = [matrix[:, edge] for matrix, edge in zip(operators, box, strict=True)]
+        share = _apply(mask[box].astype(np.float32), parts)
+        winner[share > best] = index
+        np.maximum(best, share, out=best)
+        total += share
+    winner[best <= 1 - total] = 0
+    return winner
+
+
+def _operators(grid: WorkingGrid) -> list[NDArray[np.float32]]:
+    axes = zip(grid.positions, grid.native_shape, grid.steps, strict=True)
+    return [operator(positions, count, step) for positions, count, step in axes]
+
+
+def _apply(array: NDArray[np.float32], operators: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Applies one matrix along each axis of an array (X, Y, Z)."""
+    x, y, z = operators
+    first = (x @ array.reshape(array.shape[0], -1)).reshape(len(x), *array.shape[1:])
+    result: NDArray[np.float32] = (y @ first) @ z.T
+    return result
+
+
+def _bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice] | None:
+    edges = []
+    for axes in ((1, 2), (0, 2), (0, 1)):
+        where = np.flatnonzero(mask.any(axis=axes))
+        if not len(where):
+            return None
+        edges.append(slice(int(where[0]), int(where[-1]) + 1))
+    return edges[0], edges[1], edges[2]
+
+
+def inside_field(grid: WorkingGrid) -> NDArray[np.bool_]:
+    """Which native columns (X, Y) have their centre in the field of view."""
+    x, y = (
+        covered((np.arange(n) - p[0]) / step, len(p))
+        for n, p, step in list(zip(grid.native_shape, grid.positions, grid.steps, strict=True))[:2]
+    )
+    columns: NDArray[np.bool_] = x[:, None] & y[None, :]
+    return columns
+
+
+def to_native(probabilities: Tensor, prepared: Prepared) -> NDArray[np.uint8]:
+    """Brings a prediction back to the native grid: the class with the largest value.
+
+    Each class is interpolated linearly from the working grid; what lies outside the field
+    of view is background. Works in slabs of a few native slices, on the tensor's device.
+
+    Args:
+        probabilities: (C, X, Y, Z) on the working grid, class 0 the background.
+        prepared: the case that the prediction belongs to.
+
+    Returns:
+        Class indices, native shape in canonical orientation.
+    """
+    import torch
+
+    device = probabilities.device
+    relation = np.linalg.inv(prepared.affine) @ prepared.native_affine
+    result = np.zeros(prepared.native_shape, np.uint8)
+    spans, indices = [], []
+    for axis, count in enumerate(prepared.native_shape):
+        positions = relation[axis, axis] * np.arange(count) + relation[axis, 3]
+        length = int(probabilities.shape[axis + 1])
+        span = np.flatnonzero(covered(positions, length))
+        low, high, weight = neighbours(positions[span], length)
+        spans.append(slice(int(span[0]), int(span[-1]) + 1) if len(span) else slice(0, 0))
+        indices.append(
+            (
+                torch.from_numpy(low).to(device),
+                torch.from_numpy(high).to(device),
+                torch.from_numpy(weight.astype(np.float32)).to(device),
+            )
+        )
+    x, y, z = indices
+    for start in range(0, len(z[0]), _SLAB):
+        slab = tuple(part[start : start + _SLAB] for part in z)
+        best, winner = None, None
+        for index, values in enumerate(probabilities):
+            share = _sample(_sample(_sample(values.float(), 2, *slab), 0, *x), 1, *y)
+            if best is None or winner is None:
+                best, winner = share, torch.zeros_like(share, dtype=torch.uint8)
+            else:
+                winner.masked_fill_(share > best, index)
+                torch.maximum(best, share, out=best)
+        if winner is not None:
+            depth = slice(spans[2].start + start, spans[2].start + start + len(slab[0]))
+            result[spans[0], spans[1], depth] = winner.cpu().numpy()
+    return result
+
+
+def _sample(values: Tensor, axis: int, low: Tensor, high: Tensor, weight: Tensor) -> Tensor:
+    """Interpolates along one axis."""
+    shape = [1, 1, 1]
+    shape[axis] = -1
+    return values.index_select(axis, low).lerp(values.index_select(axis, high), weight.view(shape))

@@ -1,0 +1,249 @@
+"""Preparation: each volume brought to the working grid and normalised, once, on disk.
+
+Every fault of every case is found on the way and all are told together, so that a run
+either starts with sound data or does not start.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contrabench.data import cache
+from contrabench.data.contract import Case, Dataset, Structure
+from contrabench.data.faults import image_hash, list_cases, load_checked, shared_images
+from contrabench.data.file_index import FileIndex, fingerprint_of
+from contrabench.data.grid import (
+    WorkingGrid,
+    covered,
+    inside_field,
+    resample_image,
+    resample_label,
+    working_grid,
+)
+from contrabench.errors import DataError, RunError
+from contrabench.fingerprint import fingerprint as code_of
+from contrabench.protocol import DataRecipe, digest
+
+PREPARE_VERSION = 1
+"""Raised whenever the same files and recipe give other arrays."""
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedCase:
+    """One case as the network sees it, with the way back to its native grid.
+
+    Attributes:
+        case: id of the case.
+        patient: the unit of splitting and statistics.
+        labelled: whether there is a reference.
+        image: (pixels, pixels, Z) float32 in RAS orientation, clipped and z-scored within
+            the field of view; mapped from disk, changes to it stay in memory.
+        label: class indices on the same grid, 0 the background and k+1 structure k; None
+            for an unlabelled case.
+        spacing: working voxel sides in mm.
+        affine: working voxel index to world, 4 x 4.
+        native_affine: native voxel index, in canonical orientation, to world, 4 x 4.
+        native_shape: native shape in canonical orientation.
+        fingerprint: hash of everything the arrays depend on: files, dataset code and
+            options, structures, recipe, pixels, and the version of the preparation.
+        outside: share of the reference's foreground that lies outside the field of view.
+        folder: where the files are.
+    """
+
+    case: str
+    patient: str
+    labelled: bool
+    image: NDArray[np.float32]
+    label: NDArray[np.uint8] | None
+    spacing: tuple[float, float, float]
+    affine: NDArray[np.float64]
+    native_affine: NDArray[np.float64]
+    native_shape: tuple[int, int, int]
+    fingerprint: str
+    outside: float
+    folder: Path = field(repr=False)
+
+    def native_label(self) -> NDArray[np.uint8]:
+        """Reads the reference on the native grid, in canonical orientation.
+
+        Raises:
+            RunError: if the case is unlabelled.
+        """
+        if not self.labelled:
+            raise RunError(f"{self.case} is unlabelled and has no reference to compare with")
+        with np.load(self.folder / "native_label.npz") as file:
+            label: NDArray[np.uint8] = file["label"]
+        return label
+
+
+def prepare_dataset(
+    dataset: Dataset,
+    name: str,
+    recipe: DataRecipe,
+    pixels: int,
+    folder: Path,
+    *,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> list[PreparedCase]:
+    """Prepares all cases of a dataset, or takes them from the cache.
+
+    Args:
+        dataset: the dataset.
+        name: its registered name.
+        recipe: field of view and intensity clip.
+        pixels: side of the working grid in voxels.
+        folder: the cache; several processes may share it.
+        progress: called with the cases done, their number, and the last one's id.
+
+    Returns:
+        The cases in the dataset's order.
+
+    Raises:
+        DataError: naming every fault of every case.
+    """
+    cases = list_cases(dataset)
+    folder.mkdir(parents=True, exist_ok=True)
+    cache.sweep(folder)
+    index = FileIndex(folder / "index.json")
+    common = {
+        "dataset": name,
+        "version": dataset.info.version,
+        "code": code_of(type(dataset)),
+        "options": dataset.options.model_dump(mode="json"),
+        "structures": [structure.model_dump() for structure in dataset.structures],
+        "recipe": recipe.model_dump(mode="json"),
+        "pixels": pixels,
+        "prepare": PREPARE_VERSION,
+    }
+    prepared: list[PreparedCase] = []
+    images: list[tuple[Case, str]] = []
+    faults: list[str] = []
+    for number, case in enumerate(cases, start=1):
+        try:
+            key = _key(dataset, case, index, common)
+            home = cache.obtain(folder, key, _maker(dataset, case, recipe, pixels))
+        except DataError as error:
+            faults += error.faults
+        else:
+            meta = json.loads((home / "meta.json").read_text(encoding="utf-8"))
+            images.append((case, meta["image_hash"]))
+            prepared.append(_open(case, home, meta))
+        if progress is not None:
+            progress(number, len(cases), case.id)
+    index.save()
+    faults += shared_images(images)
+    if faults:
+        raise DataError(faults, where=dataset.info.title)
+    return prepared
+
+
+def _key(dataset: Dataset, case: Case, index: FileIndex, common: dict[str, Any]) -> str:
+    try:
+        content = fingerprint_of(dataset, case, index)
+    except OSError as error:
+        raise DataError([f"{case.id}: a file cannot be read ({error})"], case.id) from error
+    return digest(
+        {**common, "case": case.id, "labelled": case.labelled, "content": content}, length=32
+    )
+
+
+def _maker(dataset: Dataset, case: Case, recipe: DataRecipe, pixels: int) -> Callable[[Path], None]:
+    """The function that fills the folder of one case."""
+
+    def make(work: Path) -> None:
+        volume = load_checked(dataset, case)
+        shape = volume.image.shape
+        native_shape = (int(shape[0]), int(shape[1]), int(shape[2]))
+        grid = working_grid(native_shape, volume.affine, recipe.field_of_view_mm, pixels)
+        image = normalise(resample_image(volume.image, grid), grid, recipe, case.id)
+        np.save(work / "image.npy", image)
+        outside = 0.0
+        if case.labelled and volume.label is not None:
+            native = class_indices(volume.label, dataset.structures)
+            np.save(work / "label.npy", resample_label(native, len(dataset.structures), grid))
+            np.savez_compressed(work / "native_label.npz", label=native)
+            columns = np.count_nonzero(native, axis=2)
+            outside = float(columns[~inside_field(grid)].sum() / columns.sum())
+        meta = {
+            "case": case.id,
+            "image_hash": image_hash(volume),
+            "spacing": grid.spacing,
+            "affine": grid.affine.tolist(),
+            "native_affine": volume.affine.tolist(),
+            "native_shape": native_shape,
+            "outside": outside,
+        }
+        (work / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
+
+    return make
+
+
+def _open(case: Case, home: Path, meta: dict[str, Any]) -> PreparedCase:
+    """Maps a finished folder; copy-on-write, so that no reader can change the cache."""
+    label = home / "label.npy"
+    return PreparedCase(
+        case=case.id,
+        patient=case.patient,
+        labelled=case.labelled,
+        image=np.load(home / "image.npy", mmap_mode="c"),
+        label=np.load(label, mmap_mode="c") if case.labelled else None,
+        spacing=tuple(meta["spacing"]),
+        affine=np.array(meta["affine"]),
+        native_affine=np.array(meta["native_affine"]),
+        native_shape=tuple(meta["native_shape"]),
+        fingerprint=home.name,
+        outside=meta["outside"],
+        folder=home,
+    )
+
+
+def class_indices(
+    label: NDArray[np.integer], structures: tuple[Structure, ...]
+) -> NDArray[np.uint8]:
+    """Turns a publisher's label values into class indices: k+1 for structure k."""
+    classes = np.zeros(label.shape, np.uint8)
+    for index, structure in enumerate(structures, start=1):
+        classes[label == structure.value] = index
+    return classes
+
+
+def normalise(
+    image: NDArray[np.float32], grid: WorkingGrid, recipe: DataRecipe, case: str
+) -> NDArray[np.float32]:
+    """Clips an image at two percentiles and makes its mean 0 and its deviation 1.
+
+    Percentiles, mean and deviation are those of the voxels that the volume really covers;
+    the rest of the square gets the lowest value.
+
+    Args:
+        image: on the working grid.
+        grid: that grid.
+        recipe: the percentiles.
+        case: id for the message.
+
+    Raises:
+        DataError: if the image is constant within the field of view.
+    """
+    spans = []
+    for positions, count in zip(grid.positions, grid.native_shape, strict=True):
+        where = np.flatnonzero(covered(positions, count))
+        spans.append(slice(int(where[0]), int(where[-1]) + 1))
+    body = image[tuple(spans)]
+    low, high = (float(value) for value in np.percentile(body, recipe.clip_percentiles))
+    clipped = np.clip(body, low, high)
+    mean, deviation = float(clipped.mean(dtype=float)), float(clipped.std(dtype=float))
+    if not deviation > 1e-6 * max(1e-6, abs(low), abs(high)):
+        raise DataError(
+            [f"{case}: the image has one value only within the field of view; it is not a scan"],
+            where=case,
+        )
+    result = np.full(image.shape, (low - mean) / deviation, np.float32)
+    result[tuple(spans)] = (clipped - mean) / deviation
+    return result

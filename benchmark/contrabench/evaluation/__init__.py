@@ -1,0 +1,1 @@
+"""Whole-volume inference and the metric contract."""

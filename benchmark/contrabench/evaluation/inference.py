@@ -1,0 +1,46 @@
+"""Prediction of whole volumes, slice by slice, on the grid of the publisher's files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from contrabench.data.grid import to_native
+from contrabench.data.slices import from_axial, to_slices
+from contrabench.model.segmentation import Segmenter
+from contrabench.training.runtime import Runtime
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from contrabench.data.prepare import PreparedCase
+
+_BATCH = 32
+
+
+def predict_case(model: Segmenter, case: PreparedCase, runtime: Runtime) -> NDArray[np.uint8]:
+    """Predicts one volume.
+
+    All axial slices are predicted, none is skipped; class probabilities are interpolated
+    to the native grid and only there turned into labels.
+
+    Args:
+        model: on the runtime's device.
+        case: the prepared volume.
+        runtime: device and precision.
+
+    Returns:
+        Class indices on the native grid in canonical orientation, (X, Y, Z).
+    """
+    model.eval()
+    slices = to_slices(torch.from_numpy(case.image), "axial")[:, None]
+    parts = []
+    enabled = runtime.precision == "bf16"
+    with torch.inference_mode(), torch.autocast(runtime.device, torch.bfloat16, enabled=enabled):
+        for start in range(0, len(slices), _BATCH):
+            block = slices[start : start + _BATCH].to(runtime.torch_device)
+            parts.append(model.predict(block))
+    probabilities = from_axial(torch.cat(parts).transpose(0, 1))
+    return to_native(probabilities, case)

@@ -1,0 +1,209 @@
+"""The metric contract: what every structure of every case is scored by.
+
+In 3D, on the grid of the reference, in millimetres. Whoever changes a number computed
+here raises `METRIC_CONTRACT`; rows of different contracts never share a table.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from contrabench.errors import RequestError
+from contrabench.evaluation.legacy import AXIAL_AXIS, asd_medpy_voxel, asd_slice2d
+from contrabench.evaluation.surface import surface_distances
+
+METRIC_CONTRACT = 1
+SURFACE_DICE_TOLERANCE_MM = 2.0
+
+Flag = Literal["", "prediction empty", "reference empty", "not applicable"]
+
+
+@dataclass(frozen=True)
+class StructureScore:
+    """The scores of one structure in one case.
+
+    With a flag of "prediction empty" or "reference empty" the overlaps are 0 and every
+    distance is the diagonal of the image, in its own unit; with "not applicable", where
+    both are empty, all of them are NaN and must not be averaged.
+
+    Attributes:
+        structure: name of the structure.
+        dice: 2 |P and R| / (|P| + |R|), in [0, 1].
+        asd: symmetric average surface distance, pooled over both surfaces, mm.
+        hd95: larger of the two directed 95th percentiles of the distances, mm.
+        surface_dice_2mm: share of surface voxels within 2 mm of the other surface.
+        asd_medpy_voxel: directed mean, prediction to reference, in voxel units.
+        asd_slice2d: mean over axial slices of the 2D average surface distance, mm.
+        reference_voxels: size of the structure in the reference.
+        prediction_voxels: size of the structure in the prediction.
+        flag: "" if both hold the structure.
+    """
+
+    structure: str
+    dice: float
+    asd: float
+    hd95: float
+    surface_dice_2mm: float
+    asd_medpy_voxel: float
+    asd_slice2d: float
+    reference_voxels: int
+    prediction_voxels: int
+    flag: Flag = ""
+
+    def columns(self, spacing_known: bool) -> dict[str, Any]:
+        """The columns of a result row that this score fills.
+
+        Args:
+            spacing_known: whether `spacing` was in mm. If not, what is said in mm is
+                left empty and the average surface distance stands under `asd_voxel`.
+        """
+        return {
+            "structure": self.structure,
+            "dice": self.dice,
+            "asd_mm": self.asd if spacing_known else None,
+            "hd95_mm": self.hd95 if spacing_known else None,
+            "surface_dice_2mm": self.surface_dice_2mm if spacing_known else None,
+            "asd_voxel": None if spacing_known else self.asd,
+            "asd_medpy_voxel": self.asd_medpy_voxel,
+            "asd_slice2d_mm": self.asd_slice2d if spacing_known else None,
+            "reference_voxels": self.reference_voxels,
+            "prediction_voxels": self.prediction_voxels,
+            "flag": self.flag,
+            "metric_contract": METRIC_CONTRACT,
+        }
+
+
+def score_case(
+    prediction: NDArray[np.uint8],
+    reference: NDArray[np.uint8],
+    structures: Sequence[str],
+    spacing: Sequence[float],
+) -> list[StructureScore]:
+    """Scores one predicted volume by the metric contract.
+
+    Args:
+        prediction: shape (X, Y, Z), 0 for background and k + 1 for structure k; axial
+            slices lie along Z.
+        reference: the same for the reference, on its native grid.
+        structures: names, in the order of the values.
+        spacing: voxel size in mm, three positive numbers; (1, 1, 1) if it is unknown,
+            which gives distances in voxels.
+
+    Returns:
+        One score for each structure, in the order given.
+
+    Raises:
+        RequestError: if the shapes differ, the spacing is not positive, or a value
+            stands for no structure.
+    """
+    _check(prediction, reference, spacing)
+    overlap = _joint_histogram(prediction, reference, len(structures) + 1)
+    boxes = list(
+        zip(
+            ndimage.find_objects(prediction, len(structures)),
+            ndimage.find_objects(reference, len(structures)),
+            strict=True,
+        )
+    )
+    scores = []
+    for index, name in enumerate(structures):
+        value = index + 1
+        common = int(overlap[value, value])
+        predicted, expected = int(overlap[value].sum()), int(overlap[:, value].sum())
+        if predicted == 0 or expected == 0:
+            scores.append(_empty_score(name, expected, predicted, reference.shape, spacing))
+            continue
+        box = _union(*boxes[index])
+        mask, truth = prediction[box] == value, reference[box] == value
+        distances = surface_distances(mask, truth, spacing)
+        by_slice = asd_slice2d(mask, truth, spacing)
+        scores.append(
+            StructureScore(
+                structure=name,
+                dice=2 * common / (predicted + expected),
+                asd=distances.average(),
+                hd95=distances.hausdorff95(),
+                surface_dice_2mm=distances.surface_dice(SURFACE_DICE_TOLERANCE_MM),
+                asd_medpy_voxel=asd_medpy_voxel(mask, truth),
+                # No slice in common is a miss, and must not leave an average better off.
+                asd_slice2d=_slice_diagonal(reference.shape, spacing)
+                if math.isnan(by_slice)
+                else by_slice,
+                reference_voxels=expected,
+                prediction_voxels=predicted,
+            )
+        )
+    return scores
+
+
+def _check(
+    prediction: NDArray[np.uint8], reference: NDArray[np.uint8], spacing: Sequence[float]
+) -> None:
+    if prediction.shape != reference.shape or prediction.ndim != 3:
+        raise RequestError(
+            f"the prediction has shape {prediction.shape} and the reference {reference.shape}; "
+            "a case is scored in 3D on the reference's own grid, so resample the prediction to it"
+        )
+    if len(spacing) != 3 or not all(math.isfinite(step) and step > 0 for step in spacing):
+        raise RequestError(
+            f"the voxel spacing {tuple(spacing)} is not three positive numbers; "
+            "distances would be meaningless, so mend the file's header"
+        )
+
+
+def _joint_histogram(
+    prediction: NDArray[np.uint8], reference: NDArray[np.uint8], classes: int
+) -> NDArray[np.int64]:
+    """Counts voxels by (predicted class, reference class); shape (classes, classes)."""
+    largest = int(max(prediction.max(initial=0), reference.max(initial=0)))
+    if largest >= classes:
+        raise RequestError(
+            f"a label map holds the value {largest} but only {classes - 1} structures are named; "
+            "the values must be 0 for background and k + 1 for structure k"
+        )
+    counts = np.zeros(classes * classes, dtype=np.int64)
+    # One slab at a time: counting widens the labels to 8 bytes each.
+    for ours, theirs in zip(prediction, reference, strict=True):
+        codes = ours.astype(np.int64) * classes + theirs
+        counts += np.bincount(codes.ravel(), minlength=counts.size)
+    return counts.reshape(classes, classes)
+
+
+def _union(first: tuple[slice, ...], second: tuple[slice, ...]) -> tuple[slice, ...]:
+    return tuple(
+        slice(min(a.start, b.start), max(a.stop, b.stop))
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+def _slice_diagonal(shape: Sequence[int], spacing: Sequence[float]) -> float:
+    return math.hypot(*(shape[axis] * spacing[axis] for axis in range(3) if axis != AXIAL_AXIS))
+
+
+def _empty_score(
+    name: str, expected: int, predicted: int, shape: Sequence[int], spacing: Sequence[float]
+) -> StructureScore:
+    """Scores a structure that at least one of the two label maps does not hold."""
+    if expected == predicted == 0:
+        nan = math.nan
+        return StructureScore(name, nan, nan, nan, nan, nan, nan, 0, 0, "not applicable")
+    diagonal = math.hypot(*(size * step for size, step in zip(shape, spacing, strict=True)))
+    return StructureScore(
+        structure=name,
+        dice=0.0,
+        asd=diagonal,
+        hd95=diagonal,
+        surface_dice_2mm=0.0,
+        asd_medpy_voxel=math.hypot(*shape),
+        asd_slice2d=_slice_diagonal(shape, spacing),
+        reference_voxels=expected,
+        prediction_voxels=predicted,
+        flag="reference empty" if expected == 0 else "prediction empty",
+    )

@@ -1,0 +1,142 @@
+"""Distances between two surfaces of voxels, exact and in physical units.
+
+The surface of a mask is the set of its voxels that have a background neighbour across a
+face; outside the image is background. That is the convention of MONAI, of medpy and of
+`scipy.ndimage.binary_erosion`, and the reason that their distances equal these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from contrabench.errors import RequestError
+
+TOLERANCE_SLACK_MM = 1e-5
+"""Spacings come from single-precision headers: 5 x 0.4 mm must still count as 2 mm."""
+
+
+@dataclass(frozen=True)
+class SurfaceDistances:
+    """Distance of every surface voxel to the nearest one of the other surface.
+
+    Attributes:
+        forward: from each surface voxel of the prediction to the reference.
+        backward: from each surface voxel of the reference to the prediction.
+    """
+
+    forward: NDArray[np.float64]
+    backward: NDArray[np.float64]
+
+    def average(self) -> float:
+        """Symmetric average surface distance, both lists pooled into one.
+
+        Equal to MONAI's with `symmetric=True` and to medpy's `assd` since 0.5; medpy 0.4
+        took the mean of the two directed means instead.
+        """
+        total = self.forward.sum() + self.backward.sum()
+        return float(total / (self.forward.size + self.backward.size))
+
+    def hausdorff95(self) -> float:
+        """The larger of the two directed 95th percentiles, linearly interpolated.
+
+        Equal to MONAI's with `percentile=95`. medpy's `hd95` pools both lists first,
+        which lets a large surface hide the errors of a small one.
+        """
+        return float(max(np.percentile(self.forward, 95), np.percentile(self.backward, 95)))
+
+    def surface_dice(self, tolerance: float) -> float:
+        """Share of the surface voxels of both masks within `tolerance` of the other.
+
+        Voxels are counted, not weighted by the area they stand for: equal to MONAI's
+        without sub-voxels (Nikolov et al. 2018 weight by area).
+
+        Args:
+            tolerance: largest accepted distance, in the unit of the distances, inclusive.
+        """
+        limit = tolerance + TOLERANCE_SLACK_MM
+        close = np.count_nonzero(self.forward <= limit) + np.count_nonzero(self.backward <= limit)
+        return float(close / (self.forward.size + self.backward.size))
+
+
+def edge_voxels(mask: NDArray[np.bool_], axes: Sequence[int] | None = None) -> NDArray[np.bool_]:
+    """Finds the surface of a mask.
+
+    Args:
+        mask: boolean array of any shape.
+        axes: axes along which neighbours are looked for; all by default. Leaving one out
+            gives the outlines of the slices across it.
+
+    Returns:
+        Boolean array of the same shape, true where a foreground voxel has a background
+        neighbour, or none because the image ends there.
+    """
+    interior = mask.copy()
+    for axis in range(mask.ndim) if axes is None else axes:
+        inside, values = np.moveaxis(interior, axis, 0), np.moveaxis(mask, axis, 0)
+        inside[1:] &= values[:-1]
+        inside[:-1] &= values[1:]
+        inside[0] = False
+        inside[-1] = False
+    return mask & ~interior
+
+
+def nearest_distances(
+    origin: NDArray[np.bool_], target: NDArray[np.bool_], spacing: Sequence[float]
+) -> NDArray[np.float64]:
+    """Distance from each voxel of `origin` to the nearest voxel of `target`.
+
+    Args:
+        origin: boolean array.
+        target: boolean array of the same shape, with at least one true voxel.
+        spacing: size of a voxel along each axis.
+
+    Returns:
+        Shape (n,), in the unit of `spacing` and in the order of `np.argwhere(origin)`.
+    """
+    points = np.argwhere(origin)
+    distances = np.zeros(len(points))
+    apart = ~target[origin]
+    if apart.any():
+        scale = np.asarray(spacing, dtype=np.float64)
+        # An unbalanced tree is built faster and answers the same.
+        tree = cKDTree(np.argwhere(target) * scale, balanced_tree=False, compact_nodes=False)
+        distances[apart] = tree.query(points[apart] * scale)[0]
+    return distances
+
+
+def surface_distances(
+    prediction: NDArray[np.bool_], reference: NDArray[np.bool_], spacing: Sequence[float]
+) -> SurfaceDistances:
+    """Computes the exact distances between the surfaces of two masks.
+
+    Args:
+        prediction: boolean array of any number of dimensions.
+        reference: boolean array of the same shape.
+        spacing: size of a voxel along each axis, e.g. in mm.
+
+    Returns:
+        Both directed lists, in the unit of `spacing`.
+
+    Raises:
+        RequestError: if the shapes differ or a mask is empty, where no distance exists.
+    """
+    if prediction.shape != reference.shape:
+        raise RequestError(
+            f"the prediction has shape {prediction.shape} and the reference {reference.shape}; "
+            "surfaces are compared voxel by voxel, so bring both to the same grid first"
+        )
+    if not prediction.any() or not reference.any():
+        raise RequestError(
+            "a mask is empty and has no surface to measure from; "
+            "use score_case, which states what an empty mask scores"
+        )
+    ours, theirs = edge_voxels(prediction), edge_voxels(reference)
+    return SurfaceDistances(
+        forward=nearest_distances(ours, theirs, spacing),
+        backward=nearest_distances(theirs, ours, spacing),
+    )

@@ -1,0 +1,1 @@
+"""The backbone, its named taps, and the hand-off of weights."""

@@ -1,0 +1,71 @@
+"""The hand-off of weights from one stage to the next, with a report of what was matched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from torch import Tensor
+
+from contrabench.errors import AuditError
+from contrabench.model.unet import UNet
+
+
+@dataclass(frozen=True)
+class TransferReport:
+    """What a hand-off did.
+
+    Attributes:
+        parts: the declared parts.
+        matched: number of tensors copied, buffers included.
+        parameters: number of values copied.
+        missing: tensors that the parts have and the file lacks.
+        unexpected: tensors of the file that belong to no declared part; they stay behind.
+    """
+
+    parts: tuple[str, ...]
+    matched: int
+    parameters: int
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, object]:
+        """The report as JSON-like data."""
+        return asdict(self)
+
+
+def hand_off(
+    weights: Mapping[str, Tensor], backbone: UNet, parts: Sequence[str]
+) -> TransferReport:
+    """Copies the declared parts of saved weights into a backbone, in place.
+
+    Args:
+        weights: state of a backbone by name.
+        backbone: receives the tensors.
+        parts: names out of `contrabench.method.PARTS`.
+
+    Raises:
+        AuditError: rule 7, if a tensor of a declared part is missing or of another shape.
+    """
+    own = backbone.state_dict()
+    prefixes = tuple(f"{part}." for part in parts)
+    wanted = [name for name in own if name.startswith(prefixes)]
+    missing = tuple(name for name in wanted if name not in weights)
+    misshapen = [n for n in wanted if n in weights and weights[n].shape != own[n].shape]
+    if missing or misshapen or not set(parts) <= {name.split(".")[0] for name in wanted}:
+        problem = (missing or tuple(misshapen) or tuple(parts))[0]
+        raise AuditError(
+            7,
+            f"the hand-off of {', '.join(parts)} does not match ({len(missing)} tensors missing, "
+            f"{len(misshapen)} of another shape, first '{problem}'); nothing was loaded. "
+            "The weights belong to another backbone or the method declares a part it never had",
+        )
+    for name in wanted:
+        own[name].copy_(weights[name])
+    return TransferReport(
+        parts=tuple(parts),
+        matched=len(wanted),
+        parameters=sum(own[name].numel() for name in wanted),
+        missing=missing,
+        unexpected=tuple(sorted(set(weights) - set(wanted))),
+    )

@@ -1,0 +1,88 @@
+"""The backbone with segmentation heads, and its loss."""
+
+from __future__ import annotations
+
+import torch
+from monai.losses import DiceCELoss
+from torch import Tensor, nn
+from torch.nn import functional
+
+from contrabench.model.unet import UNet
+from contrabench.protocol import seed_for
+
+DEEP_WEIGHTS = {"dec1": 0.6, "dec2": 0.3, "dec3": 0.1}
+"""Weights of full, half and quarter resolution, as in DSAL by MMGL's first author."""
+
+IGNORE = 255
+
+
+class Segmenter(nn.Module):
+    """One 1 x 1 convolution on `dec1`; with deep supervision also on `dec2` and `dec3`.
+
+    Predictions are always those of the full-resolution head.
+    """
+
+    def __init__(self, backbone: UNet, classes: int, deep: bool) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.taps = tuple(DEEP_WEIGHTS) if deep else ("dec1",)
+        self.heads = nn.ModuleDict(
+            {tap: nn.Conv2d(backbone.channels[tap], classes, 1) for tap in self.taps}
+        )
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Returns logits (B, classes, h, w) for each head, by tap."""
+        maps = self.backbone.features(image, self.taps)
+        return {tap: self.heads[tap](maps[tap]) for tap in self.taps}
+
+    def predict(self, image: Tensor) -> Tensor:
+        """Returns class probabilities (B, classes, H, W) in float32."""
+        maps = self.backbone.features(image, ("dec1",))
+        return torch.softmax(self.heads["dec1"](maps["dec1"]).float(), dim=1)
+
+
+def build_segmenter(backbone: UNet, classes: int, deep: bool, init_seed: int) -> Segmenter:
+    """Adds heads whose weights depend on the seed alone; `dec1`'s is the same either way."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for("segmentation heads", init_seed))
+        return Segmenter(backbone, classes, deep)
+
+
+class SegmentationLoss(nn.Module):
+    """Cross-entropy plus batch soft Dice over the foreground, weighted over the heads.
+
+    Lower heads are upsampled to full resolution before the loss. Pixels marked 255 (outside
+    the slice) count as background in the Dice term and not at all in the cross-entropy.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dice = DiceCELoss(
+            include_background=False, to_onehot_y=True, softmax=True, batch=True, lambda_ce=0.0
+        )
+
+    def _single(self, logits: Tensor, target: Tensor) -> Tensor:
+        entropy = functional.cross_entropy(logits, target, ignore_index=IGNORE)
+        known = torch.where(target == IGNORE, 0, target)
+        overlap: Tensor = self.dice(logits, known[:, None])
+        return entropy + overlap
+
+    def forward(self, logits: dict[str, Tensor], target: Tensor) -> Tensor:
+        """Computes the loss.
+
+        Args:
+            logits: per tap (B, classes, h, w).
+            target: (B, H, W) class indices, 255 to ignore.
+        """
+        if len(logits) == 1:
+            return self._single(logits["dec1"].float(), target)
+        size = target.shape[-2:]
+        terms = [
+            DEEP_WEIGHTS[tap]
+            * self._single(
+                functional.interpolate(value.float(), size, mode="bilinear", align_corners=False),
+                target,
+            )
+            for tap, value in logits.items()
+        ]
+        return torch.stack(terms).sum()

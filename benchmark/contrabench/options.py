@@ -1,0 +1,129 @@
+"""A plug-in's own options from the command line: `-o key=value` to a checked model."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from contrabench.errors import RequestError
+from contrabench.protocol import Options, canonical_json
+
+
+def parse_options(cls: type[Options], pairs: Sequence[str], what: str) -> Options:
+    """Reads `key=value` pairs into a plug-in's options.
+
+    A value is JSON where it reads as JSON (`3`, `1e-4`, `true`, `null`, `[1, 2]`), a list of
+    bare words in brackets (`[axial, coronal]`), and a string otherwise. A field that wants
+    a string gets one: `name=1e3` is then the three letters.
+
+    Args:
+        cls: the plug-in's `Options`.
+        pairs: what was given with `-o`, one pair each.
+        what: the plug-in in words, e.g. "method 'mmgl'".
+
+    Raises:
+        RequestError: one line for each option that is unknown, given twice or wrong.
+    """
+    texts, faults = _split(pairs)
+    valid = list(cls.model_fields)
+    faults += [_unknown(key, valid) for key in texts if key not in valid]
+    texts = {key: text for key, text in texts.items() if key in valid}
+    values = {key: read_value(text) for key, text in texts.items()}
+    options = None
+    try:
+        options = _build(cls, values, texts)
+    except ValidationError as error:
+        faults += [_describe(detail, texts) for detail in error.errors()]
+    if options is not None:
+        faults += _not_finite(options, texts)
+    if options is None or faults:
+        raise RequestError(_message(faults, what))
+    return options
+
+
+def read_value(text: str) -> Any:
+    """Reads one value: JSON, a bracketed list of bare words, or the text itself."""
+    text = text.strip()
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    if text.startswith("[") and text.endswith("]"):
+        return [read_value(item) for item in text[1:-1].split(",") if item.strip()]
+    return {"none": None, "True": True, "False": False}.get(text, text)
+
+
+def _split(pairs: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Separates keys from values, and reports pairs that have none or come twice."""
+    texts: dict[str, str] = {}
+    faults = []
+    for pair in pairs:
+        key, sign, text = pair.partition("=")
+        key = key.strip().replace("-", "_")
+        if not sign or not key:
+            faults.append(f"'{pair}' is not a pair; write key=value")
+        elif key in texts:
+            faults.append(f"'{key}' is given twice, as {texts[key]} and as {text}; keep one")
+        else:
+            texts[key] = text
+    return texts, faults
+
+
+def _build(cls: type[Options], values: dict[str, Any], texts: dict[str, str]) -> Options:
+    """Validates, and tries the plain text where the value that was read does not fit."""
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        wrong = {str(detail["loc"][0]) for detail in error.errors() if detail["loc"]}
+        plain = {key: text for key, text in texts.items() if key in wrong}
+        try:
+            return cls(**(values | plain))
+        except ValidationError as second:
+            still = {str(detail["loc"][0]) for detail in second.errors() if detail["loc"]}
+            kept = {key: text for key, text in plain.items() if key not in still}
+        # The first reading gives the better message for what fits in neither.
+        return cls(**(values | kept))
+
+
+def _describe(detail: ErrorDetails, texts: dict[str, str]) -> str:
+    """One problem that pydantic found, in plain words."""
+    text = detail["msg"].removeprefix("Value error, ")
+    text = text.removeprefix("Input ").replace("List should", "should")
+    if not detail["loc"]:
+        return text
+    key = str(detail["loc"][0])
+    inner = ".".join(str(part) for part in detail["loc"][1:])
+    place = f"'{key}' (item {inner})" if inner else f"'{key}'"
+    return f"{place} is {texts.get(key, 'missing')}, but {text[:1].lower()}{text[1:]}"
+
+
+def _unknown(key: str, valid: list[str]) -> str:
+    """The line for a key that is no option."""
+    if not valid:
+        return f"'{key}' is unknown; it has no options"
+    near = difflib.get_close_matches(key, valid, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return f"'{key}' is unknown; {hint}options: {', '.join(valid)}"
+
+
+def _not_finite(options: Options, texts: dict[str, str]) -> list[str]:
+    """Refuses NaN and infinity, which have no place in a hashed specification."""
+    try:
+        canonical_json(options)
+    except ValueError:
+        given = ", ".join(f"{key}={text}" for key, text in texts.items())
+        return [f"a number is not finite in {given}; give a finite one"]
+    return []
+
+
+def _message(faults: list[str], what: str) -> str:
+    """One line for one fault, a list for more."""
+    if len(faults) == 1:
+        return f"option of {what}: {faults[0]}"
+    lines = "\n".join(f"  - {fault}" for fault in faults)
+    return f"{len(faults)} faults in the options of {what}:\n{lines}"

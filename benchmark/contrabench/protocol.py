@@ -1,0 +1,137 @@
+"""Frozen, validated specifications and the one hash over their canonical JSON.
+
+Everything a row's number depends on is one of these models. They hold no paths, worker
+counts or devices: what does not change a number does not change a hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PROTOCOL_VERSION = 1
+"""Raised whenever the engine computes other numbers from the same specification."""
+
+Orientation = Literal["axial", "coronal", "sagittal"]
+ORIENTATIONS: tuple[Orientation, ...] = ("axial", "coronal", "sagittal")
+
+
+class Frozen(BaseModel):
+    """Base of all specifications: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Options(Frozen):
+    """Base of a plug-in's own options. Give every field a default and a description."""
+
+
+def canonical_json(value: BaseModel | Mapping[str, Any] | list[Any]) -> str:
+    """Writes a specification so that equal content gives equal text.
+
+    Args:
+        value: a pydantic model, or JSON-like data.
+
+    Returns:
+        JSON with sorted keys, no spaces, and no NaN or infinity.
+
+    Raises:
+        ValueError: if a number is not finite.
+    """
+    data = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: BaseModel | Mapping[str, Any] | list[Any], length: int = 16) -> str:
+    """Returns the first `length` hexadecimal digits of SHA-256 over the canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:length]
+
+
+class DataRecipe(Frozen):
+    """How volumes become network input; the same for pre-training and fine-tuning."""
+
+    field_of_view_mm: float = Field(224.0, gt=0, description="side of the square around the centre")
+    clip_percentiles: tuple[float, float] = Field((0.5, 99.5), description="intensity clip")
+    version: int = 1
+
+
+class Phase(Frozen):
+    """The optimisation of one phase, the same for every method."""
+
+    images: int = Field(gt=0, description="slices drawn in all; a step draws `batch` of them")
+    batch: int = Field(gt=0)
+    lr: float = Field(gt=0, description="peak learning rate of AdamW")
+    weight_decay: float = Field(1e-4, ge=0)
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps with a rising rate")
+    clip: float = Field(5.0, gt=0, description="largest gradient norm")
+    accumulate: int = Field(1, gt=0, description="micro-batches per step; losses see one each")
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps: images divided by batch, at least one."""
+        return max(1, self.images // self.batch)
+
+
+class Budget(Frozen):
+    """A named amount of computation, equal for every method."""
+
+    name: str
+    pixels: int = Field(ge=32, multiple_of=16, description="side of a slice in pixels")
+    width: int = Field(ge=4, description="channels of the first level")
+    pretrain: Phase
+    finetune: Phase
+
+
+class Backbone(Frozen):
+    """The one network of all methods."""
+
+    width: int
+    levels: int = 5
+    in_channels: int = 1
+    version: int = 1
+
+
+class Seeds(Frozen):
+    """Seeds by purpose, so that two runs can share some of them and differ in others."""
+
+    split: int = 0
+    labels: int = 0
+    init: int = 0
+    views: int = 0
+    order: int = 0
+
+
+def seed_for(*parts: object) -> int:
+    """Derives a 63-bit seed from named parts; equal parts give equal seeds everywhere.
+
+    Seeds are hashed, never added: `seed_for("views", 0, 1)` and `seed_for("views", 1, 0)`
+    are unrelated streams.
+    """
+    text = "\x1f".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+class Protocol(Frozen):
+    """Everything a row's number depends on except the method and what it is asked for.
+
+    Rows of different protocols never share a table; `digest(protocol)` tells them apart.
+    """
+
+    version: int = PROTOCOL_VERSION
+    dataset: str
+    dataset_version: int
+    dataset_options: dict[str, Any]
+    data: str = Field(description="digest of all volumes")
+    structures: tuple[str, ...]
+    recipe: DataRecipe
+    folds: int
+    split_seed: int
+    backbone: Backbone
+    budget: Budget
+    precision: str
+    finetuning: str = "all weights, cross-entropy + soft Dice, last checkpoint"
+    metric_contract: int

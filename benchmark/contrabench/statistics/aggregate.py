@@ -1,0 +1,74 @@
+"""From rows to means, in the order that the metric contract sets.
+
+Structures within a case, cases within a patient, runs (label draws and seeds) within a
+patient, then patients: so a patient with two volumes, or a case with a structure less,
+weighs as much as any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from contrabench.errors import RequestError
+from contrabench.store.rows import NOT_APPLICABLE
+
+
+def applicable(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """Drops the rows of structures that neither reference nor prediction holds.
+
+    Raises:
+        RequestError: if a remaining row lacks one of the metrics: skipping it would
+            average over fewer and easier structures.
+    """
+    kept = rows[rows["flag"] != NOT_APPLICABLE]
+    for metric in metrics:
+        lacking = int(kept[metric].isna().sum())
+        if lacking:
+            raise RequestError(
+                f"{lacking} of {len(kept)} rows have no {metric}, so its mean would be over "
+                "others; ask for a metric that all rows have"
+            )
+    return kept
+
+
+def patient_scores(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """Averages the rows of one method variant within each patient.
+
+    Args:
+        rows: result rows of one variant under one protocol and label budget.
+        metrics: columns to average.
+
+    Returns:
+        One row per patient, sorted by name, one column per metric; patients without an
+        applicable structure are absent.
+    """
+    columns = list(metrics)
+    kept = applicable(rows, columns)
+    cases = kept.groupby(["patient", "run", "case"])[columns].mean()
+    runs = cases.groupby(level=["patient", "run"]).mean()
+    return runs.groupby(level="patient").mean()
+
+
+def macro_mean(rows: pd.DataFrame, metric: str) -> float:
+    """The mean over patients of `patient_scores`; NaN without an applicable row."""
+    return float(patient_scores(rows, [metric])[metric].mean())
+
+
+def structure_means(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """Averages each structure over cases, runs and patients.
+
+    Args:
+        rows: as for `patient_scores`.
+        metrics: columns to average.
+
+    Returns:
+        One row per structure in the order of `rows`, one column per metric; NaN where a
+        structure applies nowhere.
+    """
+    means = {
+        structure: patient_scores(part, metrics).mean()
+        for structure, part in rows.groupby("structure", sort=False)
+    }
+    return pd.DataFrame.from_dict(means, orient="index", columns=list(metrics))

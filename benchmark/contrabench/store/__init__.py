@@ -1,0 +1,1 @@
+"""Content-addressed stages and per-case result rows."""

@@ -1,0 +1,130 @@
+"""What a run may not do: the ten rules of the protocol, checked in every run.
+
+Each check raises an `AuditError` with the rule's number, or returns one line of evidence
+for the run record. Rules 4, 5 and 7 are checked where they can be broken: in the loop, on
+the first batch, and in the hand-off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from contrabench.errors import AuditError
+from contrabench.protocol import Budget
+
+if TYPE_CHECKING:
+    from contrabench.data.bank import SliceBank
+    from contrabench.data.prepare import PreparedCase
+    from contrabench.data.splits import LabelManifest, Split
+
+RULES: Mapping[int, str] = {
+    1: "test patients are never seen before evaluation",
+    2: "labels of the manifest's patients alone",
+    3: "the last checkpoint, never one chosen on test",
+    4: "every trained parameter gets a gradient, frozen ones stay",
+    5: "views never share memory, and differ",
+    6: "labels keep their values, and every slice is scored",
+    7: "the hand-off matches what is declared",
+    8: "one normalisation for all phases",
+    9: "the same images and initial weights for every method",
+    10: "scratch, longer scratch and full supervision in every table",
+}
+
+
+def check_split(split: Split) -> str:
+    """Rule 1 for a split."""
+    if both := sorted(set(split.train) & set(split.test)):
+        raise AuditError(1, f"{', '.join(both)} would be trained on and tested; nothing was run")
+    return f"{len(split.train)} training and {len(split.test)} test patients, none in both"
+
+
+def check_bank(bank: SliceBank, split: Split, manifest: LabelManifest, labels: bool) -> str:
+    """Rules 1 and 2 for the slices a stage is about to see."""
+    if stray := sorted(set(bank.patients) & set(split.test)):
+        raise AuditError(1, f"images of test patients {', '.join(stray)} are in the slice bank")
+    allowed: Collection[str] = manifest.patients if labels else ()
+    if stray := sorted(set(bank.labelled) - set(allowed)):
+        raise AuditError(2, f"masks of {', '.join(stray)} are in the bank but not in the manifest")
+    masks = f"masks of {len(bank.labelled)}" if bank.labelled else "no masks"
+    return f"{len(bank)} slices of {len(bank.patients)} patients, {masks}"
+
+
+def check_last_step(header: Mapping[str, str], steps: int) -> str:
+    """Rule 3: the evaluated weights are those after the last step."""
+    if header.get("step") != str(steps):
+        raise AuditError(
+            3, f"the weights are those of step {header.get('step')}, not of the last, {steps}"
+        )
+    return f"weights of step {steps} of {steps}"
+
+
+def check_labels(cases: Sequence[PreparedCase], classes: int) -> str:
+    """Rule 6: resampling made no new label value."""
+    for case in cases:
+        if case.label is None:
+            continue
+        values = set(np.unique(case.label).tolist())
+        native = set(np.unique(case.native_label()).tolist())
+        if not values <= native | {0} or max(native) >= classes:
+            raise AuditError(6, f"{case.case} has label values after resampling it had not before")
+    return f"label values of {len(cases)} cases are those of their files"
+
+
+def check_scored(case: PreparedCase, prediction: np.ndarray) -> None:
+    """Rule 6: a prediction covers every voxel of the native grid."""
+    if tuple(prediction.shape) != tuple(case.native_shape):
+        raise AuditError(
+            6,
+            f"the prediction of {case.case} has shape {tuple(prediction.shape)}, the file "
+            f"{tuple(case.native_shape)}; slices would go unscored",
+        )
+
+
+def check_recipe(header: Mapping[str, str], recipe: str) -> str:
+    """Rule 8: the weights were pre-trained on data prepared in the same way."""
+    if header.get("recipe") != recipe:
+        raise AuditError(
+            8,
+            f"the weights were trained on recipe {header.get('recipe')}, fine-tuning would use "
+            f"{recipe}",
+        )
+    return f"data recipe {recipe} in all phases"
+
+
+def check_images(budget: Budget, pretrain: Sequence[int], finetune: int, extra: float) -> str:
+    """Rule 9: the images seen are those of the budget, whatever the method.
+
+    Args:
+        budget: of the run.
+        pretrain: images of each pre-training stage; empty for a method without.
+        finetune: images of fine-tuning.
+        extra: share of the pre-training images that the method spends on fine-tuning.
+    """
+    before, after = budget.pretrain, budget.finetune
+    owed = before.steps * before.batch if pretrain else 0
+    tuned = (after.steps + round(extra * before.images) // after.batch) * after.batch
+    if sum(pretrain) != owed or finetune != tuned:
+        raise AuditError(
+            9,
+            f"{sum(pretrain)} pre-training and {finetune} fine-tuning images were seen; "
+            f"the budget '{budget.name}' gives {owed} and {tuned}",
+        )
+    return f"{sum(pretrain)} pre-training and {finetune} fine-tuning images"
+
+
+def missing_references(present: Collection[tuple[str, float]], fraction: float) -> list[str]:
+    """Rule 10: the references that a table at this label fraction lacks, in words.
+
+    Args:
+        present: (method, fraction) pairs that the store holds for the protocol.
+        fraction: of the table.
+    """
+    wanted = {
+        "scratch": ("scratch", fraction),
+        "scratch_long": ("scratch_long", fraction),
+        "scratch at 100%": ("scratch", 1.0),
+    }
+    return [words for words, pair in wanted.items() if pair not in set(present)]

@@ -1,0 +1,1 @@
+"""The one loop, its budgets and its checkpoints."""

@@ -1,0 +1,114 @@
+"""Appearance of a view: blur, contrast, gamma, brightness and noise, drawn per image.
+
+Every function takes (B, 1, H, W) images and one parameter of shape (B, 1, 1, 1) for
+each, and returns new memory.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from contrabench.protocol import seed_for
+from contrabench.views.spec import Intensity
+
+_PARTS = 5
+_PIXELS = (1, 2, 3)
+
+
+def deviation(images: Tensor) -> Tensor:
+    """Standard deviation of each image over its pixels, (B, 1, 1, 1); 0 for a flat one."""
+    # Written out: `torch.std` is ten times slower on a CPU.
+    return (images - images.mean(_PIXELS, keepdim=True)).square().mean(_PIXELS, keepdim=True).sqrt()
+
+
+def alter_intensity(images: Tensor, spec: Intensity, unit: Tensor, seed: int) -> Tensor:
+    """Alters the grey values of a batch; noise comes last, so that nothing smooths it.
+
+    A flat image has no deviation and no range, so it stays as it is.
+
+    Args:
+        images: (B, 1, H, W) float32; left untouched.
+        spec: ranges of the parameters and the probability of each part.
+        unit: (B, 1, 1, 1), what one deviation is for each image.
+        seed: settles parameters and noise, the noise for one kind of device.
+
+    Returns:
+        (B, 1, H, W) in new memory.
+    """
+    table = torch.rand(images.shape[0], 2 * _PARTS, generator=torch.Generator().manual_seed(seed))
+    parameters = _parameters(spec, table).to(images.device)
+    sigma, factor, exponent, shift, noise_sd = parameters[:, :, None, None, None].unbind(1)
+    if spec.blur_px > 0:
+        images = gaussian_blur(images, sigma, spec.blur_px)
+    images = scale_contrast(images, factor)
+    images = apply_gamma(images, exponent)
+    images = torch.addcmul(images, shift, unit)
+    if spec.noise_sd > 0:
+        generator = torch.Generator(images.device).manual_seed(seed_for("noise", seed))
+        noise = torch.randn(images.shape, generator=generator, device=images.device)
+        images.addcmul_(noise, noise_sd * unit)
+    return images
+
+
+def _parameters(spec: Intensity, uniform: Tensor) -> Tensor:
+    """Turns (B, 10) uniform numbers into the (B, 5) parameters, neutral where left out."""
+    gate, where = uniform[:, :_PARTS] < spec.probability, uniform[:, _PARTS:]
+    neutral = torch.tensor([0.0, 1.0, 1.0, 0.0, 0.0])
+    low = torch.tensor([0.0, spec.contrast[0], math.log(spec.gamma[0]), -spec.brightness_sd, 0.0])
+    high = torch.tensor(
+        [
+            spec.blur_px,
+            spec.contrast[1],
+            math.log(spec.gamma[1]),
+            spec.brightness_sd,
+            spec.noise_sd,
+        ]
+    )
+    drawn = low + (high - low) * where
+    # The exponent is drawn on a logarithmic scale: halving is as likely as doubling.
+    drawn[:, 2] = drawn[:, 2].exp()
+    return torch.where(gate, drawn, neutral)
+
+
+def scale_contrast(images: Tensor, factor: Tensor) -> Tensor:
+    """Multiplies each image's distance from its own mean by a factor."""
+    return torch.lerp(images.mean(_PIXELS, keepdim=True), images, factor)
+
+
+def apply_gamma(images: Tensor, exponent: Tensor) -> Tensor:
+    """Raises each image, taken as a share of its own range, to a power; its range stays."""
+    low, high = images.amin(_PIXELS, keepdim=True), images.amax(_PIXELS, keepdim=True)
+    # A flat image has range zero: any positive divisor leaves its share at zero.
+    extent = (high - low).clamp_min(torch.finfo(images.dtype).tiny)
+    return ((images - low) / extent).pow_(exponent).mul_(high - low).add_(low)
+
+
+def gaussian_blur(images: Tensor, sigma: Tensor, largest: float) -> Tensor:
+    """Convolves each image with a Gaussian of its own deviation, edges repeated.
+
+    Args:
+        images: (B, 1, H, W).
+        sigma: deviations in pixels, (B, 1, 1, 1); 0 leaves an image as it is.
+        largest: the largest of them; the kernel ends at three times this.
+    """
+    radius = math.ceil(3 * largest)
+    offsets = torch.arange(radius + 1, device=images.device, dtype=images.dtype)
+    exponent = -0.5 * (offsets / sigma.clamp_min(1e-3)).square()
+    weights = torch.exp(exponent)
+    weights = weights / (2 * weights.sum(-1, keepdim=True) - 1)
+    for dim, pad in ((-1, (radius, radius, 0, 0)), (-2, (0, 0, radius, radius))):
+        side = images.shape[dim]
+        padded = F.pad(images, pad, mode="replicate")
+        # Tap by tap: three times as fast as a grouped convolution on a CPU, and free of
+        # the rounding and the choice of algorithm that cuDNN would bring.
+        images = padded.narrow(dim, radius, side) * weights[..., :1]
+        for offset in range(1, radius + 1):
+            pair = padded.narrow(dim, radius - offset, side) + padded.narrow(
+                dim, radius + offset, side
+            )
+            images.addcmul_(pair, weights[..., offset : offset + 1])
+    return images

@@ -1,0 +1,101 @@
+"""Makes the views of a mini-batch of slices, on the device the slices are on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from contrabench.errors import RequestError
+from contrabench.protocol import seed_for
+from contrabench.views.batch import View
+from contrabench.views.geometry import Geometry
+from contrabench.views.intensity import alter_intensity, deviation
+from contrabench.views.sampling import sample_images, sample_masks
+from contrabench.views.spatial import draw_geometry
+from contrabench.views.spec import ViewSpec
+
+_POOLED = 16
+_SMALLEST = 32
+
+
+def view_side(side: int, scale: float) -> int:
+    """Side of a view in pixels.
+
+    Four poolings need a multiple of 16 and the centre of the network at least 2 pixels,
+    so a side that is scaled down is rounded to a multiple of 16 not below 32.
+
+    Args:
+        side: side of the slice in pixels; what `scale=1` returns, whatever it is.
+        scale: side of the view divided by that of the slice.
+    """
+    if scale == 1:
+        return side
+    return min(side, max(_SMALLEST, _POOLED * round(scale * side / _POOLED)))
+
+
+def make_views(
+    images: Tensor, masks: Tensor | None, specs: Sequence[ViewSpec], seed: int
+) -> tuple[View, ...]:
+    """Makes all views of a mini-batch, a pure function of its arguments.
+
+    Each parameter is drawn for each image, by the image's place in the batch. Crop,
+    resizing, mirror, rotation and displacement are composed into one map, so that an
+    image is interpolated once. No global random state is read or changed.
+
+    Args:
+        images: (B, 1, H, W) float32; left untouched.
+        masks: (B, H, W) integer, 255 where unlabelled, or None.
+        specs: one for each view.
+        seed: settles everything that is drawn.
+
+    Returns:
+        One view for each specification, none sharing image memory with another or with
+        `images`; long masks with 255 outside of the slice, where `masks` are given.
+
+    Raises:
+        RequestError: if a view asks for the geometry of one that is not earlier.
+    """
+    views: list[View] = []
+    sampled: list[tuple[Tensor, Tensor | None]] = []
+    with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+        unit = deviation(images)
+        for index, spec in enumerate(specs):
+            geometry = _geometry(images, spec, views, seed_for("geometry", seed, index))
+            shared = spec.geometry_of
+            if shared is not None and geometry is views[shared].geometry:
+                image, labels = sampled[shared]
+            elif spec.spatial is None and shared is None and geometry.size == images.shape[2:]:
+                image, labels = images, masks
+            else:
+                grid = geometry.grid()
+                image = sample_images(images, grid)
+                labels = None if masks is None else sample_masks(masks, grid)
+            sampled.append((image, labels))
+            if spec.intensity is None:
+                image = image.clone()
+            else:
+                stream = seed_for("intensity", seed, index)
+                image = alter_intensity(image, spec.intensity, unit, stream)
+            labels = None if labels is None else labels.to(torch.long, copy=True)
+            views.append(View(image, geometry, labels))
+    return tuple(views)
+
+
+def _geometry(images: Tensor, spec: ViewSpec, views: Sequence[View], seed: int) -> Geometry:
+    """The geometry of the next view: another's, the whole slice, or a drawn one."""
+    batch, _, height, width = images.shape
+    size = (view_side(height, spec.scale), view_side(width, spec.scale))
+    if spec.geometry_of is not None:
+        if spec.geometry_of >= len(views):
+            raise RequestError(
+                f"view {len(views)} shares the geometry of view {spec.geometry_of}, which is not "
+                "made before it; let `geometry_of` name an earlier view of the same stage"
+            )
+        geometry = views[spec.geometry_of].geometry
+        return geometry if geometry.size == size else replace(geometry, size=size)
+    if spec.spatial is None:
+        return Geometry.identity(batch, size, images.device)
+    return draw_geometry(spec.spatial, batch, (height, width), size, seed, device=images.device)

@@ -1,0 +1,114 @@
+"""Draws the geometry of a view: crop, aspect, rotation, mirror and smooth displacement.
+
+Everything is drawn and composed on the CPU, so that a seed means the same geometry on
+every device; what travels is a few kilobytes per image.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from contrabench.views.geometry import Geometry, pixel_centres
+from contrabench.views.spec import Spatial
+
+_SCALARS = 6
+_NODES_PER_CELL = 8
+_LARGEST_SLOPE = 0.7
+
+
+def draw_geometry(
+    spec: Spatial,
+    batch: int,
+    slice_size: tuple[int, int],
+    view_size: tuple[int, int],
+    seed: int,
+    *,
+    device: torch.device | None = None,
+) -> Geometry:
+    """Draws one geometry for each image of a batch.
+
+    Image i is given the same geometry whatever the batch's size.
+
+    Args:
+        spec: ranges of the parameters.
+        batch: number of images.
+        slice_size: height and width of the slices, which settle what a rotation is.
+        view_size: height and width of the views.
+        seed: settles every parameter.
+        device: where the geometry's tensors are put.
+    """
+    control = spec.elastic_cells + 2 if spec.elastic_sd > 0 else 0
+    table = torch.rand(
+        batch, _SCALARS + 2 * control**2, generator=torch.Generator().manual_seed(seed)
+    )
+    affine = _affine(spec, table[:, :_SCALARS], slice_size)
+    displacement = None
+    if control:
+        points = table[:, _SCALARS:].reshape(batch, 2, control, control)
+        displacement = _displacement(spec, points).to(device)
+    return Geometry(affine.to(device), displacement, view_size)
+
+
+def _affine(spec: Spatial, uniform: Tensor, slice_size: tuple[int, int]) -> Tensor:
+    """Turns (B, 6) uniform numbers into (B, 2, 3) affine maps, view to slice."""
+    area = _between(uniform[:, 0], *spec.crop_area)
+    # Only aspects whose box fits the slice are drawn, so no box is ever truncated.
+    low = torch.log(area).clamp_min(math.log(spec.aspect[0]))
+    high = -torch.log(area).clamp_min(-math.log(spec.aspect[1]))
+    root = torch.exp((low + (high - low) * uniform[:, 1]) / 2)
+    width, height = (area.sqrt() * root).clamp_max(1), (area.sqrt() / root).clamp_max(1)
+    x = (1 - width) * _between(uniform[:, 2], -1, 1)
+    y = (1 - height) * _between(uniform[:, 3], -1, 1)
+    angle = _between(uniform[:, 4], -1, 1) * math.radians(spec.rotation_deg)
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    # A rotation is one in pixels: in normalised units the sides' ratio enters.
+    ratio = slice_size[1] / slice_size[0]
+    if spec.flip:
+        width = torch.where(uniform[:, 5] < 0.5, -width, width)
+    rows = (cos * width, -sin * height / ratio, x, sin * width * ratio, cos * height, y)
+    return torch.stack(rows, -1).view(-1, 2, 3)
+
+
+def _displacement(spec: Spatial, uniform: Tensor) -> Tensor:
+    """Turns (B, 2, c + 2, c + 2) uniform numbers into a smooth (B, 2, h, w) lattice.
+
+    Uniform rather than normal control points bound the displacement; the spline makes
+    it nearly normal all the same.
+    """
+    weights, deviation = _spline(spec.elastic_cells)
+    control = (2 * uniform - 1) * math.sqrt(3) * 2 * spec.elastic_sd / deviation
+    lattice = weights @ control @ weights.T
+    # Slopes below one make the map a contraction away from the identity: it cannot fold,
+    # and `Geometry.locate` converges. Default strengths hardly ever meet the bound.
+    nodes = lattice.shape[-1]
+    along = [lattice.diff(dim=dim).abs().amax((-2, -1)) for dim in (-1, -2)]
+    slope = ((along[0] + along[1]) * nodes / 2).amax(-1)
+    shrink = (_LARGEST_SLOPE / slope).clamp_max(1)
+    return lattice * shrink[:, None, None, None]
+
+
+@lru_cache(maxsize=16)
+def _spline(cells: int) -> tuple[Tensor, float]:
+    """Uniform cubic B-spline from `cells` control points over [-1, 1] to a lattice.
+
+    One more control point lies beyond either end, as the spline's support needs.
+
+    Returns:
+        Weights (nodes, cells + 2), rows summing to one; and the deviation of the field
+        that control points of unit deviation give, averaged over the lattice.
+    """
+    position = (pixel_centres(_NODES_PER_CELL * cells) + 1) / 2 * (cells - 1)
+    distance = (position[:, None] - torch.arange(-1, cells + 1)).abs()
+    near = 2 / 3 - distance**2 + distance**3 / 2
+    far = (2 - distance).clamp_min(0) ** 3 / 6
+    weights = torch.where(distance < 1, near, far)
+    return weights, float(weights.square().sum(1).mean())
+
+
+def _between(uniform: Tensor, low: float, high: float) -> Tensor:
+    """Stretches numbers of [0, 1) to [low, high)."""
+    return low + (high - low) * uniform

@@ -1,0 +1,80 @@
+"""What a view is made of: the one augmentation family, as data.
+
+Strengths are those of the common protocol; a method may narrow or drop a part, and what
+it changes is part of its stage and so of its hash. Intensity strengths are in units of
+the image's own standard deviation, because prepared images are z-scored per volume.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from contrabench.protocol import Frozen
+
+
+def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
+    """Refuses an interval that is reversed or does not lie above zero."""
+    if not 0 < interval[0] <= interval[1]:
+        raise ValueError("give a range as (low, high) with 0 < low <= high")
+    return interval
+
+
+def _holds_one(interval: tuple[float, float]) -> tuple[float, float]:
+    """Refuses an interval without 1: only that aspect fits a crop of every area."""
+    if not interval[0] <= 1 <= interval[1]:
+        raise ValueError("give a range that holds 1, the aspect of the whole slice")
+    return interval
+
+
+def _share(interval: tuple[float, float]) -> tuple[float, float]:
+    """Refuses an interval that goes beyond 1, where a crop would leave the slice."""
+    if interval[1] > 1:
+        raise ValueError("give a range up to 1, the area of the whole slice")
+    return interval
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
+
+
+class Spatial(Frozen):
+    """Geometry of a view; all parameters are drawn for each image of a batch."""
+
+    crop_area: Annotated[Range, AfterValidator(_share)] = Field(
+        (0.4, 1.0), description="area of the crop / slice"
+    )
+    aspect: Annotated[Range, AfterValidator(_holds_one)] = Field(
+        (0.8, 1.25), description="width / height of the crop, relative to the slice's"
+    )
+    rotation_deg: float = Field(15.0, ge=0, description="largest angle to either side")
+    flip: bool = Field(False, description="mirror left and right; hearts are not symmetric")
+    elastic_sd: float = Field(
+        0.02, ge=0, description="deviation of the smooth displacement, as a share of the side"
+    )
+    elastic_cells: int = Field(5, ge=2, description="control points of the displacement per axis")
+
+
+class Intensity(Frozen):
+    """Appearance of a view; each part is applied to an image with its own probability."""
+
+    brightness_sd: float = Field(0.5, ge=0, description="largest shift, in image deviations")
+    contrast: Range = Field((0.75, 1.25), description="factor about the image mean")
+    gamma: Range = Field((0.7, 1.5), description="exponent on the image's own range")
+    noise_sd: float = Field(0.1, ge=0, description="largest noise, in image deviations")
+    blur_px: float = Field(1.0, ge=0, description="largest deviation of the Gaussian blur, pixels")
+    probability: float = Field(0.8, ge=0, le=1, description="of each part, for each image")
+
+
+class ViewSpec(Frozen):
+    """One view of a slice.
+
+    `spatial=None` keeps the slice's geometry and `intensity=None` its grey values. `scale`
+    is the side of the view divided by the side of the slice. `geometry_of` names an
+    earlier view of the same stage whose geometry this one shares.
+    """
+
+    spatial: Spatial | None = Spatial()
+    intensity: Intensity | None = Intensity()
+    scale: float = Field(1.0, gt=0, le=1)
+    geometry_of: int | None = Field(None, ge=0)

@@ -1,0 +1,97 @@
+"""ACDC 2017: end-diastole and end-systole in cine MR, in the publisher's own layout."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from contrabench import (
+    Case,
+    DataError,
+    DataRecipe,
+    Dataset,
+    DatasetInfo,
+    Options,
+    Structure,
+    register_dataset,
+)
+
+FRAME = re.compile(r"(patient\d+)_frame(\d+)(_gt)?\.nii(\.gz)?")
+
+
+class ACDCOptions(Options):
+    """Options of ACDC."""
+
+    subset: Literal["training", "testing", "all"] = Field(
+        "training", description="which patients: 100 for training, 50 for testing"
+    )
+
+
+@register_dataset("acdc")
+class ACDC(Dataset):
+    """Two labelled frames of each patient; both always stay on the same side of a split."""
+
+    info = DatasetInfo(
+        title="ACDC 2017",
+        modality="cardiac cine MR, short axis",
+        source="Bernard et al., IEEE Transactions on Medical Imaging 37 (2018) 2514-2525, "
+        "doi:10.1109/TMI.2018.2837502",
+        terms="research use after registration with the organisers; cite the paper",
+        layout="training/patientNNN/patientNNN_frameNN.nii.gz and patientNNN_frameNN_gt.nii.gz "
+        "below --data, or --data at that folder",
+    )
+    Options = ACDCOptions
+    options: ACDCOptions
+    # In 40 volumes of 20 patients no labelled voxel lies outside a square of 210 mm.
+    recipe = DataRecipe(field_of_view_mm=224.0)
+
+    @property
+    def structures(self) -> tuple[Structure, ...]:
+        """Three structures with the values of the challenge."""
+        return (
+            Structure(name="RV", value=1),
+            Structure(name="myocardium", value=2),
+            Structure(name="LV", value=3),
+        )
+
+    def cases(self) -> list[Case]:
+        """Lists the frames by patient; the 4D series and `Info.cfg` are left aside.
+
+        Raises:
+            DataError: naming each frame without label and each label without frame.
+        """
+        subset = self.options.subset
+        subsets = ("training", "testing") if subset == "all" else (subset,)
+        found: dict[tuple[str, str], dict[str, Path]] = {}
+        for path in sorted(path for folder in self._folders(subsets) for path in folder.iterdir()):
+            if match := FRAME.fullmatch(path.name):
+                kind = "label" if match[3] else "image"
+                found.setdefault((match[1], match[2]), {})[kind] = path
+        if not found:
+            raise self.misplaced(f"no frame of a {' or '.join(subsets)} patient was found")
+        faults = [
+            f"{patient}_frame{frame}: its {kind} is missing beside {next(iter(files.values()))}"
+            for (patient, frame), files in found.items()
+            for kind in ("image", "label")
+            if kind not in files
+        ]
+        if faults:
+            raise DataError(faults, where=self.info.title)
+        return [
+            Case(f"{patient}_frame{frame}", patient, files["image"], files["label"])
+            for (patient, frame), files in found.items()
+        ]
+
+    def _folders(self, subsets: tuple[str, ...]) -> list[Path]:
+        """The patients' folders below --data, or below its subset folders."""
+        root = self.folder()
+        parents = [root / subset for subset in subsets if (root / subset).is_dir()] or [root]
+        return [
+            folder
+            for parent in parents
+            for folder in parent.iterdir()
+            if folder.is_dir() and re.fullmatch(r"patient\d+", folder.name)
+        ]

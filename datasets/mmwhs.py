@@ -1,0 +1,106 @@
+"""MM-WHS 2017: whole hearts in CT and MR, in the publisher's own layout."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from contrabench import (
+    Case,
+    DataError,
+    DataRecipe,
+    Dataset,
+    DatasetInfo,
+    Options,
+    Structure,
+    Volume,
+    register_dataset,
+)
+
+STRUCTURES = (
+    Structure(name="LV", value=500),
+    Structure(name="RV", value=600),
+    Structure(name="LA", value=420),
+    Structure(name="RA", value=550),
+    Structure(name="myocardium", value=205),
+    Structure(name="ascending aorta", value=820),
+    Structure(name="pulmonary artery", value=850),
+)
+ALIASES = {421: 420}
+"""Values that the published labels hold by mistake, and what they mean: a few voxels of
+the left atrium in the MR labels are 421."""
+
+
+class MMWHSOptions(Options):
+    """Options of MM-WHS."""
+
+    modality: Literal["ct", "mr"] = Field("ct", description="which half of the challenge")
+
+
+@register_dataset("mmwhs")
+class MMWHS(Dataset):
+    """The labelled training volumes of one modality: 20 patients, one volume each."""
+
+    info = DatasetInfo(
+        title="MM-WHS 2017",
+        modality="cardiac CT angiography or MR (option `modality`)",
+        source="Zhuang & Shen, Medical Image Analysis 31 (2016) 77-87, "
+        "doi:10.1016/j.media.2016.02.006; Zhuang et al., Medical Image Analysis 58 (2019) 101537",
+        terms="research use after registration with the organisers; cite the papers",
+        layout="ct_train/ct_train_NNNN_image.nii.gz and ct_train_NNNN_label.nii.gz "
+        "(mr_train/mr_train_... for modality=mr) below --data, or --data at that folder",
+    )
+    Options = MMWHSOptions
+    options: MMWHSOptions
+    # In 20 CT volumes (with their nominal spacing) no labelled voxel lies outside this square.
+    recipe = DataRecipe(field_of_view_mm=224.0)
+
+    @property
+    def structures(self) -> tuple[Structure, ...]:
+        """Seven structures with the values of the challenge."""
+        return STRUCTURES
+
+    def cases(self) -> list[Case]:
+        """Lists the volumes by number.
+
+        Raises:
+            DataError: naming each image without label and each label without image.
+        """
+        set_name = f"{self.options.modality}_train"
+        folder = self.folder()
+        if (folder / set_name).is_dir():
+            folder = folder / set_name
+        found: dict[str, dict[str, Path]] = {}
+        for path in sorted(folder.iterdir()):
+            match = re.fullmatch(rf"{set_name}_(\d+)_(image|label)\.nii(\.gz)?", path.name)
+            if match:
+                found.setdefault(match[1], {})[match[2]] = path
+        if not found:
+            raise self.misplaced(f"no {set_name} volume was found in {folder}")
+        faults = [
+            f"{set_name}_{number}: its {kind} is missing in {folder}"
+            for number, files in found.items()
+            for kind in ("image", "label")
+            if kind not in files
+        ]
+        if faults:
+            raise DataError(faults, where=self.info.title)
+        return [
+            Case(f"{set_name}_{number}", number, files["image"], files["label"])
+            for number, files in found.items()
+        ]
+
+    def load(self, case: Case) -> Volume:
+        """Reads one case and puts right the label values known to be mistaken."""
+        volume = super().load(case)
+        if volume.label is None:
+            return volume
+        label = volume.label.copy()
+        for mistaken, meant in ALIASES.items():
+            label[label == mistaken] = meant
+        return replace(volume, label=np.asarray(label))

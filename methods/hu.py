@@ -1,0 +1,125 @@
+"""Semi-supervised contrastive learning: SimCLR, then supervised contrast of pixels.
+
+Hu, Zeng, Xu, Shi: Semi-supervised contrastive learning for label-efficient medical image
+segmentation. MICCAI 2021, arXiv 2109.07407.
+
+Stage 1 is NT-Xent on the map that the centre's transposed convolution gives. Stage 2 runs
+the whole U-Net on labelled slices; for a foreground pixel i of structure c_i
+
+    L_i = -(1 / |P(i)|) sum_{q in P(i)} log( exp(z_i.z_q / tau) / sum_{a != i} exp(z_i.z_a / tau) )
+
+with P(i) the other pixels of c_i in both views. Background pixels are no anchors. The two
+views of stage 2 differ in intensity alone, so that one mask serves both.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from pydantic import Field
+
+from contrabench import (
+    Batch,
+    Method,
+    MethodInfo,
+    Objective,
+    Options,
+    Stage,
+    StepResult,
+    ViewSpec,
+    register_method,
+)
+from contrabench.method import PARTS
+from contrabench.model.unet import UNet
+from contrabench.objectives.contrast import nt_xent
+from contrabench.objectives.heads import GlobalHead, PixelHead
+from contrabench.objectives.pixels import on_grid, supervised_pixels
+
+
+class HuOptions(Options):
+    """Options of Hu et al."""
+
+    temperature_global: float = Field(0.5, gt=0, description="tau of stage 1 (authors' config)")
+    temperature_local: float = Field(0.1, gt=0, description="tau of stage 2 (authors' script)")
+    grid: int = Field(40, gt=0, description="pixels per axis at most; 160 / stride 4")
+    group: int = Field(4, gt=0, description="slices contrasted with each other (authors' batch)")
+
+
+class PooledContrast(Objective):
+    """Stage 1."""
+
+    def __init__(self, backbone: UNet, options: HuOptions) -> None:
+        super().__init__()
+        self.head = GlobalHead(backbone.channels["centre_up"], 256, linear=True)
+        self.temperature = options.temperature_global
+
+    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
+        """NT-Xent of two views."""
+        first, second = (
+            self.head(backbone.features(view.image, ("centre_up",))["centre_up"])
+            for view in batch.views
+        )
+        return StepResult(nt_xent(first, second, self.temperature))
+
+
+class PixelContrast(Objective):
+    """Stage 2."""
+
+    def __init__(self, backbone: UNet, options: HuOptions) -> None:
+        super().__init__()
+        self.options = options
+        self.head = PixelHead(backbone.channels["dec1"], 256, 128)
+
+    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
+        """Supervised contrast of pixels."""
+        side = min(self.options.grid, batch.views[0].image.shape[-1] // 4)
+        first, second = (
+            self.head(on_grid(backbone.features(view.image, ("dec1",))["dec1"], side))
+            for view in batch.views
+        )
+        labels = on_grid(batch.views[0].label, side)
+        return StepResult(
+            supervised_pixels(
+                first, second, labels, self.options.temperature_local, self.options.group
+            )
+        )
+
+
+@register_method("hu")
+class Hu(Method):
+    """SimCLR on the encoder, then supervised local contrast of the whole network."""
+
+    info = MethodInfo(
+        title="Semi-supervised local contrast",
+        family="local contrast",
+        paper="Hu et al., MICCAI 2021, arXiv 2109.07407",
+        fidelity="re-implementation",
+        needs=("masks of the labelled patients in pre-training",),
+        inferred=(
+            "the common optimiser, schedule and augmentation of the protocol",
+            "half of the pre-training images for each stage",
+            "the two views differ; in the released code they share memory and are equal",
+        ),
+    )
+    Options = HuOptions
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Global on all slices, then local on the labelled ones."""
+        look = ViewSpec(spatial=None)
+        return (
+            Stage(name="global", trains=("encoder", "centre", "centre_up")),
+            Stage(
+                name="local",
+                views=(look, look),
+                trains=PARTS,
+                labels=True,
+                labelled_slices_only=True,
+            ),
+        )
+
+    def objective(self, stage: Stage, backbone: UNet) -> Objective:
+        """The loss of either stage."""
+        options = cast(HuOptions, self.options)
+        if stage.name == "global":
+            return PooledContrast(backbone, options)
+        return PixelContrast(backbone, options)

@@ -1,0 +1,144 @@
+"""`bench report`: output, filters, empty stores, and what it must not import."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from contrabench.cli.report import EPILOG, report
+from contrabench.errors import RequestError
+from contrabench.store.rows import ResultRow, write_rows
+
+
+def write(store, variant, labels, fraction, shift):
+    key = f"{abs(hash((variant, labels))):016x}"[-16:]
+    rows = [
+        ResultRow(
+            run=key, protocol="ab12cd34ef56ab12", dataset="phantom", budget="smoke",
+            method=variant, variant=variant, family="reference", fidelity="re-implementation",
+            deviations="", labels=labels, fraction=fraction, labelled_patients=2,
+            train_patients=8, test_patients=4, fold=0, folds=1, draw=0, seed=0,
+            patient=f"p{p}", case=f"p{p}_ed", structure="LV", dice=0.5 + 0.01 * p + shift,
+            asd_mm=2.0, hd95_mm=4.0, surface_dice_2mm=0.5, asd_voxel=None, asd_medpy_voxel=1.0,
+            asd_slice2d_mm=1.0, reference_voxels=10, prediction_voxels=10, flag="",
+            metric_contract=1,
+        )
+        for p in range(4)
+    ]  # fmt: skip
+    folder = store / "runs" / key
+    folder.mkdir(parents=True)
+    write_rows(folder / "rows.parquet", rows)
+    (folder / "done.json").write_text("{}")
+
+
+@pytest.fixture
+def store(tmp_path):
+    write(tmp_path, "scratch", "10%", 0.1, 0.0)
+    write(tmp_path, "mmgl", "10%", 0.1, 0.1)
+    write(tmp_path, "scratch", "100%", 1.0, 0.2)
+    return tmp_path
+
+
+@pytest.fixture
+def bench():
+    app = typer.Typer(add_completion=False)
+    app.command("report", epilog=EPILOG)(report)
+    app.command("other")(lambda: None)
+
+    def run(*words):
+        return CliRunner().invoke(app, ["report", *map(str, words)])
+
+    return run
+
+
+def test_the_default_is_a_table_on_the_screen(bench, store):
+    done = bench("--store", store)
+    assert done.exit_code == 0
+    assert "phantom, smoke budget, 10% of the labels" in done.stdout
+    assert "phantom, smoke budget, 100% of the labels" in done.stdout
+    assert f"Made by: bench report --store {store} --format terminal" in done.stdout.replace(
+        "\n", " "
+    )
+
+
+def test_store_from_the_environment(bench, store, monkeypatch):
+    monkeypatch.setenv("CONTRABENCH_STORE", str(store))
+    assert bench().stdout == bench("--store", store).stdout
+
+
+def test_a_label_filter_keeps_full_supervision_as_a_reference(bench, store):
+    text = bench("--store", store, "--labels", "10%", "--format", "markdown").stdout
+    assert text.count("### ") == 1
+    assert "| full supervision | none | 0.715 |" in text
+
+
+def test_json_holds_the_numbers_of_the_table(bench, store):
+    data = json.loads(bench("--store", store, "--labels", "10%", "--json").stdout)
+    (section,) = data["sections"]
+    by_name = {row["Method"]: row for row in section["rows"]}
+    assert by_name["mmgl"]["Dice"] == pytest.approx(0.615)
+    assert by_name["mmgl"]["p"] == 2 / 2**4
+    assert by_name["scratch"]["p"] is None
+    assert by_name["mmgl"]["Patients"] == 4
+    assert data["command"].endswith("--json --labels 10%")
+
+
+def test_out_writes_the_file_and_nothing_on_the_screen(bench, store, tmp_path):
+    path = tmp_path / "report.csv"
+    done = bench("--store", store, "--format", "csv", "--out", path)
+    assert done.stdout == ""
+    assert path.read_text() == bench("--store", store, "--format", "csv").stdout
+
+
+def test_runs_left_out_are_named_beside_the_table(bench, store):
+    bad = store / "runs" / "bad"
+    bad.mkdir()
+    (bad / "rows.parquet").write_text("not parquet")
+    (bad / "done.json").write_text("{}")
+    done = bench("--store", store)
+    assert done.exit_code == 0
+    assert "run bad is left out" in done.stderr
+    assert "bad" not in done.stdout.replace(str(store), "")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--labels", "15%"], "there are: 10%, 100%"),
+        (["--dataset", "acdc"], "there are: phantom"),
+        (["--format", "papyrus"], "papyrus"),
+    ],
+)
+def test_a_wrong_word_is_answered_with_the_right_ones(bench, store, words, message):
+    error = bench("--store", store, *words).exception
+    assert isinstance(error, RequestError)
+    assert message in str(error)
+
+
+def test_an_empty_store_is_one_line_and_exit_2(bench, tmp_path):
+    error = bench("--store", tmp_path / "none").exception
+    assert isinstance(error, RequestError)
+    assert error.exit_code == 2
+    assert "\n" not in str(error)
+    assert "no finished run" in str(error)
+
+
+def test_help_gives_an_example(bench):
+    assert "bench report --labels 10% --format markdown" in bench("--help").stdout
+
+
+def test_neither_help_nor_report_loads_torch(store):
+    code = (
+        "import sys\n"
+        "from contrabench.cli.report import report\n"
+        "heavy = ('numpy', 'pandas', 'pyarrow', 'scipy', 'torch')\n"
+        "print([name for name in heavy if name in sys.modules])\n"
+        "from pathlib import Path\n"
+        f"report(store=Path({str(store)!r}), out=Path({str(store / 'r.txt')!r}))\n"
+        "print([name for name in ('torch', 'monai', 'lightly') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["[]", "[]"]

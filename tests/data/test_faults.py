@@ -1,0 +1,223 @@
+"""Every fault that input data can have is planted once and must be told in one line."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+from contrabench import Case, DataError, Volume
+from contrabench.data.contract import Structure
+from contrabench.data.faults import check_cases, volume_faults
+from contrabench.data.prepare import prepare_dataset
+from contrabench.protocol import DataRecipe
+
+AFFINE = np.diag([2.0, 2.0, 5.0, 1.0])
+
+
+@pytest.fixture
+def sound(volumes):
+    volumes.add("a", seed=1)
+    volumes.add("b", seed=2)
+    return volumes
+
+
+def faults_of(volumes, **options):
+    with pytest.raises(DataError) as caught:
+        check_cases(volumes.dataset(**options))
+    error = caught.value
+    assert error.exit_code == 2
+    assert all("\n" not in fault for fault in error.faults)
+    assert "nothing was trained" in str(error)
+    return error.faults
+
+
+def only_fault(volumes, **options):
+    faults = faults_of(volumes, **options)
+    assert len(faults) == 1, faults
+    return faults[0]
+
+
+def test_sound_data_has_no_fault(sound):
+    seen = []
+    check_cases(sound.dataset(), progress=lambda *news: seen.append(news))
+    assert seen == [(1, 2, "a"), (2, 2, "b")]
+
+
+def test_missing_label(sound):
+    (sound.root / "labels" / "b.nii.gz").unlink()
+    fault = only_fault(sound)
+    assert fault.startswith("b: has no label")
+
+
+def test_extra_label(sound):
+    (sound.root / "images" / "a.nii.gz").unlink()
+    fault = only_fault(sound)
+    assert fault.startswith("a: ")
+    assert "has no image" in fault
+
+
+def test_shapes_differ(sound):
+    sound.write("labels", "b", np.ones((24, 20, 5), np.uint8))
+    fault = only_fault(sound)
+    assert "(24, 20, 6)" in fault
+    assert "(24, 20, 5)" in fault
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_affines_differ_by_one_voxel_of_a_large_volume(sound, axis):
+    _, label = sound.add("b", seed=2)
+    moved = AFFINE.copy()
+    moved[axis, 3] += 0.5
+    sound.write("labels", "b", label, moved)
+    assert "affines of image and label differ, by up to 0.5 mm" in only_fault(sound)
+
+
+def test_mirrored_affine(sound):
+    _, label = sound.add("b", seed=2)
+    sound.write("labels", "b", label, np.diag([-2.0, 2.0, 5.0, 1.0]))
+    assert "affines" in only_fault(sound)
+
+
+def test_affines_equal_but_for_rounding(sound):
+    _, label = sound.add("b", seed=2)
+    sound.write("labels", "b", label, AFFINE * (1 + 1e-6))
+    check_cases(sound.dataset())
+
+
+def test_value_outside_the_map(sound):
+    _, label = sound.add("b", seed=2)
+    label[:2, 0, 0] = 9
+    sound.write("labels", "b", label)
+    fault = only_fault(sound)
+    assert "value 9 (2 voxels)" in fault
+    assert "1 core, 2 shell" in fault
+
+
+def test_each_unknown_value_has_its_line(sound):
+    _, label = sound.add("b", seed=2)
+    label[0, 0, :2] = 9, 8
+    sound.write("labels", "b", label)
+    assert len(faults_of(sound)) == 2
+
+
+def test_label_that_was_interpolated(sound):
+    _, label = sound.add("b", seed=2)
+    mixed = label.astype(np.float32)
+    mixed[0, 0, :3] = 0.5
+    sound.write("labels", "b", mixed)
+    assert "3 voxels that are no whole numbers" in only_fault(sound)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_image_that_is_not_finite(sound, bad):
+    image, _ = sound.add("b", seed=2)
+    image[3, 3, :4] = bad
+    sound.write("images", "b", image)
+    assert "4 voxels of the image are NaN or infinite" in only_fault(sound)
+
+
+def test_empty_label(sound):
+    sound.write("labels", "b", np.zeros((24, 20, 6), np.uint8))
+    assert "no foreground" in only_fault(sound)
+
+
+def test_truncated_file(sound):
+    path = sound.root / "images" / "b.nii.gz"
+    path.write_bytes(path.read_bytes()[:-2000])
+    fault = only_fault(sound)
+    assert "cannot be read" in fault
+    assert str(path) in fault
+
+
+def test_truncated_inside_an_intact_archive(sound):
+    path = sound.root / "labels" / "b.nii.gz"
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:1000]))
+    assert "cannot be read" in only_fault(sound)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a volume", b"\x00" * 500])
+def test_not_a_volume(sound, content):
+    path = sound.root / "images" / "b.nii.gz"
+    path.write_bytes(content)
+    assert "cannot be read" in only_fault(sound)
+
+
+@pytest.mark.parametrize("shape", [(24, 20), (24, 20, 6, 2)])
+def test_not_3d(sound, shape):
+    sound.write("images", "b", np.ones(shape, np.float32))
+    assert f"{len(shape)} dimensions" in only_fault(sound)
+
+
+def test_affine_without_volume():
+    volume = Volume(np.ones((4, 4, 4), np.float32), None, np.diag([1.0, 1.0, 0.0, 1.0]))
+    faults = volume_faults(Case("a", "a", labelled=False), volume, (Structure(name="x", value=1),))
+    assert len(faults) == 1
+    assert "affine" in faults[0]
+
+
+def test_same_image_under_two_patients(sound):
+    image, label = sound.add("b", seed=2)
+    turned = np.ascontiguousarray(image[::-1])  # stored the other way round, the same in space
+    affine = AFFINE.copy()
+    affine[0] = [-2.0, 0, 0, 2.0 * 23]
+    sound.write("images", "c", turned, affine)
+    sound.write("labels", "c", np.ascontiguousarray(label[::-1]), affine)
+    fault = only_fault(sound)
+    assert "b (patient b) and c (patient c)" in fault
+    assert "same image" in fault
+
+
+def test_same_image_of_one_patient_is_no_leak(volumes):
+    volumes.add("p1_ed", seed=1)
+    volumes.add("p1_es", seed=1)
+    check_cases(volumes.dataset(patient_pattern="(p1)_.*"))
+
+
+def test_duplicate_ids(sound):
+    dataset = sound.dataset()
+    cases = dataset.cases()
+    dataset.cases = lambda: [cases[0], cases[0], cases[1]]
+    with pytest.raises(DataError, match="a: 2 cases have this id") as caught:
+        check_cases(dataset)
+    assert len(caught.value.faults) == 1
+
+
+def test_all_faults_are_told_together_and_nothing_is_returned(sound, tmp_path):
+    image, label = sound.add("c", seed=3)
+    image[0, 0, 0] = np.nan
+    label[0, 0, 0] = 7
+    sound.write("images", "c", image)
+    sound.write("labels", "c", label)
+    sound.write("labels", "b", np.zeros((24, 20, 6), np.uint8))
+    first, second = sound.add("d", seed=1), sound.add("e", seed=5)
+    assert first[0].shape == second[0].shape
+    (sound.root / "images" / "e.nii.gz").write_bytes(b"")
+    expected = faults_of(sound)
+    assert len(expected) == 5
+    for _ in range(2):  # the second time from the cache
+        with pytest.raises(DataError) as caught:
+            prepare_dataset(sound.dataset(), "nifti", DataRecipe(), 32, tmp_path / "cache")
+        assert caught.value.faults == expected
+
+
+def test_constant_image(sound, tmp_path):
+    sound.write("images", "b", np.full((24, 20, 6), 7.0, np.float32))
+    with pytest.raises(DataError, match="b: the image has one value only"):
+        prepare_dataset(sound.dataset(), "nifti", DataRecipe(), 32, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("name", ["mmwhs", "acdc", "nifti"])
+@pytest.mark.parametrize("state", ["none", "absent", "empty", "other"])
+def test_data_that_is_not_there(name, state, tmp_path):
+    from contrabench.catalogue import datasets
+
+    root = tmp_path / "data"
+    if state in ("empty", "other"):
+        root.mkdir()
+    if state == "other":
+        (root / "readme.txt").write_text("nothing here")
+    cls = datasets.get(name)
+    with pytest.raises(DataError) as caught:
+        check_cases(cls(None if state == "none" else root))
+    assert len(caught.value.faults) == 1
+    assert cls.info.layout in caught.value.faults[0]

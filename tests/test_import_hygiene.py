@@ -1,0 +1,118 @@
+"""What a command loads: the light ones stay light."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = (
+    "torch",
+    "torchvision",
+    "monai",
+    "pandas",
+    "numpy",
+    "scipy",
+    "lightly",
+    "sklearn",
+    "pyarrow",
+    "nibabel",
+    "lightning",
+)
+
+
+def loaded_after(code: str, *arguments: str) -> set[str]:
+    """Runs code in a fresh interpreter and returns the heavy packages that it loaded."""
+    program = (
+        "import atexit, sys\n"
+        f"heavy = {HEAVY!r}\n"
+        "def tell():\n"
+        "    sys.stderr.write('\\nLOADED ' + ','.join(m for m in heavy if m in sys.modules))\n"
+        "atexit.register(tell)\n" + code
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "CONTRABENCH_PLUGINS"}
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    names = done.stderr.rpartition("LOADED ")[2].strip()
+    return set(names.split(",")) if names else set()
+
+
+def test_the_probe_sees_what_is_loaded():
+    assert loaded_after("import numpy") == {"numpy"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["--version"],
+        ["methods", "--help"],
+        ["methods", "show", "--help"],
+        ["datasets", "--help"],
+    ],
+)
+def test_help_loads_nothing_heavy(words):
+    code = "from contrabench.cli.app import main\nmain(sys.argv[1:])"
+    assert loaded_after(code, *words) == set()
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "contrabench",
+        "contrabench.errors",
+        "contrabench.protocol",
+        "contrabench.registry",
+        "contrabench.catalogue",
+        "contrabench.method",
+        "contrabench.options",
+        "contrabench.fingerprint",
+        "contrabench.plugins",
+        "contrabench.report",
+        "contrabench.data.contract",
+        "contrabench.views.spec",
+    ],
+)
+def test_contracts_load_nothing_heavy(module):
+    assert loaded_after(f"import {module}") == set()
+
+
+def test_reading_and_reporting_load_no_torch():
+    code = (
+        "import importlib, pkgutil\n"
+        "for name in ('contrabench.statistics', 'contrabench.reports', 'contrabench.store'):\n"
+        "    package = importlib.import_module(name)\n"
+        "    for module in pkgutil.iter_modules(package.__path__, name + '.'):\n"
+        "        importlib.import_module(module.name)\n"
+        "from contrabench.catalogue import reports\nreports.entries()\n"
+    )
+    assert not loaded_after(code) & {"torch", "torchvision", "monai", "lightly", "lightning"}
+
+
+def test_listing_methods_loads_no_framework_beside_torch():
+    code = "from contrabench.catalogue import methods\nassert methods.names()"
+    assert not loaded_after(code) & {"monai", "lightly", "lightning", "pandas"}
+
+
+def test_listing_datasets_loads_no_torch():
+    code = "from contrabench.catalogue import datasets\nassert datasets.names()"
+    assert not loaded_after(code) & {"torch", "monai", "lightly", "lightning"}
+
+
+def test_the_public_names_resolve():
+    code = (
+        "import contrabench\n"
+        "for name in contrabench.__all__:\n"
+        "    assert getattr(contrabench, name).__name__, name\n"
+    )
+    assert "torch" in loaded_after(code)
+    import contrabench
+
+    assert set(contrabench.__all__) == set(contrabench._HOMES)

@@ -1,0 +1,201 @@
+"""Intensity: units of the image's own deviation, one draw per image, SciPy's blur."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
+
+from contrabench.views.intensity import (
+    alter_intensity,
+    apply_gamma,
+    deviation,
+    gaussian_blur,
+    scale_contrast,
+)
+from contrabench.views.spec import Intensity
+
+NONE = {"brightness_sd": 0, "contrast": (1, 1), "gamma": (1, 1), "noise_sd": 0, "blur_px": 0}
+PARTS = {
+    "brightness": {"brightness_sd": 0.5},
+    "contrast": {"contrast": (0.75, 1.25)},
+    "gamma": {"gamma": (0.7, 1.5)},
+    "noise": {"noise_sd": 0.1},
+    "blur": {"blur_px": 1.0},
+}
+
+
+def only(part, probability=1.0):
+    return Intensity(**{**NONE, **PARTS[part], "probability": probability})
+
+
+def images_of(batch, side=24, seed=0):
+    return torch.randn(batch, 1, side, side, generator=torch.Generator().manual_seed(seed)) * 3 + 1
+
+
+def alter(images, spec, seed=0):
+    return alter_intensity(images, spec, deviation(images), seed)
+
+
+def column(*values):
+    return torch.tensor(values).view(-1, 1, 1, 1)
+
+
+def test_the_deviation_is_numpys():
+    images = images_of(5) * column(1.0, 10.0, 0.1, 3.0, 0.0)
+    assert deviation(images).shape == (5, 1, 1, 1)
+    np.testing.assert_allclose(
+        deviation(images).flatten().numpy(), images.numpy().std((1, 2, 3)), rtol=1e-5, atol=1e-7
+    )
+
+
+def test_brightness_shifts_each_image_evenly_within_its_strength():
+    images = images_of(400, side=8)
+    shift = (alter(images, only("brightness")) - images) / deviation(images)
+    each = shift.mean((1, 2, 3))
+    assert (shift - each[:, None, None, None]).abs().max() < 1e-5
+    assert each.abs().max() <= 0.5 + 1e-5
+    assert each.min() < -0.48
+    assert each.max() > 0.48
+    assert each.unique().numel() > 390
+
+
+def test_contrast_scales_about_the_mean_within_its_range():
+    images = images_of(400, side=8)
+    altered = alter(images, only("contrast"))
+    assert torch.allclose(altered.mean((1, 2, 3)), images.mean((1, 2, 3)), atol=1e-4)
+    factor = (deviation(altered) / deviation(images)).flatten()
+    assert 0.75 - 1e-4 <= factor.min() < 0.77
+    assert 1.23 < factor.max() <= 1.25 + 1e-4
+    image = images[:1]
+    expected = image.mean() + 1.2 * (image - image.mean())
+    assert torch.allclose(scale_contrast(image, column(1.2)), expected, atol=1e-5)
+
+
+def test_gamma_keeps_smallest_and_largest_value_and_the_order():
+    images = images_of(200, side=8)
+    altered = alter(images, only("gamma"))
+    for reduce in (torch.amin, torch.amax):
+        assert torch.allclose(reduce(altered, (1, 2, 3)), reduce(images, (1, 2, 3)), atol=1e-5)
+    order = images.flatten(1).argsort(1)
+    assert altered.flatten(1).gather(1, order).diff(dim=1).min() > -1e-5
+
+
+def test_gamma_is_a_power_of_the_share_of_the_range():
+    image = torch.tensor([-2.0, 0.0, 1.0, 2.0]).view(1, 1, 2, 2)
+    expected = torch.tensor([0.0, 0.5, 0.75, 1.0]) ** 1.5 * 4 - 2
+    assert torch.allclose(apply_gamma(image, column(1.5)).flatten(), expected)
+
+
+def test_exponents_are_drawn_evenly_on_a_logarithmic_scale():
+    image = torch.tensor([0.0, 0.5, 1.0, 1.0]).view(1, 1, 2, 2).repeat(4000, 1, 1, 1)
+    spec = Intensity(**{**NONE, "gamma": (0.5, 2.0), "probability": 1})
+    exponents = alter(image, spec)[:, 0, 0, 1].log() / math.log(0.5)
+    assert exponents.log().mean().abs() < 0.03
+    assert 0.5 - 1e-4 <= exponents.min() < 0.51
+    assert 1.98 < exponents.max() <= 2 + 1e-3
+
+
+def test_noise_is_normal_and_of_its_own_strength_in_each_image():
+    images = images_of(100, side=64)
+    noise = (alter(images, only("noise")) - images) / deviation(images)
+    strength = noise.std((1, 2, 3))
+    assert strength.max() < 0.105
+    assert strength.max() > 0.09
+    assert strength.min() < 0.02
+    assert strength.mean().item() == pytest.approx(0.05, abs=0.01)
+    standard = (noise / strength.view(-1, 1, 1, 1)).flatten()
+    assert standard.mean().abs() < 0.01
+    assert (standard**4).mean().item() == pytest.approx(3, abs=0.1)
+    # No two images, rows or neighbours share their noise.
+    flat = standard.view(100, -1)
+    assert torch.corrcoef(flat[:10]).fill_diagonal_(0).abs().max() < 0.1
+    assert (flat[:, 1:] * flat[:, :-1]).mean().abs() < 0.01
+
+
+def test_the_blur_is_scipys_with_a_deviation_for_each_image():
+    images, sigmas = images_of(4, side=20), (0.0, 0.4, 0.9, 1.5)
+    blurred = gaussian_blur(images, column(*sigmas), 1.5)
+    assert torch.equal(blurred[0], images[0])
+    for image, result, sigma in zip(images[1:], blurred[1:], sigmas[1:], strict=True):
+        expected = gaussian_filter(image[0].double().numpy(), sigma, mode="nearest", radius=5)
+        np.testing.assert_allclose(result[0].numpy(), expected, atol=1e-5)
+
+
+def test_a_blur_wider_than_the_image_still_works():
+    blurred = gaussian_blur(images_of(1, side=4), column(3.0), 3.0)
+    assert bool(torch.isfinite(blurred).all())
+    assert blurred.std() < images_of(1, side=4).std()
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_each_part_alone_changes_the_image_and_its_absence_does_not(part):
+    images = images_of(64)
+    change = (alter(images, only(part)) - images).abs().mean((1, 2, 3)) / deviation(images)[
+        :, 0, 0, 0
+    ]
+    assert change.mean() > 0.02
+    # A blur of less than a quarter of a pixel reaches no neighbour: a quarter of the draws.
+    assert (change > 1e-3).float().mean() > (0.6 if part == "blur" else 0.9)
+    assert torch.allclose(alter(images, Intensity(**NONE, probability=1)), images, atol=1e-5)
+    assert torch.allclose(alter(images, only(part, probability=0)), images, atol=1e-5)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_each_part_is_applied_with_its_probability(part):
+    images = images_of(1).repeat(2000, 1, 1, 1)[..., :6, :6]
+    always, sometimes = (
+        ((alter(images, only(part, probability=p)) - images).abs().amax((1, 2, 3)) > 1e-4)
+        for p in (1.0, 0.3)
+    )
+    assert not bool((sometimes & ~always).any())
+    assert (sometimes.sum() / always.sum()).item() == pytest.approx(0.3, abs=0.04)
+
+
+def test_the_parts_are_gated_independently():
+    spec = Intensity(**{**NONE, "brightness_sd": 0.5, "contrast": (1.5, 2.0), "probability": 0.5})
+    images = images_of(1).repeat(2000, 1, 1, 1)[..., :6, :6]
+    altered = alter(images, spec)
+    shifted = (altered.mean((1, 2, 3)) - images.mean((1, 2, 3))).abs() > 1e-4
+    scaled = (deviation(altered) / deviation(images)).flatten() > 1.1
+    assert (shifted & scaled).float().mean().item() == pytest.approx(0.25, abs=0.04)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    scale=st.floats(0.01, 1000),
+    offset=st.floats(-3, 3),
+    seed=st.integers(0, 2**60),
+    batch=st.integers(1, 6),
+    side=st.integers(4, 20),
+)
+def test_the_change_scales_with_the_image(scale, offset, seed, batch, side):
+    images = images_of(batch, side)
+    change = alter(images, Intensity(), seed) - images
+    scaled = (images + offset) * scale
+    assert torch.allclose(
+        (alter(scaled, Intensity(), seed) - scaled) / scale, change, atol=1e-3, rtol=1e-3
+    )
+
+
+def test_a_flat_image_stays_flat_and_finite():
+    images = torch.full((2, 1, 8, 8), 3.5)
+    assert torch.allclose(alter(images, Intensity(probability=1)), images, atol=1e-5)
+
+
+def test_identical_images_are_altered_differently():
+    altered = alter(images_of(1).repeat(8, 1, 1, 1), Intensity())
+    distance = torch.cdist(altered.flatten(1), altered.flatten(1)) + 99 * torch.eye(8)
+    assert distance.min() > 0.1
+
+
+@pytest.mark.parametrize("spec", [Intensity(), Intensity(**NONE), Intensity(probability=0)])
+def test_the_result_is_new_memory_and_the_image_untouched(spec):
+    images = images_of(3)
+    before = images.clone()
+    altered = alter(images, spec)
+    altered.zero_()
+    assert torch.equal(images, before)
