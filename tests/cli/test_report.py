@@ -10,11 +10,12 @@ from typer.testing import CliRunner
 
 from contrabench.cli.report import EPILOG, report
 from contrabench.errors import RequestError
+from contrabench.protocol import digest
 from contrabench.store.rows import ResultRow, write_rows
 
 
 def write(store, variant, labels, fraction, shift):
-    key = f"{abs(hash((variant, labels))):016x}"[-16:]
+    key = digest({"variant": variant, "labels": labels})
     rows = [
         ResultRow(
             run=key, protocol="ab12cd34ef56ab12", dataset="phantom", budget="smoke",

@@ -64,7 +64,7 @@ def test_shapes_differ(sound):
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_affines_differ_by_one_voxel_of_a_large_volume(sound, axis):
+def test_affines_differ_by_half_a_millimetre(sound, axis):
     _, label = sound.add("b", seed=2)
     moved = AFFINE.copy()
     moved[axis, 3] += 0.5
@@ -149,7 +149,8 @@ def test_not_3d(sound, shape):
 
 
 def test_affine_without_volume():
-    volume = Volume(np.ones((4, 4, 4), np.float32), None, np.diag([1.0, 1.0, 0.0, 1.0]))
+    image = np.arange(64, dtype=np.float32).reshape(4, 4, 4)
+    volume = Volume(image, None, np.diag([1.0, 1.0, 0.0, 1.0]))
     faults = volume_faults(Case("a", "a", labelled=False), volume, (Structure(name="x", value=1),))
     assert len(faults) == 1
     assert "affine" in faults[0]
@@ -189,8 +190,8 @@ def test_all_faults_are_told_together_and_nothing_is_returned(sound, tmp_path):
     sound.write("images", "c", image)
     sound.write("labels", "c", label)
     sound.write("labels", "b", np.zeros((24, 20, 6), np.uint8))
-    first, second = sound.add("d", seed=1), sound.add("e", seed=5)
-    assert first[0].shape == second[0].shape
+    sound.add("d", seed=1)
+    sound.add("e", seed=5)
     (sound.root / "images" / "e.nii.gz").write_bytes(b"")
     expected = faults_of(sound)
     assert len(expected) == 5
@@ -200,10 +201,20 @@ def test_all_faults_are_told_together_and_nothing_is_returned(sound, tmp_path):
         assert caught.value.faults == expected
 
 
-def test_constant_image(sound, tmp_path):
+def test_constant_image(sound):
     sound.write("images", "b", np.full((24, 20, 6), 7.0, np.float32))
+    assert "b: all voxels of the image are 7.0" in only_fault(sound)
+
+
+def test_image_that_is_constant_within_the_field_of_view(sound, tmp_path):
+    image = np.full((90, 20, 6), 7.0, np.float32)
+    image[0] = 8.0  # 90 mm from the centre
+    sound.write("images", "b", image)
+    sound.write("labels", "b", np.ones(image.shape, np.uint8))
     with pytest.raises(DataError, match="b: the image has one value only"):
-        prepare_dataset(sound.dataset(), "nifti", DataRecipe(), 32, tmp_path / "cache")
+        prepare_dataset(
+            sound.dataset(), "nifti", DataRecipe(field_of_view_mm=56.0), 32, tmp_path / "cache"
+        )
 
 
 @pytest.mark.parametrize("name", ["mmwhs", "acdc", "nifti"])

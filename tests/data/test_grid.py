@@ -33,9 +33,7 @@ def centres(shape, affine):
 
 
 def prepared(grid, affine):
-    return SimpleNamespace(
-        affine=grid.affine, native_affine=affine, native_shape=grid.native_shape
-    )
+    return SimpleNamespace(affine=grid.affine, native_affine=affine, native_shape=grid.native_shape)
 
 
 def one_hot(label, classes):

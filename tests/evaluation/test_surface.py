@@ -33,10 +33,12 @@ def edge_by_loop(mask):
 
 
 def distances_by_loop(origin, target, spacing):
+    def place(voxel):
+        return [index * step for index, step in zip(voxel, spacing, strict=True)]
+
     return [
-        min(math.dist([i * s for i, s in zip(p, spacing)], [i * s for i, s in zip(q, spacing)])
-            for q in edge_by_loop(target))
-        for p in edge_by_loop(origin)
+        min(math.dist(place(voxel), place(other)) for other in edge_by_loop(target))
+        for voxel in edge_by_loop(origin)
     ]
 
 

@@ -102,10 +102,12 @@ def test_csv_shows_every_number_with_all_digits(report):
     table = report.sections[0].table
     found = {}
     for line in lines:
-        name = line["metric"] if line["structure"] == "all" else (
-            f"{line['structure']}: {line['metric']}"
+        name = (
+            line["metric"]
+            if line["structure"] == "all"
+            else (f"{line['structure']}: {line['metric']}")
         )
-        row = [i for i in range(3) if line["Method"].lstrip("'").startswith(NAMES[i][:6])][0]
+        row = next(i for i in range(3) if line["Method"].lstrip("'").startswith(NAMES[i][:6]))
         value = float(line["value"]) if line["value"] else math.nan
         exact = table[name][row]
         assert value == exact or (math.isnan(value) and math.isnan(exact))
@@ -151,8 +153,7 @@ def test_missing_numbers_are_shown_as_missing(report):
 
 def test_markdown_escapes_names(report):
     text = render("markdown", report)
-    assert "<script>" not in text
-    assert "<b>" not in text
+    assert "<" not in text
     assert "[link](u)" not in text
     assert "`bench run --labels 10%`" in text
     assert r"simclr\[temperature=0.1\]" in text

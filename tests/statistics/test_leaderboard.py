@@ -150,11 +150,11 @@ def test_five_patients_cannot_separate_anything(frame):
 
 
 def test_the_verdict_follows_the_adjusted_p(frame):
-    others = [study("gcl", 20, shift=0.05), study("pcl", 20, shift=-0.05)]
+    others = [*study("gcl", 20, shift=0.05), *study("pcl", 20, shift=-0.05)]
     noise = study("simclr", 20)
     for row in noise:
         row["dice"] += 0.01 * (-1) ** int(row["patient"][1:])
-    text = notes(section(frame, *study("scratch", 20), *sum(others, []), *noise))
+    text = notes(section(frame, *study("scratch", 20), *others, *noise))
     assert "better: gcl; worse: pcl; cannot separate: simclr." in text
     assert "Holm over 3 comparisons" in text
     assert "Only" not in text

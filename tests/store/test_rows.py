@@ -37,11 +37,14 @@ def put(store, rows, key="0123456789abcdef", done=True):
 
 
 def test_round_trip(tmp_path):
-    rows = [row(), row(NOTHING), row(spacing_known=False, patient="Müller, \"A\"\n", seed=2**40)]
+    rows = [row(), row(NOTHING), row(spacing_known=False, patient='Müller, "A"\n', seed=2**40)]
     put(tmp_path, rows)
     frame, problems = read_rows(tmp_path)
     assert problems == []
-    assert list(frame.columns) == ["schema_version", *(f.name for f in dataclasses.fields(ResultRow))]
+    assert list(frame.columns) == [
+        "schema_version",
+        *(f.name for f in dataclasses.fields(ResultRow)),
+    ]
     for written, (_, read) in zip(rows, frame.iterrows(), strict=True):
         assert read["schema_version"] == SCHEMA_VERSION
         for name, value in dataclasses.asdict(written).items():

@@ -164,6 +164,13 @@ def test_the_parts_are_gated_independently():
     assert (shifted & scaled).float().mean().item() == pytest.approx(0.25, abs=0.04)
 
 
+def test_another_seed_draws_other_noise_not_only_another_strength():
+    images = images_of(10, side=32)
+    first, second = (alter(images, only("noise"), seed) - images for seed in (0, 1))
+    both = torch.corrcoef(torch.cat((first.flatten(1), second.flatten(1))))
+    assert both.fill_diagonal_(0).abs().max() < 0.15
+
+
 @settings(deadline=None, max_examples=25)
 @given(
     scale=st.floats(0.01, 1000),

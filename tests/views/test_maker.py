@@ -182,6 +182,20 @@ def test_a_shared_geometry_is_the_same_with_another_appearance(smooth_images):
     assert torch.allclose(u[valid], Geometry.identity(4, (32, 32)).grid()[valid], atol=1e-5)
 
 
+def test_a_view_carries_nothing_of_the_appearance_of_the_one_it_shares_geometry_with(
+    smooth_images,
+):
+    images = smooth_images(3, 32, 32)
+    bare = ViewSpec(intensity=None)
+    (expected,) = make_views(images, None, [bare], 0)
+    _, view = make_views(images, None, [ViewSpec(), ViewSpec(intensity=None, geometry_of=0)], 0)
+    assert torch.equal(view.image, expected.image)
+    still = ViewSpec(spatial=None)
+    _, second = make_views(images, None, [still, still], 0)
+    _, alone = make_views(images, None, [PLAIN, still], 0)
+    assert torch.equal(second.image, alone.image)
+
+
 def test_views_without_intensity_agree_where_they_correspond(smooth_images):
     images = smooth_images(3, 96, 96)
     spec = ViewSpec(intensity=None)

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from contrabench import __version__
 from contrabench.cli import datasets, methods
 from contrabench.cli.common import PluginOption, examples, show_error
+from contrabench.cli.report import EPILOG as REPORT_EXAMPLES
 from contrabench.cli.report import report
 from contrabench.cli.run import run
 from contrabench.errors import ContrabenchError
@@ -81,9 +82,7 @@ app.command(
         "bench run --method mmgl --labels 10% --dataset mmwhs --data MMWHS --fold all",
     )
 )(run)
-app.command(epilog=examples("bench report", "bench report --format markdown --out table.md"))(
-    report
-)
+app.command(epilog=REPORT_EXAMPLES)(report)
 app.add_typer(methods.app, name="methods")
 app.add_typer(datasets.app, name="datasets")
 

@@ -91,6 +91,10 @@ def volume_faults(case: Case, volume: Volume, structures: Sequence[Structure]) -
         )
     if bad := int(np.count_nonzero(~np.isfinite(volume.image))):
         faults.append(f"{case.id}: {bad} voxels of the image are NaN or infinite; replace them")
+    elif volume.image.min() == volume.image.max():
+        faults.append(
+            f"{case.id}: all voxels of the image are {volume.image.flat[0]}; it is not a scan"
+        )
     if not case.labelled:
         return faults
     if volume.label is None:

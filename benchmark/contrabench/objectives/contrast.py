@@ -1,10 +1,15 @@
-"""Contrastive losses that several methods share; all of them in float32."""
+"""Contrastive losses that several methods share; in float32 at least, whatever the autocast."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+
+def exact(values: Tensor) -> Tensor:
+    """Half-precision values as float32; others as they are."""
+    return values if values.dtype == torch.float64 else values.float()
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
@@ -23,7 +28,7 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     from lightly.loss import NTXentLoss
 
     with torch.autocast(first.device.type, enabled=False):
-        loss: Tensor = NTXentLoss(temperature=temperature)(first.float(), second.float())
+        loss: Tensor = NTXentLoss(temperature=temperature)(exact(first), exact(second))
     return loss
 
 
@@ -47,7 +52,7 @@ def supervised_contrast(
         Scalar; zero, with a gradient of zero, where no anchor has a positive.
     """
     with torch.autocast(embeddings.device.type, enabled=False):
-        points = functional.normalize(embeddings.float(), dim=1)
+        points = functional.normalize(exact(embeddings), dim=1)
         rows = torch.nonzero(anchors).squeeze(1)
         logits = points[rows] @ points.T / temperature
         same = labels[rows][:, None] == labels[None, :]

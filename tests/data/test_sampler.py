@@ -1,0 +1,62 @@
+import pytest
+import torch
+
+from contrabench.data.bank import build_bank
+from contrabench.data.sampler import PartitionSampler, UniformSampler, partition_of
+from contrabench.errors import RequestError
+
+
+def test_uniform_passes_see_every_slice_once():
+    sampler = UniformSampler(10, 4, seed=0)
+    rows = torch.cat([sampler.draw(step) for step in range(5)])
+    assert rows[:10].sort().values.tolist() == list(range(10))
+    assert rows[10:].sort().values.tolist() == list(range(10))
+    assert not torch.equal(rows[:10], rows[10:])
+
+
+def test_a_draw_depends_on_seed_and_step_alone():
+    late = UniformSampler(50, 8, seed=3).draw(17)
+    sampler = UniformSampler(50, 8, seed=3)
+    assert torch.equal([sampler.draw(step) for step in range(18)][17], late)
+    assert not torch.equal(UniformSampler(50, 8, seed=4).draw(17), late)
+
+
+def test_a_batch_larger_than_the_bank_is_filled():
+    assert UniformSampler(3, 16, seed=0).draw(2).bincount().tolist() in (
+        [5, 5, 6],
+        [5, 6, 5],
+        [6, 5, 5],
+    )
+
+
+@pytest.mark.parametrize(("position", "part"), [(0.01, 0), (0.25, 0), (0.26, 1), (1.0, 3)])
+def test_partitions_are_equal_parts(position, part):
+    assert int(partition_of(torch.tensor(position), 4)) == part
+
+
+def test_partition_batches_hold_one_slice_of_each_part(cases):
+    bank = build_bank(cases, [c.patient for c in cases], None, ("axial", "coronal"), torch.device("cpu"))
+    sampler = PartitionSampler(bank, 16, 4, seed=0)
+    seen = set()
+    for step in range(30):
+        rows = sampler.draw(step)
+        parts = partition_of(bank.position[rows], 4).reshape(4, 4)
+        volumes = bank.volume[rows].reshape(4, 4)
+        assert torch.equal(parts, torch.arange(4).expand(4, 4))
+        assert (volumes == volumes[:, :1]).all()
+        assert len(volumes[:, 0].unique()) == 4
+        seen |= set(rows.tolist())
+    assert len(seen) > 0.5 * len(bank)
+    assert torch.equal(sampler.draw(7), PartitionSampler(bank, 16, 4, seed=0).draw(7))
+
+
+def test_more_volumes_than_there_are_repeat(cases):
+    bank = build_bank(cases[:2], ["patient_00", "patient_01"], None, ("axial",), torch.device("cpu"))
+    rows = PartitionSampler(bank, 16, 4, seed=0).draw(0)
+    assert bank.volume[rows].bincount().tolist() == [8, 8]
+
+
+def test_a_batch_must_hold_whole_sets_of_partitions(cases):
+    bank = build_bank(cases, ["patient_00"], None, ("axial",), torch.device("cpu"))
+    with pytest.raises(RequestError, match="partitions"):
+        PartitionSampler(bank, 16, 5, seed=0)

@@ -1,0 +1,284 @@
+"""The layouts of the datasets that read files: what is listed, and what is told."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from contrabench import DataError
+from contrabench.catalogue import datasets
+
+
+def write(path, value=1):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    volume = np.full((4, 4, 4), value, np.int16)
+    volume[0] = 0
+    nib.save(nib.Nifti1Image(volume, np.eye(4)), path)
+
+
+def make(name, root, **options):
+    cls = datasets.get(name)
+    return cls(root, cls.Options(**options))
+
+
+def listed(dataset):
+    return [(case.id, case.patient) for case in dataset.cases()]
+
+
+def only_fault(dataset):
+    with pytest.raises(DataError) as caught:
+        dataset.cases()
+    assert len(caught.value.faults) == 1, caught.value.faults
+    return caught.value.faults[0]
+
+
+@pytest.fixture
+def mmwhs(tmp_path):
+    for modality in ("ct", "mr"):
+        for number in (1002, 1001):
+            stem = tmp_path / f"{modality}_train" / f"{modality}_train_{number}"
+            write(stem.with_name(f"{stem.name}_image.nii.gz"))
+            write(stem.with_name(f"{stem.name}_label.nii.gz"), 500)
+    return tmp_path
+
+
+@pytest.mark.parametrize("modality", ["ct", "mr"])
+@pytest.mark.parametrize("below", [True, False])
+def test_mmwhs(mmwhs, modality, below):
+    root = mmwhs / f"{modality}_train" if below else mmwhs
+    dataset = make("mmwhs", root, modality=modality)
+    assert listed(dataset) == [
+        (f"{modality}_train_1001", "1001"),
+        (f"{modality}_train_1002", "1002"),
+    ]
+    case = dataset.cases()[0]
+    assert case.image.name == f"{modality}_train_1001_image.nii.gz"
+    assert case.label.name == f"{modality}_train_1001_label.nii.gz"
+
+
+def test_mmwhs_structures():
+    values = {s.name: s.value for s in make("mmwhs", None).structures}
+    assert list(values.items()) == [
+        ("LV", 500),
+        ("RV", 600),
+        ("LA", 420),
+        ("RA", 550),
+        ("myocardium", 205),
+        ("ascending aorta", 820),
+        ("pulmonary artery", 850),
+    ]
+
+
+def test_mmwhs_mistaken_value_is_left_atrium(mmwhs):
+    dataset = make("mmwhs", mmwhs, modality="mr")
+    case = dataset.cases()[0]
+    write(case.label, 421)
+    label = dataset.load(case).label
+    assert np.unique(label).tolist() == [0, 420]
+    write(case.label, 422)
+    assert np.unique(dataset.load(case).label).tolist() == [0, 422]
+
+
+@pytest.mark.parametrize("kind", ["image", "label"])
+def test_mmwhs_missing_file(mmwhs, kind):
+    (mmwhs / "ct_train" / f"ct_train_1002_{kind}.nii.gz").unlink()
+    assert only_fault(make("mmwhs", mmwhs)).startswith(f"ct_train_1002: its {kind} is missing")
+
+
+@pytest.fixture
+def acdc(tmp_path):
+    for subset, patients in (("training", ("001", "002")), ("testing", ("101",))):
+        for patient in patients:
+            folder = tmp_path / subset / f"patient{patient}"
+            for frame in ("12", "01"):
+                write(folder / f"patient{patient}_frame{frame}.nii.gz")
+                write(folder / f"patient{patient}_frame{frame}_gt.nii.gz", 3)
+            write(folder / f"patient{patient}_4d.nii.gz")
+            (folder / "Info.cfg").write_text("ED: 1\nES: 12\n")
+    (tmp_path / "training" / "MANDATORY_CITATION.md").write_text("cite")
+    return tmp_path
+
+
+TRAINING = [
+    (f"patient{patient}_frame{frame}", f"patient{patient}")
+    for patient in ("001", "002")
+    for frame in ("01", "12")
+]
+TESTING = [("patient101_frame01", "patient101"), ("patient101_frame12", "patient101")]
+
+
+def test_acdc(acdc):
+    assert listed(make("acdc", acdc)) == TRAINING
+    assert listed(make("acdc", acdc / "training")) == TRAINING
+    assert sorted(listed(make("acdc", acdc, subset="all"))) == TRAINING + TESTING
+    assert listed(make("acdc", acdc, subset="testing")) == TESTING
+    case = make("acdc", acdc).cases()[1]
+    assert case.image.name == "patient001_frame12.nii.gz"
+    assert case.label.name == "patient001_frame12_gt.nii.gz"
+
+
+def test_acdc_structures():
+    values = [(s.name, s.value) for s in make("acdc", None).structures]
+    assert values == [("RV", 1), ("myocardium", 2), ("LV", 3)]
+
+
+@pytest.mark.parametrize(("ending", "kind"), [("", "image"), ("_gt", "label")])
+def test_acdc_missing_file(acdc, ending, kind):
+    (acdc / "training" / "patient002" / f"patient002_frame12{ending}.nii.gz").unlink()
+    assert only_fault(make("acdc", acdc)).startswith(f"patient002_frame12: its {kind} is missing")
+
+
+NNUNET = {"labels": {"background": 0, "LV": 1, "RV": 3}, "channel_names": {"0": "CT"}}
+DECATHLON = {"labels": {"0": "background", "1": "LV", "3": "RV"}}
+
+
+@pytest.mark.parametrize(
+    ("images", "stems", "description"),
+    [
+        ("imagesTr", ("la_003_0000", "la_007_0000"), NNUNET),
+        ("imagesTr", ("la_003", "la_007"), DECATHLON),
+        ("images", ("la_003", "la_007"), None),
+    ],
+)
+def test_nifti_layouts(tmp_path, images, stems, description):
+    labels = images.replace("images", "labels")
+    for stem in stems:
+        write(tmp_path / images / f"{stem}.nii.gz")
+        write(tmp_path / images / f"._{stem}.nii.gz")
+        write(tmp_path / labels / f"{stem.removesuffix('_0000')}.nii.gz", 3)
+    write(tmp_path / labels / "._la_003.nii.gz")
+    write(tmp_path / labels / ".hidden.nii.gz")
+    (tmp_path / images / "notes.txt").write_text("ignored")
+    if description:
+        (tmp_path / "dataset.json").write_text(json.dumps(description))
+    dataset = make("nifti", tmp_path)
+    assert listed(dataset) == [("la_003", "la_003"), ("la_007", "la_007")]
+    case = dataset.cases()[1]
+    assert case.image == tmp_path / images / f"{stems[1]}.nii.gz"
+    assert case.label == tmp_path / labels / "la_007.nii.gz"
+    names = [(s.name, s.value) for s in dataset.structures]
+    assert names == ([("LV", 1), ("RV", 3)] if description else [("label 3", 3)])
+
+
+@pytest.fixture
+def plain(tmp_path):
+    for stem in ("p1_ed", "p1_es", "p2_ed"):
+        write(tmp_path / "images" / f"{stem}.nii.gz")
+        write(tmp_path / "labels" / f"{stem}.nii.gz", 2)
+    return tmp_path
+
+
+def test_nifti_uncompressed_files(tmp_path):
+    write(tmp_path / "images" / "a.nii")
+    write(tmp_path / "labels" / "a.nii.gz")
+    assert listed(make("nifti", tmp_path)) == [("a", "a")]
+
+
+def test_nifti_two_files_of_one_case(plain):
+    write(plain / "images" / "p2_ed.nii")
+    assert "are its image" in only_fault(make("nifti", plain))
+
+
+def test_nifti_patients(plain):
+    dataset = make("nifti", plain, patient_pattern=r"(p\d+)_")
+    assert listed(dataset) == [("p1_ed", "p1"), ("p1_es", "p1"), ("p2_ed", "p2")]
+    fault = only_fault(make("nifti", plain, patient_pattern=r"(p1)_"))
+    assert fault.startswith("p2_ed: patient_pattern")
+
+
+@pytest.mark.parametrize("pattern", ["p.*", "(p)(.*)", "(p"])
+def test_nifti_pattern_must_have_one_group(pattern):
+    with pytest.raises(ValueError, match="group|regular expression"):
+        datasets.get("nifti").Options(patient_pattern=pattern)
+
+
+@pytest.mark.parametrize("text", ["LV", "LV=x", "=1", "LV=0", "LV=1,RV=1", "LV=1,LV=2", "LV=-1"])
+def test_nifti_structures_option_is_checked(text):
+    with pytest.raises(ValueError, match="form|twice|positive"):
+        datasets.get("nifti").Options(structures=text)
+
+
+def test_nifti_structures_option_comes_first(plain):
+    (plain / "dataset.json").write_text(json.dumps(NNUNET))
+    dataset = make("nifti", plain, structures="RV=2, LV cavity=1")
+    assert [(s.name, s.value) for s in dataset.structures] == [("RV", 2), ("LV cavity", 1)]
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"labels": {"background": 0}}',
+        '{"labels": {"background": 0, "whole": [1, 2]}}',
+        '{"labels": {"background": 0, "LV": 1, "RV": 1}}',
+        '{"labels": {"background": 0, "LV": 1, "ignore": 2}}',
+        '{"labels": {"0": "background", "1": "LV", "2": "LV"}}',
+    ],
+)
+def test_nifti_description_that_cannot_be_used(plain, description):
+    (plain / "dataset.json").write_text(description)
+    with pytest.raises(DataError, match=r"dataset\.json: its labels cannot be used") as caught:
+        _ = make("nifti", plain).structures
+    assert len(caught.value.faults) == 1
+
+
+def test_nifti_labels_without_values_are_not_guessed(plain):
+    for stem in ("p1_ed", "p1_es", "p2_ed"):
+        write(plain / "labels" / f"{stem}.nii.gz", -3)
+    with pytest.raises(DataError, match="from -3 to -3"):
+        _ = make("nifti", plain).structures
+
+
+def test_nifti_second_channel(tmp_path):
+    write(tmp_path / "imagesTr" / "a_0000.nii.gz")
+    write(tmp_path / "imagesTr" / "a_0001.nii.gz")
+    write(tmp_path / "labelsTr" / "a.nii.gz")
+    fault = only_fault(make("nifti", tmp_path))
+    assert fault.startswith("a_0001: ")
+    assert "only single-channel" in fault
+
+
+def test_nifti_four_digits_that_are_no_channel(tmp_path):
+    for number in ("0000", "0001", "0002"):
+        write(tmp_path / "imagesTr" / f"heart_{number}.nii.gz")
+        if number != "0002":
+            write(tmp_path / "labelsTr" / f"heart_{number}.nii.gz")
+    dataset = make("nifti", tmp_path, unlabelled=True)
+    assert [case.id for case in dataset.cases()] == ["heart_0000", "heart_0001", "heart_0002"]
+    assert [case.labelled for case in dataset.cases()] == [True, True, False]
+
+
+def test_nifti_unlabelled(plain):
+    (plain / "labels" / "p1_es.nii.gz").unlink()
+    assert only_fault(make("nifti", plain)).startswith("p1_es: has no label")
+    cases = make("nifti", plain, unlabelled=True).cases()
+    assert [(case.id, case.labelled, case.label is None) for case in cases] == [
+        ("p1_ed", True, False),
+        ("p1_es", False, True),
+        ("p2_ed", True, False),
+    ]
+
+
+def test_nifti_all_faults_at_once(plain):
+    write(plain / "labels" / "p9.nii.gz")
+    (plain / "labels" / "p1_es.nii.gz").unlink()
+    (plain / "images" / "p2_ed.nii.gz").unlink()
+    with pytest.raises(DataError) as caught:
+        make("nifti", plain).cases()
+    assert sorted(fault.split(":")[0] for fault in caught.value.faults) == ["p1_es", "p2_ed", "p9"]
+
+
+def test_nifti_field_of_view_is_the_users(plain):
+    assert make("nifti", plain, field_of_view_mm=180.0).recipe.field_of_view_mm == 180.0
+
+
+@pytest.mark.parametrize("name", ["mmwhs", "acdc", "nifti"])
+def test_info_is_complete(name):
+    info = datasets.get(name).info
+    assert info.needs_path
+    assert info.spacing_known
+    assert "below --data" in info.layout
+    assert "\n" not in info.layout

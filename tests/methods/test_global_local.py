@@ -1,0 +1,98 @@
+"""The losses of Chaitanya et al. against loops over their definitions."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+
+from contrabench import catalogue
+
+module = __import__(catalogue.methods.get("global_local").__module__, fromlist=["x"])
+TAU = 0.1
+
+
+def pair(a, b, negatives):
+    near = math.exp(float(a @ b) / TAU)
+    return -math.log(near / (near + sum(math.exp(float(a @ n) / TAU) for n in negatives)))
+
+
+def embeddings(count, versions, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        functional.normalize(torch.randn(count, 6, generator=generator), dim=1)
+        for _ in range(versions)
+    ]
+
+
+@pytest.mark.parametrize(("volumes", "parts"), [(2, 4), (3, 3), (1, 4)])
+def test_same_slice_loss(volumes, parts):
+    count = volumes * parts
+    versions = embeddings(count, 3)
+    partition = torch.arange(parts).repeat(volumes)
+    pool = [(v[i], int(partition[i])) for v in versions for i in range(count)]
+    total = 0.0
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        for i in range(count):
+            negatives = [z for z, part in pool if part != int(partition[i])]
+            total += pair(versions[first][i], versions[second][i], negatives)
+            total += pair(versions[second][i], versions[first][i], negatives)
+    found = module.same_slice_loss(versions, partition, TAU)
+    assert float(found) == pytest.approx(total / (3 * count), rel=1e-5)
+
+
+@pytest.mark.parametrize(("volumes", "parts"), [(2, 4), (4, 4), (3, 2)])
+def test_same_partition_loss(volumes, parts):
+    count = volumes * parts
+    plain, augmented = embeddings(count, 2)
+    partition = torch.arange(parts).repeat(volumes)
+    pool = [(v[i], int(partition[i])) for v in (plain, augmented) for i in range(count)]
+    total = 0.0
+    for i in range(count):
+        j = (i + parts) % count
+        assert partition[i] == partition[j]
+        negatives = [z for z, part in pool if part != int(partition[i])]
+        for a, b in (
+            (plain[i], augmented[i]),
+            (plain[i], plain[j]),
+            (plain[j], augmented[j]),
+            (augmented[i], augmented[j]),
+        ):
+            total += pair(a, b, negatives) + pair(b, a, negatives)
+    found = module.same_partition_loss(plain, augmented, partition, parts, TAU)
+    assert float(found) == pytest.approx(total / (4 * count), rel=1e-5)
+
+
+def test_region_loss():
+    generator = torch.Generator().manual_seed(0)
+    first, second = (
+        functional.normalize(torch.randn(2, 13, 5, generator=generator), dim=2) for _ in range(2)
+    )
+    near = module.nearest_regions(module.region_centres(16))
+    total = 0.0
+    for b in range(2):
+        for u in range(13):
+            for own, other in ((first, second), (second, first)):
+                negatives = [z[b, v] for v in near[u].tolist() for z in (own, other)]
+                total += pair(own[b, u], other[b, u], negatives)
+    assert float(module.region_loss(first, second, near, TAU)) == pytest.approx(
+        total / (2 * 2 * 13), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("side", [8, 16, 40, 80])
+def test_regions_lie_inside_the_map_and_apart(side):
+    centres = module.region_centres(side)
+    assert len({tuple(c) for c in centres.tolist()}) == 13
+    assert int(centres.min()) >= 1
+    assert int(centres.max()) <= side - 2
+
+
+def test_near_regions_are_the_nearest_others():
+    centres = module.region_centres(40).double()
+    near = module.nearest_regions(centres)
+    for u in range(13):
+        distances = [float((centres[u] - centres[v]).norm()) for v in range(13)]
+        others = sorted(d for v, d in enumerate(distances) if v != u)
+        assert sorted(distances[v] for v in near[u].tolist()) == pytest.approx(others[:5])
+        assert u not in near[u].tolist()

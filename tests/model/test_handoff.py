@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from contrabench.errors import AuditError
+from contrabench.method import ENCODER, PARTS
+from contrabench.model.handoff import hand_off
+from contrabench.model.unet import build_unet
+from contrabench.protocol import Backbone
+
+SOURCE = {name: value + 1 for name, value in build_unet(Backbone(width=8), 1).state_dict().items()}
+
+
+def fresh():
+    return build_unet(Backbone(width=8), 0)
+
+
+def test_declared_parts_travel_and_the_rest_stays():
+    net, before = fresh(), fresh().state_dict()
+    report = hand_off(SOURCE, net, ENCODER)
+    for name, value in net.state_dict().items():
+        expected = SOURCE[name] if name.split(".")[0] in ENCODER else before[name]
+        assert torch.equal(value, expected), name
+    travelled = [p for part in ENCODER for p in net.part(part).parameters()]
+    assert report.matched == len(travelled)
+    assert report.parameters == sum(p.numel() for p in travelled)
+    assert set(report.unexpected) == {n for n in SOURCE if n.split(".")[0] not in ENCODER}
+
+
+def test_buffers_travel_too():
+    net = fresh()
+    net.centre.register_buffer("mean", torch.zeros(3))
+    weights = {**SOURCE, "centre.mean": torch.arange(3.0)}
+    hand_off(weights, net, ("centre",))
+    assert net.centre.mean.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda w: {f"module.{name}": value for name, value in w.items()},
+        lambda w: {n: v for n, v in w.items() if n != "centre.conv1.conv.weight"},
+        lambda w: {**w, "centre.conv1.conv.weight": torch.zeros(2)},
+        lambda w: {},
+    ],
+    ids=["renamed", "one missing", "wrong shape", "empty"],
+)
+def test_planted_mismatch_is_an_error_and_loads_nothing(spoil):
+    net, before = fresh(), fresh().state_dict()
+    with pytest.raises(AuditError, match="rule 7"):
+        hand_off(spoil(SOURCE), net, PARTS)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())

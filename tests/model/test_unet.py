@@ -1,0 +1,75 @@
+import pytest
+import torch
+
+from contrabench.errors import RequestError
+from contrabench.method import PARTS
+from contrabench.model.unet import TAPS, build_unet
+from contrabench.protocol import Backbone
+
+NET = build_unet(Backbone(width=8), 0)
+
+
+def test_taps_have_the_shapes_of_the_paper_picture():
+    net = build_unet(Backbone(width=64), 0)
+    maps = net.features(torch.zeros(1, 1, 160, 160), TAPS)
+    shapes = {name: tuple(value.shape[1:]) for name, value in maps.items()}
+    assert shapes == {
+        "enc1": (64, 160, 160),
+        "pool1": (64, 80, 80),
+        "enc2": (128, 80, 80),
+        "pool2": (128, 40, 40),
+        "enc3": (256, 40, 40),
+        "pool3": (256, 20, 20),
+        "enc4": (512, 20, 20),
+        "pool4": (512, 10, 10),
+        "centre": (1024, 10, 10),
+        "centre_up": (512, 20, 20),
+        "dec4": (512, 20, 20),
+        "dec3": (256, 40, 40),
+        "dec2": (128, 80, 80),
+        "dec1": (64, 160, 160),
+    }
+    assert {name: shape[0] for name, shape in shapes.items()} == dict(net.channels)
+
+
+@pytest.mark.parametrize("tap", TAPS)
+def test_a_tap_alone_equals_the_tap_among_all(tap):
+    image = torch.randn(2, 1, 32, 32)
+    assert torch.equal(NET.features(image, (tap,))[tap], NET.features(image, TAPS)[tap])
+
+
+def test_nothing_behind_the_last_tap_gets_a_gradient():
+    net = build_unet(Backbone(width=8), 0)
+    net.features(torch.randn(2, 1, 32, 32), ("pool3",))["pool3"].sum().backward()
+    reached = {name.split(".")[0] for name, p in net.named_parameters() if p.grad is not None}
+    assert reached == {"encoder"}
+    assert all(p.grad is None for p in net.encoder["enc4"].parameters())
+
+
+def test_parts_cover_every_parameter_once():
+    named = [id(p) for part in PARTS for p in NET.part(part).parameters()]
+    assert sorted(named) == sorted(id(p) for p in NET.parameters())
+
+
+def test_weights_depend_on_the_seed_alone():
+    torch.manual_seed(1)
+    first = build_unet(Backbone(width=8), 5).state_dict()
+    state = torch.random.get_rng_state()
+    torch.manual_seed(2)
+    second = build_unet(Backbone(width=8), 5).state_dict()
+    other = build_unet(Backbone(width=8), 6).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["centre_up.conv.weight"], other["centre_up.conv.weight"])
+    torch.manual_seed(1)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_there_are_no_running_statistics():
+    assert not list(NET.buffers())
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(RequestError, match="dec9"):
+        NET.features(torch.zeros(1, 1, 32, 32), ("dec9",))
+    with pytest.raises(RequestError, match="tail"):
+        NET.part("tail")
