@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container
 from pathlib import Path
 
 import numpy as np
@@ -192,15 +192,16 @@ def _parse_structures(text: str) -> tuple[Structure, ...]:
     pairs = [part.partition("=") for part in text.split(",") if part.strip()]
     if not all(name.strip() and value.strip().isdigit() for name, _, value in pairs):
         raise ValueError(f"'{text}' does not have the form LV=1,RV=2")
-    return _structures({name.strip(): int(value) for name, _, value in pairs}, len(pairs))
+    return _structures([(name.strip(), int(value)) for name, _, value in pairs])
 
 
-def _structures(values: Mapping[str, int], expected: int) -> tuple[Structure, ...]:
-    if len(values) != expected or len(set(values.values())) != expected:
+def _structures(pairs: list[tuple[str, int]]) -> tuple[Structure, ...]:
+    names, values = {name for name, _ in pairs}, {value for _, value in pairs}
+    if len(names) != len(pairs) or len(values) != len(pairs):
         raise ValueError("a name or a value occurs twice")
-    if expected > 255 or min(values.values(), default=1) < 1:
+    if len(pairs) > 255 or min(values, default=1) < 1:
         raise ValueError("label values must be positive, 255 structures at most")
-    return tuple(Structure(name=name, value=value) for name, value in values.items())
+    return tuple(Structure(name=name, value=value) for name, value in pairs)
 
 
 def _described(path: Path) -> tuple[Structure, ...]:
@@ -211,16 +212,16 @@ def _described(path: Path) -> tuple[Structure, ...]:
     """
     try:
         labels = dict(json.loads(path.read_text(encoding="utf-8"))["labels"])
-        if all(key.isdigit() for key in labels):
-            labels = {str(name): int(value) for value, name in labels.items()}
-        if not all(isinstance(value, int) for value in labels.values()):
+        decathlon = all(key.isdigit() for key in labels)
+        pairs = [(v, int(k)) if decathlon else (k, v) for k, v in labels.items()]
+        if not all(isinstance(value, int) for _, value in pairs):
             raise ValueError("regions made of several values are not supported")
         if "ignore" in labels:
             raise ValueError("an ignore label is not supported")
-        values = {name: value for name, value in labels.items() if value != 0}
-        if not values:
+        pairs = [(str(name), value) for name, value in pairs if value != 0]
+        if not pairs:
             raise ValueError("there is no label besides the background")
-        return _structures(values, len(labels) - (0 in labels.values()))
+        return _structures(pairs)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(
             [

@@ -29,7 +29,7 @@ from contrabench import (
     ViewSpec,
     register_method,
 )
-from contrabench.method import PARTS
+from contrabench.method import ENCODER, PARTS
 from contrabench.model.unet import UNet
 from contrabench.objectives.contrast import nt_xent
 from contrabench.objectives.heads import GlobalHead, PixelHead
@@ -107,7 +107,7 @@ class Hu(Method):
         """Global on all slices, then local on the labelled ones."""
         look = ViewSpec(spatial=None)
         return (
-            Stage(name="global", trains=("encoder", "centre", "centre_up")),
+            Stage(name="global", trains=(*ENCODER, "centre_up")),
             Stage(
                 name="local",
                 views=(look, look),

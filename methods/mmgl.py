@@ -32,7 +32,7 @@ from contrabench import (
     ViewSpec,
     register_method,
 )
-from contrabench.method import PARTS, Deviations
+from contrabench.method import ENCODER, Deviations
 from contrabench.model.unet import UNet
 from contrabench.objectives.contrast import nt_xent
 from contrabench.objectives.heads import GlobalHead, PixelHead
@@ -187,7 +187,7 @@ class MMGL(Method):
         look = ViewSpec(spatial=None)
         deepest = max(_DEPTH[tap] for tap in options.local_taps)
         decoder = ("centre_up", *(part for part, depth in _DEPTH.items() if depth <= deepest))
-        reached = tuple(part for part in PARTS if part in ("encoder", "centre", *decoder))
+        reached = (*ENCODER, *decoder)
         supervised = options.variant != "U"
         planned = (
             Stage(name="global", trains=self._global_parts(options)),
@@ -210,6 +210,7 @@ class MMGL(Method):
 
     @staticmethod
     def _global_parts(options: MMGLOptions) -> tuple[str, ...]:
+        """The layers that the deepest global tap reaches."""
         if "centre_up" in options.global_taps:
-            return ("encoder", "centre", "centre_up")
-        return ("encoder",)
+            return (*ENCODER, "centre_up")
+        return ENCODER[: 4 if "pool4" in options.global_taps else 3]

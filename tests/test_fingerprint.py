@@ -7,6 +7,7 @@ import itertools
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -112,8 +113,8 @@ def test_a_plugin_that_inherits_from_another_has_its_code_in_the_hash(loose, mon
         module = type(sys)("my_child")
         monkeypatch.setitem(sys.modules, "my_child", module)
         cls = type("Child", (base,), {"__module__": "my_child"})
-        file = os.path.join(os.path.dirname(__file__), "test_options.py")
-        monkeypatch.setattr(module, "__file__", file, raising=False)
+        file = Path(__file__).with_name("test_options.py")
+        monkeypatch.setattr(module, "__file__", str(file), raising=False)
         return fingerprint(cls)
 
     assert child(SOURCE) == child(SOURCE + "# more\n")

@@ -37,6 +37,7 @@ def loaded_after(code: str, *arguments: str) -> set[str]:
         [sys.executable, "-c", program, *arguments],
         capture_output=True,
         text=True,
+        check=False,
         env=environment,
     )
     assert done.returncode == 0, done.stderr

@@ -176,7 +176,7 @@ def test_a_broken_module_is_listed_with_its_reason_and_hurts_nobody(content, tex
     assert entries["bad"].error.startswith(reason)
     assert "\n" not in entries["bad"].error
     assert content.registry.names() == ["good"]
-    with pytest.raises(RequestError, match="thing 'bad' .built-in. cannot be used: ") as caught:
+    with pytest.raises(RequestError, match=r"thing 'bad' \(built-in\) cannot be used: ") as caught:
         content.registry.get("bad")
     assert reason in str(caught.value)
 
@@ -230,6 +230,14 @@ def test_entry_point_whose_class_registers_itself_is_no_collision(content):
     assert (entry.name, entry.origin, entry.error) == ("two", "self 1.2", None)
 
 
+def test_the_decorators_name_rules_where_the_entry_point_has_another(content):
+    module = f"{content.package}_other"
+    content.install("other", {"alias": f"{module}:Thing"}, {module: content.source("proper")})
+    assert content.registry.names() == ["proper"]
+    with pytest.raises(RequestError, match="Available: proper"):
+        content.registry.get("alias")
+
+
 def test_entry_point_that_names_a_module_counts_for_its_decorators(content):
     module = f"{content.package}_whole"
     content.install(
@@ -271,9 +279,9 @@ def test_incomplete_classes_are_refused_by_what_they_lack():
         def stages(self):
             return ()
 
-    with pytest.raises(RequestError, match="Half does not define objective$"):
+    with pytest.raises(RequestError, match=r"Half does not define objective$"):
         things.register("half")(Half)
-    with pytest.raises(RequestError, match="Bare does not define info$"):
+    with pytest.raises(RequestError, match=r"Bare does not define info$"):
         things.register("bare")(type("Bare", (), {}))
     with pytest.raises(RequestError, match="register a class"):
         things.register("instance")(object())
@@ -281,9 +289,9 @@ def test_incomplete_classes_are_refused_by_what_they_lack():
 
 def test_threads_that_ask_at_once_get_the_same_classes(content):
     for number in range(8):
-        content.write(f"thing{number}", "import time\ntime.sleep(0.01)\n" + content.source(
-            f"thing{number}"
-        ))
+        content.write(
+            f"thing{number}", "import time\ntime.sleep(0.01)\n" + content.source(f"thing{number}")
+        )
     things = content.registry
     results, errors = [], []
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from contrabench.objectives.base import Objective
 
 Fidelity = Literal["official", "re-implementation", "reconstruction"]
-ENCODER = ("encoder", "centre")
+ENCODER = ("enc1", "enc2", "enc3", "enc4", "centre")
 DECODER = ("centre_up", "dec4", "dec3", "dec2", "dec1")
 PARTS = ENCODER + DECODER
 

@@ -116,10 +116,13 @@ def test_plugins_of_both_places_add_up(capsys, tmp_path):
 
 def test_python_m_contrabench_and_its_exit_code():
     command = [sys.executable, "-m", "contrabench"]
-    good = subprocess.run([*command, "--version"], capture_output=True, text=True)
+    good = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
     assert (good.returncode, good.stdout) == (0, f"contrabench {contrabench.__version__}\n")
     bad = subprocess.run(
-        [*command, "datasets", "show", "nothing-like-it"], capture_output=True, text=True
+        [*command, "datasets", "show", "nothing-like-it"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert bad.returncode == 2
     assert bad.stderr.startswith("error: there is no dataset 'nothing-like-it'")

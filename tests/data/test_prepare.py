@@ -206,6 +206,8 @@ def test_changes_in_memory_do_not_reach_the_cache(three, tmp_path, quick):
     first = prepared(three, tmp_path)
     before = first[0].image.copy()
     first[0].image[:] = 0
+    first[0].label[:] = 0
+    assert cache.damage(first[0].folder) is None
     np.testing.assert_array_equal(prepared(three, tmp_path)[0].image, before)
 
 

@@ -189,13 +189,13 @@ def test_nifti_patients(plain):
 
 @pytest.mark.parametrize("pattern", ["p.*", "(p)(.*)", "(p"])
 def test_nifti_pattern_must_have_one_group(pattern):
-    with pytest.raises(ValueError, match="group|regular expression"):
+    with pytest.raises(ValueError, match=r"group|regular expression"):
         datasets.get("nifti").Options(patient_pattern=pattern)
 
 
 @pytest.mark.parametrize("text", ["LV", "LV=x", "=1", "LV=0", "LV=1,RV=1", "LV=1,LV=2", "LV=-1"])
 def test_nifti_structures_option_is_checked(text):
-    with pytest.raises(ValueError, match="form|twice|positive"):
+    with pytest.raises(ValueError, match=r"form|twice|positive"):
         datasets.get("nifti").Options(structures=text)
 
 

@@ -80,7 +80,7 @@ def summary(dataset: type[Dataset]) -> dict[str, Any]:
     return {
         "title": info.title,
         "modality": info.modality,
-        "structures": [structure.name for structure in dataset().structures],
+        "structures": _structures(dataset),
         "needs_path": info.needs_path,
         "terms": info.terms,
     }
@@ -98,3 +98,13 @@ def details(dataset: type[Dataset]) -> dict[str, Any]:
         "recipe": dataset.recipe.model_dump(mode="json"),
         "options": describe_options(dataset.Options),
     }
+
+
+def _structures(dataset: type[Dataset]) -> list[str] | None:
+    """Names of the structures; None where only the files can tell."""
+    from contrabench.errors import DataError
+
+    try:
+        return [structure.name for structure in dataset().structures]
+    except DataError:
+        return None

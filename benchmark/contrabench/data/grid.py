@@ -266,7 +266,7 @@ def to_native(probabilities: Tensor, prepared: Prepared) -> NDArray[np.uint8]:
     for start in range(0, len(z[0]), _SLAB):
         slab = tuple(part[start : start + _SLAB] for part in z)
         best, winner = None, None
-        for index, values in enumerate(probabilities):
+        for index, values in enumerate(probabilities.detach()):
             share = _sample(_sample(_sample(values.float(), 2, *slab), 0, *x), 1, *y)
             if best is None or winner is None:
                 best, winner = share, torch.zeros_like(share, dtype=torch.uint8)

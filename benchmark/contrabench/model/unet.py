@@ -60,9 +60,8 @@ class UNet(nn.Module):
             raise RequestError(f"the backbone has {LEVELS + 1} levels, not {spec.levels}")
         widths = [spec.width * 2**level for level in range(LEVELS + 1)]
         inputs = [spec.in_channels, *widths[:-2]]
-        self.encoder = nn.ModuleDict(
-            {f"enc{i + 1}": _block(inputs[i], widths[i]) for i in range(LEVELS)}
-        )
+        for i in range(LEVELS):
+            setattr(self, f"enc{i + 1}", _block(inputs[i], widths[i]))
         self.pool = nn.MaxPool2d(2)
         self.centre = _block(widths[-2], widths[-1])
         self.centre_up = _upsample(widths[-1], widths[-2])
@@ -109,7 +108,7 @@ class UNet(nn.Module):
         maps: list[Tensor] = []
         x = image
         for level in range(1, LEVELS + 1):
-            maps.append(self.encoder[f"enc{level}"](x))
+            maps.append(getattr(self, f"enc{level}")(x))
             if len(maps) > last:
                 return maps
             x = self.pool(maps[-1])

@@ -137,4 +137,4 @@ def correspond(a: Geometry, b: Geometry) -> tuple[Tensor, Tensor]:
     grid = a.grid()
     u, valid = b.locate(grid.flatten(1, 2))
     inside = (grid.abs() <= 1).all(-1)
-    return u.view_as(grid), valid.view_as(inside) & inside
+    return u.reshape(grid.shape), valid.reshape(inside.shape) & inside

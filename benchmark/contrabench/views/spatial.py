@@ -82,11 +82,12 @@ def _displacement(spec: Spatial, uniform: Tensor) -> Tensor:
     weights, deviation = _spline(spec.elastic_cells)
     control = (2 * uniform - 1) * math.sqrt(3) * 2 * spec.elastic_sd / deviation
     lattice = weights @ control @ weights.T
-    # Slopes below one make the map a contraction away from the identity: it cannot fold,
-    # and `Geometry.locate` converges. Default strengths hardly ever meet the bound.
-    nodes = lattice.shape[-1]
-    along = [lattice.diff(dim=dim).abs().amax((-2, -1)) for dim in (-1, -2)]
-    slope = ((along[0] + along[1]) * nodes / 2).amax(-1)
+    # With slopes below one in the maximum norm the displacement is a contraction: the map
+    # cannot fold, and `Geometry.locate` converges. The default strength does not meet it.
+    right, down = lattice.diff(dim=-1).abs(), lattice.diff(dim=-2).abs()
+    cell = torch.maximum(right[:, :, 1:], right[:, :, :-1])
+    cell = cell + torch.maximum(down[..., 1:], down[..., :-1])
+    slope = cell.amax((1, 2, 3)) * lattice.shape[-1] / 2
     shrink = (_LARGEST_SLOPE / slope).clamp_max(1)
     return lattice * shrink[:, None, None, None]
 

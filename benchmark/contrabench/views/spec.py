@@ -50,7 +50,7 @@ class Spatial(Frozen):
     rotation_deg: float = Field(15.0, ge=0, description="largest angle to either side")
     flip: bool = Field(False, description="mirror left and right; hearts are not symmetric")
     elastic_sd: float = Field(
-        0.02, ge=0, description="deviation of the smooth displacement, as a share of the side"
+        0.02, ge=0, description="deviation of the smooth displacement / side, held short of folding"
     )
     elastic_cells: int = Field(5, ge=2, description="control points of the displacement per axis")
 
