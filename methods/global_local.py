@@ -19,7 +19,7 @@ fixed grid; a region attracts itself in the other view and repels five near ones
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 from pydantic import Field
@@ -37,9 +37,11 @@ from contrabench import (
     ViewSpec,
     register_method,
 )
-from contrabench.model.unet import UNet
 from contrabench.objectives.contrast import nt_xent, pair_contrast
 from contrabench.objectives.heads import GlobalHead
+
+if TYPE_CHECKING:
+    from contrabench.model.unet import UNet
 
 _REGION = 3
 _NEAR = 5

@@ -14,7 +14,7 @@ views of stage 2 differ in intensity alone, so that one mask serves both.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from pydantic import Field
 
@@ -30,10 +30,12 @@ from contrabench import (
     register_method,
 )
 from contrabench.method import ENCODER, PARTS
-from contrabench.model.unet import UNet
 from contrabench.objectives.contrast import nt_xent
 from contrabench.objectives.heads import GlobalHead, PixelHead
 from contrabench.objectives.pixels import on_grid, supervised_pixels
+
+if TYPE_CHECKING:
+    from contrabench.model.unet import UNet
 
 
 class HuOptions(Options):

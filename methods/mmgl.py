@@ -15,7 +15,7 @@ reproduced here or can be claimed to be.
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 from pydantic import Field
@@ -33,10 +33,13 @@ from contrabench import (
     register_method,
 )
 from contrabench.method import ENCODER, Deviations
-from contrabench.model.unet import UNet
 from contrabench.objectives.contrast import nt_xent
 from contrabench.objectives.heads import GlobalHead, PixelHead
 from contrabench.objectives.pixels import IGNORE, on_grid, same_position, supervised_pixels
+from contrabench.protocol import ORIENTATIONS
+
+if TYPE_CHECKING:
+    from contrabench.model.unet import UNet
 
 GlobalTap = Literal["pool3", "pool4", "centre_up"]
 LocalTap = Literal["dec3", "dec2", "dec1"]
@@ -90,7 +93,7 @@ class MultiScaleGlobal(Objective):
         """Mean of NT-Xent over the taps."""
         taps = self.options.global_taps
         first, second = (backbone.features(view.image, taps) for view in batch.views)
-        terms = {
+        terms: dict[str, Tensor] = {
             tap: self._contrast(self.heads[tap](first[tap]), self.heads[tap](second[tap]), batch)
             for tap in taps
         }
@@ -102,8 +105,10 @@ class MultiScaleGlobal(Objective):
         if self.options.negatives == "any":
             return nt_xent(first, second, temperature)
         total = first.new_zeros((), dtype=torch.float32)
-        for orientation in batch.info.orientation.unique():
+        for orientation in range(len(ORIENTATIONS)):
             same = batch.info.orientation == orientation
+            if not bool(same.any()):
+                continue
             total = total + same.sum() * nt_xent(first[same], second[same], temperature)
         return total / batch.size
 
@@ -124,7 +129,7 @@ class MultiScaleLocal(Objective):
         first, second = (backbone.features(view.image, taps) for view in batch.views)
         # Every scale contributes the same grid, a quarter of the slice's side at 160 pixels.
         side = min(self.options.grid, batch.views[0].image.shape[-1] // 4)
-        terms = {}
+        terms: dict[str, Tensor] = {}
         for tap in taps:
             a, b = (self.heads[tap](on_grid(maps[tap], side)) for maps in (first, second))
             terms[tap] = self._contrast(a, b, batch)

@@ -11,7 +11,7 @@ head on the globally pooled bottleneck, which is where medical re-implementation
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from pydantic import Field
 
@@ -25,9 +25,11 @@ from contrabench import (
     StepResult,
     register_method,
 )
-from contrabench.model.unet import UNet
 from contrabench.objectives.contrast import nt_xent
 from contrabench.objectives.heads import GlobalHead
+
+if TYPE_CHECKING:
+    from contrabench.model.unet import UNet
 
 
 class SimCLROptions(Options):

@@ -48,7 +48,7 @@ def make_case(
         outside=0.0,
         folder=Path(os.devnull),
     )
-    object.__setattr__(case, "native_label", lambda: label.copy())
+    object.__setattr__(case, "native_label", label.copy)
     return case
 
 

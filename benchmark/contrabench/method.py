@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from contrabench.protocol import Frozen, Options
+from contrabench.protocol import Frozen
+from contrabench.protocol import Options as _Options
 from contrabench.views.spec import ViewSpec
 
 if TYPE_CHECKING:
@@ -81,11 +82,11 @@ class Method(ABC):
     """
 
     info: ClassVar[MethodInfo]
-    Options: ClassVar[type[Options]] = Options
+    Options: ClassVar[type[_Options]] = _Options
     deviations: ClassVar[Deviations] = Deviations()
     finetune_extra: ClassVar[float] = 0.0
 
-    def __init__(self, options: Options | None = None) -> None:
+    def __init__(self, options: _Options | None = None) -> None:
         self.options = self.Options() if options is None else options
 
     @abstractmethod

@@ -62,7 +62,9 @@ def test_draws_differ():
     assert len(drawn) > 4
 
 
-@pytest.mark.parametrize(("text", "value"), [("10%", 0.1), ("12.5%", 0.125), ("0.4", 0.4), ("1", 1)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("10%", 0.1), ("12.5%", 0.125), ("0.4", 0.4), ("1", 1)]
+)
 def test_fractions_are_read(text, value):
     assert parse_fraction(text) == pytest.approx(value)
 

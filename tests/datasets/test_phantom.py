@@ -6,8 +6,9 @@ import sys
 
 import numpy as np
 import pytest
-from contrabench.datasets.phantom import Phantom, PhantomOptions
 from scipy import ndimage
+
+from contrabench.datasets.phantom import Phantom, PhantomOptions
 
 MILLILITRES = {
     "LV": (40, 260),

@@ -19,9 +19,7 @@ def literal_nt_xent(first, second, tau):
     total = 0
     for i in range(2 * count):
         partner = (i + count) % (2 * count)
-        denominator = sum(
-            torch.exp(cosine(z[i], z[a]) / tau) for a in range(2 * count) if a != i
-        )
+        denominator = sum(torch.exp(cosine(z[i], z[a]) / tau) for a in range(2 * count) if a != i)
         total = total - torch.log(torch.exp(cosine(z[i], z[partner]) / tau) / denominator)
     return total / (2 * count)
 
@@ -55,9 +53,7 @@ def agree(ours, literal, *inputs):
 def test_nt_xent(size, tau):
     torch.manual_seed(size)
     first, second = torch.randn(size, 5), torch.randn(size, 5)
-    agree(
-        lambda a, b: nt_xent(a, b, tau), lambda a, b: literal_nt_xent(a, b, tau), first, second
-    )
+    agree(lambda a, b: nt_xent(a, b, tau), lambda a, b: literal_nt_xent(a, b, tau), first, second)
 
 
 def test_nt_xent_of_equal_pairs_in_closed_form():
@@ -89,7 +85,9 @@ def test_supervised_contrast(case):
 
 def test_without_a_positive_the_loss_is_zero_with_a_gradient():
     z = torch.randn(4, 3, requires_grad=True)
-    loss = supervised_contrast(z, torch.tensor([0, 0, 1, 2]), torch.tensor([0, 0, 1, 1]).bool(), 0.1)
+    loss = supervised_contrast(
+        z, torch.tensor([0, 0, 1, 2]), torch.tensor([0, 0, 1, 1]).bool(), 0.1
+    )
     loss.backward()
     assert float(loss) == 0
     assert torch.equal(z.grad, torch.zeros(4, 3))

@@ -9,7 +9,8 @@ import pytest
 
 from contrabench.errors import RunError
 from contrabench.progress import Silent
-from contrabench.store.stages import DONE, StageStore, damage
+from contrabench.sealed import SEAL, damage
+from contrabench.store.stages import StageStore
 
 
 class Notes(Silent):
@@ -72,7 +73,7 @@ def test_damaged_content_is_made_again_with_a_word(tmp_path, spoil):
     elif spoil == "remove":
         (folder / "value.txt").unlink()
     else:
-        (folder / DONE).write_text("{")
+        (folder / SEAL).write_text("{")
     again = store.run("k", {}, write)
     assert not again.cached
     assert (again.folder / "value.txt").read_text() == "42"

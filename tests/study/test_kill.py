@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import random
 import signal
+import sys
 import time
 
 import pytest
@@ -14,7 +15,6 @@ from contrabench.study.run import prepare, run
 
 from .conftest import RUNTIME, make_plan
 
-METHOD = multiprocessing.get_start_method(allow_none=True)
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "fork"), reason="killing a child in the middle needs fork"
 )
@@ -84,4 +84,4 @@ def test_killed_at_random_moments(tmp_path, capsys):
     assert kills >= 3
     assert _content(store) == _content(straight)
     with capsys.disabled():
-        print(f" [{kills} kills survived]", end="")
+        sys.stdout.write(f" [{kills} kills survived]")

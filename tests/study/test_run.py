@@ -93,9 +93,7 @@ def test_longer_scratch_spends_the_pretraining_images_on_fine_tuning(execute):
 
 def test_deviations_are_open_to_every_method_and_show_in_its_name(execute):
     plan = make_plan("simclr")
-    wide = make_plan(
-        "simclr", deviations=plan.spec.deviations.model_copy(update={"views": "all"})
-    )
+    wide = make_plan("simclr", deviations=plan.spec.deviations.model_copy(update={"views": "all"}))
     assert plan.variant() == "simclr"
     assert wide.variant() == "simclr[views=all]"
     rows = pd.read_parquet(execute(wide).folder / ROWS_FILE)

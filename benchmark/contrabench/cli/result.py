@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from contrabench.study.run import RunResult
 
 
-def show_results(
-    screen: Console, plan: Plan, results: list[RunResult], store: Path
-) -> None:
+def show_results(screen: Console, plan: Plan, results: list[RunResult], store: Path) -> None:
     """Prints the table of one run, or of the folds of one cross-validation together."""
     import pandas as pd
 
@@ -58,9 +56,7 @@ def _table(plan: Plan, rows: pd.DataFrame) -> Table:
     table.add_column("Dice", justify="right")
     table.add_column("ASD, mm" if known else "ASD, voxels", justify="right")
     for structure, means in structure_means(rows, ["dice", distance]).iterrows():
-        table.add_row(
-            str(structure), _number(means["dice"], 3), _number(means[distance], 2)
-        )
+        table.add_row(str(structure), _number(means["dice"], 3), _number(means[distance], 2))
     table.add_section()
     table.add_row(
         "mean",
@@ -84,7 +80,9 @@ def _remarks(plan: Plan, rows: pd.DataFrame, results: list[RunResult]) -> list[s
         f"Deviations: {deviations or 'none'}.",
     ]
     if info.inferred:
-        lines.append(f"Inferred: {len(info.inferred)} details, see bench methods show {first.method}.")
+        lines.append(
+            f"Inferred: {len(info.inferred)} details, see bench methods show {first.method}."
+        )
     if empty:
         lines.append(
             f"Empty predictions: {empty} of {len(rows)}; Dice 0 and the image's diagonal as ASD."

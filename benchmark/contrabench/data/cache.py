@@ -7,7 +7,6 @@ folder whose lock is free is what a killed process left.
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Callable
@@ -15,9 +14,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from contrabench.files import checksum, sync_folder, temporary_sibling, write_text
+from contrabench.files import sync_folder, temporary_sibling
+from contrabench.sealed import damage, seal
 
-SEAL = "done.json"
 _log = logging.getLogger(__name__)
 
 
@@ -45,21 +44,11 @@ def obtain(folder: Path, key: str, make: Callable[[Path], None]) -> Path:
         work.mkdir()
         try:
             make(work)
-            _seal(work)
+            seal(work)
             _settle(work, final)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return final
-
-
-def damage(folder: Path) -> str | None:
-    """Says what is wrong with a sealed folder, or None if every file matches its checksum."""
-    try:
-        files = json.loads((folder / SEAL).read_text(encoding="utf-8"))
-        wrong = [name for name, key in files.items() if checksum(folder / name) != key]
-    except (OSError, ValueError, AttributeError) as error:
-        return f"incomplete ({' '.join(str(error).split())})"
-    return f"{', '.join(wrong)} changed since it was written" if wrong else None
 
 
 def sweep(folder: Path) -> None:
@@ -77,11 +66,6 @@ def sweep(folder: Path) -> None:
 
 def _lock(folder: Path, key: str) -> Path:
     return folder / f"{key}.lock"
-
-
-def _seal(work: Path) -> None:
-    sums = {path.name: checksum(path) for path in sorted(work.iterdir())}
-    write_text(work / SEAL, json.dumps(sums, indent=2) + "\n")
 
 
 def _settle(work: Path, final: Path) -> None:

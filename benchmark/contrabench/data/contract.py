@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from contrabench.errors import DataError
-from contrabench.protocol import DataRecipe, Frozen, Options
+from contrabench.protocol import DataRecipe, Frozen
+from contrabench.protocol import Options as _Options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,10 +85,10 @@ class Dataset(ABC):
     """
 
     info: ClassVar[DatasetInfo]
-    Options: ClassVar[type[Options]] = Options
+    Options: ClassVar[type[_Options]] = _Options
     recipe: DataRecipe = DataRecipe()
 
-    def __init__(self, root: Path | None = None, options: Options | None = None) -> None:
+    def __init__(self, root: Path | None = None, options: _Options | None = None) -> None:
         self.root = root
         self.options = self.Options() if options is None else options
 

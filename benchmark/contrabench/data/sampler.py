@@ -35,7 +35,7 @@ class UniformSampler:
         place = torch.arange(step * self.batch, (step + 1) * self.batch)
         number = place // self.slices
         rows = torch.empty(self.batch, dtype=torch.long)
-        for value in number.unique().tolist():
+        for value in range(int(number[0]), int(number[-1]) + 1):
             here = number == value
             rows[here] = self._pass(value)[place[here] % self.slices]
         return rows

@@ -34,9 +34,7 @@ class TransferReport:
         return asdict(self)
 
 
-def hand_off(
-    weights: Mapping[str, Tensor], backbone: UNet, parts: Sequence[str]
-) -> TransferReport:
+def hand_off(weights: Mapping[str, Tensor], backbone: UNet, parts: Sequence[str]) -> TransferReport:
     """Copies the declared parts of saved weights into a backbone, in place.
 
     Args:

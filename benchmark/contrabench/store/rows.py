@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from contrabench.errors import RunError
+from contrabench.sealed import SEAL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 NOT_APPLICABLE = "not applicable"
 ROWS_FILE = "rows.parquet"
-DONE_FILE = "done.json"
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def read_rows(store: Path) -> tuple[pd.DataFrame, list[str]]:
     """
     tables, problems = [], []
     for path in sorted(store.glob(f"runs/*/{ROWS_FILE}")):
-        if not path.with_name(DONE_FILE).is_file():
+        if not path.with_name(SEAL).is_file():
             continue
         try:
             table = pq.read_table(path)

@@ -18,11 +18,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from contrabench.errors import ContrabenchError
-from contrabench.files import checksum, sync_folder, write_text
+from contrabench.files import sync_folder, write_text
 from contrabench.progress import Reporter
 from contrabench.protocol import canonical_json, digest
+from contrabench.sealed import damage, seal
 
-DONE = "done.json"
 SPEC = "spec.json"
 
 
@@ -102,28 +102,8 @@ class StageStore:
 
 
 def _finish(work: Path, final: Path, spec: Mapping[str, Any]) -> None:
-    """Writes the markers and gives the folder its name."""
+    """Writes specification and marker and gives the folder its name."""
     write_text(work / SPEC, canonical_json(dict(spec)) + "\n")
-    sums = {
-        path.relative_to(work).as_posix(): checksum(path)
-        for path in sorted(work.rglob("*"))
-        if path.is_file() and path.name != DONE
-    }
-    write_text(work / DONE, json.dumps({"files": sums}, indent=2, sort_keys=True) + "\n")
+    seal(work)
     work.replace(final)
     sync_folder(final.parent)
-
-
-def damage(folder: Path) -> str | None:
-    """Says what is wrong with a finished folder, or None if its files match their checksums."""
-    try:
-        files = json.loads((folder / DONE).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError):
-        return "its marker is missing or unreadable"
-    for name, expected in files.items():
-        path = folder / name
-        if not path.is_file():
-            return f"the file {name} is missing"
-        if checksum(path) != expected:
-            return f"the file {name} does not match its checksum"
-    return None

@@ -14,6 +14,7 @@ import torch
 from safetensors import safe_open
 
 from contrabench.data.bank import build_bank
+from contrabench.data.grid import spacing_of
 from contrabench.data.prepare import PreparedCase
 from contrabench.data.splits import LabelManifest, Split
 from contrabench.evaluation.inference import predict_case
@@ -236,9 +237,7 @@ class Workshop:
     def _segmenter(self, backbone: UNet) -> Segmenter:
         spec = self.plan.spec
         classes = len(self.plan.dataset.structures) + 1
-        return build_segmenter(
-            backbone, classes, spec.deviations.deep_supervision, spec.seeds.init
-        )
+        return build_segmenter(backbone, classes, spec.deviations.deep_supervision, spec.seeds.init)
 
     def skeleton(self) -> Segmenter:
         """The segmenter with its initial weights, on the CPU."""
@@ -282,11 +281,8 @@ class Workshop:
                 np.savez_compressed(
                     folder / f"{number:03d}.npz", prediction=prediction, affine=case.native_affine
                 )
-                spacing = (
-                    np.linalg.norm(case.native_affine[:3, :3], axis=0)
-                    if self.plan.dataset.info.spacing_known
-                    else np.ones(3)
-                )
+                known = self.plan.dataset.info.spacing_known
+                spacing = spacing_of(case.native_affine) if known else (1.0, 1.0, 1.0)
                 for score in score_case(prediction, case.native_label(), names, spacing):
                     scores.append(
                         {"patient": case.patient, "case": case.case, "file": f"{number:03d}.npz"}

@@ -141,9 +141,11 @@ class _Fit:
         self.began = self.saved = time.monotonic()
         task.to(runtime.torch_device)
         if runtime.channels_last:
-            task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            task.to(memory_format=torch.channels_last)
         self.trained = [p for p in task.parameters() if p.requires_grad]
-        self.frozen = {n: p.detach().clone() for n, p in task.named_parameters() if not p.requires_grad}
+        self.frozen = {
+            n: p.detach().clone() for n, p in task.named_parameters() if not p.requires_grad
+        }
         if not self.trained:
             raise RunError("the stage trains no parameter; name its parts in Stage.trains")
         optimizer = torch.optim.AdamW(
@@ -181,7 +183,9 @@ class _Fit:
                 share = value.detach().float() / parts
                 logs[name] = logs[name] + share if name in logs else share
         self.bad = torch.where(
-            (self.bad < 0) & ~torch.isfinite(logs["loss"]), torch.full_like(self.bad, step), self.bad
+            (self.bad < 0) & ~torch.isfinite(logs["loss"]),
+            torch.full_like(self.bad, step),
+            self.bad,
         )
         if len(self.graded) < len(self.trained) and step < _GRADIENT_STEPS:
             self._note_gradients()
@@ -198,9 +202,9 @@ class _Fit:
     def _note_gradients(self) -> None:
         """Notes which parameters have had a gradient other than zero."""
         for number, parameter in enumerate(self.trained):
-            if number not in self.graded and parameter.grad is not None:
-                if bool(parameter.grad.count_nonzero()):
-                    self.graded.add(number)
+            grad = parameter.grad
+            if number not in self.graded and grad is not None and bool(grad.count_nonzero()):
+                self.graded.add(number)
 
     def look(self) -> str:
         """Fetches the losses since the last look; stops the run if one was not finite."""
