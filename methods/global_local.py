@@ -19,7 +19,7 @@ fixed grid; a region attracts itself in the other view and repels five near ones
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import Field
@@ -236,10 +236,11 @@ class GlobalLocal(Method):
         ),
     )
     Options = GlobalLocalOptions
+    options: GlobalLocalOptions
 
     def stages(self) -> tuple[Stage, ...]:
         """Global on the encoder, then local on decoder blocks alone."""
-        options = cast(GlobalLocalOptions, self.options)
+        options = self.options
         views = {
             "GR": (ViewSpec(), ViewSpec()),
             "GD-": (_ORIGINAL, ViewSpec(), ViewSpec()),
@@ -259,7 +260,7 @@ class GlobalLocal(Method):
 
     def objective(self, stage: Stage, backbone: UNet) -> Objective:
         """The loss of either stage."""
-        options = cast(GlobalLocalOptions, self.options)
+        options = self.options
         if stage.name == "global":
             return GlobalStage(backbone, options)
         return LocalStage(backbone, options)

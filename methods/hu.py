@@ -14,7 +14,7 @@ views of stage 2 differ in intensity alone, so that one mask serves both.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -104,6 +104,7 @@ class Hu(Method):
         ),
     )
     Options = HuOptions
+    options: HuOptions
 
     def stages(self) -> tuple[Stage, ...]:
         """Global on all slices, then local on the labelled ones."""
@@ -121,7 +122,7 @@ class Hu(Method):
 
     def objective(self, stage: Stage, backbone: UNet) -> Objective:
         """The loss of either stage."""
-        options = cast(HuOptions, self.options)
+        options = self.options
         if stage.name == "global":
             return PooledContrast(backbone, options)
         return PixelContrast(backbone, options)

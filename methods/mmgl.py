@@ -15,7 +15,7 @@ reproduced here or can be claimed to be.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import Field
@@ -184,11 +184,12 @@ class MMGL(Method):
         ),
     )
     Options = MMGLOptions
+    options: MMGLOptions
     deviations = Deviations(views="all", deep_supervision=True)
 
     def stages(self) -> tuple[Stage, ...]:
         """Global on the encoder, then local on the whole network."""
-        options = cast(MMGLOptions, self.options)
+        options = self.options
         look = ViewSpec(spatial=None)
         deepest = max(_DEPTH[tap] for tap in options.local_taps)
         decoder = ("centre_up", *(part for part, depth in _DEPTH.items() if depth <= deepest))
@@ -208,7 +209,7 @@ class MMGL(Method):
 
     def objective(self, stage: Stage, backbone: UNet) -> Objective:
         """The loss of either stage."""
-        options = cast(MMGLOptions, self.options)
+        options = self.options
         if stage.name == "global":
             return MultiScaleGlobal(backbone, options)
         return MultiScaleLocal(backbone, options)

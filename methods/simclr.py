@@ -11,7 +11,7 @@ head on the globally pooled bottleneck, which is where medical re-implementation
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -70,6 +70,7 @@ class SimCLR(Method):
         ),
     )
     Options = SimCLROptions
+    options: SimCLROptions
 
     def stages(self) -> tuple[Stage, ...]:
         """One stage on the encoder."""
@@ -77,4 +78,4 @@ class SimCLR(Method):
 
     def objective(self, stage: Stage, backbone: UNet) -> Objective:
         """NT-Xent with its head."""
-        return GlobalContrast(backbone, cast(SimCLROptions, self.options))
+        return GlobalContrast(backbone, self.options)

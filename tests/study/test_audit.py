@@ -10,6 +10,8 @@ from contrabench.data.bank import build_bank
 from contrabench.data.splits import LabelManifest, Split
 from contrabench.errors import AuditError
 from contrabench.method import Stage
+from contrabench.statistics.leaderboard import missing_references
+from contrabench.store.rows import read_rows
 from contrabench.study import audit
 from contrabench.study import stages as stage_module
 from contrabench.study.stages import Workshop
@@ -178,8 +180,12 @@ def test_rule_9_a_method_that_trains_longer(execute, monkeypatch):
         execute(make_plan("simclr"))
 
 
-def test_rule_10_missing_references_are_named():
-    present = {("mmgl", 0.1), ("scratch", 0.1)}
-    assert audit.missing_references(present, 0.1) == ["scratch_long", "scratch at 100%"]
-    full = present | {("scratch_long", 0.1), ("scratch", 1.0)}
-    assert audit.missing_references(full, 0.1) == []
+def test_rule_10_missing_references_are_named(execute, tmp_path):
+    execute(make_plan("simclr"))
+    rows, _ = read_rows(tmp_path)
+    lacking = " ".join(missing_references(rows, "50%"))
+    for method, labels in (("scratch", "50%"), ("scratch_long", "50%"), ("scratch", "100%")):
+        assert f"--method {method} --labels {labels}" in lacking
+        execute(make_plan(method, labels=labels))
+    rows, _ = read_rows(tmp_path)
+    assert missing_references(rows, "50%") == []

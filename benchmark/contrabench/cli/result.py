@@ -31,6 +31,8 @@ def show_results(screen: Console, plan: Plan, results: list[RunResult], store: P
     screen.print("Files:", markup=False)
     for item in results:
         screen.print(f"  {item.folder}", markup=False, highlight=False, soft_wrap=True)
+    for line in _missing(rows, store):
+        screen.print(line, markup=False, highlight=False, soft_wrap=True)
     screen.print(
         "Compare what is in the store: bench report"
         + ("" if str(store) == "contrabench-runs" else f" --store {store}"),
@@ -80,9 +82,8 @@ def _remarks(plan: Plan, rows: pd.DataFrame, results: list[RunResult]) -> list[s
         f"Deviations: {deviations or 'none'}.",
     ]
     if info.inferred:
-        lines.append(
-            f"Inferred: {len(info.inferred)} details, see bench methods show {first.method}."
-        )
+        count = "1 detail" if len(info.inferred) == 1 else f"{len(info.inferred)} details"
+        lines.append(f"Inferred: {count}, see bench methods show {first.method}.")
     if empty:
         lines.append(
             f"Empty predictions: {empty} of {len(rows)}; Dice 0 and the image's diagonal as ASD."
@@ -100,6 +101,16 @@ def _remarks(plan: Plan, rows: pd.DataFrame, results: list[RunResult]) -> list[s
         f"{len(record['audit'])} rules checked, none broken."
     )
     return lines
+
+
+def _missing(rows: pd.DataFrame, store: Path) -> list[str]:
+    """The references that must stand beside this row and are not in the store yet."""
+    from contrabench.statistics.leaderboard import missing_references
+    from contrabench.store.rows import read_rows
+
+    stored, _ = read_rows(store)
+    same = stored[stored["protocol"] == rows["protocol"].iloc[0]]
+    return missing_references(same, rows["labels"].iloc[0])
 
 
 def _number(value: float, digits: int) -> str:

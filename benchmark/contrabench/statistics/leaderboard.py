@@ -15,7 +15,7 @@ from contrabench.report import NONE, Column, Report, Section
 from contrabench.statistics.aggregate import applicable, patient_scores, structure_means
 from contrabench.statistics.entries import FULL_SUPERVISION, REFERENCE, Entry
 from contrabench.statistics.paired import paired_difference
-from contrabench.statistics.remarks import remarks
+from contrabench.statistics.remarks import reference_notes, remarks
 
 TABLE = ["dataset", "budget", "protocol", "metric_contract"]
 """What the rows of one table have in common, beside the label budget."""
@@ -62,6 +62,18 @@ def build_report(rows: pd.DataFrame, command: str, labels: Sequence[str] = ()) -
             if not labels or asked in labels:
                 sections.append(_section(at_budget, full, contracts > 1))
     return Report(tuple(sections), rows, command)
+
+
+def missing_references(rows: pd.DataFrame, labels: str) -> list[str]:
+    """Names the references that a table lacks, with the command that makes each (rule 10).
+
+    Args:
+        rows: result rows of one protocol, at every label budget.
+        labels: the label budget of the table.
+    """
+    at_budget = rows[rows["labels"] == labels]
+    full = rows[(rows["fraction"] == 1) & _is_reference(rows)]
+    return list(reference_notes(_entries(at_budget, full, _distance(at_budget))))
 
 
 def _is_reference(rows: pd.DataFrame) -> pd.Series[bool]:

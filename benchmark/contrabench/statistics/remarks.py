@@ -20,7 +20,7 @@ def remarks(entries: Sequence[Entry], distance: str) -> tuple[str, ...]:
         entries: the rows of the table.
         distance: the column of its ASD, `asd_mm` or `asd_voxel`.
     """
-    notes = [*_verdict(entries), *_references(entries), *_coverage(entries), *_flags(entries)]
+    notes = [*_verdict(entries), *reference_notes(entries), *_coverage(entries), *_flags(entries)]
     if distance == "asd_voxel":
         notes.append("The voxel spacing of this dataset is unknown: distances are in voxels.")
     return tuple(notes)
@@ -60,7 +60,7 @@ def _verdict(entries: Sequence[Entry]) -> Iterator[str]:
         )
 
 
-def _references(entries: Sequence[Entry]) -> Iterator[str]:
+def reference_notes(entries: Sequence[Entry]) -> Iterator[str]:
     """Which of the three references the table lacks, and how to make them."""
     first = entries[0].rows.iloc[0]
     at_budget = [entry for entry in entries if entry.name != FULL_SUPERVISION]

@@ -2,7 +2,8 @@
 
 Each check raises an `AuditError` with the rule's number, or returns one line of evidence
 for the run record. Rules 4, 5 and 7 are checked where they can be broken: in the loop, on
-the first batch, and in the hand-off.
+the first batch, and in the hand-off. Rule 10 is about tables: `missing_references` of the
+leaderboard names what they lack.
 """
 
 from __future__ import annotations
@@ -113,18 +114,3 @@ def check_images(budget: Budget, pretrain: Sequence[int], finetune: int, extra: 
             f"the budget '{budget.name}' gives {owed} and {tuned}",
         )
     return f"{sum(pretrain)} pre-training and {finetune} fine-tuning images"
-
-
-def missing_references(present: Collection[tuple[str, float]], fraction: float) -> list[str]:
-    """Rule 10: the references that a table at this label fraction lacks, in words.
-
-    Args:
-        present: (method, fraction) pairs that the store holds for the protocol.
-        fraction: of the table.
-    """
-    wanted = {
-        "scratch": ("scratch", fraction),
-        "scratch_long": ("scratch_long", fraction),
-        "scratch at 100%": ("scratch", 1.0),
-    }
-    return [words for words, pair in wanted.items() if pair not in set(present)]
