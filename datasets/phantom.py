@@ -3,8 +3,8 @@
 Each patient is a set of solids placed in millimetres, bent by smooth random fields and
 painted back to front. Anatomy follows the mean arrangement of contrast-enhanced cardiac
 CT; what varies between patients is chosen to make labels matter: pose and size, chamber
-proportions, wall thickness, and above all the contrast phase, from a right heart as bright
-as the left to one that can hardly be told from myocardium.
+proportions, wall thickness, and above all the contrast phase, from a right heart
+brighter than the left, over one as bright, to one that can hardly be told from myocardium.
 """
 
 from __future__ import annotations
@@ -63,6 +63,8 @@ PULMONARY_VEINS: tuple[Knots, ...] = (
 )
 # fmt: on
 
+# Share of the patients scanned early, when the right heart is still the brighter one.
+EARLY = 0.25
 AIR, LUNG, FAT, MUSCLE, MARROW, BONE = -1000.0, -860.0, -95.0, 60.0, 200.0, 520.0
 
 
@@ -93,8 +95,8 @@ class Patient:
         # The volume is centred near the whole heart's middle: right of the LV's and above.
         centre = np.array([-30.0, 17.0, -18.0]) + normal(0, (10, 6, 8))
         self.body = self._bent(centre, 7.0, (3, 3, 3))
-        turn = rotation(normal(0, (10, 10, 12)))
-        pose = Pose(centre + normal(0, (4, 3, 4)), turn, scale=self._between(0.92, 1.2))
+        turn = rotation(normal(0, (12, 12, 14)))
+        pose = Pose(centre + normal(0, (4, 3, 4)), turn, scale=self._between(0.88, 1.22))
         self.heart = pose.local(self._bent(np.zeros(3), 4.5, (4, 4, 4)))
         self.phase = self._phase()
         self.image: Grid = np.full(SHAPE, AIR, np.float32)
@@ -116,6 +118,10 @@ class Patient:
     def _phase(self) -> Phase:
         left = self._between(240, 500)
         muscle = self._between(80, 110) + 0.08 * (left - 240)
+        if self._between(0, 1) < EARLY:
+            left = muscle + self._between(50, 160)
+            right = left + self._between(40, 220)
+            return Phase(left, right, right * self._between(0.9, 1.1), muscle, muscle - 10)
         # Most right hearts are washed out; about a third stay well opacified.
         right = muscle + self._between(-5, 25) + 0.9 * self._between(0, 1) ** 2.5 * (left - muscle)
         artery = right + self._between(0, 0.35) * (left - right)
@@ -227,7 +233,7 @@ class Patient:
         axes = self._along_axes()
         ventricle, myocardium, papillary = self._left_ventricle(axes)
         jitter = self.rng.normal(0, 2.5, (3, 3))
-        grow = self.rng.uniform(0.9, 1.1, (3, 1))
+        grow = self.rng.uniform(0.86, 1.14, (3, 1))
         girth = self._between(0.88, 1.14)
         ra_centre, ra_radii = np.array([57, -3, 3]) + jitter[0], np.array([26, 30, 35]) * grow[0]
         la_centre, la_radii = np.array([34, -36, 20]) + jitter[1], np.array([36, 21, 29]) * grow[1]

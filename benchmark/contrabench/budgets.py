@@ -18,14 +18,14 @@ BUDGETS = {
             pixels=32,
             width=8,
             pretrain=Phase(images=960, batch=16, lr=1e-3),
-            finetune=Phase(images=4800, batch=16, lr=5e-3),
+            finetune=Phase(images=8000, batch=8, lr=1e-2),
         ),
         Budget(
             name="quick",
             pixels=64,
             width=16,
             pretrain=Phase(images=9600, batch=16, lr=1e-3),
-            finetune=Phase(images=9600, batch=16, lr=3e-3),
+            finetune=Phase(images=9600, batch=8, lr=3e-3),
         ),
         Budget(
             name="standard",

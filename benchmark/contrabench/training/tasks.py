@@ -18,7 +18,7 @@ from contrabench.protocol import Phase, Seeds, seed_for
 from contrabench.training.loop import Task
 from contrabench.views.batch import Batch, SliceInfo
 from contrabench.views.maker import make_views
-from contrabench.views.spec import ViewSpec
+from contrabench.views.spec import FINETUNE_VIEW, ViewSpec
 
 
 def set_trainable(backbone: UNet, parts: Sequence[str]) -> None:
@@ -111,7 +111,7 @@ class FinetuneTask(_BankTask):
     """Supervised training on the labelled slices, one augmented view of each."""
 
     def __init__(self, model: Segmenter, bank: SliceBank, phase: Phase, seeds: Seeds) -> None:
-        super().__init__(bank, (ViewSpec(),), seed_for("finetune", seeds.views))
+        super().__init__(bank, (FINETUNE_VIEW,), seed_for("finetune", seeds.views))
         self.model, self.criterion = model, SegmentationLoss()
         self.sampler = UniformSampler(len(bank), phase.batch, seed_for("finetune", seeds.order))
 

@@ -78,3 +78,9 @@ class ViewSpec(Frozen):
     intensity: Intensity | None = Intensity()
     scale: float = Field(1.0, gt=0, le=1)
     geometry_of: int | None = Field(None, ge=0)
+
+
+FINETUNE_VIEW = ViewSpec(
+    spatial=Spatial(crop_area=(0.6, 1.0)), intensity=Intensity(probability=0.3)
+)
+"""The view of fine-tuning, for every method: the same family, milder than pre-training's."""
