@@ -64,7 +64,7 @@ PULMONARY_VEINS: tuple[Knots, ...] = (
 # fmt: on
 
 # Share of the patients scanned early, when the right heart is still the brighter one.
-EARLY = 0.25
+EARLY = 0.15
 AIR, LUNG, FAT, MUSCLE, MARROW, BONE = -1000.0, -860.0, -95.0, 60.0, 200.0, 520.0
 
 
@@ -120,7 +120,7 @@ class Patient:
         muscle = self._between(80, 110) + 0.08 * (left - 240)
         if self._between(0, 1) < EARLY:
             left = muscle + self._between(50, 160)
-            right = left + self._between(40, 220)
+            right = left + self._between(20, 140)
             return Phase(left, right, right * self._between(0.9, 1.1), muscle, muscle - 10)
         # Most right hearts are washed out; about a third stay well opacified.
         right = muscle + self._between(-5, 25) + 0.9 * self._between(0, 1) ** 2.5 * (left - muscle)
