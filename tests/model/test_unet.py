@@ -72,3 +72,19 @@ def test_unknown_names_are_refused():
         NET.features(torch.zeros(1, 1, 32, 32), ("dec9",))
     with pytest.raises(RequestError, match="tail"):
         NET.part("tail")
+
+
+def test_it_compiles_whole_with_gradients():
+    net = build_unet(Backbone(width=4), 0)
+    image = torch.randn(2, 1, 32, 32)
+    expected = net.features(image, ("centre", "dec1"))
+    expected["dec1"].sum().backward()
+    gradients = [p.grad.clone() for p in net.parameters()]
+    net.zero_grad()
+    net.compile(backend="aot_eager", fullgraph=True)
+    found = net.features(image, ("centre", "dec1"))
+    found["dec1"].sum().backward()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)
+    for parameter, gradient in zip(net.parameters(), gradients, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-3)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import platform
-import resource
 import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -74,9 +73,16 @@ class Runtime:
         }
 
     def peak_memory_mb(self) -> float:
-        """Largest memory so far in MiB: of the device on CUDA, of the process elsewhere."""
+        """Largest memory so far in MiB: of the device on CUDA, of the process elsewhere.
+
+        NaN where the system does not tell (Windows).
+        """
         if self.device == "cuda":
             return torch.cuda.max_memory_allocated(self.torch_device) / 2**20
+        try:
+            import resource
+        except ImportError:
+            return float("nan")
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak / (2**20 if platform.system() == "Darwin" else 2**10)
 
