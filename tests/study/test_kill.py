@@ -1,56 +1,93 @@
 """Killed anywhere and started again, a run ends in the same rows, bit for bit."""
 
-import multiprocessing
+import contextlib
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from contrabench.progress import Silent
 from contrabench.store.rows import ROWS_FILE
-from contrabench.study.run import prepare, run
-
-from .conftest import RUNTIME, make_plan
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "fork"), reason="killing a child in the middle needs fork"
 )
 
 
-def _work(store):
-    plan = make_plan("mmgl")
-    run(plan, prepare(plan, store, Silent()), store, RUNTIME, Silent())
+class Nursery:
+    """Children at work, see `nursery.py`."""
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("nursery.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def start(self, store):
+        self.process.stdin.write(f"{store}\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def end(self):
+        """The status of the child that was started last."""
+        return int(self.process.stdout.readline())
+
+    def run(self, store):
+        self.start(store)
+        assert self.end() == 0
+
+    def kill_when(self, store, reached):
+        """Kills a run as soon as `reached()`; False if it was done before."""
+        child = self.start(store)
+        while not reached():
+            # Field 3 of stat: Z for a child that has ended; gone when it was waited for.
+            try:
+                ended = Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+            except OSError:
+                ended = True
+            if ended:
+                assert self.end() == 0
+                return False
+            time.sleep(0.002)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        return self.end() == signal.SIGKILL
 
 
-def _content(store):
-    """Rows and predictions, by the part of their path that names no run."""
+@pytest.fixture(scope="module")
+def nursery():
+    made = Nursery()
+    yield made
+    made.process.stdin.close()
+    made.process.wait()
+
+
+@pytest.fixture(scope="module")
+def straight(nursery, tmp_path_factory):
+    """The store of a run that was left alone."""
+    store = tmp_path_factory.mktemp("straight")
+    nursery.run(store)
+    return store
+
+
+def content(store):
+    """Rows and predictions, by their path in the store."""
     files = [*store.glob(f"runs/*/{ROWS_FILE}"), *store.glob("stages/evaluate/*/*.npz")]
-    return {path.relative_to(store).as_posix(): path.read_bytes() for path in sorted(files)}
+    found = {path.relative_to(store).as_posix(): path.read_bytes() for path in sorted(files)}
+    assert len(found) == 3
+    return found
 
 
-def _kill_when(store, reached):
-    """Starts a run in a child, kills it as soon as `reached()`; False if it was too quick."""
-    child = multiprocessing.get_context("fork").Process(target=_work, args=(store,))
-    child.start()
-    while child.is_alive() and not reached():
-        time.sleep(0.002)
-    was_alive = child.is_alive()
-    if was_alive:
-        os.kill(child.pid, signal.SIGKILL)
-    child.join()
-    assert was_alive or child.exitcode == 0
-    return was_alive
-
-
-def test_killed_in_every_stage(tmp_path):
-    straight, store = tmp_path / "straight", tmp_path / "killed"
-    _work(straight)
-
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at /proc")
+def test_killed_in_every_stage(nursery, straight, tmp_path):
     def seen(pattern, count=1):
-        return lambda: len(list(store.glob(pattern))) >= count
+        return lambda: len(list(tmp_path.glob(pattern))) >= count
 
     moments = {
         "preparation": seen("prepared/*"),
@@ -63,25 +100,24 @@ def test_killed_in_every_stage(tmp_path):
         "fine-tuning": seen("stages/finetune/*.work/checkpoint.safetensors"),
         "evaluation": seen("stages/evaluate/*.work/*.npz"),
     }
-    killed = [name for name, reached in moments.items() if _kill_when(store, reached)]
-    # The last stages are quick; all of training must have been hit.
+    killed = [name for name, reached in moments.items() if nursery.kill_when(tmp_path, reached)]
+    # The last stage is over in a moment; everything before must have been hit.
     assert killed[:5] == list(moments)[:5]
-    _work(store)
-    assert _content(store) == _content(straight)
-    assert not list(store.rglob("*.work"))
+    nursery.run(tmp_path)
+    assert content(tmp_path) == content(straight)
+    assert not list(tmp_path.rglob("*.work"))
 
 
-def test_killed_at_random_moments(tmp_path, capsys):
-    straight, store = tmp_path / "straight", tmp_path / "killed"
-    _work(straight)
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at /proc")
+def test_killed_at_random_moments(nursery, straight, tmp_path, capsys):
     chance, kills = random.Random(0), 0
     for _ in range(12):
         end = time.monotonic() + chance.uniform(0.1, 2.5)
-        if not _kill_when(store, lambda end=end: time.monotonic() > end):
+        if not nursery.kill_when(tmp_path, lambda end=end: time.monotonic() > end):
             break
         kills += 1
-    _work(store)
-    assert kills >= 3
-    assert _content(store) == _content(straight)
+    nursery.run(tmp_path)
+    assert kills >= 2
+    assert content(tmp_path) == content(straight)
     with capsys.disabled():
         sys.stdout.write(f" [{kills} kills survived]")
