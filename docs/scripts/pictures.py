@@ -81,9 +81,10 @@ def main() -> None:
                     aspect=spacing[rows] / spacing[cols],
                 )
                 marks = cut(labels, orientation, centre)
-                for index, colour in enumerate(colours, start=1):
-                    if (marks == index).any():
-                        axis.contour(marks == index, [0.5], colors=[colour], linewidths=1.0)
+                overlay = np.zeros((*marks.shape, 4))
+                overlay[marks > 0] = colours[marks[marks > 0] - 1]
+                overlay[..., 3] *= 0.45
+                axis.imshow(overlay, aspect=spacing[rows] / spacing[cols])
                 axis.set_axis_off()
                 if column == 0:
                     axis.set_title(
@@ -92,7 +93,7 @@ def main() -> None:
                         fontsize=9,
                         loc="left",
                     )
-    handles = [plt.Line2D([], [], color=c) for c in colours]
+    handles = [plt.Line2D([], [], color=c, linewidth=6, alpha=0.6) for c in colours]
     names = [structure.name for structure in dataset.structures]
     figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names)), fontsize=8)
     title = f"{record['variant']}, {record['spec']['labels']} of the labels, {protocol['dataset']}"
