@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from contrabench.words import counted
+
 
 class ContrabenchError(Exception):
     """Base of every error that is shown without a traceback."""
@@ -30,7 +32,7 @@ class DataError(RequestError):
 
     def __init__(self, faults: Sequence[str], where: str = "the data") -> None:
         self.faults = list(faults)
-        count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
+        count = counted(len(self.faults), "fault")
         lines = "\n".join(f"  - {fault}" for fault in self.faults)
         super().__init__(
             f"{count} in {where}; nothing was trained. Mend the files and run again:\n{lines}"

@@ -146,7 +146,7 @@ def test_five_patients_cannot_separate_anything(frame):
     assert "cannot separate: mmgl, scratch_long." in text
     assert "better:" not in text
     assert "below 0.125 after Holm" in text  # 2 x 2 / 2^5
-    assert "Only 5 patients" in text
+    assert "only 5 patients" in text
 
 
 def test_the_verdict_follows_the_adjusted_p(frame):

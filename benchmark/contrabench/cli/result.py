@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from contrabench.progress import clock
+from contrabench.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,13 +77,13 @@ def _remarks(plan: Plan, rows: pd.DataFrame, results: list[RunResult]) -> list[s
     empty = int((rows.flag == "prediction empty").sum())
     lines = [
         f"Labelled patients: {first.labelled_patients} of {len(record['patients']['train'])} "
-        f"in training; tested on {rows.patient.nunique()} unseen patients, "
-        f"{rows.case.nunique()} volumes.",
+        f"in training; tested on {counted(rows.patient.nunique(), 'unseen patient')}, "
+        f"{counted(rows.case.nunique(), 'volume')}.",
         f"Fidelity: {info.fidelity} ({info.paper}).",
         f"Deviations: {deviations or 'none'}.",
     ]
     if info.inferred:
-        count = "1 detail" if len(info.inferred) == 1 else f"{len(info.inferred)} details"
+        count = counted(len(info.inferred), "detail")
         lines.append(f"Inferred: {count}, see bench methods show {first.method}.")
     if empty:
         lines.append(

@@ -10,6 +10,7 @@ import typer
 
 from contrabench.cli.common import JsonOption, PluginOption, console, write_json
 from contrabench.errors import RequestError
+from contrabench.words import counted
 
 if TYPE_CHECKING:
     from contrabench.method import Deviations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 DEFAULT_DATASET = "phantom"
 DEFAULT_STORE = Path("contrabench-runs")
+_NAMED = 6
 
 
 class Views(StrEnum):
@@ -289,6 +291,12 @@ def _headline(plan: Plan, runtime: Runtime, chosen: bool) -> str:
     )
 
 
+def _names(patients: tuple[str, ...]) -> str:
+    """The patients' names, or the first of many."""
+    shown = ", ".join(patients[:_NAMED])
+    return shown if len(patients) <= _NAMED else f"{shown}, ..."
+
+
 def _carry_out(plans: list[Plan], store: Path, runtime: Runtime, reporter: Any) -> list[Any]:
     """Runs the plans one after another on the same prepared cases."""
     from contrabench.study.run import prepare, run, split_patients
@@ -299,7 +307,7 @@ def _carry_out(plans: list[Plan], store: Path, runtime: Runtime, reporter: Any) 
         split, manifest = split_patients(plan, cases)
         reporter.line(
             f"fold {split.fold} of {split.folds}: {manifest.sentence()} "
-            f"({', '.join(manifest.patients)}); {len(split.test)} test patients"
+            f"({_names(manifest.patients)}); {counted(len(split.test), 'test patient')}"
         )
         results.append(run(plan, cases, store, runtime, reporter))
     return results

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contrabench.statistics.entries import FULL_SUPERVISION, LONGER, REFERENCE, Entry
 from contrabench.statistics.paired import holm
 from contrabench.store.rows import NOT_APPLICABLE
+from contrabench.words import counted
 
 LEVEL = 0.05
 FEW_PATIENTS = 15
@@ -41,7 +42,7 @@ def _verdict(entries: Sequence[Entry]) -> Iterator[str]:
             word = "cannot separate" if p > LEVEL else "better" if found.mean > 0 else "worse"
             groups[word].append(entry.label)
         text = "; ".join(f"{word}: {', '.join(names)}" for word, names in groups.items() if names)
-        number = "1 comparison" if len(compared) == 1 else f"{len(compared)} comparisons"
+        number = counted(len(compared), "comparison")
         yield (
             f"Dice against {REFERENCE}, paired over {compared[0][1].patients} patients "
             f"(sign-flip test, Holm over {number}, level {LEVEL:g}): {text}."
@@ -55,8 +56,8 @@ def _verdict(entries: Sequence[Entry]) -> Iterator[str]:
             )
     if patients < FEW_PATIENTS:
         yield (
-            f"Only {patients} patients were tested: the order of the rows may be chance, and "
-            "differences that are not separated here are not shown to be absent."
+            f"Tested on only {counted(patients, 'patient')}: the order of the rows may be chance, "
+            "and differences that are not separated here are not shown to be absent."
         )
 
 
