@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,6 @@ from contrabench.errors import RequestError
 from contrabench.words import counted
 
 if TYPE_CHECKING:
-    from contrabench.method import Deviations
     from contrabench.study.request import Plan
     from contrabench.training.runtime import Runtime
 
@@ -165,31 +165,28 @@ def run(
     """Pre-train a method, fine-tune on few labels, and score Dice and ASD on unseen patients."""
     from contrabench.cli.config import load_config
     from contrabench.progress import ConsoleReporter
+    from contrabench.study.resolve import Request, resolve
     from contrabench.training.runtime import make_runtime
 
     settings = load_config(config)
     place = store or settings.store or DEFAULT_STORE
     runtime = make_runtime(device.value, precision.value, threads, compile, channels_last)
-    plans = [
-        _plan(
-            dataset=dataset,
-            root=data or settings.data.get(dataset),
-            dataset_options=dataset_option or [],
-            method=method,
-            options=option or [],
-            labels=labels,
-            budget=budget,
-            views=views,
-            deep_supervision=deep_supervision,
-            folds=folds,
-            fold=number,
-            draw=draw,
-            seed=seed,
-            accumulate=accumulate,
-            runtime=runtime,
-        )
-        for number in _folds(fold, folds)
-    ]
+    request = Request(
+        method=method,
+        labels=labels,
+        dataset=dataset,
+        root=data or settings.data.get(dataset),
+        options=option or (),
+        dataset_options=dataset_option or (),
+        budget=budget,
+        views=None if views is None else views.value,
+        deep_supervision=deep_supervision,
+        folds=folds,
+        draw=draw,
+        seed=seed,
+        accumulate=accumulate,
+    )
+    plans = [resolve(replace(request, fold=number), runtime) for number in _folds(fold, folds)]
     screen = console(stderr=json)
     reporter = ConsoleReporter(screen)
     reporter.line(_headline(plans[0], runtime, chosen=budget is not None))
@@ -209,75 +206,6 @@ def _folds(fold: str, folds: int) -> list[int]:
     if not fold.isdigit() or int(fold) >= folds:
         raise RequestError(f"there is no fold '{fold}'; choose 0 to {folds - 1}, or 'all'")
     return [int(fold)]
-
-
-def _plan(
-    *,
-    dataset: str,
-    root: Path | None,
-    dataset_options: list[str],
-    method: str,
-    options: list[str],
-    labels: str,
-    budget: str | None,
-    views: Views | None,
-    deep_supervision: bool | None,
-    folds: int,
-    fold: int,
-    draw: int,
-    seed: int,
-    accumulate: int,
-    runtime: Runtime,
-) -> Plan:
-    """Resolves names and options; everything wrong with a request is found here."""
-    from contrabench import catalogue
-    from contrabench.budgets import find_budget
-    from contrabench.data.splits import parse_fraction
-    from contrabench.options import parse_options
-    from contrabench.protocol import Seeds
-    from contrabench.study.request import Plan, RunSpec
-
-    parse_fraction(labels)
-    method_class = catalogue.methods.get(method)
-    chosen = method_class(parse_options(method_class.Options, options, f"method '{method}'"))
-    dataset_class = catalogue.datasets.get(dataset)
-    if dataset_class.info.needs_path and root is None:
-        raise RequestError(
-            f"'{dataset}' needs its files: --data FOLDER, with {dataset_class.info.layout}"
-        )
-    source = dataset_class(
-        root, parse_options(dataset_class.Options, dataset_options, f"dataset '{dataset}'")
-    )
-    computed = find_budget(budget, runtime.device)
-    if accumulate > 1:
-        phases = {
-            name: getattr(computed, name).model_copy(update={"accumulate": accumulate})
-            for name in ("pretrain", "finetune")
-        }
-        computed = computed.model_copy(update=phases)
-    spec = RunSpec(
-        dataset=dataset,
-        method=method,
-        labels=labels,
-        folds=folds,
-        fold=fold,
-        draw=draw,
-        deviations=_deviations(method_class.deviations, views, deep_supervision),
-        budget=computed,
-        precision=runtime.precision,
-        seeds=Seeds(init=seed, views=seed, order=seed),
-    )
-    return Plan(spec, source, chosen)
-
-
-def _deviations(usual: Deviations, views: Views | None, deep: bool | None) -> Deviations:
-    """The method's own deviations, with what the user asked for instead."""
-    asked: dict[str, Any] = {}
-    if views is not None:
-        asked["views"] = views.value
-    if deep is not None:
-        asked["deep_supervision"] = deep
-    return usual.model_copy(update=asked)
 
 
 def _headline(plan: Plan, runtime: Runtime, chosen: bool) -> str:
