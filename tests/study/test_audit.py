@@ -12,7 +12,7 @@ from contrabench.errors import AuditError
 from contrabench.method import Stage
 from contrabench.statistics.leaderboard import missing_references
 from contrabench.store.rows import read_rows
-from contrabench.study import audit
+from contrabench.study import audit, scoring
 from contrabench.study import stages as stage_module
 from contrabench.study.stages import Workshop
 from contrabench.training.checkpoint import load_weights, save_weights
@@ -135,10 +135,8 @@ def test_rule_6_new_label_values(cases):
 
 
 def test_rule_6_slices_left_out(execute, monkeypatch):
-    real = stage_module.predict_case
-    monkeypatch.setattr(
-        stage_module, "predict_case", lambda *arguments: real(*arguments)[:, :, :-1]
-    )
+    real = scoring.predict_case
+    monkeypatch.setattr(scoring, "predict_case", lambda *arguments: real(*arguments)[:, :, :-1])
     with pytest.raises(AuditError, match="rule 6.*unscored"):
         execute(make_plan("scratch"))
 

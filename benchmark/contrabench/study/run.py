@@ -21,7 +21,8 @@ from contrabench.store.stages import StageOutput, StageStore
 from contrabench.study import audit
 from contrabench.study.environment import environment
 from contrabench.study.request import Plan
-from contrabench.study.stages import SCORES, Workshop, read_record
+from contrabench.study.scoring import SCORES
+from contrabench.study.stages import Workshop, read_record
 from contrabench.training.runtime import Runtime
 from contrabench.training.tasks import count_parameters
 

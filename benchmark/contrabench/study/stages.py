@@ -5,20 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import safe_open
 
 from contrabench.data.bank import build_bank
-from contrabench.data.grid import spacing_of
 from contrabench.data.prepare import PreparedCase
 from contrabench.data.splits import LabelManifest, Split
-from contrabench.evaluation.inference import predict_case
-from contrabench.evaluation.metrics import METRIC_CONTRACT, score_case
+from contrabench.evaluation.metrics import METRIC_CONTRACT
 from contrabench.files import write_text
 from contrabench.method import Stage
 from contrabench.model.handoff import hand_off
@@ -29,6 +25,7 @@ from contrabench.protocol import ORIENTATIONS, PROTOCOL_VERSION, Orientation, di
 from contrabench.store.stages import StageOutput, StageStore
 from contrabench.study import audit
 from contrabench.study.request import Plan
+from contrabench.study.scoring import score_cases
 from contrabench.training.checkpoint import FILE as CHECKPOINT
 from contrabench.training.checkpoint import load_weights, save_weights
 from contrabench.training.loop import FitRecord, fit
@@ -37,7 +34,6 @@ from contrabench.training.tasks import FinetuneTask, PretrainTask, count_paramet
 
 WEIGHTS = "weights.safetensors"
 RECORD = "record.json"
-SCORES = "scores.json"
 
 
 class Workshop:
@@ -271,25 +267,8 @@ class Workshop:
         audit.check_last_step(header(output.folder / WEIGHTS), self.finetune_steps())
         segmenter.load_state_dict(load_weights(output.folder / WEIGHTS))
         segmenter.to(self.runtime.torch_device)
-        names = [structure.name for structure in self.plan.dataset.structures]
         chosen = [case for case in self.cases if case.patient in self.split.test]
-        scores = []
-        with self.reporter.track("evaluation", len(chosen)) as track:
-            for number, case in enumerate(chosen, start=1):
-                prediction = predict_case(segmenter, case, self.runtime)
-                audit.check_scored(case, prediction)
-                np.savez_compressed(
-                    folder / f"{number:03d}.npz", prediction=prediction, affine=case.native_affine
-                )
-                known = self.plan.dataset.info.spacing_known
-                spacing = spacing_of(case.native_affine) if known else (1.0, 1.0, 1.0)
-                for score in score_case(prediction, case.native_label(), names, spacing):
-                    scores.append(
-                        {"patient": case.patient, "case": case.case, "file": f"{number:03d}.npz"}
-                        | asdict(score)
-                    )
-                track.advance(number, case.case)
-        write_text(folder / SCORES, json.dumps(scores, indent=1))
+        score_cases(segmenter, chosen, self.plan.dataset, folder, self.runtime, self.reporter)
 
     # -- shared ----------------------------------------------------------------------
 
