@@ -1,6 +1,6 @@
 """Pairs two variants of a store by patient: mean difference in Dice and ASD, interval, exact p.
 
-    python docs/scripts/paired.py STORE FIRST LABELS SECOND LABELS
+    python docs/scripts/paired.py STORE FIRST LABELS SECOND LABELS [--protocol HASH]
 
 for example `contrabench-runs scratch 100% mmgl 10%`: full supervision minus MMGL.
 """
@@ -22,8 +22,13 @@ def main() -> None:
     parser.add_argument("store", type=Path)
     for word in ("first", "first_labels", "second", "second_labels"):
         parser.add_argument(word)
+    parser.add_argument("--protocol", help="its hash, where the store holds several")
     wanted = parser.parse_args()
     rows, _ = read_rows(wanted.store)
+    if wanted.protocol:
+        rows = rows[rows["protocol"] == wanted.protocol]
+    if rows["protocol"].nunique() != 1:
+        parser.error(f"name one --protocol of {', '.join(rows['protocol'].unique())}")
     metrics = ["dice", "asd_mm"]
     sides = [
         patient_scores(rows[(rows["variant"] == variant) & (rows["labels"] == labels)], metrics)
