@@ -24,7 +24,9 @@ _HOMES = {
     "Method": "contrabench.method",
     "MethodInfo": "contrabench.method",
     "Objective": "contrabench.objectives.base",
+    "Optimisation": "contrabench.method",
     "Options": "contrabench.protocol",
+    "Published": "contrabench.method",
     "ReportFormat": "contrabench.report",
     "RequestError": "contrabench.errors",
     "RunError": "contrabench.errors",
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from contrabench.catalogue import register_dataset, register_method, register_report
     from contrabench.data.contract import Case, Dataset, DatasetInfo, Structure, Volume
     from contrabench.errors import ContrabenchError, DataError, RequestError, RunError
-    from contrabench.method import Method, MethodInfo, Stage
+    from contrabench.method import Method, MethodInfo, Optimisation, Published, Stage
     from contrabench.objectives.base import Objective, StepResult
     from contrabench.protocol import DataRecipe, Options
     from contrabench.report import ReportFormat
@@ -62,7 +64,9 @@ __all__ = [
     "Method",
     "MethodInfo",
     "Objective",
+    "Optimisation",
     "Options",
+    "Published",
     "ReportFormat",
     "RequestError",
     "RunError",

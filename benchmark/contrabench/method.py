@@ -9,11 +9,11 @@ never loads data, and never touches the optimiser or the device: that is the eng
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from contrabench.protocol import Frozen
+from contrabench.protocol import Frozen, Optimizer, Schedule
 from contrabench.protocol import Options as _Options
 from contrabench.views.spec import ViewSpec
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from contrabench.objectives.base import Objective
 
 Fidelity = Literal["official", "re-implementation", "reconstruction"]
+AgainstCollapse = Literal["negatives", "clusters", "decorrelation", "asymmetry", "nothing"]
 ENCODER = ("enc1", "enc2", "enc3", "enc4", "centre")
 DECODER = ("centre_up", "dec4", "dec3", "dec2", "dec1")
 PARTS = ENCODER + DECODER
@@ -36,6 +37,12 @@ class MethodInfo(Frozen):
     fidelity: Fidelity
     inferred: tuple[str, ...] = Field((), description="details that no source settles")
     needs: tuple[str, ...] = Field((), description="what the data must give beside images")
+    against_collapse: AgainstCollapse = Field(
+        "negatives",
+        description="what keeps all embeddings from becoming one: `negatives` that repel, "
+        "`clusters` of equal size, `decorrelation` of dimensions, `asymmetry` of the branches "
+        "(a stopped gradient), or `nothing`, for a loss that one embedding would not satisfy",
+    )
     version: int = Field(1, description="raised when the method computes something else")
 
 
@@ -69,6 +76,34 @@ class Deviations(Frozen):
         return tuple(words)
 
 
+class Optimisation(Frozen):
+    """How a paper optimises one stage, as far as its paper or code says."""
+
+    optimizer: Optimizer
+    lr: float = Field(gt=0, description="peak rate, for `lr_batch` images in a step")
+    lr_batch: int | None = Field(
+        None, gt=0, description="the rate grows with the batch from this one; None: it stays"
+    )
+    batch: int | None = Field(None, gt=0, description="images in a step; None: the budget's")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd and lars")
+    weight_decay: float = Field(0.0, ge=0)
+    warmup: float = Field(0.0, ge=0, lt=1, description="share of the steps with a rising rate")
+    schedule: Schedule = "cosine"
+    source: str = Field(description="where these values stand")
+
+
+class Published(Frozen):
+    """What `--recipe published` takes from the paper instead of the common recipe."""
+
+    stages: dict[str, Optimisation] = Field(description="by name of the stage")
+    options: dict[str, Any] = Field(
+        {}, description="options that the paper sets otherwise than the defaults here"
+    )
+    unknown: tuple[str, ...] = Field(
+        (), description="what no source gives or the harness cannot take, and stays common"
+    )
+
+
 class Method(ABC):
     """Base class of every method, built-in or a stranger's.
 
@@ -79,12 +114,14 @@ class Method(ABC):
             `--views` and `--deep-supervision` override them.
         finetune_extra: share of the pre-training images that the method spends on longer
             fine-tuning instead (0 for all methods but a reference).
+        published: the paper's own optimisation; None where no source gives one.
     """
 
     info: ClassVar[MethodInfo]
     Options: ClassVar[type[_Options]] = _Options
     deviations: ClassVar[Deviations] = Deviations()
     finetune_extra: ClassVar[float] = 0.0
+    published: ClassVar[Published | None] = None
 
     def __init__(self, options: _Options | None = None) -> None:
         self.options = self.Options() if options is None else options

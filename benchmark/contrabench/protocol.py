@@ -13,11 +13,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Raised whenever the engine computes other numbers from the same specification."""
 
 Orientation = Literal["axial", "coronal", "sagittal"]
 ORIENTATIONS: tuple[Orientation, ...] = ("axial", "coronal", "sagittal")
+Optimizer = Literal["adamw", "adam", "sgd", "lars"]
+Schedule = Literal["cosine", "constant"]
+Recipe = Literal["common", "published"]
+"""Whose optimisation pre-trains: the protocol's, the same for all, or each paper's own."""
 
 
 class Frozen(BaseModel):
@@ -60,12 +64,15 @@ class DataRecipe(Frozen):
 
 
 class Phase(Frozen):
-    """The optimisation of one phase, the same for every method."""
+    """The optimisation of one phase; under the common recipe the same for every method."""
 
     images: int = Field(gt=0, description="slices drawn in all; a step draws `batch` of them")
     batch: int = Field(gt=0)
-    lr: float = Field(gt=0, description="peak learning rate of AdamW")
+    optimizer: Optimizer = "adamw"
+    lr: float = Field(gt=0, description="peak learning rate")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd and lars")
     weight_decay: float = Field(1e-4, ge=0)
+    schedule: Schedule = Field("cosine", description="what follows the warm-up")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps with a rising rate")
     clip: float = Field(5.0, gt=0, description="largest gradient norm")
     accumulate: int = Field(1, gt=0, description="micro-batches per step; losses see one each")
@@ -132,6 +139,7 @@ class Protocol(Frozen):
     split_seed: int
     backbone: Backbone
     budget: Budget
+    pretraining: Recipe
     precision: str
     finetuning: str = "all weights, cross-entropy + soft Dice, last checkpoint"
     metric_contract: int

@@ -19,7 +19,8 @@ def write(store, variant, labels, fraction, shift):
     rows = [
         ResultRow(
             run=key, protocol="ab12cd34ef56ab12", dataset="phantom", budget="smoke",
-            method=variant, variant=variant, family="reference", fidelity="re-implementation",
+            method=variant, variant=variant, method_version=1, recipe="common",
+            family="reference", fidelity="re-implementation",
             deviations="", labels=labels, fraction=fraction, labelled_patients=2,
             train_patients=8, test_patients=4, fold=0, folds=1, draw=0, seed=0,
             patient=f"p{p}", case=f"p{p}_ed", structure="LV", dice=0.5 + 0.01 * p + shift,

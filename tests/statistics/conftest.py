@@ -10,6 +10,7 @@ from contrabench.store.rows import ResultRow
 
 DEFAULTS = {
     "protocol": "fedcba9876543210", "dataset": "phantom", "budget": "smoke", "method": "scratch",
+    "method_version": 1, "recipe": "common",
     "family": "reference", "fidelity": "re-implementation", "deviations": "", "labels": "10%",
     "fraction": 0.1, "labelled_patients": 2, "train_patients": 16, "test_patients": 4, "fold": 0,
     "folds": 1, "draw": 0, "seed": 0, "patient": "p0", "structure": "LV", "dice": 0.5,

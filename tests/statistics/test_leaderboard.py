@@ -101,7 +101,13 @@ def test_columns_describe_the_table(frame):
 
 @pytest.mark.parametrize(
     "other",
-    [{"protocol": "0" * 16}, {"metric_contract": 2}, {"dataset": "acdc"}, {"labels": "20%"}],
+    [
+        {"protocol": "0" * 16},
+        {"metric_contract": 2},
+        {"dataset": "acdc"},
+        {"labels": "20%"},
+        {"recipe": "published"},
+    ],
     ids=str,
 )
 def test_what_differs_never_shares_a_table(frame, other):
@@ -119,6 +125,23 @@ def test_a_reference_at_full_labels_of_another_protocol_is_not_borrowed(frame):
     part = section(frame, *rows)
     assert part.table["Method"].tolist() == ["scratch"]
     assert "Missing reference: full supervision" in notes(part)
+
+
+def test_two_versions_of_a_method_are_two_rows(frame):
+    part = section(
+        frame, *study("scratch"), *study("mmgl", shift=0.1, method_version=1),
+        *study("mmgl", shift=0.2, method_version=2, seed=1),
+    )  # fmt: skip
+    assert part.table["Method"].tolist() == ["mmgl", "mmgl (version 1)", "scratch"]
+    assert part.table["Dice vs scratch"].tolist()[:2] == pytest.approx([0.25, 0.125])
+
+
+def test_the_command_for_a_missing_reference_keeps_the_recipe(frame):
+    part = section(frame, *study("mmgl", recipe="published"))
+    assert "--method scratch --labels 10% --dataset phantom --budget smoke --recipe published" in (
+        notes(part)
+    )
+    assert "published recipe" in part.title
 
 
 def test_missing_references_come_with_their_commands(frame):

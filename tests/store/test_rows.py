@@ -14,6 +14,7 @@ from contrabench.store.rows import SCHEMA, SCHEMA_VERSION, ResultRow, read_rows,
 CONTEXT = {
     "run": "0123456789abcdef", "protocol": "fedcba9876543210", "dataset": "phantom",
     "budget": "smoke", "method": "simclr", "variant": "simclr[temperature=0.1]",
+    "method_version": 1, "recipe": "common",
     "family": "instance contrast", "fidelity": "re-implementation", "deviations": "",
     "labels": "10%", "fraction": 0.1, "labelled_patients": 1, "train_patients": 8,
     "test_patients": 2, "fold": 0, "folds": 5, "draw": 0, "seed": 0, "patient": "p1",

@@ -12,7 +12,7 @@ from contrabench.errors import AuditError
 from contrabench.method import Stage
 from contrabench.statistics.leaderboard import missing_references
 from contrabench.store.rows import read_rows
-from contrabench.study import audit, scoring
+from contrabench.study import audit, recipe, scoring
 from contrabench.study import stages as stage_module
 from contrabench.study.stages import Workshop
 from contrabench.training.checkpoint import load_weights, save_weights
@@ -168,14 +168,21 @@ def test_rule_8_another_recipe_in_pretraining(execute, monkeypatch):
 
 
 def test_rule_9_a_method_that_trains_longer(execute, monkeypatch):
-    assert audit.check_images(TINY, [192, 192], 384, 0.0)
-    assert audit.check_images(TINY, [], 768, 1.0)
+    assert audit.check_images(TINY, [192, 192], 384, 0.0, [16, 16])
+    assert audit.check_images(TINY, [], 768, 1.0, [])
     for pretrain, finetune in (([384, 384], 384), ([192, 176], 384), ([384], 400)):
         with pytest.raises(AuditError, match="rule 9"):
-            audit.check_images(TINY, pretrain, finetune, 0.0)
-    monkeypatch.setattr(Workshop, "_shares", lambda self, stages: [30 for _ in stages])
+            audit.check_images(TINY, pretrain, finetune, 0.0, [16] * len(pretrain))
+    monkeypatch.setattr(recipe, "_shares", lambda stages, total: [30 for _ in stages])
     with pytest.raises(AuditError, match="rule 9"):
         execute(make_plan("simclr"))
+
+
+def test_rule_9_allows_what_a_papers_batch_leaves_over_and_no_more():
+    assert audit.check_images(TINY, [380], 384, 0.0, [20])
+    for images, batch in ((360, 20), (400, 20), (368, 16)):
+        with pytest.raises(AuditError, match="rule 9"):
+            audit.check_images(TINY, [images], 384, 0.0, [batch])
 
 
 def test_rule_10_missing_references_are_named(execute, tmp_path):

@@ -21,3 +21,10 @@ def test_no_warm_up_and_one_step():
     phase = PHASE.model_copy(update={"warmup": 0.0})
     assert rate(0, 1, phase) == pytest.approx(2e-3)
     assert rate(3, 4, phase) == pytest.approx(2e-3 * (1 + math.cos(0.75 * math.pi)) / 2)
+
+
+def test_a_constant_rate_only_warms_up():
+    phase = PHASE.model_copy(update={"schedule": "constant"})
+    rates = [rate(step, 100, phase) for step in range(100)]
+    assert rates[:10] == [rate(step, 100, PHASE) for step in range(10)]
+    assert set(rates[10:]) == {2e-3}

@@ -29,6 +29,13 @@ class Views(StrEnum):
     all = "all"
 
 
+class RecipeName(StrEnum):
+    """Whose optimisation pre-trains."""
+
+    common = "common"
+    published = "published"
+
+
 class DeviceName(StrEnum):
     """Where to train."""
 
@@ -88,6 +95,13 @@ def run(
             rich_help_panel=_PROTOCOL,
         ),
     ] = None,
+    recipe: Annotated[
+        RecipeName,
+        typer.Option(
+            help="Optimisation of pre-training: the same for all, or each paper's own.",
+            rich_help_panel=_PROTOCOL,
+        ),
+    ] = RecipeName.common,
     views: Annotated[
         Views | None,
         typer.Option(
@@ -179,6 +193,7 @@ def run(
         options=option or (),
         dataset_options=dataset_option or (),
         budget=budget,
+        recipe=recipe.value,
         views=None if views is None else views.value,
         deep_supervision=deep_supervision,
         folds=folds,
@@ -190,6 +205,8 @@ def run(
     screen = console(stderr=json)
     reporter = ConsoleReporter(screen)
     reporter.line(_headline(plans[0], runtime, chosen=budget is not None))
+    for line in _recipe_lines(plans[0]):
+        reporter.line(line)
     results = _carry_out(plans, place, runtime, reporter)
     if json:
         write_json([result.record for result in results])
@@ -217,6 +234,22 @@ def _headline(plan: Plan, runtime: Runtime, chosen: bool) -> str:
         f"{spec.budget.pixels} x {spec.budget.pixels} pixels, width {spec.budget.width}; "
         f"{runtime.device}, {runtime.threads} threads, {runtime.precision}"
     )
+
+
+def _recipe_lines(plan: Plan) -> list[str]:
+    """What the published recipe takes from the paper, and what it does not."""
+    from contrabench.study.recipe import share_out
+
+    spec, published = plan.spec, plan.method.published
+    notes = [work.note for work in share_out(plan.method, spec.budget, spec.recipe) if work.note]
+    if not notes or published is None:
+        return []
+    changed = ", ".join(f"{name}={value}" for name, value in published.options.items())
+    lines = ["published recipe; backbone, views, images seen and fine-tuning stay common"]
+    lines += [f"  {note}" for note in notes]
+    lines += [f"  options: {changed}"] if changed else []
+    lines += [f"  left common: {item}" for item in published.unknown]
+    return lines
 
 
 def _names(patients: tuple[str, ...]) -> str:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+_CLASSES = 256
+
 
 def exact(values: Tensor) -> Tensor:
     """Half-precision values as float32; others as they are."""
@@ -44,7 +46,7 @@ def supervised_contrast(
 
     Args:
         embeddings: (N, D); normalised here.
-        labels: (N,) long.
+        labels: (N,) long, 0 to 255.
         anchors: (N,) bool.
         temperature: tau.
 
@@ -53,21 +55,22 @@ def supervised_contrast(
     """
     with torch.autocast(embeddings.device.type, enabled=False):
         points = functional.normalize(exact(embeddings), dim=1)
-        rows = torch.nonzero(anchors).squeeze(1)
-        logits = points[rows] @ points.T / temperature
-        same = labels[rows][:, None] == labels[None, :]
-        itself = torch.zeros_like(same)
-        itself[torch.arange(len(rows), device=rows.device), rows] = True
-        logits = logits.masked_fill(itself, float("-inf"))
-        denominator = torch.logsumexp(logits, dim=1)
-        positives = same & ~itself
-        count = positives.sum(dim=1)
-        total = torch.where(positives, logits, 0.0).sum(dim=1)
-        usable = count > 0
-        if not bool(usable.any()):
+        if len(points) < 2:
             return (points * 0.0).sum()
-        each = denominator[usable] - total[usable] / count[usable]
-        return each.mean()
+        rows = torch.nonzero(anchors).squeeze(1)
+        chosen, marks = points[rows], labels[rows]
+        logits = chosen @ points.T / temperature
+        itself = torch.zeros_like(logits, dtype=torch.bool)
+        itself[torch.arange(len(rows), device=rows.device), rows] = True
+        denominator = torch.logsumexp(logits.masked_fill(itself, float("-inf")), dim=1)
+        # The sum of the similarities to all positives is the similarity to their sum, so
+        # that no second N x N matrix is needed.
+        sums = points.new_zeros(_CLASSES, points.shape[1]).index_add(0, labels, points)
+        count = torch.bincount(labels, minlength=_CLASSES)[marks] - 1
+        total = (chosen * (sums[marks] - chosen)).sum(dim=1) / temperature
+        usable = count > 0
+        each = torch.where(usable, denominator - total / count.clamp(min=1), 0.0)
+        return each.sum() / usable.sum().clamp(min=1)
 
 
 def pair_contrast(positive: Tensor, negatives: Tensor, keep: Tensor | None = None) -> Tensor:
@@ -85,3 +88,24 @@ def pair_contrast(positive: Tensor, negatives: Tensor, keep: Tensor | None = Non
         negatives = negatives.masked_fill(~keep, float("-inf"))
     together = torch.cat((positive[:, None], negatives), dim=1)
     return torch.logsumexp(together, dim=1) - positive
+
+
+def info_nce(query: Tensor, key: Tensor, memory: Tensor, temperature: float) -> Tensor:
+    """InfoNCE against a memory of negatives, as in MoCo (He et al., CVPR 2020, eq. 1).
+
+    The mean over i of
+    -log( exp(q_i.k_i / tau) / ( exp(q_i.k_i / tau) + sum_j exp(q_i.m_j / tau) ) );
+    the keys of other rows are no negatives.
+
+    Args:
+        query: (N, D) embeddings; normalised here.
+        key: (N, D), the positive of each row; normalised here.
+        memory: (K, D) negatives of all rows; normalised here.
+        temperature: tau.
+    """
+    with torch.autocast(query.device.type, enabled=False):
+        queries, keys, negatives = (
+            functional.normalize(exact(points), dim=1) for points in (query, key, memory)
+        )
+        alike = (queries * keys).sum(dim=1) / temperature
+        return pair_contrast(alike, queries @ negatives.T / temperature).mean()

@@ -17,7 +17,7 @@ from contrabench.statistics.entries import FULL_SUPERVISION, REFERENCE, Entry
 from contrabench.statistics.paired import paired_difference
 from contrabench.statistics.remarks import reference_notes, remarks
 
-TABLE = ["dataset", "budget", "protocol", "metric_contract"]
+TABLE = ["dataset", "budget", "recipe", "protocol", "metric_contract"]
 """What the rows of one table have in common, beside the label budget."""
 
 NAMES = (Column("Method", "text", "name"), Column("Deviations", "text", "name"))
@@ -83,6 +83,8 @@ def _is_reference(rows: pd.DataFrame) -> pd.Series[bool]:
 def _section(rows: pd.DataFrame, full: pd.DataFrame, name_contract: bool) -> Section:
     first = rows.iloc[0]
     title = f"{first['dataset']}, {first['budget']} budget, {first['labels']} of the labels"
+    if first["recipe"] != "common":
+        title += f", {first['recipe']} recipe"
     if name_contract:
         title += f", metric contract {first['metric_contract']}"
     distance = _distance(rows)
@@ -102,9 +104,17 @@ def _distance(rows: pd.DataFrame) -> str:
 def _entries(rows: pd.DataFrame, full: pd.DataFrame, distance: str) -> list[Entry]:
     """The rows of a table with their differences to the reference, best Dice first."""
     metrics = ["dice", distance]
+    newest: dict[Hashable, int] = rows.groupby("variant")["method_version"].max().to_dict()
     entries = [
-        Entry(str(variant), str(deviations), part, patient_scores(part, metrics))
-        for (variant, deviations), part in rows.groupby(["variant", "deviations"])
+        Entry(
+            _name(str(variant), int(str(version)), newest[variant]),
+            str(deviations),
+            part,
+            patient_scores(part, metrics),
+        )
+        for (variant, deviations, version), part in rows.groupby(
+            ["variant", "deviations", "method_version"]
+        )
     ]
     if (rows["fraction"] < 1).all() and len(full):
         entries.append(Entry(FULL_SUPERVISION, "", full, patient_scores(full, metrics)))
@@ -115,6 +125,11 @@ def _entries(rows: pd.DataFrame, full: pd.DataFrame, distance: str) -> list[Entr
             if same and entry is not reference and len(entry.scores):
                 entry.difference = paired_difference(entry.scores["dice"], reference.scores["dice"])
     return sorted(entries, key=lambda entry: (-_or_worst(entry.dice), entry.label))
+
+
+def _name(variant: str, version: int, newest: int) -> str:
+    """The variant; with its version where a newer one stands in the same table."""
+    return variant if version == newest else f"{variant} (version {version})"
 
 
 def _or_worst(dice: float) -> float:

@@ -76,6 +76,8 @@ def reference_notes(entries: Sequence[Entry]) -> Iterator[str]:
     for name, words, method, labels in wanted:
         if name not in plain:
             where = ["--dataset", str(first["dataset"]), "--budget", str(first["budget"])]
+            if first["recipe"] != "common":
+                where += ["--recipe", str(first["recipe"])]
             command = shlex.join(["bench", "run", "--method", method, "--labels", labels, *where])
             yield (
                 f"Missing reference: {words}. Make it with `{command}` and the other settings "

@@ -21,7 +21,7 @@ from contrabench.sealed import SEAL
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 NOT_APPLICABLE = "not applicable"
 ROWS_FILE = "rows.parquet"
 
@@ -36,7 +36,9 @@ class ResultRow:
         dataset: registered name.
         budget: name of the budget.
         method: registered name.
+        method_version: raised by the method's author when it computes something else.
         variant: the method with the options that differ from its defaults, for tables.
+        recipe: "common", or "published" for the papers' own optimisation in pre-training.
         family: family of the method.
         fidelity: official, re-implementation or reconstruction.
         deviations: what else the run changes, joined by "; "; "" for nothing.
@@ -71,7 +73,9 @@ class ResultRow:
     dataset: str
     budget: str
     method: str
+    method_version: int
     variant: str
+    recipe: str
     family: str
     fidelity: str
     deviations: str
@@ -101,7 +105,7 @@ class ResultRow:
 
 
 _TYPES = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
-_NARROW = {"fold", "folds", "draw", "metric_contract"}
+_NARROW = {"fold", "folds", "draw", "metric_contract", "method_version"}
 
 
 def _schema() -> pa.Schema:

@@ -95,19 +95,30 @@ def check_recipe(header: Mapping[str, str], recipe: str) -> str:
     return f"data recipe {recipe} in all phases"
 
 
-def check_images(budget: Budget, pretrain: Sequence[int], finetune: int, extra: float) -> str:
+def check_images(
+    budget: Budget,
+    pretrain: Sequence[int],
+    finetune: int,
+    extra: float,
+    batches: Sequence[int],
+) -> str:
     """Rule 9: the images seen are those of the budget, whatever the method.
+
+    A paper's own batch may not divide a stage's images; each such stage may lack less than
+    one batch.
 
     Args:
         budget: of the run.
         pretrain: images of each pre-training stage; empty for a method without.
         finetune: images of fine-tuning.
         extra: share of the pre-training images that the method spends on fine-tuning.
+        batches: images in a step of each pre-training stage.
     """
     before, after = budget.pretrain, budget.finetune
     owed = before.steps * before.batch if pretrain else 0
     tuned = (after.steps + round(extra * before.images) // after.batch) * after.batch
-    if sum(pretrain) != owed or finetune != tuned:
+    slack = sum(batch - 1 for batch in batches if batch != before.batch)
+    if not owed - slack <= sum(pretrain) <= owed or finetune != tuned:
         raise AuditError(
             9,
             f"{sum(pretrain)} pre-training and {finetune} fine-tuning images were seen; "

@@ -10,7 +10,7 @@ from pydantic import Field
 from contrabench.data.contract import Dataset
 from contrabench.fingerprint import fingerprint
 from contrabench.method import Deviations, Method
-from contrabench.protocol import Backbone, Budget, DataRecipe, Frozen, Seeds
+from contrabench.protocol import Backbone, Budget, DataRecipe, Frozen, Recipe, Seeds
 
 
 class RunSpec(Frozen):
@@ -24,6 +24,7 @@ class RunSpec(Frozen):
     draw: int = Field(0, ge=0)
     deviations: Deviations
     budget: Budget
+    recipe: Recipe = "common"
     precision: str
     seeds: Seeds
 
@@ -48,7 +49,7 @@ class Plan:
     method: Method
 
     @property
-    def recipe(self) -> DataRecipe:
+    def data_recipe(self) -> DataRecipe:
         """How volumes become network input."""
         return self.dataset.recipe
 
@@ -63,7 +64,8 @@ class Plan:
 
     def variant(self) -> str:
         """The method as tables name it: with what differs from its defaults in brackets."""
-        options, defaults = self.method.options, type(self.method.options)()
+        options = self.method.options
+        defaults = type(options).model_validate(usual_options(type(self.method), self.spec.recipe))
         changed = {
             name: getattr(options, name)
             for name in type(options).model_fields
@@ -79,6 +81,13 @@ class Plan:
             return self.spec.method
         inside = ", ".join(f"{name}={_word(value)}" for name, value in sorted(changed.items()))
         return f"{self.spec.method}[{inside}]"
+
+
+def usual_options(method: type[Method], recipe: Recipe) -> dict[str, Any]:
+    """The options that a recipe sets otherwise than the method's defaults."""
+    if recipe == "common" or method.published is None:
+        return {}
+    return dict(method.published.options)
 
 
 def _word(value: object) -> str:

@@ -13,8 +13,9 @@ from contrabench.data.splits import parse_fraction
 from contrabench.errors import RequestError
 from contrabench.method import Deviations
 from contrabench.options import parse_options
-from contrabench.protocol import Budget, Seeds
-from contrabench.study.request import Plan, RunSpec
+from contrabench.protocol import Budget, Options, Recipe, Seeds
+from contrabench.study.recipe import share_out
+from contrabench.study.request import Plan, RunSpec, usual_options
 from contrabench.training.runtime import Runtime
 
 
@@ -30,6 +31,7 @@ class Request:
         options: `name=value` of the method.
         dataset_options: `name=value` of the dataset.
         budget: name, or None for the device's own.
+        recipe: the common optimisation of pre-training, or each paper's own.
         views: orientations to pre-train on; None for the method's own.
         deep_supervision: None for the method's own.
         folds: of the cross-validation.
@@ -46,6 +48,7 @@ class Request:
     options: Sequence[str] = ()
     dataset_options: Sequence[str] = ()
     budget: str | None = None
+    recipe: Recipe = "common"
     views: Literal["axial", "all"] | None = None
     deep_supervision: bool | None = None
     folds: int = 5
@@ -64,9 +67,8 @@ def resolve(request: Request, runtime: Runtime) -> Plan:
     # The fraction as a table writes it, so that 0.1 and 10% are one run.
     labels = f"{100 * parse_fraction(request.labels):g}%"
     method_class = catalogue.methods.get(request.method)
-    method = method_class(
-        parse_options(method_class.Options, request.options, f"method '{request.method}'")
-    )
+    asked = parse_options(method_class.Options, request.options, f"method '{request.method}'")
+    method = method_class(_with_recipe(asked, usual_options(method_class, request.recipe)))
     dataset_class = catalogue.datasets.get(request.dataset)
     if dataset_class.info.needs_path and request.root is None:
         raise RequestError(
@@ -87,10 +89,19 @@ def resolve(request: Request, runtime: Runtime) -> Plan:
         draw=request.draw,
         deviations=_deviations(method_class.deviations, request),
         budget=_accumulated(find_budget(request.budget, runtime.device), request.accumulate),
+        recipe=request.recipe,
         precision=runtime.precision,
         seeds=Seeds(init=request.seed, views=request.seed, order=request.seed),
     )
+    # Asked here already, so that a recipe that is not known costs no preparation.
+    share_out(method, spec.budget, spec.recipe)
     return Plan(spec, dataset, method)
+
+
+def _with_recipe(asked: Options, usual: dict[str, Any]) -> Options:
+    """The options of a recipe, except where others were asked for."""
+    wanted = {name: getattr(asked, name) for name in asked.model_fields_set}
+    return type(asked).model_validate({**usual, **wanted})
 
 
 def _deviations(usual: Deviations, request: Request) -> Deviations:

@@ -58,7 +58,7 @@ def prepare(plan: Plan, store: Path, reporter: Reporter) -> list[PreparedCase]:
         return prepare_dataset(
             dataset,
             plan.spec.dataset,
-            plan.recipe,
+            plan.data_recipe,
             plan.spec.budget.pixels,
             store / "prepared",
             progress=lambda done, _total, case: track.advance(done, case),
@@ -85,11 +85,12 @@ def protocol_of(plan: Plan, cases: Sequence[PreparedCase]) -> Protocol:
         dataset_options=dataset.options.model_dump(mode="json"),
         data=digest({case.case: case.fingerprint for case in cases}),
         structures=tuple(structure.name for structure in dataset.structures),
-        recipe=plan.recipe,
+        recipe=plan.data_recipe,
         folds=spec.folds,
         split_seed=spec.seeds.split,
         backbone=spec.backbone,
         budget=spec.budget,
+        pretraining=spec.recipe,
         precision=spec.precision,
         metric_contract=METRIC_CONTRACT,
     )
@@ -161,10 +162,11 @@ def _collect_evidence(shop: Workshop, pretrained: list[StageOutput], model: Stag
         shop.note(5, f"{record['views']} views, apart in memory and content")
     transfer = tuned["transfer"]
     shop.note(7, f"{transfer['matched']} tensors of {', '.join(transfer['parts']) or 'no part'}")
-    shop.note(8, f"recipe {digest(shop.plan.recipe)} in all phases")
+    shop.note(8, f"recipe {digest(shop.plan.data_recipe)} in all phases")
     images = [record["images"] for record in records]
     extra = shop.plan.method.finetune_extra
-    shop.note(9, audit.check_images(shop.plan.spec.budget, images, tuned["images"], extra))
+    batches = [work.phase.batch for work in shop.work]
+    shop.note(9, audit.check_images(shop.plan.spec.budget, images, tuned["images"], extra, batches))
 
 
 def _rows(
@@ -188,7 +190,9 @@ def _rows(
                 dataset=spec.dataset,
                 budget=spec.budget.name,
                 method=spec.method,
+                method_version=info.version,
                 variant=plan.variant(),
+                recipe=spec.recipe,
                 family=info.family,
                 fidelity=info.fidelity,
                 deviations="; ".join(spec.deviations.labels()),
@@ -231,6 +235,7 @@ def _record(
         "protocol": {"hash": digest(protocol), **protocol.model_dump(mode="json")},
         "method": plan.method_spec() | {"info": info.model_dump(mode="json")},
         "deviations": list(plan.spec.deviations.labels()),
+        "recipe": [work.note for work in shop.work if work.note],
         "patients": {
             "train": list(shop.split.train),
             "labelled": list(shop.manifest.patients),

@@ -21,9 +21,17 @@ from contrabench.model.handoff import hand_off
 from contrabench.model.segmentation import Segmenter, build_segmenter
 from contrabench.model.unet import UNet, build_unet
 from contrabench.progress import Reporter
-from contrabench.protocol import ORIENTATIONS, PROTOCOL_VERSION, Orientation, digest, seed_for
+from contrabench.protocol import (
+    ORIENTATIONS,
+    PROTOCOL_VERSION,
+    Orientation,
+    Phase,
+    digest,
+    seed_for,
+)
 from contrabench.store.stages import StageOutput, StageStore
 from contrabench.study import audit
+from contrabench.study.recipe import StageWork, share_out
 from contrabench.study.request import Plan
 from contrabench.study.scoring import score_cases
 from contrabench.training.checkpoint import FILE as CHECKPOINT
@@ -61,6 +69,7 @@ class Workshop:
     ) -> None:
         self.plan, self.cases, self.split, self.manifest = plan, list(cases), split, manifest
         self.store, self.runtime, self.reporter = store, runtime, reporter
+        self.work = share_out(plan.method, plan.spec.budget, plan.spec.recipe)
         self.evidence: dict[int, list[str]] = {}
 
     def note(self, rule: int, evidence: str) -> None:
@@ -72,33 +81,19 @@ class Workshop:
     def pretrain(self) -> list[StageOutput]:
         """Runs the method's stages in order; each starts from the weights of the last."""
         outputs: list[StageOutput] = []
-        stages = self.plan.method.stages()
-        for stage, steps in zip(stages, self._shares(stages), strict=True):
+        for work in self.work:
             before = outputs[-1] if outputs else None
-            spec = self._pretrain_spec(stage, steps, before)
+            spec = self._pretrain_spec(work, before)
 
             def make(
-                folder: Path,
-                stage: Stage = stage,
-                steps: int = steps,
-                before: StageOutput | None = before,
+                folder: Path, work: StageWork = work, before: StageOutput | None = before
             ) -> None:
-                self._make_pretrain(folder, stage, steps, before)
+                self._make_pretrain(folder, work, before)
 
             outputs.append(self.store.run("pretrain", spec, make))
             if outputs[-1].cached:
-                self.reporter.line(f"  pre-training, {stage.name}: served from the store")
+                self.reporter.line(f"  pre-training, {work.stage.name}: served from the store")
         return outputs
-
-    def _shares(self, stages: Sequence[Stage]) -> list[int]:
-        """Splits the budget's pre-training steps over the stages, to the last step."""
-        total = self.plan.spec.budget.pretrain.steps
-        weight = sum(stage.share for stage in stages)
-        ends = [
-            round(total * sum(s.share for s in stages[: i + 1]) / weight)
-            for i in range(len(stages))
-        ]
-        return [end - start for start, end in zip([0, *ends], ends, strict=False)]
 
     def _orientations(self) -> tuple[Orientation, ...]:
         return ORIENTATIONS if self.plan.spec.deviations.views == "all" else ("axial",)
@@ -110,7 +105,7 @@ class Workshop:
         spec = self.plan.spec
         return {
             "protocol_version": PROTOCOL_VERSION,
-            "recipe": self.plan.recipe.model_dump(mode="json"),
+            "recipe": self.plan.data_recipe.model_dump(mode="json"),
             "pixels": spec.budget.pixels,
             "backbone": spec.backbone.model_dump(mode="json"),
             "precision": spec.precision,
@@ -120,16 +115,14 @@ class Workshop:
         """The prepared volumes of some patients, by case."""
         return {case.case: case.fingerprint for case in self.cases if case.patient in patients}
 
-    def _pretrain_spec(
-        self, stage: Stage, steps: int, before: StageOutput | None
-    ) -> dict[str, Any]:
-        spec = self.plan.spec
+    def _pretrain_spec(self, work: StageWork, before: StageOutput | None) -> dict[str, Any]:
+        spec, stage = self.plan.spec, work.stage
         return {
             **self._common(),
             "method": self.plan.method_spec(),
             "stage": stage.model_dump(mode="json"),
-            "steps": steps,
-            "phase": spec.budget.pretrain.model_dump(mode="json", exclude={"images"}),
+            "steps": work.steps,
+            "phase": work.phase.model_dump(mode="json", exclude={"images"}),
             "orientations": list(self._orientations()),
             "data": self._data(self._pool(stage)),
             "labelled": list(self.manifest.patients) if stage.labels else None,
@@ -137,10 +130,9 @@ class Workshop:
             "input": before.key if before else None,
         }
 
-    def _make_pretrain(
-        self, folder: Path, stage: Stage, steps: int, before: StageOutput | None
-    ) -> None:
+    def _make_pretrain(self, folder: Path, work: StageWork, before: StageOutput | None) -> None:
         spec, method = self.plan.spec, self.plan.method
+        stage, steps, phase = work.stage, work.steps, work.phase
         backbone = self._initial(before)
         bank = build_bank(
             self.cases,
@@ -153,8 +145,8 @@ class Workshop:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for("objective", spec.method, stage.name, spec.seeds.init))
             objective = method.objective(stage, backbone)
-        task = PretrainTask(backbone, objective, stage, bank, spec.budget.pretrain, spec.seeds)
-        record = self._fit(task, backbone, steps, spec.budget.pretrain, folder, stage.name)
+        task = PretrainTask(backbone, objective, stage, bank, phase, spec.seeds)
+        record = self._fit(task, backbone, steps, phase, folder, stage.name)
         self._keep(
             folder,
             backbone,
@@ -214,7 +206,7 @@ class Workshop:
         transfer: dict[str, Any] = {"parts": [], "matched": 0, "parameters": 0}
         if before is not None:
             source = before.folder / WEIGHTS
-            audit.check_recipe(header(source), digest(self.plan.recipe))
+            audit.check_recipe(header(source), digest(self.plan.data_recipe))
             transfer = hand_off(load_weights(source), backbone, parts).as_dict()
         model = self._segmenter(backbone)
         bank = build_bank(
@@ -277,7 +269,7 @@ class Workshop:
         task: PretrainTask | FinetuneTask,
         backbone: UNet,
         steps: int,
-        phase: Any,
+        phase: Phase,
         folder: Path,
         name: str,
     ) -> FitRecord:
@@ -296,7 +288,7 @@ class Workshop:
         extra: dict[str, Any],
     ) -> None:
         """Leaves the weights of the last step and the record; the checkpoint goes."""
-        head = {"step": str(steps), "recipe": digest(self.plan.recipe)}
+        head = {"step": str(steps), "recipe": digest(self.plan.data_recipe)}
         save_weights(folder / WEIGHTS, module.state_dict(), head)
         content = {**record.as_dict(), **extra, "runtime": self.runtime.record()}
         write_text(folder / RECORD, json.dumps(content, indent=1))

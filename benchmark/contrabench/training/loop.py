@@ -22,11 +22,11 @@ from contrabench.objectives.base import StepResult
 from contrabench.progress import Reporter
 from contrabench.protocol import Phase, seed_for
 from contrabench.training.checkpoint import FILE, load_checkpoint, save_checkpoint
+from contrabench.training.optimizer import build_optimizer
 from contrabench.training.runtime import Runtime
 from contrabench.training.schedule import rate
 
 _LOOK_EVERY = 20
-_GRADIENT_STEPS = 20
 
 
 class Task(nn.Module, ABC):
@@ -148,9 +148,7 @@ class _Fit:
         }
         if not self.trained:
             raise RunError("the stage trains no parameter; name its parts in Stage.trains")
-        optimizer = torch.optim.AdamW(
-            self.trained, lr=phase.lr, weight_decay=phase.weight_decay, foreach=True
-        )
+        optimizer = build_optimizer(self.trained, phase)
         found = load_checkpoint(folder, task, optimizer)
         self.start = found.step if found else 0
         past = found.extra if found else {}
@@ -187,7 +185,7 @@ class _Fit:
             torch.full_like(self.bad, step),
             self.bad,
         )
-        if len(self.graded) < len(self.trained) and step < _GRADIENT_STEPS:
+        if len(self.graded) < len(self.trained):
             self._note_gradients()
         self.fabric.clip_gradients(
             self.module, self.optimizer, max_norm=self.phase.clip, error_if_nonfinite=False

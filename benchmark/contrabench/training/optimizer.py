@@ -1,0 +1,46 @@
+"""The optimisers: AdamW of the common recipe, and those that papers used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from contrabench.protocol import Phase
+
+
+def build_optimizer(parameters: Sequence[nn.Parameter], phase: Phase) -> torch.optim.Optimizer:
+    """Builds the optimiser of a phase; its rate is set anew at every step.
+
+    LARS (You et al., arXiv 1708.03888) leaves biases and the gains of normalisation out of
+    both its scaling and the decay, as the papers do that use it.
+
+    Args:
+        parameters: what is trained.
+        phase: kind, rate, momentum and decay.
+    """
+    if phase.optimizer in ("adamw", "adam"):
+        kind = torch.optim.AdamW if phase.optimizer == "adamw" else torch.optim.Adam
+        return kind(parameters, lr=phase.lr, weight_decay=phase.weight_decay, foreach=True)
+    if phase.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters,
+            lr=phase.lr,
+            momentum=phase.momentum,
+            weight_decay=phase.weight_decay,
+            foreach=True,
+        )
+    # lightly pulls torchvision, seconds that only this optimiser should cost.
+    from lightly.utils.lars import LARS
+
+    vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
+    arrays = [parameter for parameter in parameters if parameter.ndim > 1]
+    groups = [
+        {"params": arrays, "weight_decay": phase.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    optimizer: torch.optim.Optimizer = LARS(
+        [group for group in groups if group["params"]], lr=phase.lr, momentum=phase.momentum
+    )
+    return optimizer

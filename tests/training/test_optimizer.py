@@ -1,0 +1,76 @@
+"""Each optimiser against its update rule, written out for one matrix and one vector."""
+
+import pytest
+import torch
+from torch import nn
+
+from contrabench.protocol import Phase
+from contrabench.training.optimizer import build_optimizer
+
+LR, DECAY, MOMENTUM = 0.1, 0.01, 0.8
+
+
+def follow(kind, steps=3):
+    """Weights after some steps on fixed gradients, and the gradients."""
+    torch.manual_seed(0)
+    start = [torch.randn(3, 2), torch.randn(3)]
+    gradients = [[torch.randn_like(w) for w in start] for _ in range(steps)]
+    weights = [nn.Parameter(w.clone()) for w in start]
+    phase = Phase(images=1, batch=1, lr=LR, optimizer=kind, momentum=MOMENTUM, weight_decay=DECAY)
+    optimizer = build_optimizer(weights, phase)
+    for step in gradients:
+        for weight, gradient in zip(weights, step, strict=True):
+            weight.grad = gradient.clone()
+        optimizer.step()
+    return start, gradients, [w.detach() for w in weights]
+
+
+def sgd(w, gradients, scale):
+    velocity = torch.zeros_like(w)
+    for gradient in gradients:
+        velocity = MOMENTUM * velocity + scale(w, gradient)
+        w = w - LR * velocity
+    return w
+
+
+def adam(w, gradients, decoupled):
+    first, second = torch.zeros_like(w), torch.zeros_like(w)
+    for step, plain in enumerate(gradients, 1):
+        gradient = plain if decoupled else plain + DECAY * w
+        if decoupled:
+            w = w * (1 - LR * DECAY)
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        move = (first / (1 - 0.9**step)) / ((second / (1 - 0.999**step)).sqrt() + 1e-8)
+        w = w - LR * move
+    return w
+
+
+@pytest.mark.parametrize("kind", ["adamw", "adam", "sgd"])
+def test_all_weights_alike(kind):
+    start, gradients, found = follow(kind)
+    for number, weight in enumerate(start):
+        own = [step[number] for step in gradients]
+        if kind == "sgd":
+            expected = sgd(weight, own, lambda w, g: g + DECAY * w)
+        else:
+            expected = adam(weight, own, decoupled=kind == "adamw")
+        torch.testing.assert_close(found[number], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_lars_scales_matrices_and_leaves_vectors_alone():
+    start, gradients, found = follow("lars")
+
+    def scaled(w, g):
+        trust = 0.001 * w.norm() / (g.norm() + DECAY * w.norm())
+        return trust * (g + DECAY * w)
+
+    for number, rule in ((0, scaled), (1, lambda w, g: g)):
+        expected = sgd(start[number], [step[number] for step in gradients], rule)
+        torch.testing.assert_close(found[number], expected, rtol=1e-5, atol=1e-7)
+
+
+def test_lars_of_vectors_alone():
+    weight = nn.Parameter(torch.ones(2))
+    phase = Phase(images=1, batch=1, lr=LR, optimizer="lars")
+    assert len(build_optimizer([weight], phase).param_groups) == 1
