@@ -9,6 +9,7 @@ import typer
 from contrabench.cli.common import (
     JsonOption,
     PluginOption,
+    console,
     describe_all,
     describe_options,
     examples,
@@ -72,9 +73,13 @@ def show_method(
         write_json(facts)
         return
     options, stages = facts.pop("options"), facts.pop("stages")
+    published = facts.pop("published")
     print_facts(facts)
     print_rows("Options (-o key=value)", options, "none")
     print_rows("Pre-training stages", [_stage_words(stage) for stage in stages], "none")
+    print_rows("Published recipe (--recipe published)", _recipe_rows(published), "none known")
+    for item in published["unknown"] if published else []:
+        console().print(f"left common: {item}", soft_wrap=True)
 
 
 def summary(method: type[Method]) -> dict[str, Any]:
@@ -96,12 +101,36 @@ def details(method: type[Method]) -> dict[str, Any]:
     return {
         **summary(method),
         "inferred": list(method.info.inferred),
+        "against collapse": method.info.against_collapse,
         "version": method.info.version,
         "hands over": list(made.transfers()),
         "deviations": list(method.deviations.labels()),
         "options": describe_options(method.Options),
         "stages": [stage.model_dump(mode="json") for stage in made.stages()],
+        "published": method.published.model_dump(mode="json") if method.published else None,
     }
+
+
+def _recipe_rows(published: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The paper's optimisation of each stage as rows, with the options it changes."""
+    if published is None:
+        return []
+    options = ", ".join(f"{name}={value}" for name, value in published["options"].items())
+    return [
+        {
+            "stage": stage,
+            "optimiser": paper["optimizer"],
+            "rate": f"{paper['lr']:g}"
+            + (f" per {paper['lr_batch']} images" if paper["lr_batch"] else ""),
+            "batch": paper["batch"],
+            "decay": f"{paper['weight_decay']:g}",
+            "warm-up": f"{paper['warmup']:.0%}",
+            "schedule": paper["schedule"],
+            "options": options,
+            "source": paper["source"],
+        }
+        for stage, paper in published["stages"].items()
+    ]
 
 
 def _stage_words(stage: dict[str, Any]) -> dict[str, Any]:
