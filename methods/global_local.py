@@ -31,7 +31,9 @@ from contrabench import (
     Method,
     MethodInfo,
     Objective,
+    Optimisation,
     Options,
+    Published,
     Stage,
     StepResult,
     ViewSpec,
@@ -237,6 +239,22 @@ class GlobalLocal(Method):
     )
     Options = GlobalLocalOptions
     options: GlobalLocalOptions
+    published = Published(
+        stages={
+            name: Optimisation(
+                optimizer="adam", lr=1e-3, batch=12, schedule="constant", source=source
+            )
+            for name, source in (
+                ("global", "authors' code, 10001 iterations"),
+                ("local", "authors' code, 10001 iterations; batches of 10 to 12"),
+            )
+        },
+        unknown=(
+            "10001 iterations of each stage; the images seen are the budget's",
+            "crops of 100 of 160 pixels, brightness and contrast alone; the protocol's views",
+            "the global head flattens the bottleneck; here it pools",
+        ),
+    )
 
     def stages(self) -> tuple[Stage, ...]:
         """Global on the encoder, then local on decoder blocks alone."""

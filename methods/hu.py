@@ -23,7 +23,9 @@ from contrabench import (
     Method,
     MethodInfo,
     Objective,
+    Optimisation,
     Options,
+    Published,
     Stage,
     StepResult,
     ViewSpec,
@@ -31,8 +33,8 @@ from contrabench import (
 )
 from contrabench.method import ENCODER, PARTS
 from contrabench.objectives.contrast import nt_xent
-from contrabench.objectives.heads import GlobalHead, PixelHead
-from contrabench.objectives.pixels import on_grid, supervised_pixels
+from contrabench.objectives.heads import GlobalHead
+from contrabench.objectives.pixels import PixelContrast, Reach, Sampling
 
 if TYPE_CHECKING:
     from contrabench.model.unet import UNet
@@ -43,7 +45,12 @@ class HuOptions(Options):
 
     temperature_global: float = Field(0.5, gt=0, description="tau of stage 1 (authors' config)")
     temperature_local: float = Field(0.1, gt=0, description="tau of stage 2 (authors' script)")
+    sampling: Sampling = Field(
+        "stride",
+        description="every k-th pixel, or all of them within blocks (authors' script: stride)",
+    )
     grid: int = Field(40, gt=0, description="pixels per axis at most; 160 / stride 4")
+    block: int = Field(16, gt=0, description="side of a block in pixels (authors' code: 16 or 32)")
     group: int = Field(4, gt=0, description="slices contrasted with each other (authors' batch)")
 
 
@@ -64,29 +71,6 @@ class PooledContrast(Objective):
         return StepResult(nt_xent(first, second, self.temperature))
 
 
-class PixelContrast(Objective):
-    """Stage 2."""
-
-    def __init__(self, backbone: UNet, options: HuOptions) -> None:
-        super().__init__()
-        self.options = options
-        self.head = PixelHead(backbone.channels["dec1"], 256, 128)
-
-    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
-        """Supervised contrast of pixels."""
-        side = min(self.options.grid, batch.views[0].image.shape[-1] // 4)
-        first, second = (
-            self.head(on_grid(backbone.features(view.image, ("dec1",))["dec1"], side))
-            for view in batch.views
-        )
-        labels = on_grid(batch.views[0].label, side)
-        return StepResult(
-            supervised_pixels(
-                first, second, labels, self.options.temperature_local, self.options.group
-            )
-        )
-
-
 @register_method("hu")
 class Hu(Method):
     """SimCLR on the encoder, then supervised local contrast of the whole network."""
@@ -105,6 +89,35 @@ class Hu(Method):
     )
     Options = HuOptions
     options: HuOptions
+    published = Published(
+        stages={
+            "global": Optimisation(
+                optimizer="adam",
+                lr=3e-4,
+                batch=160,
+                weight_decay=1e-5,
+                source="authors' simclr_experiment.py and config_mmwhs.yaml",
+            ),
+            "local": Optimisation(
+                optimizer="adam",
+                lr=1e-4,
+                batch=4,
+                weight_decay=1e-4,
+                schedule="constant",
+                source="authors' run_coseg.sh and main_coseg.py",
+            ),
+        },
+        unknown=(
+            "the batch of the global stage is that of the MM-WHS file; the commands that are "
+            "given, for another dataset, set 40 to 120",
+            "the global stage falls by a cosine whose period the code counts in batches but "
+            "steps by epochs, from the 11th on; here it falls once, over all steps",
+            "the code optimises the global stage's encoder alone and leaves its head random; "
+            "here the head is trained",
+            "10 or 100 epochs of the global stage and 60 of the local one; the images seen are "
+            "the budget's",
+        ),
+    )
 
     def stages(self) -> tuple[Stage, ...]:
         """Global on all slices, then local on the labelled ones."""
@@ -125,4 +138,5 @@ class Hu(Method):
         options = self.options
         if stage.name == "global":
             return PooledContrast(backbone, options)
-        return PixelContrast(backbone, options)
+        reach = Reach(options.sampling, options.grid, options.block, options.group)
+        return PixelContrast(backbone, options.temperature_local, reach)

@@ -26,7 +26,9 @@ from contrabench import (
     Method,
     MethodInfo,
     Objective,
+    Optimisation,
     Options,
+    Published,
     Stage,
     StepResult,
     ViewSpec,
@@ -35,7 +37,14 @@ from contrabench import (
 from contrabench.method import ENCODER, Deviations
 from contrabench.objectives.contrast import nt_xent
 from contrabench.objectives.heads import GlobalHead, PixelHead
-from contrabench.objectives.pixels import IGNORE, on_grid, same_position, supervised_pixels
+from contrabench.objectives.pixels import (
+    IGNORE,
+    Reach,
+    Sampling,
+    on_grid,
+    same_position,
+    supervised_pixels,
+)
 from contrabench.protocol import ORIENTATIONS
 
 if TYPE_CHECKING:
@@ -72,7 +81,11 @@ class MMGLOptions(Options):
         False, description="train the decoder alone in L_l, as Chaitanya et al. do"
     )
     linear_heads: bool = Field(False, description="global heads without a ReLU, as in Hu's code")
+    sampling: Sampling = Field(
+        "stride", description="every k-th pixel, or all of them within blocks; inferred: stride"
+    )
     grid: int = Field(40, gt=0, description="pixels per axis at most; 160 / stride 4")
+    block: int = Field(16, gt=0, description="side of a block in pixels of each scale (Hu's code)")
     group: int = Field(4, gt=0, description="slices contrasted with each other in L_l (Hu's batch)")
 
 
@@ -119,6 +132,7 @@ class MultiScaleLocal(Objective):
     def __init__(self, backbone: UNet, options: MMGLOptions) -> None:
         super().__init__()
         self.options = options
+        self.reach = Reach(options.sampling, options.grid, options.block, options.group)
         self.heads = nn.ModuleDict(
             {tap: PixelHead(backbone.channels[tap], 256, 128) for tap in options.local_taps}
         )
@@ -127,34 +141,30 @@ class MultiScaleLocal(Objective):
         """Mean of the pixel contrast over the taps."""
         taps = self.options.local_taps
         first, second = (backbone.features(view.image, taps) for view in batch.views)
-        # Every scale contributes the same grid, a quarter of the slice's side at 160 pixels.
-        side = min(self.options.grid, batch.views[0].image.shape[-1] // 4)
+        # By stride every scale contributes the same grid, a quarter of the slice's side.
+        side = batch.views[0].image.shape[-1]
         terms: dict[str, Tensor] = {}
         for tap in taps:
-            a, b = (self.heads[tap](on_grid(maps[tap], side)) for maps in (first, second))
+            a, b = (self.heads[tap](self.reach.sample(maps[tap], side)) for maps in (first, second))
             terms[tap] = self._contrast(a, b, batch)
         logs = {tap: term.detach() for tap, term in terms.items()}
         return StepResult(torch.stack(list(terms.values())).mean(), logs)
 
     def _contrast(self, first: Tensor, second: Tensor, batch: Batch) -> Tensor:
-        options = self.options
-        if options.variant == "U":
-            return same_position(first, second, options.temperature_local, options.group)
+        variant, tau = self.options.variant, self.options.temperature_local
+        if variant == "U":
+            return same_position(first, second, tau, self.reach)
         labels = on_grid(batch.views[0].label, first.shape[-1])
-        if options.variant == "S":
-            return supervised_pixels(
-                first, second, labels, options.temperature_local, options.group
-            )
+        if variant == "S":
+            return supervised_pixels(first, second, labels, tau, self.reach)
         free = (batch.views[0].label == IGNORE).flatten(1).all(dim=1)
         total = first.new_zeros((), dtype=torch.float32)
         if bool((~free).any()):
             total = total + supervised_pixels(
-                first[~free], second[~free], labels[~free], options.temperature_local, options.group
+                first[~free], second[~free], labels[~free], tau, self.reach
             )
         if bool(free.any()):
-            total = total + same_position(
-                first[free], second[free], options.temperature_local, options.group
-            )
+            total = total + same_position(first[free], second[free], tau, self.reach)
         return total
 
 
@@ -186,6 +196,30 @@ class MMGL(Method):
     Options = MMGLOptions
     options: MMGLOptions
     deviations = Deviations(views="all", deep_supervision=True)
+    published = Published(
+        stages={
+            "global": Optimisation(
+                optimizer="adam",
+                lr=3e-4,
+                batch=160,
+                weight_decay=1e-5,
+                source="the code of Hu et al., which MMGL extends",
+            ),
+            "local": Optimisation(
+                optimizer="adam",
+                lr=1e-4,
+                batch=4,
+                weight_decay=1e-4,
+                schedule="constant",
+                source="the code of Hu et al., which MMGL extends",
+            ),
+        },
+        unknown=(
+            "every value is that of Hu et al.; none of the paper's own could be had, nor can it "
+            "be said that they are equal",
+            "temperatures, weights of the scales and the number of epochs",
+        ),
+    )
 
     def stages(self) -> tuple[Stage, ...]:
         """Global on the encoder, then local on the whole network."""

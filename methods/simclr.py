@@ -16,17 +16,16 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from contrabench import (
-    Batch,
     Method,
     MethodInfo,
     Objective,
+    Optimisation,
     Options,
+    Published,
     Stage,
-    StepResult,
     register_method,
 )
-from contrabench.objectives.contrast import nt_xent
-from contrabench.objectives.heads import GlobalHead
+from contrabench.objectives.instance import InstanceContrast
 
 if TYPE_CHECKING:
     from contrabench.model.unet import UNet
@@ -37,22 +36,6 @@ class SimCLROptions(Options):
 
     temperature: float = Field(0.1, gt=0, description="tau; 0.1 in the authors' code, 0.5 in Hu's")
     dim: int = Field(128, gt=0, description="length of the embedding (paper: 128)")
-
-
-class GlobalContrast(Objective):
-    """NT-Xent on the pooled bottleneck."""
-
-    def __init__(self, backbone: UNet, options: SimCLROptions) -> None:
-        super().__init__()
-        self.head = GlobalHead(backbone.channels["centre"], options.dim)
-        self.temperature = options.temperature
-
-    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
-        """The loss of one batch of two views."""
-        first, second = (
-            self.head(backbone.features(view.image, ("centre",))["centre"]) for view in batch.views
-        )
-        return StepResult(nt_xent(first, second, self.temperature))
 
 
 @register_method("simclr")
@@ -71,6 +54,24 @@ class SimCLR(Method):
     )
     Options = SimCLROptions
     options: SimCLROptions
+    published = Published(
+        stages={
+            "global": Optimisation(
+                optimizer="lars",
+                lr=0.3,
+                lr_batch=256,
+                batch=512,
+                weight_decay=1e-4,
+                warmup=0.1,
+                source="authors' code: ImageNet command of the README, 100 epochs, 10 of warm-up",
+            )
+        },
+        unknown=(
+            "batches up to 4096 and up to 1000 epochs, for ImageNet's million images",
+            "the code's head of three layers with batch normalisation; two layers as in the paper",
+            "colour jitter, grey and crops down to 8% of a photograph; the protocol's views",
+        ),
+    )
 
     def stages(self) -> tuple[Stage, ...]:
         """One stage on the encoder."""
@@ -78,4 +79,4 @@ class SimCLR(Method):
 
     def objective(self, stage: Stage, backbone: UNet) -> Objective:
         """NT-Xent with its head."""
-        return GlobalContrast(backbone, self.options)
+        return InstanceContrast(backbone, self.options.temperature, self.options.dim)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from contrabench.objectives.contrast import nt_xent, pair_contrast, supervised_contrast
+from contrabench.objectives.contrast import info_nce, nt_xent, pair_contrast, supervised_contrast
 
 
 def cosine(a, b):
@@ -34,6 +34,16 @@ def literal_supervised(z, labels, anchors, tau):
         logs = [torch.log(torch.exp(cosine(z[i], z[q]) / tau) / denominator) for q in positives]
         terms.append(-sum(logs) / len(positives))
     return sum(terms) / len(terms)
+
+
+def literal_info_nce(query, key, memory, tau):
+    total = 0
+    for q, k in zip(query, key, strict=True):
+        near = torch.exp(cosine(q, k) / tau)
+        total = total - torch.log(
+            near / (near + sum(torch.exp(cosine(q, m) / tau) for m in memory))
+        )
+    return total / len(query)
 
 
 def agree(ours, literal, *inputs):
@@ -128,3 +138,27 @@ def test_bf16_inputs_are_computed_in_float32():
         functional.normalize(first.double()), functional.normalize(second.double()), 0.1
     )
     assert float(loss) == pytest.approx(float(exact), rel=1e-4)
+
+
+@pytest.mark.parametrize(("rows", "remembered"), [(1, 1), (2, 9), (6, 4)])
+@pytest.mark.parametrize("tau", [0.07, 0.2])
+def test_info_nce(rows, remembered, tau):
+    torch.manual_seed(rows)
+    agree(
+        lambda q, k, m: info_nce(q, k, m, tau),
+        lambda q, k, m: literal_info_nce(q, k, m, tau),
+        torch.randn(rows, 5),
+        torch.randn(rows, 5),
+        torch.randn(remembered, 5),
+    )
+
+
+def test_info_nce_agrees_with_lightly():
+    from lightly.loss import NTXentLoss
+
+    torch.manual_seed(3)
+    query, key, memory = torch.randn(6, 8), torch.randn(6, 8), torch.randn(16, 8)
+    peer = NTXentLoss(temperature=0.2, memory_bank_size=(16, 8))
+    peer.memory_bank.bank = functional.normalize(memory, dim=1)
+    expected = peer(query, key)
+    assert float(info_nce(query, key, memory, 0.2)) == pytest.approx(float(expected), rel=1e-5)

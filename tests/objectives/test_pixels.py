@@ -1,14 +1,113 @@
+"""Pixel contrast against literal loops over its definition, in float64, value and gradient."""
+
+import math
+
 import pytest
 import torch
 
 from contrabench.objectives.contrast import nt_xent, supervised_contrast
-from contrabench.objectives.pixels import on_grid, points, same_position, supervised_pixels
+from contrabench.objectives.pixels import (
+    IGNORE,
+    Reach,
+    hardest_contrast,
+    on_grid,
+    points,
+    same_position,
+    supervised_pixels,
+)
+
+REACHES = {
+    "one group": Reach(group=8),
+    "ragged groups": Reach(group=2),
+    "quarters": Reach(group=8, regions=2),
+    "blocks": Reach(sampling="block", block=2, group=8),
+    "ragged blocks": Reach(sampling="block", block=3, group=2),
+    "a block larger than the map": Reach(sampling="block", block=16, group=8),
+    "regions of blocks": Reach(sampling="block", block=4, group=8, regions=2),
+}
+SIDES = {"one group": 4, "ragged groups": 4, "quarters": 2, "blocks": 2, "ragged blocks": 3}
+SIDES |= {"a block larger than the map": 4, "regions of blocks": 2}
+
+
+def literal_contrast(z, labels, anchors, tau, share=1.0):
+    """Mean over the anchors that have a positive; zero without one."""
+    unit, terms = z / z.norm(dim=1, keepdim=True), []
+    for i in range(len(z)):
+        similar = unit @ unit[i]
+        others = [a for a in range(len(z)) if a != i]
+        positives = [q for q in others if labels[q] == labels[i]]
+        if not anchors[i] or not positives:
+            continue
+        positives.sort(key=lambda q: similar[q].item())
+        positives = positives[: max(1, round(share * len(positives)))]
+        denominator = torch.exp(similar[others] / tau).sum()
+        logs = torch.log(torch.exp(similar[positives] / tau) / denominator)
+        terms.append(-logs.sum() / len(positives))
+    return sum(terms) / len(terms) if terms else 0 * z.sum()
+
+
+def literal_parts(count, side, group, tile):
+    """Lists (slice, y, x) of each part: a tile of a group of slices."""
+    for start in range(0, count, group):
+        for top in range(0, side, tile):
+            for left in range(0, side, tile):
+                yield [
+                    (b, y, x)
+                    for b in range(start, min(start + group, count))
+                    for y in range(top, min(top + tile, side))
+                    for x in range(left, min(left + tile, side))
+                ]
+
+
+def literal_pixels(first, second, labels, tau, group, tile, share=1.0):
+    losses = []
+    for part in literal_parts(len(first), first.shape[-1], group, tile):
+        z, marks = [], []
+        for maps in (first, second):
+            for b, y, x in part:
+                if labels[b, y, x] != IGNORE:
+                    z.append(maps[b, :, y, x])
+                    marks.append(int(labels[b, y, x]))
+        if any(mark > 0 for mark in marks):
+            anchors = [mark > 0 for mark in marks]
+            losses.append(literal_contrast(torch.stack(z), marks, anchors, tau, share))
+    return sum(losses) / len(losses)
+
+
+def agree(ours, literal, *inputs):
+    """Value and gradient agree in float64."""
+    leaves = [item.double().requires_grad_() for item in inputs]
+    expected = literal(*leaves)
+    wanted = torch.autograd.grad(expected, leaves)
+    value = ours(*leaves)
+    found = torch.autograd.grad(value, leaves)
+    assert value.item() == pytest.approx(expected.item(), rel=1e-6)
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
+
+
+def maps_and_labels(seed, count=3, side=4):
+    generator = torch.Generator().manual_seed(seed)
+    first, second = torch.randn(2, count, 3, side, side, generator=generator)
+    labels = torch.randint(0, 3, (count, side, side), generator=generator)
+    labels[0, 0, 0] = IGNORE
+    labels[0, 2:, 2:] = 0
+    labels[1, :2, :2] = IGNORE
+    return first, second, labels
 
 
 def test_grid_keeps_every_fourth_pixel_of_160():
     maps = torch.arange(160.0).expand(1, 1, 160, 160)
     assert on_grid(maps, 40)[0, 0, 0].tolist() == list(range(0, 160, 4))
     assert on_grid(maps, 500).shape == maps.shape
+
+
+@pytest.mark.parametrize(("side", "grid"), [(160, 40), (128, 32), (32, 8), (320, 40)])
+def test_by_stride_three_levels_give_the_same_grid_and_by_block_all_pixels(side, grid):
+    for level in (1, 2, 4):
+        maps = torch.zeros(1, 2, side // level, side // level)
+        assert Reach().sample(maps, side).shape[-1] == grid
+        assert Reach(sampling="block").sample(maps, side) is maps
 
 
 def test_points_are_listed_slice_by_slice():
@@ -20,40 +119,124 @@ def test_points_are_listed_slice_by_slice():
                 assert torch.equal(listed[b * 20 + y * 5 + x], maps[b, :, y, x])
 
 
-def test_groups_are_contrasted_by_themselves():
-    torch.manual_seed(0)
-    first, second = torch.randn(4, 3, 2, 2), torch.randn(4, 3, 2, 2)
-    labels = torch.randint(0, 3, (4, 2, 2))
-    labels[0, 0, 0] = 255
-    expected = []
-    for rows in ((0, 1), (2, 3)):
-        z, marks = [], []
-        for maps in (first, second):
-            for b in rows:
-                for y in range(2):
-                    for x in range(2):
-                        if labels[b, y, x] != 255:
-                            z.append(maps[b, :, y, x])
-                            marks.append(int(labels[b, y, x]))
-        marks = torch.tensor(marks)
-        expected.append(float(supervised_contrast(torch.stack(z), marks, marks > 0, 0.1)))
-    found = supervised_pixels(first, second, labels, 0.1, group=2)
-    assert float(found) == pytest.approx(sum(expected) / 2, rel=1e-5)
+@pytest.mark.parametrize("name", REACHES)
+def test_every_pixel_is_in_exactly_one_part(name):
+    reach = REACHES[name]
+    index = torch.arange(3 * 4 * 4).view(3, 4, 4)
+    parts = [sorted(part.flatten().tolist()) for part in reach.parts(index)]
+    expected = [
+        sorted(int(index[place]) for place in part)
+        for part in literal_parts(3, 4, reach.group, SIDES[name])
+    ]
+    assert parts == expected
+    assert sorted(place for part in parts for place in part) == list(range(48))
+
+
+@pytest.mark.parametrize("hardest", [1.0, 0.25])
+@pytest.mark.parametrize("name", REACHES)
+def test_supervised_pixels(name, hardest):
+    first, second, labels = maps_and_labels(1)
+    reach = REACHES[name]
+    agree(
+        lambda a, b: supervised_pixels(a, b, labels, 0.1, reach, hardest),
+        lambda a, b: literal_pixels(a, b, labels, 0.1, reach.group, SIDES[name], hardest),
+        first,
+        second,
+    )
+
+
+def test_parts_without_foreground_do_not_count():
+    first, second, labels = maps_and_labels(2)
+    labels[:, :2] = 0
+    blocks = Reach(sampling="block", block=2, group=8)
+    below = [item[..., 2:, :] for item in (first, second, labels)]
+    whole = supervised_pixels(first, second, labels, 0.1, blocks)
+    assert float(whole) == pytest.approx(float(supervised_pixels(*below, 0.1, blocks)), rel=1e-6)
 
 
 def test_slices_without_foreground_give_zero_with_a_gradient():
     first = torch.randn(2, 3, 2, 2, requires_grad=True)
-    loss = supervised_pixels(first, first * 2, torch.zeros(2, 2, 2).long(), 0.1, 2)
+    loss = supervised_pixels(first, first * 2, torch.zeros(2, 2, 2).long(), 0.1, Reach(group=2))
     loss.backward()
-    assert float(loss) == 0
+    assert loss.item() == 0
     assert first.grad is not None
 
 
-def test_same_position_is_nt_xent_over_pixels():
+@pytest.mark.parametrize("name", ["one group", "ragged groups", "blocks", "quarters"])
+def test_same_position_is_nt_xent_over_the_pixels_of_a_part(name):
+    first, second, _ = maps_and_labels(3)
+    reach = REACHES[name]
+    losses = []
+    for part in literal_parts(3, 4, reach.group, SIDES[name]):
+        a, b = (torch.stack([maps[i, :, y, x] for i, y, x in part]) for maps in (first, second))
+        losses.append(float(nt_xent(a, b, 0.2)))
+    expected = sum(losses) / len(losses)
+    assert float(same_position(first, second, 0.2, reach)) == pytest.approx(expected, rel=1e-5)
+
+
+CASES = {
+    "random": torch.randint(0, 4, (14,), generator=torch.Generator().manual_seed(0)),
+    "one pixel of a class": torch.tensor([0, 1, 1, 1, 2, 0]),
+    "two points": torch.tensor([1, 1]),
+    "one class": torch.tensor([2] * 9),
+}
+
+
+@pytest.mark.parametrize("share", [0.05, 0.25, 0.6, 1.0])
+@pytest.mark.parametrize("case", CASES)
+def test_hardest_contrast(case, share):
+    torch.manual_seed(1)
+    labels = CASES[case]
+    agree(
+        lambda z: hardest_contrast(z, labels, labels > 0, 0.1, share),
+        lambda z: literal_contrast(z, labels, labels > 0, 0.1, share),
+        torch.randn(len(labels), 6),
+    )
+
+
+def test_all_positives_are_the_supervised_contrast():
     torch.manual_seed(0)
-    first, second = torch.randn(3, 4, 2, 2), torch.randn(3, 4, 2, 2)
-    expected = (
-        nt_xent(points(first[:2]), points(second[:2]), 0.2)
-        + nt_xent(points(first[2:]), points(second[2:]), 0.2)
-    ) / 2
-    assert float(same_position(first, second, 0.2, 2)) == pytest.approx(float(expected), rel=1e-6)
+    z, labels = torch.randn(40, 5), torch.randint(0, 3, (40,))
+    whole = supervised_contrast(z, labels, labels > 0, 0.1)
+    assert float(hardest_contrast(z, labels, labels > 0, 0.1, 1.0)) == pytest.approx(
+        float(whole), rel=1e-6
+    )
+
+
+def test_the_hardest_positive_in_closed_form():
+    # Anchor 0 sees one positive at similarity 1, one at 0, and a negative at 0.
+    z = torch.tensor([[1.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    labels, anchors = torch.tensor([1, 1, 1, 0]), torch.tensor([True, False, False, False])
+    denominator = math.log(math.exp(2) + 2)
+    easy = hardest_contrast(z, labels, anchors, 0.5, 1.0)
+    hard = hardest_contrast(z, labels, anchors, 0.5, 0.5)
+    assert float(easy) == pytest.approx(denominator - 1, rel=1e-6)
+    assert float(hard) == pytest.approx(denominator, rel=1e-6)
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 1, 2], [1]])
+def test_without_a_positive_the_loss_is_zero_with_a_gradient(labels):
+    labels = torch.tensor(labels)
+    z = torch.randn(len(labels), 3, requires_grad=True)
+    loss = hardest_contrast(z, labels, labels > 0, 0.1, 0.5)
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(z.grad, torch.zeros_like(z))
+
+
+def test_equal_points_give_a_finite_gradient():
+    z = torch.ones(6, 3, requires_grad=True)
+    loss = hardest_contrast(z, torch.tensor([1, 1, 1, 0, 0, 2]), torch.ones(6).bool(), 0.1, 0.5)
+    loss.backward()
+    assert bool(torch.isfinite(z.grad).all())
+
+
+@pytest.mark.parametrize("hardest", [1.0, 0.25])
+def test_bf16_maps_are_contrasted_in_float32(hardest):
+    first, second, labels = maps_and_labels(4)
+    first, second = first.bfloat16(), second.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = supervised_pixels(first, second, labels, 0.1, Reach(), hardest)
+    exact = supervised_pixels(first.double(), second.double(), labels, 0.1, Reach(), hardest)
+    assert loss.dtype == torch.float32
+    assert float(loss) == pytest.approx(float(exact), rel=1e-4)

@@ -54,3 +54,26 @@ class PixelHead(nn.Module):
         """Maps (B, C, h, w) to (B, dim, h, w)."""
         projected: Tensor = self.layers(features)
         return projected
+
+
+def expander(inputs: int, width: int) -> nn.Module:
+    """Three linear layers with batch normalisation and ReLU between them: (N, inputs) wide.
+
+    The head of methods that decorrelate dimensions, made by lightly's builder. It ends without
+    a bias, to which their losses are blind, so that it would never get a gradient.
+
+    Args:
+        inputs: channels of what is embedded.
+        width: of every layer.
+    """
+    # lightly pulls torchvision, seconds that only these heads should cost.
+    from lightly.models.modules.heads import ProjectionHead
+
+    head: nn.Module = ProjectionHead(
+        [
+            (inputs, width, nn.BatchNorm1d(width), nn.ReLU()),
+            (width, width, nn.BatchNorm1d(width), nn.ReLU()),
+            (width, width, None, None, False),
+        ]
+    )
+    return head

@@ -2,12 +2,72 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from contrabench.objectives.contrast import nt_xent, supervised_contrast
+from contrabench.objectives.base import Objective, StepResult
+from contrabench.objectives.contrast import exact, nt_xent, supervised_contrast
+from contrabench.objectives.heads import PixelHead
+
+if TYPE_CHECKING:
+    from contrabench.model.unet import UNet
+    from contrabench.views.batch import Batch
 
 IGNORE = 255
+
+Sampling = Literal["stride", "block"]
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Which pixels of a map take part in the contrast, and which meet each other.
+
+    Hu et al. hold memory down in one of two ways: `stride` keeps every fourth pixel of 160,
+    `block` keeps all pixels and contrasts them within tiles of 16 or 32.
+
+    Attributes:
+        sampling: one of the two.
+        grid: pixels per axis that `stride` keeps at most.
+        block: side of the tiles of `block` in pixels.
+        group: slices that are contrasted with each other.
+        regions: parts per axis that a grid or a tile is divided into, each contrasted by
+            itself.
+    """
+
+    sampling: Sampling = "stride"
+    grid: int = 40
+    block: int = 16
+    group: int = 4
+    regions: int = 1
+
+    def sample(self, maps: Tensor, side: int) -> Tensor:
+        """Keeps the pixels that take part.
+
+        Args:
+            maps: (..., h, w), of any level of the network.
+            side: of the slices in pixels; a grid is at most a quarter of it, so that maps of
+                the upper three levels give the same.
+        """
+        return on_grid(maps, min(self.grid, side // 4)) if self.sampling == "stride" else maps
+
+    def parts(self, maps: Tensor) -> list[Tensor]:
+        """Cuts (B, ..., g, g) sampled maps into the parts that are contrasted by themselves.
+
+        A part holds the same place of `group` slices. Tiles at the right and lower border are
+        smaller where the side is no multiple of theirs.
+        """
+        whole = maps.shape[-1] if self.sampling == "stride" else self.block
+        side = -(-whole // self.regions)
+        return [
+            tile
+            for slices in torch.split(maps, self.group)
+            for band in torch.split(slices, side, dim=-2)
+            for tile in torch.split(band, side, dim=-1)
+        ]
 
 
 def on_grid(maps: Tensor, side: int) -> Tensor:
@@ -24,10 +84,54 @@ def points(maps: Tensor) -> Tensor:
     return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
 
 
-def supervised_pixels(
-    first: Tensor, second: Tensor, labels: Tensor, temperature: float, group: int
+def hardest_contrast(
+    embeddings: Tensor, labels: Tensor, anchors: Tensor, temperature: float, share: float
 ) -> Tensor:
-    """Pixels of one structure attract, within groups of slices (Hu et al., section 2.2).
+    """Supervised contrast in which only the least similar positives of an anchor attract.
+
+    L = mean over anchors i of
+    -(1 / |H(i)|) sum_{q in H(i)} log( exp(z_i.z_q / tau) / sum_{a != i} exp(z_i.z_a / tau) ),
+    with P(i) the other points of i's label, and H(i) the round(share * |P(i)|) of them, at
+    least one, that are least similar to i. With a share of 1 it is `supervised_contrast`.
+
+    Args:
+        embeddings: (N, D); normalised here.
+        labels: (N,) long.
+        anchors: (N,) bool.
+        temperature: tau.
+        share: of the positives that attract, in (0, 1].
+
+    Returns:
+        Scalar; zero, with a gradient of zero, where no anchor has a positive.
+    """
+    with torch.autocast(embeddings.device.type, enabled=False):
+        every = functional.normalize(exact(embeddings), dim=1)
+        if len(every) < 2:
+            return (every * 0.0).sum()
+        rows = torch.nonzero(anchors).squeeze(1)
+        logits = every[rows] @ every.T / temperature
+        positive = labels[rows][:, None] == labels
+        itself = torch.arange(len(every), device=rows.device) == rows[:, None]
+        denominator = torch.logsumexp(logits.masked_fill(itself, float("-inf")), dim=1)
+        others = positive.sum(dim=1) - 1
+        count = (others * share).round().long().clamp(min=1).minimum(others)
+        ordered = logits.masked_fill(itself | ~positive, float("inf")).sort(dim=1).values
+        hard = torch.arange(len(every), device=rows.device) < count[:, None]
+        total = torch.where(hard, ordered, 0.0).sum(dim=1)
+        usable = count > 0
+        each = torch.where(usable, denominator - total / count.clamp(min=1), 0.0)
+        return each.sum() / usable.sum().clamp(min=1)
+
+
+def supervised_pixels(
+    first: Tensor,
+    second: Tensor,
+    labels: Tensor,
+    temperature: float,
+    reach: Reach,
+    hardest: float = 1.0,
+) -> Tensor:
+    """Pixels of one structure attract, within the parts of a batch (Hu et al., section 2.2).
 
     Foreground pixels of both views are the anchors; background pixels only repel.
 
@@ -36,28 +140,34 @@ def supervised_pixels(
         second: (B, D, g, g) of the other, of the same geometry.
         labels: (B, g, g) class indices, 255 for pixels that take no part.
         temperature: tau.
-        group: slices contrasted with each other; their similarity matrix bounds memory.
+        reach: the parts; their similarity matrices bound memory.
+        hardest: share of the positives that attract, the least similar ones.
 
     Returns:
-        Mean over the groups that have an anchor.
+        Mean over the parts that have an anchor.
     """
+    cuts = [reach.parts(maps) for maps in (first, second, labels)]
+    known = [part != IGNORE for part in cuts[2]]
+    held = torch.stack([((y > 0) & ok).any() for y, ok in zip(cuts[2], known, strict=True)])
     losses = []
-    for start in range(0, len(first), group):
-        block = slice(start, start + group)
-        marks = labels[block].reshape(-1).repeat(2)
-        known = marks != IGNORE
-        marks = marks[known]
-        anchors = marks > 0
-        embedded = torch.cat((points(first[block]), points(second[block])))[known]
-        if bool(anchors.any()):
-            losses.append(supervised_contrast(embedded, marks, anchors, temperature))
+    for a, b, y, ok, wanted in zip(*cuts, known, held.tolist(), strict=True):
+        if not wanted:
+            continue
+        use = ok.reshape(-1).repeat(2)
+        marks = y.reshape(-1).repeat(2)[use]
+        embedded = torch.cat((points(a), points(b)))[use]
+        if hardest < 1:
+            loss = hardest_contrast(embedded, marks, marks > 0, temperature, hardest)
+        else:
+            loss = supervised_contrast(embedded, marks, marks > 0, temperature)
+        losses.append(loss)
     if not losses:
         return (first.sum() + second.sum()).float() * 0.0
     return torch.stack(losses).mean()
 
 
-def same_position(first: Tensor, second: Tensor, temperature: float, group: int) -> Tensor:
-    """The same pixel of the two views attracts, all other pixels of the group repel.
+def same_position(first: Tensor, second: Tensor, temperature: float, reach: Reach) -> Tensor:
+    """The same pixel of the two views attracts, all other pixels of the part repel.
 
     The branch of Hu's code that has no labels.
 
@@ -65,10 +175,40 @@ def same_position(first: Tensor, second: Tensor, temperature: float, group: int)
         first: (B, D, g, g) embeddings of one view.
         second: (B, D, g, g) of the other, of the same geometry.
         temperature: tau.
-        group: slices contrasted with each other.
+        reach: the parts.
     """
     losses = [
-        nt_xent(points(first[i : i + group]), points(second[i : i + group]), temperature)
-        for i in range(0, len(first), group)
+        nt_xent(points(a), points(b), temperature)
+        for a, b in zip(reach.parts(first), reach.parts(second), strict=True)
     ]
     return torch.stack(losses).mean()
+
+
+class PixelContrast(Objective):
+    """Supervised contrast of the last decoder level's pixels: the second stage of Hu et al.
+
+    Args:
+        backbone: the network to be trained.
+        temperature: tau.
+        reach: which pixels meet.
+        hardest: share of the positives that attract, the least similar ones.
+    """
+
+    def __init__(
+        self, backbone: UNet, temperature: float, reach: Reach, hardest: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.temperature, self.reach, self.hardest = temperature, reach, hardest
+        self.head = PixelHead(backbone.channels["dec1"], 256, 128)
+
+    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
+        """The loss of one batch of two views of the same geometry."""
+        side = batch.views[0].image.shape[-1]
+        first, second = (
+            self.head(self.reach.sample(backbone.features(view.image, ("dec1",))["dec1"], side))
+            for view in batch.views
+        )
+        labels = self.reach.sample(batch.views[0].label, side)
+        return StepResult(
+            supervised_pixels(first, second, labels, self.temperature, self.reach, self.hardest)
+        )

@@ -20,11 +20,14 @@ class View:
         geometry: where each pixel of the view lies in its slice.
         masks: (B, H, W) long, class indices; 255 where the slice is unlabelled or the
             pixel lies outside it. None unless the stage declares labels.
+        hidden: (B, H, W) bool, true where the view's occlusion hides the image; None for
+            a view without one.
     """
 
     image: Tensor
     geometry: Geometry
     masks: Tensor | None = None
+    hidden: Tensor | None = None
 
     @property
     def label(self) -> Tensor:

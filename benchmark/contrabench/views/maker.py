@@ -13,6 +13,7 @@ from contrabench.protocol import seed_for
 from contrabench.views.batch import View
 from contrabench.views.geometry import Geometry
 from contrabench.views.intensity import alter_intensity, deviation
+from contrabench.views.occlusion import draw_hidden, hide
 from contrabench.views.sampling import sample_images, sample_masks
 from contrabench.views.spatial import draw_geometry
 from contrabench.views.spec import ViewSpec
@@ -43,7 +44,8 @@ def make_views(
 
     Each parameter is drawn for each image, by the image's place in the batch. Crop,
     resizing, mirror, rotation and displacement are composed into one map, so that an
-    image is interpolated once. No global random state is read or changed.
+    image is interpolated once; blocks are hidden last. No global random state is read or
+    changed.
 
     Args:
         images: (B, 1, H, W) float32; left untouched.
@@ -79,8 +81,15 @@ def make_views(
             else:
                 stream = seed_for("intensity", seed, index)
                 image = alter_intensity(image, spec.intensity, unit, stream)
+            hidden = None
+            if spec.occlusion is not None:
+                stream = seed_for("occlusion", seed, index)
+                hidden = draw_hidden(
+                    spec.occlusion, len(images), geometry.size, stream, device=images.device
+                )
+                image = hide(image, hidden)
             labels = None if labels is None else labels.to(torch.long, copy=True)
-            views.append(View(image, geometry, labels))
+            views.append(View(image, geometry, labels, hidden))
     return tuple(views)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from contrabench.protocol import Frozen
 
@@ -66,18 +66,42 @@ class Intensity(Frozen):
     probability: float = Field(0.8, ge=0, le=1, description="of each part, for each image")
 
 
+class Occlusion(Frozen):
+    """Blocks hidden from the network, drawn for each image; their number is fixed."""
+
+    share: float = Field(0.6, gt=0, lt=1, description="of the blocks that are hidden")
+    cells: int = Field(8, ge=2, description="blocks per axis")
+
+    @property
+    def hidden(self) -> int:
+        """Number of hidden blocks."""
+        return round(self.share * self.cells**2)
+
+    @model_validator(mode="after")
+    def _hides_some(self) -> Occlusion:
+        """Refuses a share that hides no block or leaves none."""
+        if not 0 < self.hidden < self.cells**2:
+            raise ValueError(
+                f"a share of {self.share} hides {self.hidden} of {self.cells**2} blocks; "
+                "give one that hides some and leaves some, or more cells"
+            )
+        return self
+
+
 class ViewSpec(Frozen):
     """One view of a slice.
 
     `spatial=None` keeps the slice's geometry and `intensity=None` its grey values. `scale`
     is the side of the view divided by the side of the slice. `geometry_of` names an
-    earlier view of the same stage whose geometry this one shares.
+    earlier view of the same stage whose geometry this one shares; the grey values are its
+    own. `occlusion` hides blocks of the finished view.
     """
 
     spatial: Spatial | None = Spatial()
     intensity: Intensity | None = Intensity()
     scale: float = Field(1.0, gt=0, le=1)
     geometry_of: int | None = Field(None, ge=0)
+    occlusion: Occlusion | None = None
 
 
 FINETUNE_VIEW = ViewSpec(

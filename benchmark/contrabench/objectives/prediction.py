@@ -1,0 +1,44 @@
+"""Agreement of a prediction with a target, as BYOL and SimSiam train it, and a collapse watch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from contrabench.objectives.contrast import exact
+
+
+def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean over i of -cos(p_i, z_i); the target gets no gradient.
+
+    Computed by lightly's `NegativeCosineSimilarity`, in float32 at least.
+
+    Args:
+        prediction: (B, D); normalised here.
+        target: (B, D); normalised here.
+    """
+    # lightly pulls torchvision, seconds that only this loss should cost.
+    from lightly.loss import NegativeCosineSimilarity
+
+    with torch.autocast(prediction.device.type, enabled=False):
+        loss: Tensor = NegativeCosineSimilarity()(exact(prediction), exact(target.detach()))
+    return loss
+
+
+def spread(embeddings: Tensor) -> Tensor:
+    """How far the embeddings of a batch are from having become one.
+
+    The deviation of each dimension of the normalised embeddings, averaged and multiplied by
+    sqrt(D): about 1 where they point everywhere, 0 where they have collapsed (Chen and He,
+    CVPR 2021, section 4.1).
+
+    Args:
+        embeddings: (B, D), B at least 2; normalised here.
+
+    Returns:
+        Scalar without a gradient.
+    """
+    points = functional.normalize(exact(embeddings.detach()), dim=1)
+    width: Tensor = points.std(dim=0).mean() * points.shape[1] ** 0.5
+    return width

@@ -1,0 +1,136 @@
+"""MoCo v2: a query attracts its key and repels a queue of earlier keys.
+
+He, Fan, Wu, Xie, Girshick: Momentum contrast for unsupervised visual representation
+learning. CVPR 2020, arXiv 1911.05722. Chen, Fan, Girshick, He: Improved baselines with
+momentum contrastive learning. arXiv 2003.04297.
+
+    L = mean_i -log( exp(q_i.k_i / tau) / ( exp(q_i.k_i / tau) + sum_n exp(q_i.n / tau) ) )
+
+with q_i the embedding of one view, k_i that of the other by the key encoder, and n the
+last keys of other batches. The key encoder gets no gradient: after every step it moves
+towards the query encoder, k <- m k + (1 - m) q. The loss is not symmetrised.
+
+The queue must be short against the slices that are pre-trained on, or it holds the query's
+own slice and its neighbours as negatives several times over.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from pydantic import Field
+from torch.nn import functional
+
+from contrabench import (
+    Batch,
+    Method,
+    MethodInfo,
+    Objective,
+    Optimisation,
+    Options,
+    Published,
+    Stage,
+    StepResult,
+    register_method,
+)
+from contrabench.objectives.contrast import exact, info_nce
+from contrabench.objectives.heads import GlobalHead
+from contrabench.objectives.momentum import MomentumCopy
+from contrabench.objectives.queue import Queue
+
+if TYPE_CHECKING:
+    from contrabench.model.unet import UNet
+
+
+class MoCoOptions(Options):
+    """Options of MoCo v2."""
+
+    temperature: float = Field(0.2, gt=0, description="tau (authors' code for v2; 0.07 in v1)")
+    dim: int = Field(128, gt=0, description="length of the embedding (paper: 128)")
+    queue: int = Field(
+        256,
+        gt=0,
+        description="keys kept as negatives: at most a quarter of some 1000 slices; take fewer "
+        "for fewer slices (paper: 65536 of 1.3 million images)",
+    )
+    momentum: float = Field(
+        0.99,
+        ge=0,
+        lt=1,
+        description="share that the key encoder keeps of itself in a step; the paper's 0.999 "
+        "remembers 1000 steps, more than a short run here has",
+    )
+
+
+class MomentumContrast(Objective):
+    """InfoNCE of queries on the pooled bottleneck against a queue of keys."""
+
+    def __init__(self, backbone: UNet, options: MoCoOptions) -> None:
+        super().__init__()
+        self.head = GlobalHead(backbone.channels["centre"], options.dim)
+        self.key_backbone = MomentumCopy(backbone)
+        self.key_head = MomentumCopy(self.head)
+        self.queue = Queue(options.queue, options.dim)
+        self.temperature, self.momentum = options.temperature, options.momentum
+
+    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
+        """The loss of one batch: the first view asks, the second holds the keys."""
+        first, second = (view.image for view in batch.views)
+        query = self.head(backbone.features(first, ("centre",))["centre"])
+        with torch.no_grad():
+            maps = self.key_backbone.copied.features(second, ("centre",))["centre"]
+            key = functional.normalize(exact(self.key_head.copied(maps)), dim=1)
+        self.queue.hold(key)
+        return StepResult(info_nce(query, key, self.queue.memory, self.temperature))
+
+    def after_step(self, backbone: UNet, progress: float) -> None:
+        """The keys enter the queue, and the key encoder follows."""
+        self.queue.push()
+        self.key_backbone.follow(backbone, self.momentum)
+        self.key_head.follow(self.head, self.momentum)
+
+
+@register_method("moco")
+class MoCo(Method):
+    """Instance contrast of whole slices against a queue."""
+
+    info = MethodInfo(
+        title="MoCo v2",
+        family="instance contrast",
+        paper="He et al., CVPR 2020, arXiv 1911.05722; Chen et al., 2020, arXiv 2003.04297",
+        fidelity="re-implementation",
+        inferred=(
+            "the head sits on the U-Net's pooled bottleneck, as wide as that has channels",
+            "a queue of 256 and a key momentum of 0.99, in proportion to slices and steps",
+            "no shuffled batches: the backbone normalises each slice by itself",
+            "AdamW and the common augmentation of the protocol instead of SGD and colour jitter",
+        ),
+    )
+    Options = MoCoOptions
+    options: MoCoOptions
+    published = Published(
+        stages={
+            "global": Optimisation(
+                optimizer="sgd",
+                lr=0.03,
+                lr_batch=256,
+                batch=256,
+                weight_decay=1e-4,
+                source="authors' code, main_moco.py with the settings of v2 in its README",
+            )
+        },
+        options={"momentum": 0.999},
+        unknown=(
+            "the queue of 65536 keys, more than most data sets here have slices: it stays short",
+            "colour jitter, grey and blur for photographs: the common augmentation stays",
+        ),
+    )
+
+    def stages(self) -> tuple[Stage, ...]:
+        """One stage on the encoder."""
+        return (Stage(name="global"),)
+
+    def objective(self, stage: Stage, backbone: UNet) -> Objective:
+        """InfoNCE with its head, key encoder and queue."""
+        return MomentumContrast(backbone, self.options)

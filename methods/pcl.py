@@ -1,0 +1,111 @@
+"""PCL: slices at nearby positions of any volumes attract, all others repel.
+
+Zeng, Wu, Hu, Xu, Yuan, Huang, Zhuang, Hu, Shi: Positional contrastive learning for volumetric
+medical image segmentation. MICCAI 2021, arXiv 2106.09157.
+
+    L = (tau / 0.07) (1 / 2B) sum_i -(1 / |P(i)|) sum_{j in P(i)}
+            log( exp(s(z_i, z_j) / tau) / sum_{a != i} exp(s(z_i, z_a) / tau) )
+    P(i) = { j != i : |p_j - p_i| < t }
+
+over the 2B embeddings of a batch of two views. p is the slice's number divided by the
+number of slices of its volume; the other view of a slice is always one of its positives.
+Whose volume a slice comes from plays no part: patients are expected to show the same at the
+same position.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from contrabench import (
+    Batch,
+    Method,
+    MethodInfo,
+    Objective,
+    Optimisation,
+    Options,
+    Published,
+    Stage,
+    StepResult,
+    register_method,
+)
+from contrabench.objectives.heads import GlobalHead
+from contrabench.objectives.positives import near, position_contrast, same
+
+if TYPE_CHECKING:
+    from contrabench.model.unet import UNet
+
+
+class PCLOptions(Options):
+    """Options of PCL."""
+
+    threshold: float = Field(
+        0.1,
+        ge=0.001,
+        le=1,
+        description="t, in volumes; paper: 0.1 for whole hearts in CT with their many slices, "
+        "0.35 for the ten of a short-axis stack",
+    )
+    temperature: float = Field(0.1, gt=0, description="tau (authors' script: 0.1)")
+    dim: int = Field(512, gt=0, description="length of the embedding (authors' script: 512)")
+
+
+class PositionContrast(Objective):
+    """Many-positives contrast on the pooled bottleneck."""
+
+    def __init__(self, backbone: UNet, options: PCLOptions) -> None:
+        super().__init__()
+        self.options = options
+        self.head = GlobalHead(backbone.channels["centre"], options.dim)
+
+    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
+        """The loss of one batch of two views."""
+        first, second = (
+            self.head(backbone.features(view.image, ("centre",))["centre"]) for view in batch.views
+        )
+        info, options = batch.info, self.options
+        related = near(info.position, options.threshold) & same(info.orientation)
+        return StepResult(position_contrast(first, second, related, options.temperature))
+
+
+@register_method("pcl")
+class PCL(Method):
+    """Positional contrast of whole slices."""
+
+    info = MethodInfo(
+        title="PCL",
+        family="position contrast",
+        paper="Zeng et al., MICCAI 2021, arXiv 2106.09157",
+        fidelity="re-implementation",
+        needs=("position of a slice in its volume, and volumes that show about the same",),
+        inferred=(
+            "AdamW and the common augmentation of the protocol instead of SGD and strong "
+            "geometry with mirrors and without changes of grey values",
+            "slices of two orientations are never near, where several are pooled",
+            "the common backbone, with instance instead of batch normalisation",
+        ),
+    )
+    Options = PCLOptions
+    options: PCLOptions
+    published = Published(
+        stages={
+            "global": Optimisation(
+                optimizer="sgd",
+                lr=0.1,
+                batch=32,
+                weight_decay=1e-5,
+                source="authors' script for whole hearts in CT",
+            )
+        },
+        unknown=("the authors' augmentation, geometry alone with mirrors and any rotation",),
+    )
+
+    def stages(self) -> tuple[Stage, ...]:
+        """One stage on the encoder."""
+        return (Stage(name="global"),)
+
+    def objective(self, stage: Stage, backbone: UNet) -> Objective:
+        """The position contrast with its head."""
+        return PositionContrast(backbone, self.options)

@@ -1,0 +1,79 @@
+"""A pre-training that hands nothing over gives the rows of fine-tuning alone, bit for bit."""
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from contrabench import catalogue
+from contrabench.method import ENCODER
+from contrabench.model.unet import build_unet
+from contrabench.progress import Silent
+from contrabench.protocol import Budget, Phase, Seeds
+from contrabench.store.rows import ROWS_FILE
+from contrabench.study.request import Plan, RunSpec
+from contrabench.study.run import prepare, run
+from contrabench.training.runtime import Runtime
+
+PHASE = Phase(images=16 * 6, batch=16, lr=3e-3)
+TINY = Budget(name="tiny", pixels=32, width=4, pretrain=PHASE, finetune=PHASE)
+RUNTIME = Runtime(device="cpu", precision="float32", threads=1)
+OWN = {"run", "method", "variant", "family"}
+"""Columns of a row that say which method it is of."""
+
+
+def make_plan(name):
+    method, dataset = catalogue.methods.get(name), catalogue.datasets.get("phantom")
+    spec = RunSpec(
+        dataset="phantom",
+        method=name,
+        labels="50%",
+        folds=2,
+        deviations=method.deviations,
+        budget=TINY,
+        precision="float32",
+        seeds=Seeds(),
+    )
+    return Plan(spec, dataset(None, dataset.Options(patients=4)), method())
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """The same run from scratch and after a pre-training in vain."""
+    store = tmp_path_factory.mktemp("store")
+    cases = prepare(make_plan("scratch"), store, Silent())
+    return store, [
+        run(make_plan(name), cases, store, RUNTIME, Silent()) for name in ("scratch", "heads_only")
+    ]
+
+
+def weights(store, kind, key):
+    return load_file(store / "stages" / kind / key / "weights.safetensors")
+
+
+def test_it_trains_and_hands_over_nothing(results):
+    store, (scratch, ours) = results
+    record = ours.record
+    assert record["images"] == {"pretrain": [96], "finetune": 96}
+    transfer = record["training"][record["stages"]["finetune"]]["transfer"]
+    assert (transfer["parts"], transfer["matched"], transfer["parameters"]) == ([], 0, 0)
+    assert record["stages"]["finetune"] != scratch.record["stages"]["finetune"]
+    (key,) = record["stages"]["pretrain"]
+    initial = build_unet(make_plan("scratch").spec.backbone, 0).state_dict()
+    learnt = weights(store, "pretrain", key)
+    moved = {name.split(".")[0] for name, value in initial.items() if (learnt[name] != value).any()}
+    assert moved == set(ENCODER)
+
+
+def test_the_network_is_the_one_from_scratch_to_the_last_bit(results):
+    store, both = results
+    scratch, ours = (weights(store, "finetune", r.record["stages"]["finetune"]) for r in both)
+    assert set(scratch) == set(ours)
+    assert all(torch.equal(ours[name], value) for name, value in scratch.items())
+
+
+def test_the_rows_are_those_from_scratch(results):
+    scratch, ours = (pd.read_parquet(result.folder / ROWS_FILE) for result in results[1])
+    differing = {name for name in scratch if not scratch[name].equals(ours[name])}
+    assert {"run", "method"} <= differing <= OWN, differing
+    assert len(scratch) > 0

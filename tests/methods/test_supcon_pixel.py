@@ -1,0 +1,92 @@
+"""Supervised pixel contrast as a stage: the same as Hu's second, with what its options say."""
+
+import pytest
+import torch
+
+from contrabench import catalogue
+from contrabench.data.bank import build_bank
+from contrabench.method import PARTS
+from contrabench.model.unet import build_unet
+from contrabench.objectives.pixels import Reach, supervised_pixels
+from contrabench.protocol import Backbone, Phase, Seeds
+from contrabench.training.tasks import PretrainTask
+
+OPTIONS = [
+    {},
+    {"sampling": "block", "block": 8},
+    {"regions": 2, "hardest": 0.25},
+    {"sampling": "block", "block": 8, "regions": 2, "hardest": 0.25},
+]
+
+
+def build(name, **options):
+    cls = catalogue.methods.get(name)
+    return cls(cls.Options(**options))
+
+
+def make_task(method, cases, stage=None):
+    pool = ["patient_00", "patient_01"]
+    stage = stage or method.stages()[0]
+    bank = build_bank(cases, pool, pool, ("axial",), torch.device("cpu"))
+    backbone = build_unet(Backbone(width=4), 0)
+    torch.manual_seed(0)
+    objective = method.objective(stage, backbone)
+    phase = Phase(images=64, batch=8, lr=1e-3)
+    return PretrainTask(backbone, objective, stage, bank, phase, Seeds())
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_the_loss_is_that_of_its_options(options, cases):
+    method = build("supcon_pixel", **options)
+    task = make_task(method, cases)
+    batch = task.batch(0, 0, 1)
+    maps = [
+        task.objective.head(task.backbone.features(view.image, ("dec1",))["dec1"])
+        for view in batch.views
+    ]
+    labels = batch.views[0].label
+    reach = Reach(
+        sampling=method.options.sampling,
+        block=method.options.block,
+        regions=method.options.regions,
+        group=4,
+    )
+    if method.options.sampling == "stride":
+        maps, labels = [item[..., ::4, ::4] for item in maps], labels[..., ::4, ::4]
+    expected = supervised_pixels(*maps, labels, 0.1, reach, method.options.hardest)
+    assert task(batch).loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("options", OPTIONS[:2])
+def test_it_is_the_second_stage_of_hu_by_itself(options, cases):
+    alone, hu = build("supcon_pixel", **options), build("hu", **options)
+    (stage,), (_, second) = alone.stages(), hu.stages()
+    assert stage == second
+    assert alone.label_dependent()
+    assert alone.transfers() == PARTS
+    ours, theirs = make_task(alone, cases), make_task(hu, cases, second)
+    batch = ours.batch(0, 0, 1)
+    assert torch.equal(ours(batch).loss, theirs(batch).loss)
+
+
+def test_the_options_change_the_loss(cases):
+    losses = set()
+    for options in OPTIONS:
+        task = make_task(build("supcon_pixel", **options), cases)
+        losses.add(round(task(task.batch(0, 0, 1)).loss.item(), 6))
+    assert len(losses) == len(OPTIONS)
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_every_part_learns(options, cases):
+    task = make_task(build("supcon_pixel", **options), cases)
+    optimizer = torch.optim.AdamW(task.parameters(), lr=2e-3)
+    batch, losses = task.batch(0, 0, 1), []
+    for _ in range(8):
+        loss = task(batch).loss
+        optimizer.zero_grad()
+        loss.backward()
+        assert all(bool(p.grad.any()) for p in task.parameters())
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
