@@ -39,6 +39,7 @@ from contrabench import (
     register_method,
 )
 from contrabench.objectives.contrast import exact
+from contrabench.objectives.heads import expander
 from contrabench.views.cells import cell_positions
 
 if TYPE_CHECKING:
@@ -154,21 +155,15 @@ class GlobalAndLocal(Objective):
 
     def __init__(self, backbone: UNet, options: VICRegLOptions) -> None:
         super().__init__()
-        # lightly pulls torchvision, seconds that only this method should cost. Its ready heads
-        # end in a bias, to which every term is blind.
+        # lightly pulls torchvision, seconds that only this method should cost. Its ready head
+        # ends in a bias, to which every term is blind.
         from lightly.models.modules.heads import ProjectionHead
 
         self.options = options
         channels = backbone.channels[_TAP]
         wide = options.width or min(_WIDER * channels, _WIDEST)
         narrow = options.local_width or max(1, channels // _NARROWER)
-        self.expander: nn.Module = ProjectionHead(
-            [
-                (channels, wide, nn.BatchNorm1d(wide), nn.ReLU()),
-                (wide, wide, nn.BatchNorm1d(wide), nn.ReLU()),
-                (wide, wide, None, None, False),
-            ]
-        )
+        self.expander = expander(channels, wide)
         self.local_projector: nn.Module = ProjectionHead(
             [
                 (channels, narrow, nn.LayerNorm(narrow), nn.ReLU()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -25,14 +25,8 @@ class Reporter(Protocol):
     def line(self, text: str) -> None:
         """Prints one line."""
 
-    def track(self, title: str, total: int) -> _TrackContext:
+    def track(self, title: str, total: int) -> AbstractContextManager[Track]:
         """Opens a piece of work of `total` units."""
-
-
-class _TrackContext(Protocol):
-    def __enter__(self) -> Track: ...
-
-    def __exit__(self, *error: object) -> bool | None: ...
 
 
 class Silent:

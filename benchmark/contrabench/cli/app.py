@@ -15,6 +15,10 @@ from typer.core import TyperGroup
 from contrabench import __version__
 from contrabench.cli import datasets, methods
 from contrabench.cli.common import PluginOption, examples, show_error
+from contrabench.cli.inspect import EPILOG as INSPECT_EXAMPLES
+from contrabench.cli.inspect import inspect
+from contrabench.cli.profile import EPILOG as PROFILE_EXAMPLES
+from contrabench.cli.profile import profile
 from contrabench.cli.report import EPILOG as REPORT_EXAMPLES
 from contrabench.cli.report import report
 from contrabench.cli.run import run
@@ -83,6 +87,8 @@ app.command(
     )
 )(run)
 app.command(epilog=REPORT_EXAMPLES)(report)
+app.command(epilog=INSPECT_EXAMPLES)(inspect)
+app.command(epilog=PROFILE_EXAMPLES)(profile)
 app.add_typer(methods.app, name="methods")
 app.add_typer(datasets.app, name="datasets")
 

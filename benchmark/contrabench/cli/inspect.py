@@ -1,0 +1,187 @@
+"""`bench inspect`: what the pre-training of a run has learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from contrabench.cli.common import JsonOption, PluginOption, console, examples, write_json
+from contrabench.cli.run import DEFAULT_STORE, DeviceName
+from contrabench.errors import RequestError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from contrabench.study.inspection import TapReport, Viewer
+    from contrabench.study.pretrained import Pretrained
+
+EPILOG = examples(
+    "bench inspect 1f3a --out embedding.png",
+    "bench inspect contrabench-runs/runs/1f3a5b7c9d1e2f30 --taps centre,dec1",
+)
+
+NOTES = (
+    "alignment: squared distance of two views of a slice, 0 best and 2 for strangers; "
+    "uniformity: spread of the slices on the sphere, lower is wider, 0 is collapse; rank: "
+    "directions that the features vary in. Means of a slice's map, centred, at unit length.",
+    "probe: R2 of the share of a structure in a cell of the map, by ridge regression on unseen "
+    "patients; 0 is what the mean of the other patients reaches.",
+)
+
+
+def inspect(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="Key of a run, or its beginning, or its folder.")
+    ],
+    store: Annotated[
+        Path | None,
+        typer.Option(envvar="CONTRABENCH_STORE", help="Folder of results.", show_default=False),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the dataset's files.")] = None,
+    stage: Annotated[
+        str | None, typer.Option(help="Pre-training stage to look at; by default the last.")
+    ] = None,
+    taps: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TAP,...",
+            help="Feature maps; by default centre, dec3 and dec1 as far as they were trained.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Picture of the first tap's features.")
+    ] = None,
+    device: Annotated[DeviceName, typer.Option(help="Where to compute features.")] = DeviceName.cpu,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Configuration file with data folders.")
+    ] = None,
+    json: JsonOption = False,
+    plugin: PluginOption = None,
+) -> None:
+    """Compare a run's pre-trained features with those of its random start."""
+    from contrabench.cli.config import load_config
+    from contrabench.progress import ConsoleReporter
+    from contrabench.study.inspection import Viewer, compare
+    from contrabench.study.pretrained import find_run, read_pretrained, training_bank
+    from contrabench.training.runtime import make_runtime
+
+    settings = load_config(config)
+    folder = find_run(run, store or settings.store or DEFAULT_STORE)
+    pretrained = read_pretrained(folder, stage)
+    wanted = _taps(taps, pretrained)
+    _check_picture(out)
+    runtime = make_runtime(device.value, "float32", threads)
+    screen = console(stderr=json)
+    reporter: Any = ConsoleReporter(screen)
+    protocol = pretrained.record["protocol"]
+    root = data or settings.data.get(protocol["dataset"])
+    bank = training_bank(pretrained, root, reporter)
+    viewer = Viewer(bank, protocol["structures"], runtime.torch_device)
+    reports = compare(pretrained, viewer, wanted, reporter)
+    if json:
+        write_json(_as_json(pretrained, viewer, reports))
+    else:
+        _show(screen, pretrained, viewer, reports)
+    if out is not None:
+        from contrabench.study.embedding_plot import draw
+
+        tap = wanted[0]
+        networks = pretrained.networks()
+        points = {name: viewer.points(network, tap) for name, network in networks.items()}
+        draw(out, f"{_title(pretrained)}, {tap}", points, viewer.structures, bank.patients)
+        screen.print(f"wrote {out}", soft_wrap=True)
+
+
+def _taps(text: str | None, pretrained: Pretrained) -> tuple[str, ...]:
+    """The taps asked for, or those that the pre-training has trained."""
+    from contrabench.model.unet import TAPS
+
+    if text is None:
+        return pretrained.taps()
+    wanted = tuple(name.strip() for name in text.split(",") if name.strip())
+    if unknown := [name for name in wanted if name not in TAPS]:
+        raise RequestError(f"no tap named {', '.join(unknown)}; the taps are {', '.join(TAPS)}")
+    if not wanted:
+        raise RequestError(f"--taps names no tap; the taps are {', '.join(TAPS)}")
+    return wanted
+
+
+def _check_picture(out: Path | None) -> None:
+    """Refuses a picture that could not be written, before the work is done."""
+    if out is not None and not (out.suffix == ".png" and out.parent.is_dir()):
+        raise RequestError(f"--out takes a .png file in a folder that exists, not {out}")
+
+
+def _title(pretrained: Pretrained) -> str:
+    """The run in words."""
+    record = pretrained.record
+    return f"{record['variant']} on {record['protocol']['dataset']}, stage {pretrained.stage}"
+
+
+def _basis(pretrained: Pretrained, viewer: Viewer) -> str:
+    """Which patients the numbers rest on."""
+    return (
+        f"{len(viewer.bank.patients)} training patients of fold "
+        f"{pretrained.record['spec']['fold']}, with all their labels, whatever share the run was "
+        "given; each is predicted from others. No test patient was looked at."
+    )
+
+
+def _as_json(pretrained: Pretrained, viewer: Viewer, reports: list[TapReport]) -> dict[str, Any]:
+    record = pretrained.record
+    return {
+        "run": record["run"],
+        "variant": record["variant"],
+        "dataset": record["protocol"]["dataset"],
+        "stage": pretrained.stage,
+        "patients": list(viewer.bank.patients),
+        "slices": len(viewer.axial),
+        "basis": _basis(pretrained, viewer),
+        "chance": viewer.chance(),
+        "reports": [report.as_dict() for report in reports],
+    }
+
+
+def _show(
+    screen: Console, pretrained: Pretrained, viewer: Viewer, reports: list[TapReport]
+) -> None:
+    """Prints geometry and probes, each tap's random encoder above the pre-trained one."""
+    chance = viewer.chance()
+    geometry, probes = (
+        Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+        for title in (_title(pretrained), "\nProbe of the structures in a cell, R2")
+    )
+    for table in (geometry, probes):
+        table.add_column("tap", no_wrap=True)
+        table.add_column("encoder", no_wrap=True)
+    for heading in ("alignment", "uniformity", "rank", "position R2", "orientation", "patient"):
+        geometry.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("mean", *viewer.structures):
+        probes.add_column(heading, justify="right")
+    for item in reports:
+        geometry.add_row(
+            item.tap,
+            item.encoder,
+            f"{item.alignment:.3f}",
+            f"{item.uniformity:.2f}",
+            f"{item.effective_rank:.1f} of {item.channels}",
+            f"{item.position:.2f}",
+            f"{item.orientation:.2f}",
+            f"{item.patient:.2f}",
+        )
+        values = (item.probe_mean, *item.probe.values())
+        probes.add_row(item.tap, item.encoder, *(f"{value:.3f}" for value in values))
+    screen.print(geometry)
+    screen.print(probes)
+    screen.print()
+    for line in (
+        *NOTES,
+        "position, orientation, patient: told from the mean of a slice's map; balanced accuracy, "
+        f"where guessing gives {chance['orientation']:.2f} and {chance['patient']:.2f}.",
+        _basis(pretrained, viewer),
+    ):
+        screen.print(line, style="dim", soft_wrap=True)

@@ -1,0 +1,162 @@
+"""`bench profile`: what a step of each method costs on this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from contrabench.cli.common import JsonOption, PluginOption, console, examples, write_json
+from contrabench.cli.run import DeviceName, PrecisionName
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from contrabench.progress import ConsoleReporter
+    from contrabench.protocol import Budget
+    from contrabench.study.profile import StageProfile, Times
+    from contrabench.training.runtime import Runtime
+
+EPILOG = examples(
+    "bench profile",
+    "bench profile simclr mmgl --budget standard --device cuda",
+    "bench profile --plugin my_method.py --json",
+)
+
+NOTES = (
+    "step: median and quartiles of whole optimiser steps on synthetic slices; views: share of "
+    "it that makes batch and views.",
+    "x bare: step / forward and backward pass of the bare network on the same images, every "
+    "view once, up to the deepest part that the stage trains.",
+    "GFLOP: matrix products and convolutions of a step, forward and backward. kept: what "
+    "autograd keeps of a forward pass, parameters apart.",
+)
+
+
+def profile(
+    methods: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[METHODS]...", help="Names in 'bench methods'; all by default."),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="smoke, quick, standard or paper; by default quick on a CPU."),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps to measure, after a warm-up.")] = 10,
+    device: Annotated[DeviceName, typer.Option(help="What to measure.")] = DeviceName.auto,
+    precision: Annotated[
+        PrecisionName, typer.Option(help="auto is bf16 on CUDA, else float32.")
+    ] = PrecisionName.auto,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    compile: Annotated[  # noqa: A002 - the option's name
+        bool, typer.Option("--compile", help="Use torch.compile.")
+    ] = False,
+    channels_last: Annotated[
+        bool, typer.Option("--channels-last", help="Channels-last layout.")
+    ] = False,
+    json: JsonOption = False,
+    plugin: PluginOption = None,
+) -> None:
+    """Measure time, memory and operations of a pre-training step of each method."""
+    from contrabench.budgets import find_budget
+    from contrabench.progress import ConsoleReporter
+    from contrabench.study.environment import environment
+    from contrabench.training.runtime import make_runtime
+
+    runtime = make_runtime(device.value, precision.value, threads, compile, channels_last)
+    size = find_budget(budget, runtime.device)
+    screen = console(stderr=json)
+    reporter = ConsoleReporter(screen)
+    reporter.line(
+        f"budget {size.name}: {size.pixels} x {size.pixels} pixels, width {size.width}, batch "
+        f"{size.pretrain.batch}; {runtime.device}, {runtime.threads} threads, {runtime.precision}"
+    )
+    found = [_measure(name, size, runtime, steps, reporter) for name in methods or _every_method()]
+    if json:
+        write_json(
+            {
+                "budget": size.model_dump(mode="json"),
+                "steps": steps,
+                "runtime": runtime.record(),
+                "environment": environment(),
+                "methods": [
+                    {**row, "stages": [stage.as_dict() for stage in row["stages"]]} for row in found
+                ],
+            }
+        )
+        return
+    _show(screen, found)
+
+
+def _every_method() -> list[str]:
+    """The methods that can be used, those without pre-training included."""
+    from contrabench.catalogue import methods
+
+    return methods.names()
+
+
+def _measure(
+    name: str, budget: Budget, runtime: Runtime, steps: int, reporter: ConsoleReporter
+) -> dict[str, Any]:
+    """The stages of a method, or why one of them could not be measured."""
+    from contrabench import catalogue
+    from contrabench.plugin_paths import one_line
+    from contrabench.study.profile import profile_stage
+
+    row: dict[str, Any] = {"method": name, "stages": [], "failed": None}
+    method_class = catalogue.methods.get(name)
+    # A stranger's code runs here, and may raise anything, lack of memory included.
+    try:
+        method = method_class()
+        for stage in method.stages():
+            reporter.line(f"  {name}, {stage.name}")
+            row["stages"].append(profile_stage(method, stage, budget, runtime, steps))
+    except Exception as error:
+        row["failed"] = one_line(error)
+    return row
+
+
+def _show(screen: Console, found: list[dict[str, Any]]) -> None:
+    """Prints the table, and below it what could not be measured."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    cuda = any(stage.peak_mb is not None for row in found for stage in row["stages"])
+    for heading in ("method", "stage"):
+        table.add_column(heading, no_wrap=True)
+    memory = ("kept MiB", "peak MiB") if cuda else ("kept MiB",)
+    for heading in ("step ms", "", "x bare", "slices/s", "views", "GFLOP", *memory):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("backbone", "heads"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in found:
+        for stage in row["stages"]:
+            table.add_row(row["method"], *_cells(stage, cuda))
+        if not row["stages"] and not row["failed"]:
+            table.add_row(row["method"], "no pre-training")
+    screen.print(table)
+    for row in found:
+        if row["failed"]:
+            screen.print(f"not measured: {row['method']}: {row['failed']}", soft_wrap=True)
+    for note in NOTES:
+        screen.print(note, style="dim", soft_wrap=True)
+
+
+def _cells(stage: StageProfile, cuda: bool) -> list[str]:
+    """The row of a stage behind the method's name."""
+    return [
+        stage.stage,
+        *_milliseconds(stage.step),
+        "-" if stage.ratio is None else f"{stage.ratio:.2f}",
+        f"{stage.slices_per_second:.0f}",
+        f"{stage.views_share:.0%}",
+        f"{stage.flops / 1e9:.3g}",
+        f"{stage.saved_mb:.0f}",
+        *(["-" if stage.peak_mb is None else f"{stage.peak_mb:.0f}"] if cuda else []),
+        f"{stage.backbone_parameters / 1e6:.2f} M",
+        f"{stage.head_parameters / 1e6:.2f} M",
+    ]
+
+
+def _milliseconds(times: Times) -> tuple[str, str]:
+    """The median, and the quartiles in brackets."""
+    return f"{1e3 * times.median:.1f}", f"({1e3 * times.low:.1f} to {1e3 * times.high:.1f})"

@@ -1,0 +1,104 @@
+"""`bench inspect`: tables, JSON and picture of a run, and every wrong request in one line."""
+
+import json
+import re
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from contrabench.budgets import BUDGETS
+from contrabench.cli.inspect import EPILOG, inspect
+from contrabench.errors import RequestError
+from contrabench.progress import Silent
+from contrabench.protocol import Budget, Phase
+from contrabench.study.resolve import Request, resolve
+from contrabench.study.run import prepare, run
+from contrabench.training.runtime import Runtime
+
+TINY = Budget(
+    name="tiny",
+    pixels=32,
+    width=4,
+    pretrain=Phase(images=16 * 24, batch=16, lr=1e-3),
+    finetune=Phase(images=16 * 24, batch=16, lr=3e-3),
+)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A store with a run of a method and one of a reference."""
+    store = tmp_path_factory.mktemp("store")
+    runtime = Runtime(device="cpu", precision="float32", threads=1)
+    found, cases = {}, None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BUDGETS, "tiny", TINY)
+        for method in ("simclr", "scratch"):
+            request = Request(
+                method, "50%", "phantom", dataset_options=["patients=4"], budget="tiny", folds=2
+            )
+            plan = resolve(request, runtime)
+            cases = cases or prepare(plan, store, Silent())
+            found[method] = run(plan, cases, store, runtime, Silent())
+    return store, found
+
+
+@pytest.fixture
+def bench(monkeypatch, tmp_path):
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.delenv("CONTRABENCH_STORE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    app = typer.Typer(add_completion=False)
+    app.command("inspect", epilog=EPILOG)(inspect)
+    app.command("other")(lambda: None)
+
+    def call(*words):
+        return CliRunner().invoke(app, ["inspect", *map(str, words)])
+
+    return call
+
+
+def test_tables_and_picture(bench, runs, tmp_path):
+    store, found = runs
+    key = found["simclr"].key
+    done = bench(key[:7], "--store", store, "--threads", "1", "--out", tmp_path / "a.png")
+    assert done.exit_code == 0, done.exception
+    assert "simclr on phantom, stage global" in done.stdout
+    assert len(re.findall(r"^centre +random", done.stdout, re.M)) == 2
+    assert len(re.findall(r"^centre +pre-trained", done.stdout, re.M)) == 2
+    assert "No test patient was looked at" in done.stdout
+    assert "with all their labels" in done.stdout
+    assert (tmp_path / "a.png").stat().st_size > 10_000
+
+
+def test_json_by_folder_with_chosen_taps(bench, runs):
+    _, found = runs
+    done = bench(found["simclr"].folder, "--taps", "enc1, centre", "--threads", "1", "--json")
+    assert done.exit_code == 0, done.exception
+    told = json.loads(done.stdout)
+    assert [(r["tap"], r["encoder"]) for r in told["reports"]] == [
+        (tap, name) for tap in ("enc1", "centre") for name in ("random", "pre-trained")
+    ]
+    assert told["patients"] == found["simclr"].record["patients"]["train"]
+    assert told["chance"] == {"orientation": pytest.approx(1 / 3), "patient": 0.5}
+    assert set(told["reports"][0]["probe"]) == set(found["simclr"].record["protocol"]["structures"])
+
+
+@pytest.mark.parametrize(
+    ("method", "words", "message"),
+    [
+        ("scratch", [], "no pre-training"),
+        ("simclr", ["--stage", "local"], "it has global"),
+        ("simclr", ["--taps", "centre,dec9"], "no tap named dec9"),
+        ("simclr", ["--taps", ","], "names no tap"),
+        ("simclr", ["--out", "a.pdf"], r"\.png"),
+        ("simclr", ["--out", "nowhere/a.png"], "folder that exists"),
+        (None, [], "no run in"),
+    ],
+)
+def test_a_wrong_request_is_one_line(bench, runs, method, words, message):
+    store, found = runs
+    done = bench(found[method].key if method else "zz", "--store", store, *words)
+    assert isinstance(done.exception, RequestError)
+    assert re.search(message, str(done.exception))
+    assert "\n" not in str(done.exception)
