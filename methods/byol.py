@@ -149,6 +149,7 @@ class BYOL(Method):
                 optimizer="lars",
                 lr=0.45,
                 lr_batch=256,
+                batch=4096,
                 weight_decay=1e-6,
                 warmup=0.1,
                 source="authors' configuration for 100 epochs",
@@ -156,7 +157,6 @@ class BYOL(Method):
         },
         options={"dim": 256},
         unknown=(
-            "the batch of 4096, more than most data sets here have slices: the budget's stays",
             "colour jitter, grey and solarisation for photographs: the common augmentation stays",
         ),
     )

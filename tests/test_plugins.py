@@ -210,12 +210,15 @@ def test_a_stale_variable_does_not_stop_the_package_from_importing():
     assert "RequestError: plug-in /nowhere/at/all.py does not exist" in done.stderr
 
 
-def test_the_example_file_is_a_method_whose_loss_trains(tmp_path, monkeypatch, things):
+def test_the_example_file_is_a_method_that_trains_and_conforms(tmp_path, monkeypatch, things):
+    from contrabench.testing import assert_conforms
+
     torch = pytest.importorskip("torch")
     plugin_paths.add(ROOT / "examples" / "loose_method.py")
     method = things.get("quarter_turns")()
     # Equal images: what is learnt is the turn, and labels in a wrong order cannot be learnt.
     check_trains(torch, method, torch.linspace(-1, 1, 32).expand(4, 1, 32, 32))
+    assert_conforms(ROOT / "examples" / "loose_method.py")
 
 
 def test_the_example_package_is_found_through_its_entry_point(things, tmp_path, monkeypatch):
@@ -239,6 +242,20 @@ def test_the_example_package_is_found_through_its_entry_point(things, tmp_path, 
     assert (entry.name, entry.origin) == ("slice_order", "contrabench-slice-order 0.1.0")
     torch.manual_seed(0)
     check_trains(torch, things.get("slice_order")(), torch.randn(4, 1, 32, 32))
+
+
+def test_the_example_package_passes_the_tests_that_it_brings():
+    home = ROOT / "examples" / "contrabench-slice-order"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=home,
+        env={**os.environ, "PYTHONPATH": str(home), plugin_paths.VARIABLE: ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "passed" in done.stdout
 
 
 def check_trains(torch, method, image) -> None:

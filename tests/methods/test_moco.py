@@ -64,8 +64,8 @@ def by_hand(task, steps, momentum, tau):
     losses = []
     for step in range(steps):
         first, second = (view.image for view in exactly(task.batch(step, 0, 1)).views)
-        queries = head(net.features(first, ("centre",))["centre"])
-        keys = key_head(key_net.features(second, ("centre",))["centre"]).detach()
+        queries = head(net.features(first, ("centre",))["centre"].mean((2, 3)))
+        keys = key_head(key_net.features(second, ("centre",))["centre"].mean((2, 3))).detach()
         total = 0
         for q, k in zip(queries, keys, strict=True):
             near = torch.exp(functional.cosine_similarity(q, k, dim=0) / tau)
@@ -84,9 +84,11 @@ def by_hand(task, steps, momentum, tau):
     return losses
 
 
-@pytest.mark.parametrize(("batch", "queue"), [(8, 20), (8, 5), (2, 7)])
-def test_steps_by_hand(cases, batch, queue):
-    task = make_task(cases, batch, queue=queue, momentum=0.7)
+@pytest.mark.parametrize(
+    ("batch", "queue", "batch_norm"), [(8, 20, True), (8, 5, False), (2, 7, True), (2, 7, False)]
+)
+def test_steps_by_hand(cases, batch, queue, batch_norm):
+    task = make_task(cases, batch, queue=queue, momentum=0.7, batch_norm=batch_norm)
     expected = by_hand(task, 4, 0.7, 0.2)
     assert train(task, 4) == pytest.approx(expected, rel=1e-6)
 
@@ -116,6 +118,25 @@ def test_a_resumed_run_ends_in_the_same_bits(cases):
     resumed = make_task(cases, queue=12)
     resumed.load_state_dict(broken.state_dict())
     assert train(resumed, 2, start=2) == expected[2:]
+
+
+def test_the_head_normalises_the_batch_unless_told_otherwise(cases):
+    def kinds(task):
+        return [type(layer).__name__ for layer in task.objective.head.layers]
+
+    assert kinds(make_task(cases)) == ["Linear", "BatchNorm1d", "ReLU", "Linear", "BatchNorm1d"]
+    assert kinds(make_task(cases, batch_norm=False)) == ["Linear", "ReLU", "Linear"]
+
+
+def test_the_embeddings_stay_apart(cases):
+    task = make_task(cases, queue=16)
+    first = task(exactly(task.batch(0, 0, 1))).logs["spread"]
+    train(task, 20)
+    last = task(exactly(task.batch(20, 0, 1))).logs["spread"]
+    assert not last.requires_grad
+    assert float(first) > 0.7
+    assert float(last) > 0.5
+    assert float(task.objective.queue.memory.mean(dim=0).norm()) < 0.8
 
 
 def test_published_settings_are_options_of_stages_that_exist():

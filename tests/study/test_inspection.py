@@ -1,5 +1,6 @@
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from contrabench.errors import RequestError
 from contrabench.model.unet import build_unet
 from contrabench.progress import Silent
 from contrabench.protocol import ORIENTATIONS, Backbone
-from contrabench.study.embedding_plot import draw, flatten
+from contrabench.study.embedding_plot import check_projection, draw, flatten
 from contrabench.study.inspection import CELLS, Viewer, compare
 from contrabench.study.pretrained import find_run, read_pretrained, training_bank
 from contrabench.study.run import run
@@ -172,6 +173,24 @@ def test_points_of_slices_and_of_cells(viewer):
         assert structure == (counts.argmax() + 1 if counts.any() else 0)
     assert set(cells.structure.tolist()) == {0, 1, 2}
     assert len(cells.features) == len(cells.patient) == len(cells.orientation)
+
+
+def test_umap_is_asked_for_by_name_and_may_be_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(RequestError, match="umap.*leave out"):
+        check_projection("umap")
+    check_projection("tsne")
+
+
+def test_umap_lays_out_two_groups_apart():
+    pytest.importorskip("umap", reason="umap-learn is an extra")
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(60, 5)) + 20 * (np.arange(60) % 2)[:, None]
+    plane = flatten(features, "umap")
+    assert np.array_equal(plane, flatten(features, "umap"))
+    even, odd = plane[::2], plane[1::2]
+    gap = np.linalg.norm(even.mean(axis=0) - odd.mean(axis=0))
+    assert gap > 2 * max(even.std(), odd.std())
 
 
 def test_the_picture(viewer, tmp_path):

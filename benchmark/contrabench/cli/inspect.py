@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +33,13 @@ NOTES = (
 )
 
 
+class ProjectionName(StrEnum):
+    """Layout of the picture."""
+
+    tsne = "tsne"
+    umap = "umap"
+
+
 def inspect(
     run: Annotated[
         str, typer.Argument(metavar="RUN", help="Key of a run, or its beginning, or its folder.")
@@ -54,6 +62,9 @@ def inspect(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Picture of the first tap's features.")
     ] = None,
+    projection: Annotated[
+        ProjectionName, typer.Option(help="Layout of the picture; umap needs umap-learn.")
+    ] = ProjectionName.tsne,
     device: Annotated[DeviceName, typer.Option(help="Where to compute features.")] = DeviceName.cpu,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
     config: Annotated[
@@ -73,7 +84,7 @@ def inspect(
     folder = find_run(run, store or settings.store or DEFAULT_STORE)
     pretrained = read_pretrained(folder, stage)
     wanted = _taps(taps, pretrained)
-    _check_picture(out)
+    _check_picture(out, projection)
     runtime = make_runtime(device.value, "float32", threads)
     screen = console(stderr=json)
     reporter: Any = ConsoleReporter(screen)
@@ -92,7 +103,14 @@ def inspect(
         tap = wanted[0]
         networks = pretrained.networks()
         points = {name: viewer.points(network, tap) for name, network in networks.items()}
-        draw(out, f"{_title(pretrained)}, {tap}", points, viewer.structures, bank.patients)
+        draw(
+            out,
+            f"{_title(pretrained)}, {tap}",
+            points,
+            viewer.structures,
+            bank.patients,
+            projection.value,
+        )
         screen.print(f"wrote {out}", soft_wrap=True)
 
 
@@ -110,10 +128,15 @@ def _taps(text: str | None, pretrained: Pretrained) -> tuple[str, ...]:
     return wanted
 
 
-def _check_picture(out: Path | None) -> None:
+def _check_picture(out: Path | None, projection: ProjectionName) -> None:
     """Refuses a picture that could not be written, before the work is done."""
-    if out is not None and not (out.suffix == ".png" and out.parent.is_dir()):
+    if out is None:
+        return
+    if not (out.suffix == ".png" and out.parent.is_dir()):
         raise RequestError(f"--out takes a .png file in a folder that exists, not {out}")
+    from contrabench.study.embedding_plot import check_projection
+
+    check_projection(projection.value)
 
 
 def _title(pretrained: Pretrained) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,25 +12,69 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 
+from contrabench.errors import RequestError
 from contrabench.protocol import ORIENTATIONS
 from contrabench.study.inspection import Points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Projection = Literal["tsne", "umap"]
+
+_NAMES = {"tsne": "t-SNE", "umap": "UMAP"}
 _NAMED = 10
 _SIDE = 4.2
 
 
-def flatten(features: NDArray[np.floating], seed: int = 0) -> NDArray[np.float64]:
-    """Lays features (n, d) out in a plane, (n, 2), with t-SNE of their first 50 components."""
+def flatten(
+    features: NDArray[np.floating], projection: Projection = "tsne", seed: int = 0
+) -> NDArray[np.floating]:
+    """Lays features out in a plane, by way of their first 50 principal components.
+
+    Args:
+        features: (n, d).
+        projection: t-SNE of scikit-learn, or UMAP of the package `umap-learn`.
+        seed: of the layout, which is the same for equal features.
+
+    Returns:
+        (n, 2).
+
+    Raises:
+        RequestError: if UMAP is asked for and not installed.
+    """
     standard = StandardScaler().fit_transform(features)
     reduced = PCA(min(50, *standard.shape), random_state=seed).fit_transform(standard)
+    plane: NDArray[np.floating]
+    if projection == "umap":
+        near = min(15, len(features) - 1)
+        layout = _umap()(n_neighbors=near, random_state=seed, n_jobs=1)
+        plane = layout.fit_transform(reduced)
+        return plane
     perplexity = min(30.0, (len(features) - 1) / 3)
-    plane: NDArray[np.float64] = TSNE(
-        perplexity=perplexity, init="pca", random_state=seed
-    ).fit_transform(reduced)
+    plane = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(reduced)
     return plane
+
+
+def check_projection(projection: Projection) -> None:
+    """Refuses a projection whose package is not installed.
+
+    Raises:
+        RequestError: with the command that installs it.
+    """
+    if projection == "umap":
+        _umap()
+
+
+def _umap() -> Any:
+    """The class of UMAP."""
+    try:
+        # An extra, which pulls a compiler; most users never ask for it.
+        from umap import UMAP
+    except ImportError as error:
+        raise RequestError(
+            "UMAP is not installed; pip install 'contrabench[umap]', or leave out --projection"
+        ) from error
+    return UMAP
 
 
 def draw(
@@ -39,6 +83,7 @@ def draw(
     encoders: Mapping[str, Points],
     structures: Sequence[str],
     patients: Sequence[str],
+    projection: Projection = "tsne",
 ) -> None:
     """Writes a picture: a row for each encoder; structure, orientation and patient beside.
 
@@ -48,6 +93,10 @@ def draw(
         encoders: points of the same slices or cells, by the encoder's name.
         structures: names of structures 1, 2, ...
         patients: names of patients 0, 1, ...
+        projection: how the points are laid out.
+
+    Raises:
+        RequestError: if the projection's package is not installed.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -56,7 +105,7 @@ def draw(
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(encoders), 3, squeeze=False)
     for row, (name, points) in zip(axes, encoders.items(), strict=True):
-        plane = flatten(points.features)
+        plane = flatten(points.features, projection)
         for axis, values, words in (
             (row[0], points.structure, ("none", *structures)),
             (row[1], points.orientation, ORIENTATIONS),
@@ -83,13 +132,15 @@ def draw(
             )
         else:
             axis.set_xlabel(f"{len(labels)} patients, one colour each", fontsize=9)
-    figure.suptitle(f"{title} (t-SNE; distances between clusters mean little)", fontsize=12)
+    figure.suptitle(
+        f"{title} ({_NAMES[projection]}; distances between clusters mean little)", fontsize=12
+    )
     figure.savefig(path, dpi=110, facecolor="white", format="png")
 
 
 def _scatter(
     axis: Axes,
-    plane: NDArray[np.float64],
+    plane: NDArray[np.floating],
     values: NDArray[np.int64],
     words: Sequence[str],
     grey_first: bool,

@@ -1,0 +1,122 @@
+"""`bench methods new`: a method's starting file, ready to run."""
+
+from __future__ import annotations
+
+import importlib.util
+import keyword
+import re
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from contrabench.cli.common import PluginOption, console, examples
+from contrabench.errors import RequestError
+
+EPILOG = examples(
+    "bench methods new my_method",
+    "bench methods new my_method --out experiments",
+)
+LONGEST = 25
+"""Characters of a name; longer ones stretch every table that they stand in."""
+
+_TEMPLATE = "my_method"
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+def new_method(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Lower-case letters, digits and underscores.")
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where the file goes; made if need be.")
+    ] = Path(),
+    plugin: PluginOption = None,
+) -> None:
+    """Write NAME.py: a method that runs as it stands, to make your own of."""
+    file = out / f"{name}.py"
+    check_name(name)
+    if file.exists():
+        raise RequestError(
+            f"{file} exists already and is left as it is; choose another name, or another folder "
+            "with --out"
+        )
+    check_free(name)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        file.write_text(starting_file(name), encoding="utf-8")
+    except OSError as error:
+        raise RequestError(
+            f"{file} cannot be written: {error.strerror}; choose another folder with --out"
+        ) from error
+    place = shlex.quote(str(file))
+    for line in (
+        f"{file} is written: SimCLR, until you change it. Next:",
+        f"  bench methods check {place}",
+        f"  bench run --method {name} --plugin {place} --labels 10%",
+        "  bench report",
+    ):
+        console().print(line, soft_wrap=True)
+
+
+def check_name(name: str) -> None:
+    """Refuses a name that cannot be that of a file, a module and a method at once.
+
+    Raises:
+        RequestError: saying what is wrong with the name.
+    """
+    if not _NAME.fullmatch(name) or keyword.iskeyword(name):
+        near = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+        usable = _NAME.fullmatch(near) and not keyword.iskeyword(near)
+        raise RequestError(
+            f"'{name}' cannot be the name of a method's file; use lower-case letters, digits and "
+            f"underscores, a letter first" + (f", such as {near}" if usable else "")
+        )
+    if len(name) > LONGEST:
+        raise RequestError(
+            f"'{name}' has {len(name)} characters, and would stretch every table; use {LONGEST} "
+            "at most, and the title in the file for the rest"
+        )
+
+
+def check_free(name: str) -> None:
+    """Refuses a name that another method or module has.
+
+    Raises:
+        RequestError: naming who has it.
+    """
+    from contrabench.catalogue import methods
+
+    for entry in methods.entries():
+        if entry.name == name:
+            raise RequestError(
+                f"there is a method '{name}' already ({entry.origin}); choose another name"
+            )
+    module = importlib.util.find_spec(name)
+    if module is not None and module.origin is not None:
+        raise RequestError(
+            f"'{name}' is the name of an installed Python module, which the file would hide from "
+            "programs beside it; choose another name"
+        )
+
+
+def starting_file(name: str) -> str:
+    """The text of a method's starting file.
+
+    Args:
+        name: as `check_name` accepts it.
+
+    Returns:
+        Python source, in which the method, its file and its classes bear the name.
+    """
+    # The template is a module of its own, so that it is checked like all others.
+    template = Path(__file__).parents[1] / "templates" / f"{_TEMPLATE}.py"
+    text = template.read_text(encoding="utf-8")
+    stem = "".join(word.capitalize() for word in name.split("_"))
+    others = re.findall(r"\w+", text.replace("MyMethod", ""))
+    if stem in others or keyword.iskeyword(stem):
+        # The class would take the place of something that the file imports.
+        stem += "Method"
+    title = name.replace("_", " ").strip().capitalize()
+    return text.replace("MyMethod", stem).replace(_TEMPLATE, name).replace("My method", title)

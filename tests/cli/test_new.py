@@ -1,0 +1,206 @@
+"""`bench methods new`: a starting file that holds as it stands, and every wrong request."""
+
+import ast
+import importlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from contrabench import catalogue, plugin_paths, plugins
+from contrabench.cli.app import main
+from contrabench.cli.new import LONGEST, starting_file
+
+ROOT = Path(__file__).parents[2]
+NAMES = ["fresh_idea", "x", "a_2nd_try", "trailing_", "method", "u_net", "true", "a" * LONGEST]
+"""Among them those whose classes would be called like something that the file imports."""
+
+
+@pytest.fixture
+def bench(capsys, tmp_path, monkeypatch):
+    """Runs the command line in a folder of its own; what it registers is forgotten after."""
+    # Built-ins register when they are first imported, which must not be forgotten.
+    catalogue.methods.entries()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(plugin_paths.VARIABLE, "")
+    monkeypatch.setattr(plugins, "__path__", list(plugins.__path__))
+    for name in ("_registered", "_collisions", "_failed"):
+        monkeypatch.setattr(catalogue.methods, name, dict(getattr(catalogue.methods, name)))
+
+    def call(*words):
+        with pytest.raises(SystemExit) as ended:
+            main(list(words))
+        out, err = capsys.readouterr()
+        return ended.value.code or 0, out, err
+
+    before = set(sys.modules)
+    yield call
+    for name in set(sys.modules) - before:
+        if name.startswith(f"{plugin_paths.PACKAGE}."):
+            del sys.modules[name]
+
+
+def test_the_file_is_a_method_and_the_next_commands_are_told(bench, tmp_path):
+    code, out, err = bench("methods", "new", "fresh_idea")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[1:] == [
+        "  bench methods check fresh_idea.py",
+        "  bench run --method fresh_idea --plugin fresh_idea.py --labels 10%",
+        "  bench report",
+    ]
+    text = (tmp_path / "fresh_idea.py").read_text()
+    for line in out.splitlines()[1:]:
+        assert line.strip() in text
+    code, out, _ = bench("methods", "show", "fresh_idea", "--plugin", "fresh_idea.py", "--json")
+    facts = json.loads(out)
+    assert (code, facts["title"]) == (0, "Fresh idea")
+    assert [stage["name"] for stage in facts["stages"]] == ["contrast"]
+    (option,) = facts["options"]
+    assert (option["option"], bool(option["description"])) == ("temperature", True)
+
+
+def test_the_file_goes_where_it_is_asked_to_go(bench, tmp_path):
+    code, out, _ = bench("methods", "new", "fresh_idea", "--out", "my experiments/2")
+    assert code == 0
+    assert (tmp_path / "my experiments" / "2" / "fresh_idea.py").is_file()
+    assert "--plugin 'my experiments/2/fresh_idea.py'" in out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_gives_python_without_a_trace_of_the_template(name):
+    text = starting_file(name)
+    tree = ast.parse(text)
+    assert "my_method" not in text
+    assert "MyMethod" not in text
+    classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+    imported = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert len(set(classes)) == 3
+    assert not set(classes) & imported
+    assert max(len(line) for line in text.splitlines()) <= 100
+
+
+def test_the_template_has_its_own_name():
+    template = ROOT / "benchmark" / "contrabench" / "templates" / "my_method.py"
+    assert starting_file("my_method") == template.read_text(encoding="utf-8")
+
+
+def test_the_loss_trains_a_network(bench, tmp_path, cases):
+    import torch
+
+    from contrabench.data.bank import build_bank
+    from contrabench.model.unet import build_unet
+    from contrabench.protocol import Backbone, Phase, Seeds
+    from contrabench.training.tasks import PretrainTask
+
+    bench("methods", "new", "fresh_idea")
+    plugin_paths.add(tmp_path / "fresh_idea.py")
+    method = catalogue.methods.get("fresh_idea")()
+    (stage,) = method.stages()
+    net = build_unet(Backbone(width=4), 0)
+    torch.manual_seed(0)
+    pool = [f"patient_{i:02d}" for i in range(6)]
+    bank = build_bank(cases, pool, None, ("axial",), torch.device("cpu"))
+    phase = Phase(images=64, batch=16, lr=1e-3)
+    task = PretrainTask(net, method.objective(stage, net), stage, bank, phase, Seeds())
+    trained = [p for p in task.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=2e-3)
+    batch, losses = task.batch(0, 0, 1), []
+    for _ in range(10):
+        result = task(batch)
+        optimizer.zero_grad()
+        result.loss.backward()
+        assert all(p.grad is not None and p.grad.any() for p in trained)
+        optimizer.step()
+        losses.append(result.loss.item())
+    assert losses[-1] < losses[0]
+    assert not result.logs["agreement"].requires_grad
+
+
+def test_the_file_conforms(bench, tmp_path):
+    from contrabench.testing import assert_conforms
+
+    bench("methods", "new", "fresh_idea")
+    assert_conforms(tmp_path / "fresh_idea.py")
+
+
+@pytest.mark.parametrize("words", [["check"], ["format", "--check"]], ids=" ".join)
+def test_the_file_is_clean(words, tmp_path):
+    """By the rules of this repository, whose checks of types see the template itself."""
+    ruff = shutil.which("ruff") or shutil.which("ruff", path=str(Path(sys.executable).parent))
+    if ruff is None:
+        pytest.skip("ruff is not installed")
+    for name in NAMES:
+        (tmp_path / f"{name}.py").write_text(starting_file(name))
+    config = ["--config", str(ROOT / "pyproject.toml")]
+    done = subprocess.run(
+        [ruff, *words, *config, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("my-idea", "such as my_idea"),
+        ("MyIdea", "such as myidea"),
+        ("2nd", "a letter first"),
+        ("_hidden", "such as hidden"),
+        ("idée", "lower-case letters"),
+        ("lambda", "cannot be the name"),
+        ("", "cannot be the name"),
+        ("a/b", "such as a_b"),
+        ("a" * (LONGEST + 1), f"{LONGEST} at most"),
+        ("simclr", "already (built-in)"),
+        ("random", "Python module"),
+        ("torch", "Python module"),
+    ],
+)
+def test_a_wrong_name_is_one_line_and_code_2(bench, tmp_path, name, message):
+    code, out, err = bench("methods", "new", name)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_name_of_a_plug_in_is_taken_too(bench):
+    bench("methods", "new", "fresh_idea")
+    code, _, err = bench("methods", "new", "fresh_idea", "--out", "b", "--plugin", "fresh_idea.py")
+    assert code == 2
+    assert "fresh_idea.py:" in err
+    assert not Path("b").exists()
+
+
+def test_a_file_that_is_there_is_left_alone(bench, tmp_path):
+    (tmp_path / "fresh_idea.py").write_text("mine\n")
+    code, _, err = bench("methods", "new", "fresh_idea")
+    assert code == 2
+    assert "exists already" in err
+    assert (tmp_path / "fresh_idea.py").read_text() == "mine\n"
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(bench, tmp_path):
+    (tmp_path / "taken").write_text("")
+    code, _, err = bench("methods", "new", "fresh_idea", "--out", "taken")
+    assert code == 2
+    assert "cannot be written" in err
+    assert err.count("\n") == 1
+
+
+def test_the_wheel_carries_the_template():
+    """It lies in the package, of which a wheel takes every file."""
+    import tomllib
+
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    (package,) = build["targets"]["wheel"]["packages"]
+    home = Path(importlib.import_module("contrabench").__file__).parent
+    assert home == ROOT / package
+    assert (home / "templates" / "my_method.py").is_file()

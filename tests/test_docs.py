@@ -1,0 +1,217 @@
+"""The guide for authors, followed to the letter; and every name that it mentions."""
+
+import ast
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+import typing
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import typer
+from pydantic import BaseModel
+
+import contrabench
+from contrabench import budgets, catalogue, method, plugin_paths, plugins
+from contrabench.cli.app import app, main
+from contrabench.cli.new import starting_file
+from contrabench.protocol import Phase
+from contrabench.training import runtime
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [DOCS / "add-a-method.md", DOCS / "plug-ins.md"]
+FENCE = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+QUICK = {
+    "pretrain": Phase(images=96, batch=16, lr=1e-3),
+    "finetune": Phase(images=160, batch=8, lr=1e-2),
+}
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    """An author's folder: what is registered there is forgotten, and `smoke` is shorter.
+
+    On one thread, which is what small networks need least time on.
+    """
+    # Built-ins register when they are first imported, which must not be forgotten.
+    catalogue.methods.entries()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv(plugin_paths.VARIABLE, "")
+    monkeypatch.setattr(plugins, "__path__", list(plugins.__path__))
+    for name in ("_registered", "_collisions", "_failed"):
+        monkeypatch.setattr(catalogue.methods, name, dict(getattr(catalogue.methods, name)))
+    smoke = budgets.BUDGETS["smoke"].model_copy(update=QUICK)
+    monkeypatch.setitem(budgets.BUDGETS, "smoke", smoke)
+    monkeypatch.setattr(runtime, "_default_threads", lambda: 1)
+    yield tmp_path
+    forget_plugins()
+
+
+def forget_plugins():
+    """Makes the next command read the files anew, as a process of its own would."""
+    os.environ[plugin_paths.VARIABLE] = ""
+    for name in [name for name in sys.modules if name.startswith(f"{plugin_paths.PACKAGE}.")]:
+        del sys.modules[name]
+
+
+def run_shell(text, capsys):
+    """Runs commands, `bench` in this process and others in their own; returns the last output."""
+    for line in text.splitlines():
+        program, *words = shlex.split(line)
+        if program == "bench":
+            forget_plugins()
+            with pytest.raises(SystemExit) as ended:
+                main(words)
+            assert not ended.value.code, line
+            output = capsys.readouterr().out
+        else:
+            assert (program, words[0]) == ("python", "-m"), line
+            done = subprocess.run(
+                [sys.executable, *words], capture_output=True, text=True, check=False
+            )
+            output = done.stdout + done.stderr
+            assert done.returncode == 0, output
+    return output
+
+
+def replaced(old, new):
+    """Puts definitions in place of those of the same name, and imports where imports go."""
+    source, snippet = ast.parse(old), ast.parse(new)
+    named = {node.name: node for node in snippet.body if hasattr(node, "name")}
+    imports = [node for node in snippet.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert len(named) + len(imports) == len(snippet.body)
+    assert set(named) <= {node.name for node in source.body if hasattr(node, "name")}
+    body = [named.get(getattr(node, "name", None), node) for node in source.body]
+    # After the docstring and the import from __future__.
+    body[2:2] = imports
+    return ast.unparse(ast.Module(body, []))
+
+
+def test_the_guide_works_from_its_first_line_to_its_last(desk, capsys):
+    kinds, output = [], ""
+    for kind, file, text in FENCE.findall(PAGES[0].read_text(encoding="utf-8")):
+        kinds.append(kind)
+        if kind == "sh":
+            output = run_shell(text, capsys)
+        elif kind == "python":
+            path = desk / file
+            path.write_text(replaced(path.read_text(), text) if path.exists() else text)
+        else:
+            assert kind == "toml"
+            ((group, points),) = tomllib.loads(text)["project"]["entry-points"].items()
+            assert (group, list(points)) == (catalogue.methods._package, ["my_idea"])
+    assert (kinds.count("sh"), kinds.count("python"), kinds.count("toml")) == (4, 3, 1)
+    # The last command is `bench report`.
+    assert "my_idea" in output
+    assert "scratch" in output
+
+
+def test_no_snippet_of_the_guide_is_left_out():
+    text = PAGES[0].read_text(encoding="utf-8")
+    assert text.count("```") == 2 * len(FENCE.findall(text))
+
+
+def starting_names():
+    """The classes and functions of the starting file."""
+    tree = ast.parse(starting_file("my_idea"))
+    return {node.name for node in tree.body if hasattr(node, "name")}
+
+
+def test_the_guide_describes_the_starting_file():
+    first = PAGES[0].read_text(encoding="utf-8").partition("## 2.")[0]
+    rows = re.findall(r"^\| `(\w+)` \|", first, re.MULTILINE)
+    assert set(rows) == starting_names()
+
+
+def known():
+    """Every name that the pages may set in code type."""
+    from contrabench.data.contract import Dataset
+    from contrabench.model.unet import TAPS, build_unet
+    from contrabench.objectives.base import Objective
+    from contrabench.objectives.queue import Queue
+    from contrabench.protocol import Backbone
+    from contrabench.report import ReportFormat
+    from contrabench.views import batch, spec
+
+    names = {*contrabench.__all__, *method.PARTS, *TAPS, *budgets.BUDGETS}
+    for choices in (method.Fidelity, method.AgainstCollapse):
+        names |= set(typing.get_args(choices))
+    names |= set(dir(contrabench.report))
+    for module in (method, spec):
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, BaseModel):
+                names |= {value.__name__, *value.model_fields}
+    for owner in (batch.Batch, batch.View, batch.SliceInfo):
+        names |= {item.name for item in fields(owner)}
+    network = build_unet(Backbone(width=4), 0)
+    for owner in (Dataset, ReportFormat, Objective, Queue, method.Method, batch.View, network):
+        names |= set(dir(owner)) | set(getattr(owner, "__annotations__", {}))
+    return names | starting_names()
+
+
+PLACEHOLDERS = {"i", "a", "b", "batch", "backbone", "case", "image", "progress", "tap", "taps"}
+PLACEHOLDERS |= {"name", "report", "value", "True", "None"}
+
+
+def codes(page):
+    """What a page sets in code type, outside of its snippets."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    return re.findall(r"`([^`\n]+)`", text)
+
+
+def is_there(code, names):
+    """Whether something in code type exists: a command, an option, a path or a name."""
+    command = typer.main.get_command(app)
+    if code.startswith("bench "):
+        words = code.split()[1:]
+        while words and (below := getattr(command, "commands", None)):
+            command = below.get(words.pop(0))
+        return command is not None
+    if code.startswith("-"):
+        options = command.commands["run"].params
+        return code.split()[0] in {flag for option in options for flag in option.opts}
+    if code in (plugin_paths.VARIABLE, ". .venv/bin/activate"):
+        return True
+    if "/" in code:
+        return (ROOT / code).exists()
+    if code.startswith("contrabench."):
+        public = code.removeprefix("contrabench.") in contrabench.__all__
+        return public or importlib.util.find_spec(code) is not None
+    if code.endswith(".py"):
+        return code in {"my_idea.py", *(file for _, file, _ in FENCE.findall(PAGES[0].read_text()))}
+    words = re.findall(r"[A-Za-z_]\w*", re.sub(r'"[^"]*"', "", code))
+    return code in names or set(words) <= names | PLACEHOLDERS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_name_in_code_type_exists(page):
+    names = known()
+    for module, cell in re.findall(
+        r"^\| `(contrabench\.\S+)` \| (.*) \|$", page.read_text(encoding="utf-8"), re.MULTILINE
+    ):
+        found = vars(importlib.import_module(module))
+        for name in re.findall(r"`(\w+)", cell):
+            assert name in found or name in names, f"{module}: {name}"
+            names.add(name)
+    missing = [code for code in codes(page) if not is_there(code, names)]
+    assert missing == []
+
+
+def test_the_check_of_names_sees_what_is_not_there():
+    names = known()
+    for code in (
+        "viewz",
+        "contrabench.nothing",
+        "methods/nothing.py",
+        "--nothing",
+        "bench no",
+        "bench methods no x",
+    ):
+        assert not is_there(code, names), code
