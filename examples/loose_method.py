@@ -1,6 +1,6 @@
 """A method in one file, used without installing anything.
 
-    bench methods show quarter_turns --plugin examples/loose_method.py
+    bench methods check examples/loose_method.py
     bench run --method quarter_turns --plugin examples/loose_method.py --labels 10%
 
 The network is shown each slice in its four quarter turns and told nothing; it has to say
@@ -68,6 +68,7 @@ class QuarterTurns(Method):
         paper="Gidaris et al., ICLR 2018, arXiv 1803.07728",
         fidelity="re-implementation",
         inferred=("the head sits on the pooled bottleneck of the U-Net",),
+        against_collapse="nothing",
     )
     Options = QuarterTurnOptions
     options: QuarterTurnOptions

@@ -57,6 +57,8 @@ def test_the_probe_sees_what_is_loaded():
         ["methods", "--help"],
         ["methods", "show", "--help"],
         ["datasets", "--help"],
+        ["methods", "new", "--help"],
+        ["methods", "check", "--help"],
         ["profile", "--help"],
         ["inspect", "--help"],
     ],

@@ -23,9 +23,10 @@ LAYERS = {"contrabench.cli", "contrabench.study", "contrabench.training", "contr
 NAMED = {
     "cli/run.py": {"phantom"},
     "statistics/entries.py": {"scratch", "scratch_long"},
+    "testing/cost.py": {"simclr"},
 }
-"""Names of content that the engine may say: the default dataset, and the references that
-rule 10 of the protocol demands beside every method."""
+"""Names of content that the engine may say: the default dataset, the references that rule 10
+of the protocol demands beside every method, and the method that costs are compared with."""
 
 
 def label(file: Path) -> str:

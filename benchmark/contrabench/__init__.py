@@ -24,6 +24,7 @@ _HOMES = {
     "Method": "contrabench.method",
     "MethodInfo": "contrabench.method",
     "Objective": "contrabench.objectives.base",
+    "Occlusion": "contrabench.views.spec",
     "Optimisation": "contrabench.method",
     "Options": "contrabench.protocol",
     "Published": "contrabench.method",
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from contrabench.protocol import DataRecipe, Options
     from contrabench.report import ReportFormat
     from contrabench.views.batch import Batch
-    from contrabench.views.spec import Intensity, Spatial, ViewSpec
+    from contrabench.views.spec import Intensity, Occlusion, Spatial, ViewSpec
 
 __all__ = [
     "Batch",
@@ -64,6 +65,7 @@ __all__ = [
     "Method",
     "MethodInfo",
     "Objective",
+    "Occlusion",
     "Optimisation",
     "Options",
     "Published",

@@ -110,7 +110,7 @@ def test_the_first_loss_by_hand(task):
             task.backbone.features(view.image, ("centre",))["centre"] for view in batch.views
         )
         heads = objective.heads
-        whole = [heads["whole"](m).double() for m in (seen, other)]
+        whole = [heads["whole"](m.mean(dim=(2, 3))).double() for m in (seen, other)]
         dense = [heads["cells"](m).double() for m in (seen, other)]
         memories = [queue.memory.double() for queue in (objective.wholes, objective.cells)]
     match = literal_match(seen, other)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from contrabench.cli.check import EPILOG as CHECK_EXAMPLES
+from contrabench.cli.check import check
 from contrabench.cli.common import (
     JsonOption,
     PluginOption,
@@ -18,6 +20,8 @@ from contrabench.cli.common import (
     print_rows,
     write_json,
 )
+from contrabench.cli.new import EPILOG as NEW_EXAMPLES
+from contrabench.cli.new import new_method
 
 if TYPE_CHECKING:
     from contrabench.method import Method
@@ -80,6 +84,10 @@ def show_method(
     print_rows("Published recipe (--recipe published)", _recipe_rows(published), "none known")
     for item in published["unknown"] if published else []:
         console().print(f"left common: {item}", soft_wrap=True)
+
+
+app.command("new", epilog=NEW_EXAMPLES)(new_method)
+app.command("check", epilog=CHECK_EXAMPLES)(check)
 
 
 def summary(method: type[Method]) -> dict[str, Any]:

@@ -48,6 +48,7 @@ class SliceOrder(Method):
         paper="none: an example of a plug-in package",
         fidelity="official",
         needs=("position of a slice in its volume",),
+        against_collapse="nothing",
     )
     Options = SliceOrderOptions
     options: SliceOrderOptions

@@ -1,0 +1,141 @@
+"""`bench methods check`: does a method keep the contract?"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from contrabench.cli.common import JsonOption, PluginOption, console, examples, write_json
+from contrabench.errors import RequestError
+from contrabench.progress import clock
+from contrabench.words import counted
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from contrabench.method import Method
+    from contrabench.testing import Report, Result
+
+EPILOG = examples(
+    "bench methods check simclr",
+    "bench methods check my_method.py",
+    "bench methods check mmgl -o variant=U",
+    "bench methods check --all --json",
+)
+_COLOURS = {"passed": "green", "failed": "bold red", "skipped": "dim"}
+
+
+def check(
+    context: typer.Context,
+    wanted: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME_OR_FILE...", help="Names in `bench methods`, or files."),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Check every method.")] = False,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-o",
+            "--option",
+            metavar="NAME=VALUE",
+            help="Option of the methods; may be repeated.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+    plugin: PluginOption = None,
+) -> None:
+    """Check that a method keeps the contract, on small phantoms and without any data.
+
+    Some seconds for each stage on one CPU core. Exits with 1 if a check fails.
+
+    Raises:
+        RequestError: if nothing or both is asked for, or a name, file or option is wrong.
+    """
+    if every == bool(wanted):
+        raise RequestError("name the methods or files to check, or give --all")
+    from contrabench.testing.conform import check_class
+
+    as_json = as_json or bool(context.obj)
+    chosen, broken = _chosen(None if every else wanted)
+    options = {name: _options(name, method, option) for name, method in chosen.items()}
+    told: list[dict[str, Any]] = []
+    screen = console(stderr=as_json)
+    for name, method in chosen.items():
+        began = time.monotonic()
+        report = check_class(method, options[name], name)
+        seconds = time.monotonic() - began
+        told.append({"name": name, "seconds": round(seconds, 1), **report.as_dict()})
+        if not as_json:
+            _show(screen, name, report, seconds)
+    if as_json:
+        write_json({"methods": told, "broken": broken})
+    else:
+        for item in broken:
+            screen.print(f"not usable: {item['name']}: {item['reason']}", soft_wrap=True)
+    if broken or not all(item["passed"] for item in told):
+        raise typer.Exit(1)
+
+
+def _chosen(
+    wanted: list[str] | None,
+) -> tuple[dict[str, type[Method]], list[dict[str, str]]]:
+    """The methods that were asked for, each once, and of all those what cannot be used."""
+    from contrabench.catalogue import methods
+    from contrabench.testing import find_methods
+
+    chosen: dict[str, type[Method]] = {}
+    if wanted is not None:
+        for text in wanted:
+            chosen.update(find_methods(text))
+        return chosen, []
+    broken = []
+    for entry in methods.entries():
+        if entry.value is not None:
+            chosen[entry.name] = entry.value
+        else:
+            broken.append({"name": entry.name, "reason": entry.error or ""})
+    return chosen, broken
+
+
+def _options(name: str, method: type[Method], pairs: list[str] | None) -> dict[str, Any] | None:
+    """The options of `-o` as the method takes them."""
+    from contrabench.options import parse_options
+
+    if not pairs:
+        return None
+    return parse_options(method.Options, pairs, f"method '{name}'").model_dump()
+
+
+def _show(screen: Console, name: str, report: Report, seconds: float) -> None:
+    """The checks of a method as a table, stages beside each other where they agree."""
+    table = Table(
+        title=f"{name}: {report.summary()} ({clock(seconds)})",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+        header_style="dim",
+    )
+    for heading in ("check", "stage", "outcome", "why"):
+        table.add_column(heading, no_wrap=heading != "why", overflow="fold")
+    for result, stages in _joined(report):
+        colour = _COLOURS[result.status]
+        why = result.reason + (f"\n{result.hint}" if result.hint else "")
+        table.add_row(result.check, stages or "-", f"[{colour}]{result.status}[/]", why)
+    screen.print(table, markup=True)
+    if report.failures:
+        screen.print(f"{counted(len(report.failures), 'check')} of '{name}' failed")
+    screen.print()
+
+
+def _joined(report: Report) -> list[tuple[Result, str]]:
+    """The results, with those of several stages as one where they are the same."""
+    rows: dict[tuple[str, str, str], tuple[Result, list[str]]] = {}
+    for result in report.results:
+        key = (result.check, result.status, result.reason)
+        rows.setdefault(key, (result, []))[1].append(result.stage)
+    return [(result, ", ".join(stages)) for result, stages in rows.values()]

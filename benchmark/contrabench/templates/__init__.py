@@ -1,0 +1,1 @@
+"""Starting files that `bench ... new` copies under the author's own names."""
