@@ -1,0 +1,85 @@
+"""What a step of a method costs, beside a step of SimCLR; it is told, never judged."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from contrabench import catalogue
+from contrabench.errors import RequestError
+from contrabench.testing.report import NotApplicableError
+from contrabench.testing.trial import StageTrial, Trial, step_of
+
+YARDSTICK = "simclr"
+_STEPS = 5
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one step on one core.
+
+    Attributes:
+        seconds: median time of forward and backward pass.
+        saved_bytes: memory of the tensors that the forward pass keeps for the backward pass.
+    """
+
+    seconds: float
+    saved_bytes: int
+
+
+def check_cost(trial: StageTrial) -> str:
+    """Time and memory of a step in multiples of SimCLR's.
+
+    Raises:
+        NotApplicableError: if there is no SimCLR to compare with.
+    """
+    own, other = _measure(trial), _yardstick()
+    return (
+        f"{own.seconds / other.seconds:.1f} x the time and "
+        f"{own.saved_bytes / other.saved_bytes:.1f} x the memory of a step of SimCLR "
+        f"({own.seconds * 1000:.0f} ms, {own.saved_bytes / 2**20:.1f} MiB kept for backward)"
+    )
+
+
+@lru_cache(maxsize=1)
+def _yardstick() -> Cost:
+    try:
+        method = catalogue.methods.get(YARDSTICK)
+    except RequestError as error:
+        raise NotApplicableError("there is no SimCLR to compare with") from error
+    return _measure(Trial(method).stages[0])
+
+
+def _measure(trial: StageTrial) -> Cost:
+    task = trial.fresh()
+    batch = task.batch(0, 0, 1)
+    with _counting() as kept:
+        step_of(task, batch)
+    seconds = []
+    for number in range(_STEPS):
+        began = time.perf_counter()
+        step_of(task, batch, number).loss.backward()  # type: ignore[no-untyped-call]
+        seconds.append(time.perf_counter() - began)
+        task.after_step((number + 1) / _STEPS)
+    return Cost(statistics.median(seconds), sum(kept.values()))
+
+
+@contextmanager
+def _counting() -> Iterator[dict[int, int]]:
+    """Notes the size of every storage that is kept for the backward pass, each once."""
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        yield kept
