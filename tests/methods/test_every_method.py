@@ -7,26 +7,28 @@ import torch
 
 from contrabench import catalogue
 from contrabench.data.bank import build_bank
-from contrabench.method import PARTS
 from contrabench.model.unet import build_unet
 from contrabench.protocol import ORIENTATIONS, Backbone, Phase, Seeds
+from contrabench.testing import assert_conforms
 from contrabench.training.tasks import PretrainTask
 
 CONTENT = Path(__file__).parents[2] / "methods"
 VARIANTS = {
-    "scratch": [{}],
-    "scratch_long": [{}],
-    "simclr": [{}],
-    "hu": [{}],
+    "barlow_twins": [{"width": 64}],
+    "byol": [{"dim": 32, "momentum": 0.9}],
+    "densecl": [{"dense_weight": 0.9, "queue": 24}, {"batch_norm": False}],
+    "gcl": [{"partitions": 2}],
     "global_local": [
-        {},
         {"global_loss": "GR"},
         {"global_loss": "GD-"},
         {"stages": "global"},
         {"stages": "local", "decoder_blocks": 1},
     ],
+    "heads_only": [],
+    "hu": [{"sampling": "block", "block": 8}],
+    "macl": [{"weight_pixel": 0}, {"weight_equivariance": 0}],
+    "masked": [{"normalise": False, "cells": 4, "share": 0.25}],
     "mmgl": [
-        {},
         {"variant": "U"},
         {"variant": "SU"},
         {"stages": "global"},
@@ -34,8 +36,34 @@ VARIANTS = {
         {"global_taps": ["pool3"], "local_taps": ["dec3"]},
         {"negatives": "same orientation"},
         {"freeze_encoder": True, "linear_heads": True},
+        {"variant": "SU", "sampling": "block", "block": 4},
     ],
+    "moco": [{"batch_norm": False}, {"queue": 8, "momentum": 0.999, "temperature": 0.07}],
+    "pcl": [{"threshold": 0.35}],
+    "pixpro": [{"tap": "dec4"}, {"tap": "dec3", "sharpness": 1.0, "distance": 1.5}],
+    "scratch": [],
+    "scratch_long": [],
+    "self_paced": [
+        {"pace": "hard"},
+        {"weight_patient": 0},
+        {"weight_partition": 0, "partitions": 4},
+    ],
+    "simclr": [{"temperature": 0.5}],
+    "simsiam": [],
+    "supcon_pixel": [
+        {"sampling": "block", "block": 8},
+        {"regions": 2, "hardest": 0.25},
+        {"sampling": "block", "block": 8, "regions": 2, "hardest": 0.25},
+    ],
+    "swav": [
+        {"frozen": 0.0},
+        {"small_crops": 0, "queue": 0},
+        {"frozen": 0.0, "queue": 16, "queue_from": 0.0},
+    ],
+    "vicreg": [{"width": 64}],
+    "vicregl": [{"alpha": 0.1, "matches": 49, "width": 32, "local_width": 8}],
 }
+"""Options beside the defaults; the defaults of every method pass the whole kit."""
 ALL = [(name, options) for name, sets in VARIANTS.items() for options in sets]
 PHASE = Phase(images=64, batch=16, lr=1e-3)
 
@@ -63,25 +91,15 @@ def test_none_is_left_out():
     assert set(VARIANTS) == {path.stem for path in CONTENT.glob("*.py")}
 
 
-@pytest.mark.parametrize(("name", "options"), ALL)
-def test_stages_are_well_formed(name, options):
-    method = build(name, options)
-    names = [stage.name for stage in method.stages()]
-    assert len(set(names)) == len(names)
-    for stage in method.stages():
-        assert set(stage.trains) <= set(PARTS)
-        assert len(stage.views) >= 2
-        assert stage.labels or not stage.labelled_slices_only
-    assert set(method.transfers()) <= set(PARTS)
-    assert method.info.paper
-    if method.info.fidelity == "reconstruction":
-        assert method.info.inferred
-
-
 @pytest.mark.parametrize("name", VARIANTS)
-def test_every_option_says_what_it_is(name):
-    for field, info in catalogue.methods.get(name).Options.model_fields.items():
-        assert info.description, field
+def test_the_defaults_pass_the_kit(name):
+    assert_conforms(name)
+
+
+def test_the_field_is_wide():
+    families = {catalogue.methods.get(name).info.family for name in VARIANTS}
+    assert len(VARIANTS) >= 19
+    assert len(families) >= 8
 
 
 @pytest.mark.parametrize(("name", "options"), ALL)
@@ -93,23 +111,10 @@ def test_gradients_reach_what_is_trained_and_nothing_else(name, options, cases):
             assert result.loss.shape == ()
             assert torch.isfinite(result.loss)
             result.loss.backward()
+            task.after_step((step + 1) / 3)
             grown |= {n for n, p in task.named_parameters() if p.grad is not None and p.grad.any()}
         wanted = {n for n, p in task.named_parameters() if p.requires_grad}
         assert grown == wanted
-
-
-@pytest.mark.parametrize(("name", "options"), ALL)
-def test_the_loss_depends_on_the_weights_and_falls(name, options, cases):
-    for task in tasks(build(name, options), cases):
-        optimizer = torch.optim.AdamW([p for p in task.parameters() if p.requires_grad], lr=2e-3)
-        batch, losses = task.batch(0, 0, 1), []
-        for _ in range(12):
-            loss = task(batch).loss
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-        assert losses[-1] < losses[0]
 
 
 @pytest.mark.parametrize(("name", "options"), ALL)
