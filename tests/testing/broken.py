@@ -414,3 +414,16 @@ class NoStopNormalisedLoss(NoStopLoss):
 class NoStopNormalised(Sound):
     info = info(against_collapse="asymmetry")
     Objective = NoStopNormalisedLoss
+
+
+class StopWithoutPredictorLoss(NoStopNormalisedLoss):
+    def loss(self, first, second, batch):
+        forth = functional.cosine_similarity(first, second.detach()).mean()
+        back = functional.cosine_similarity(second, first.detach()).mean()
+        return 2 - forth - back
+
+
+@fails("collapse")
+class StopWithoutPredictor(Sound):
+    info = info(against_collapse="asymmetry")
+    Objective = StopWithoutPredictorLoss

@@ -7,11 +7,13 @@ from pathlib import Path
 from unittest import SkipTest
 
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
 from contrabench import RequestError, catalogue, plugin_paths, plugins
 from contrabench.cli.check import check
+from contrabench.registry import Entry
 from contrabench.testing import CHECKS, Report, Result, assert_conforms, check_method, find_methods
 
 ROOT = Path(__file__).parents[2]
@@ -135,6 +137,20 @@ def test_options_are_those_of_the_method(write):
             check_method(write(), wrong)
 
 
+def test_what_was_checked_is_remembered(write):
+    file = write()
+    assert check_method(file).results[0] is check_method(file).results[0]
+    assert check_method(file).results[0] is not check_method(file, {"temperature": 1}).results[0]
+
+
+def test_the_random_state_and_the_threads_stay_as_they_were():
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    check_method("global_local", {"stages": "global", "global_loss": "GR"})
+    assert torch.equal(before, torch.get_rng_state())
+    assert torch.get_num_threads() == 1
+
+
 def test_an_unknown_check_is_told():
     with pytest.raises(RequestError, match="there is no check 'speed'; the checks are options"):
         assert_conforms("scratch", "speed")
@@ -194,6 +210,17 @@ def test_json(bench, write):
         "stage": "",
         "method": file.stem,
     }
+
+
+def test_all_tells_what_cannot_be_used(bench, monkeypatch):
+    scratch = Entry("scratch", "built-in", catalogue.methods.get("scratch"))
+    lost = Entry("lost", "built-in", error="no module of that name")
+    monkeypatch.setattr(catalogue.methods, "entries", lambda: [scratch])
+    assert bench("--all").exit_code == 0
+    monkeypatch.setattr(catalogue.methods, "entries", lambda: [lost, scratch])
+    done = bench("--all")
+    assert done.exit_code == 1
+    assert "not usable: lost: no module of that name" in done.stdout
 
 
 @pytest.mark.parametrize(

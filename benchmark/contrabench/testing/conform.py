@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from unittest import SkipTest
@@ -21,7 +20,7 @@ from contrabench.testing.find import find_methods
 from contrabench.testing.report import Report, Result
 from contrabench.testing.trial import Trial
 
-_KEPT = 64
+_REMEMBERED: dict[tuple[type[Method], str, str], Report] = {}
 
 
 def check_method(
@@ -77,8 +76,11 @@ def assert_conforms(
 def check_class(method: type[Method], options: Mapping[str, Any] | None, name: str) -> Report:
     """As `check_method`, of one class under the name that it goes by."""
     made = _made(method, options, name)
-    key = None if made is None else made.model_dump_json()
-    return Report(_remembered(method, key, name))
+    key = (method, name, repr(made))
+    if key not in _REMEMBERED:
+        with _quiet():
+            _REMEMBERED[key] = Report(tuple(run_checks(Trial(method, made), name)))
+    return _REMEMBERED[key]
 
 
 def _made(method: type[Method], options: Mapping[str, Any] | None, name: str) -> Options | None:
@@ -93,13 +95,6 @@ def _made(method: type[Method], options: Mapping[str, Any] | None, name: str) ->
         return method.Options.model_validate(dict(options))
     except ValidationError as error:
         raise RequestError(f"option of method '{name}': {first_fault(error)}") from error
-
-
-@lru_cache(maxsize=_KEPT)
-def _remembered(method: type[Method], options: str | None, name: str) -> tuple[Result, ...]:
-    made = None if options is None else method.Options.model_validate_json(options)
-    with _quiet():
-        return tuple(run_checks(Trial(method, made), name))
 
 
 @contextmanager
