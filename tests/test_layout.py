@@ -17,7 +17,13 @@ CONTENT = ("methods", "datasets", "reports")
 FILES = sorted(file for folder in CONTENT for file in (ROOT / folder).glob("*.py"))
 MODULES = sorted(ENGINE.rglob("*.py"))
 
-LAYERS = {"contrabench.cli", "contrabench.study", "contrabench.training", "contrabench.store"}
+LAYERS = {
+    "contrabench.cli",
+    "contrabench.testing",
+    "contrabench.study",
+    "contrabench.training",
+    "contrabench.store",
+}
 """What a plug-in never needs; it sees the public API, views, model and objectives."""
 
 NAMED = {
