@@ -1,7 +1,5 @@
 """The losses of Chaitanya et al. against loops over their definitions."""
 
-import math
-
 import pytest
 import torch
 from torch.nn import functional
@@ -13,22 +11,28 @@ TAU = 0.1
 
 
 def pair(a, b, negatives):
-    near = math.exp(float(a @ b) / TAU)
-    return -math.log(near / (near + sum(math.exp(float(a @ n) / TAU) for n in negatives)))
+    near = torch.exp(a @ b / TAU)
+    return -torch.log(near / (near + sum(torch.exp(a @ n / TAU) for n in negatives)))
 
 
-def embeddings(count, versions, seed=0):
+def embeddings(shape, versions, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return [
-        functional.normalize(torch.randn(count, 6, generator=generator), dim=1)
-        for _ in range(versions)
-    ]
+    points = (torch.randn(*shape, generator=generator).double() for _ in range(versions))
+    return [functional.normalize(item, dim=-1).requires_grad_() for item in points]
+
+
+def agree(found, expected, leaves):
+    """Value and gradient."""
+    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+    ours, theirs = (torch.autograd.grad(value, leaves) for value in (found, expected))
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize(("volumes", "parts"), [(2, 4), (3, 3), (1, 4)])
 def test_same_slice_loss(volumes, parts):
     count = volumes * parts
-    versions = embeddings(count, 3)
+    versions = embeddings((count, 6), 3)
     partition = torch.arange(parts).repeat(volumes)
     pool = [(v[i], int(partition[i])) for v in versions for i in range(count)]
     total = 0.0
@@ -38,13 +42,13 @@ def test_same_slice_loss(volumes, parts):
             total += pair(versions[first][i], versions[second][i], negatives)
             total += pair(versions[second][i], versions[first][i], negatives)
     found = module.same_slice_loss(versions, partition, TAU)
-    assert float(found) == pytest.approx(total / (3 * count), rel=1e-5)
+    agree(found, total / (3 * count), versions)
 
 
 @pytest.mark.parametrize(("volumes", "parts"), [(2, 4), (4, 4), (3, 2)])
 def test_same_partition_loss(volumes, parts):
     count = volumes * parts
-    plain, augmented = embeddings(count, 2)
+    plain, augmented = embeddings((count, 6), 2)
     partition = torch.arange(parts).repeat(volumes)
     pool = [(v[i], int(partition[i])) for v in (plain, augmented) for i in range(count)]
     total = 0.0
@@ -60,14 +64,11 @@ def test_same_partition_loss(volumes, parts):
         ):
             total += pair(a, b, negatives) + pair(b, a, negatives)
     found = module.same_partition_loss(plain, augmented, partition, parts, TAU)
-    assert float(found) == pytest.approx(total / (4 * count), rel=1e-5)
+    agree(found, total / (4 * count), (plain, augmented))
 
 
 def test_region_loss():
-    generator = torch.Generator().manual_seed(0)
-    first, second = (
-        functional.normalize(torch.randn(2, 13, 5, generator=generator), dim=2) for _ in range(2)
-    )
+    first, second = embeddings((2, 13, 5), 2)
     near = module.nearest_regions(module.region_centres(16))
     total = 0.0
     for b in range(2):
@@ -75,9 +76,7 @@ def test_region_loss():
             for own, other in ((first, second), (second, first)):
                 negatives = [z[b, v] for v in near[u].tolist() for z in (own, other)]
                 total += pair(own[b, u], other[b, u], negatives)
-    assert float(module.region_loss(first, second, near, TAU)) == pytest.approx(
-        total / (2 * 2 * 13), rel=1e-5
-    )
+    agree(module.region_loss(first, second, near, TAU), total / (2 * 2 * 13), (first, second))
 
 
 @pytest.mark.parametrize("side", [8, 16, 40, 80])
