@@ -43,6 +43,14 @@ class RunError(ContrabenchError):
     """A run that was well asked for failed on its way."""
 
 
+class DiskFullError(RunError):
+    """No space is left: not the fault of a stage, and nothing more can be done now."""
+
+
+class StageBusyError(RunError):
+    """Another process is at work on the stage that was asked for."""
+
+
 class AuditError(RunError):
     """A run broke one of the rules of the protocol and was stopped.
 

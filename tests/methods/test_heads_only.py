@@ -12,7 +12,8 @@ from contrabench.progress import Silent
 from contrabench.protocol import Budget, Phase, Seeds
 from contrabench.store.rows import ROWS_FILE
 from contrabench.study.request import Plan, RunSpec
-from contrabench.study.run import prepare, run
+from contrabench.study.prepared import prepare
+from contrabench.study.run import run
 from contrabench.training.runtime import Runtime
 
 PHASE = Phase(images=16 * 6, batch=16, lr=3e-3)

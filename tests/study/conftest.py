@@ -7,8 +7,9 @@ import pytest
 from contrabench import catalogue
 from contrabench.progress import Silent
 from contrabench.protocol import Budget, Phase, Seeds
+from contrabench.study.prepared import prepare
 from contrabench.study.request import Plan, RunSpec
-from contrabench.study.run import prepare, run
+from contrabench.study.run import run
 from contrabench.training.runtime import Runtime
 
 TINY = Budget(

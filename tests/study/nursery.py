@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from conftest import RUNTIME, make_plan
 from contrabench.progress import Silent
-from contrabench.study.run import prepare, run
+from contrabench.study.prepared import prepare
+from contrabench.study.run import run
 
 torch.set_num_threads(1)
 

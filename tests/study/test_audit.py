@@ -12,9 +12,7 @@ from contrabench.errors import AuditError
 from contrabench.method import Stage
 from contrabench.statistics.leaderboard import missing_references
 from contrabench.store.rows import read_rows
-from contrabench.study import audit, recipe, scoring
-from contrabench.study import stages as stage_module
-from contrabench.study.stages import Workshop
+from contrabench.study import audit, blueprint, making, recipe, scoring
 from contrabench.training.checkpoint import load_weights, save_weights
 
 from .conftest import TINY, make_plan
@@ -50,7 +48,7 @@ def test_rule_1_test_images_in_the_bank(cases):
 
 def test_rule_1_stops_a_run_whose_stage_pools_the_test_patients(execute, monkeypatch):
     monkeypatch.setattr(
-        Workshop, "_pool", lambda self, stage: (*self.split.train, *self.split.test)
+        blueprint.Blueprint, "pool", lambda self, stage: (*self.split.train, *self.split.test)
     )
     with pytest.raises(AuditError, match="rule 1"):
         execute(make_plan("simclr"))
@@ -83,7 +81,7 @@ def test_rule_3_weights_of_another_step(execute, monkeypatch):
     def pick_an_earlier_one(path, weights, header):
         save_weights(path, weights, {**header, "step": "12"})
 
-    monkeypatch.setattr(stage_module, "save_weights", pick_an_earlier_one)
+    monkeypatch.setattr(making, "save_weights", pick_an_earlier_one)
     with pytest.raises(AuditError, match="rule 3"):
         execute(make_plan("scratch"))
 
@@ -149,7 +147,7 @@ def test_rule_7_weights_that_do_not_match(execute, monkeypatch):
         renamed["calls"] += 1
         return {f"module.{name}": value for name, value in weights.items()}
 
-    monkeypatch.setattr(stage_module, "load_weights", rename)
+    monkeypatch.setattr(making, "load_weights", rename)
     with pytest.raises(AuditError, match="rule 7"):
         execute(make_plan("simclr"))
     assert renamed["calls"] == 1
@@ -162,7 +160,7 @@ def test_rule_8_another_recipe_in_pretraining(execute, monkeypatch):
     def other_recipe(path, weights, header):
         save_weights(path, weights, {**header, "recipe": "0123"})
 
-    monkeypatch.setattr(stage_module, "save_weights", other_recipe)
+    monkeypatch.setattr(making, "save_weights", other_recipe)
     with pytest.raises(AuditError, match="rule 8"):
         execute(plan)
 

@@ -94,7 +94,8 @@ def _remarks(plan: Plan, rows: pd.DataFrame, results: list[RunResult]) -> list[s
         lines.append(
             f"Outside the field of view: up to {worst:.2%} of a reference, in {len(outside)} cases."
         )
-    total = sum(item.record["cost"]["wall_seconds"] for item in results)
+    phases = ("pretrain", "finetune", "evaluate")
+    total = sum(item.record["cost"][f"{phase}_seconds"] for item in results for phase in phases)
     cost = record["cost"]
     lines.append(
         f"Cost: {clock(total)}, {cost['peak_memory_mb']:.0f} MiB, "

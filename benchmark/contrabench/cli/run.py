@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +14,9 @@ from contrabench.errors import RequestError
 from contrabench.words import counted
 
 if TYPE_CHECKING:
+    from contrabench.progress import Reporter
     from contrabench.study.request import Plan
+    from contrabench.study.run import RunResult
     from contrabench.training.runtime import Runtime
 
 DEFAULT_DATASET = "phantom"
@@ -258,14 +260,19 @@ def _names(patients: tuple[str, ...]) -> str:
     return shown if len(patients) <= _NAMED else f"{shown}, ..."
 
 
-def _carry_out(plans: list[Plan], store: Path, runtime: Runtime, reporter: Any) -> list[Any]:
+def _carry_out(
+    plans: list[Plan], store: Path, runtime: Runtime, reporter: Reporter
+) -> list[RunResult]:
     """Runs the plans one after another on the same prepared cases."""
-    from contrabench.study.run import prepare, run, split_patients
+    from contrabench.study.blueprint import Blueprint
+    from contrabench.study.prepared import prepare
+    from contrabench.study.run import run
 
     cases = prepare(plans[0], store, reporter)
     results = []
     for plan in plans:
-        split, manifest = split_patients(plan, cases)
+        blueprint = Blueprint(plan, cases)
+        split, manifest = blueprint.split, blueprint.manifest
         reporter.line(
             f"fold {split.fold} of {split.folds}: {manifest.sentence()} "
             f"({_names(manifest.patients)}); {counted(len(split.test), 'test patient')}"

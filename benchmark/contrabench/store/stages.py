@@ -7,7 +7,6 @@ written and the folder gets its name. A folder without the suffix is therefore c
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,13 +16,16 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from contrabench.errors import ContrabenchError
+from contrabench.errors import RunError, StageBusyError
 from contrabench.files import sync_folder, write_text
 from contrabench.progress import Reporter
 from contrabench.protocol import canonical_json, digest
 from contrabench.sealed import damage, seal
+from contrabench.store.failures import forget_failure, record_error
 
 SPEC = "spec.json"
+RUNS = "runs"
+"""The kind whose stages are the rows of the runs."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,39 @@ class StageOutput:
     cached: bool
 
 
+def key_of(kind: str, spec: Mapping[str, Any]) -> str:
+    """The key of a stage: 16 hexadecimal digits over its kind and specification."""
+    return digest({"kind": kind, **spec})
+
+
+def home_of(root: Path, kind: str) -> Path:
+    """The folder of all stages of a kind; the rows of the runs lie at the top."""
+    return root / kind if kind == RUNS else root / "stages" / kind
+
+
 class StageStore:
     """The stages of one store folder."""
 
     def __init__(self, root: Path, reporter: Reporter) -> None:
         self.root, self.reporter = root, reporter
 
+    def folder(self, kind: str, key: str) -> Path:
+        """The folder of a finished stage.
+
+        Raises:
+            RunError: if it is not there.
+        """
+        folder = home_of(self.root, kind) / key
+        if not folder.is_dir():
+            raise RunError(f"{folder} is gone; run the same command again, it will be made anew")
+        return folder
+
     def run(
-        self, kind: str, spec: Mapping[str, Any], make: Callable[[Path], None], base: str = "stages"
+        self,
+        kind: str,
+        spec: Mapping[str, Any],
+        make: Callable[[Path], None],
+        wait: bool = True,
     ) -> StageOutput:
         """Returns the stage's output, making it if it is not there.
 
@@ -58,41 +85,46 @@ class StageStore:
             kind: folder of the stage.
             spec: all that the output depends on, keys of inputs included, JSON-like.
             make: fills the given work folder; may find what a killed attempt left there.
-            base: folder below the store's root.
+            wait: for another process that is at work on this stage.
 
         Raises:
-            ContrabenchError: whatever `make` raises; its reason is kept beside the stage,
-                and the next call tries again.
+            StageBusyError: if another process is at work on it and `wait` is false.
+            DiskFullError: if there is no space left; nothing is recorded.
+            ContrabenchError: what `make` raises; an unforeseen error becomes one. Its
+                reason is kept beside the stage, and the next call tries again.
         """
-        key = digest({"kind": kind, **spec})
-        home = self.root / base / kind
+        key = key_of(kind, spec)
+        home = home_of(self.root, kind)
         home.mkdir(parents=True, exist_ok=True)
         final, work = home / key, home / f"{key}.work"
-        with self._lock(home / f"{key}.lock", kind):
+        with self._lock(home / f"{key}.lock", kind, wait):
             if final.is_dir():
                 if problem := damage(final):
                     self.reporter.line(f"  {kind} {key}: {problem}; it is made again")
                     shutil.rmtree(final)
                 else:
                     return StageOutput(kind, key, final, cached=True)
-            work.mkdir(exist_ok=True)
-            failed = home / f"{key}.failed.json"
             try:
+                work.mkdir(exist_ok=True)
                 make(work)
-            except ContrabenchError as error:
-                write_text(failed, json.dumps({"reason": str(error), "spec": dict(spec)}, indent=2))
-                raise
-            failed.unlink(missing_ok=True)
-            _finish(work, final, spec)
+                _finish(work, final, spec)
+            except Exception as error:
+                shown = record_error(home, key, kind, error)
+                if shown is error:
+                    raise
+                raise shown from error
+            forget_failure(home, key)
         return StageOutput(kind, key, final, cached=False)
 
     @contextmanager
-    def _lock(self, path: Path, kind: str) -> Iterator[None]:
+    def _lock(self, path: Path, kind: str, wait: bool) -> Iterator[None]:
         """A lock that the system frees when its holder dies, however it dies."""
         lock = FileLock(path)
         try:
             lock.acquire(timeout=0.2)
         except Timeout:
+            if not wait:
+                raise StageBusyError(f"another process is at work on this {kind} stage") from None
             self.reporter.line(f"  another process is at work on this {kind} stage; waiting for it")
             lock.acquire()
         try:
@@ -105,5 +137,11 @@ def _finish(work: Path, final: Path, spec: Mapping[str, Any]) -> None:
     """Writes specification and marker and gives the folder its name."""
     write_text(work / SPEC, canonical_json(dict(spec)) + "\n")
     seal(work)
-    work.replace(final)
+    try:
+        work.replace(final)
+    except OSError:
+        # On a file system without working locks a rival may have been first.
+        if not final.is_dir() or damage(final) is not None:
+            raise
+        shutil.rmtree(work, ignore_errors=True)
     sync_folder(final.parent)

@@ -9,15 +9,16 @@ from typing import Any
 
 import torch
 
-from contrabench import catalogue
 from contrabench.data.bank import SliceBank, build_bank
-from contrabench.data.prepare import prepare_dataset
 from contrabench.errors import RequestError
 from contrabench.method import PARTS
 from contrabench.model.unet import TAPS, UNet, build_unet
 from contrabench.progress import Reporter
 from contrabench.protocol import ORIENTATIONS, Backbone, DataRecipe, digest
 from contrabench.sealed import damage
+from contrabench.store.stages import home_of
+from contrabench.study.outputs import RUN_RECORD, WEIGHTS
+from contrabench.study.prepared import dataset_class, prepare_cases
 from contrabench.training.checkpoint import load_weights
 
 RANDOM, PRETRAINED = "random", "pre-trained"
@@ -72,9 +73,9 @@ def find_run(text: str, store: Path) -> Path:
     Raises:
         RequestError: if there is none, or several.
     """
-    if (Path(text) / "run.json").is_file():
+    if (Path(text) / RUN_RECORD).is_file():
         return Path(text)
-    found = [path.parent for path in sorted((store / "runs").glob("*/run.json"))]
+    found = [path.parent for path in sorted(home_of(store, "runs").glob(f"*/{RUN_RECORD}"))]
     matches = [folder for folder in found if folder.name.startswith(text)]
     if len(matches) != 1:
         names = ", ".join(folder.name for folder in (matches or found)) or "none"
@@ -96,7 +97,7 @@ def read_pretrained(run: Path, stage: str | None = None) -> Pretrained:
     Raises:
         RequestError: if the run has no pre-training, no such stage, or its weights are gone.
     """
-    record: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    record: dict[str, Any] = json.loads((run / RUN_RECORD).read_text(encoding="utf-8"))
     keys = record["stages"]["pretrain"]
     if not keys:
         raise RequestError(
@@ -104,7 +105,7 @@ def read_pretrained(run: Path, stage: str | None = None) -> Pretrained:
             "name a run of a method that pre-trains"
         )
     store = run.resolve().parents[1]
-    folders = [store / "stages" / "pretrain" / key for key in keys]
+    folders = [home_of(store, "pretrain") / key for key in keys]
     for folder in folders:
         if problem := damage(folder):
             raise RequestError(
@@ -124,7 +125,7 @@ def read_pretrained(run: Path, stage: str | None = None) -> Pretrained:
         record=record,
         stage=names[place],
         trained=tuple(part for part in PARTS if part in parts),
-        weights=folders[place] / "weights.safetensors",
+        weights=folders[place] / WEIGHTS,
         store=store,
     )
 
@@ -143,23 +144,15 @@ def training_bank(pretrained: Pretrained, root: Path | None, reporter: Reporter)
         RequestError: if the folder is missing or the data are not those of the run.
     """
     protocol = pretrained.record["protocol"]
-    dataset_class = catalogue.datasets.get(protocol["dataset"])
-    if dataset_class.info.needs_path and root is None:
-        raise RequestError(
-            f"'{protocol['dataset']}' needs its files: --data FOLDER, with "
-            f"{dataset_class.info.layout}"
-        )
-    options = dataset_class.Options.model_validate(protocol["dataset_options"])
-    dataset = dataset_class(root, options)
-    with reporter.track("preparation", len(dataset.cases())) as track:
-        cases = prepare_dataset(
-            dataset,
-            protocol["dataset"],
-            DataRecipe.model_validate(protocol["recipe"]),
-            protocol["budget"]["pixels"],
-            pretrained.store / "prepared",
-            progress=lambda done, _total, case: track.advance(done, case),
-        )
+    kind = dataset_class(protocol["dataset"], root)
+    cases = prepare_cases(
+        kind(root, kind.Options.model_validate(protocol["dataset_options"])),
+        protocol["dataset"],
+        DataRecipe.model_validate(protocol["recipe"]),
+        protocol["budget"]["pixels"],
+        pretrained.store,
+        reporter,
+    )
     if digest({case.case: case.fingerprint for case in cases}) != protocol["data"]:
         raise RequestError(
             f"the data are not those of this run of '{protocol['dataset']}': its files or the "

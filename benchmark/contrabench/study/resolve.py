@@ -10,10 +10,10 @@ from typing import Any, Literal
 from contrabench import catalogue
 from contrabench.budgets import find_budget
 from contrabench.data.splits import parse_fraction
-from contrabench.errors import RequestError
 from contrabench.method import Deviations
 from contrabench.options import parse_options
 from contrabench.protocol import Budget, Options, Recipe, Seeds
+from contrabench.study.prepared import dataset_class
 from contrabench.study.recipe import share_out
 from contrabench.study.request import Plan, RunSpec, usual_options
 from contrabench.training.runtime import Runtime
@@ -69,16 +69,10 @@ def resolve(request: Request, runtime: Runtime) -> Plan:
     method_class = catalogue.methods.get(request.method)
     asked = parse_options(method_class.Options, request.options, f"method '{request.method}'")
     method = method_class(_with_recipe(asked, usual_options(method_class, request.recipe)))
-    dataset_class = catalogue.datasets.get(request.dataset)
-    if dataset_class.info.needs_path and request.root is None:
-        raise RequestError(
-            f"'{request.dataset}' needs its files: --data FOLDER, with {dataset_class.info.layout}"
-        )
-    dataset = dataset_class(
+    kind = dataset_class(request.dataset, request.root)
+    dataset = kind(
         request.root,
-        parse_options(
-            dataset_class.Options, request.dataset_options, f"dataset '{request.dataset}'"
-        ),
+        parse_options(kind.Options, request.dataset_options, f"dataset '{request.dataset}'"),
     )
     spec = RunSpec(
         dataset=request.dataset,

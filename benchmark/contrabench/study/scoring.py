@@ -18,9 +18,8 @@ from contrabench.files import write_text
 from contrabench.model.segmentation import Segmenter
 from contrabench.progress import Reporter
 from contrabench.study import audit
+from contrabench.study.outputs import SCORES
 from contrabench.training.runtime import Runtime
-
-SCORES = "scores.json"
 
 
 def score_cases(
