@@ -5,16 +5,18 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from contrabench.errors import RequestError
-from contrabench.protocol import Options, canonical_json
+from contrabench.protocol import Frozen, canonical_json
+
+Values = TypeVar("Values", bound=Frozen)
 
 
-def parse_options(cls: type[Options], pairs: Sequence[str], what: str) -> Options:
+def parse_options(cls: type[Values], pairs: Sequence[str], what: str) -> Values:
     """Reads `key=value` pairs into a plug-in's options.
 
     A value is JSON where it reads as JSON (`3`, `1e-4`, `true`, `null`, `[1, 2]`), a list of
@@ -22,7 +24,7 @@ def parse_options(cls: type[Options], pairs: Sequence[str], what: str) -> Option
     a string gets one: `name=1e3` is then the three letters.
 
     Args:
-        cls: the plug-in's `Options`.
+        cls: the plug-in's `Options`, or another model whose fields are wanted.
         pairs: what was given with `-o`, one pair each.
         what: the plug-in in words, e.g. "method 'mmgl'".
 
@@ -74,7 +76,7 @@ def _split(pairs: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     return texts, faults
 
 
-def _build(cls: type[Options], values: dict[str, Any], texts: dict[str, str]) -> Options:
+def _build(cls: type[Values], values: dict[str, Any], texts: dict[str, str]) -> Values:
     """Validates, and tries the plain text where the value that was read does not fit."""
     try:
         return cls(**values)
@@ -111,7 +113,7 @@ def _unknown(key: str, valid: list[str]) -> str:
     return f"'{key}' is unknown; {hint}options: {', '.join(valid)}"
 
 
-def _not_finite(options: Options, texts: dict[str, str]) -> list[str]:
+def _not_finite(options: Frozen, texts: dict[str, str]) -> list[str]:
     """Refuses NaN and infinity, which have no place in a hashed specification."""
     try:
         canonical_json(options)

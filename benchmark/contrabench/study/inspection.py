@@ -251,10 +251,10 @@ def compare(
 ) -> list[TapReport]:
     """Reports on each tap, of the random encoder first and then of the pre-trained one."""
     networks = pretrained.networks()
-    todo = [(tap, name) for tap in taps for name in networks]
+    pairs = [(tap, name) for tap in taps for name in networks]
     found = []
-    with reporter.track("features and probes", len(todo)) as track:
-        for number, (tap, name) in enumerate(todo, start=1):
+    with reporter.track("features and probes", len(pairs)) as track:
+        for number, (tap, name) in enumerate(pairs, start=1):
             found.append(viewer.report(networks[name], name, tap))
             track.advance(number, f"{tap}, {name}")
     return found

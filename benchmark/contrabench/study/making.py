@@ -47,29 +47,28 @@ class Maker:
     runtime: Runtime
     reporter: Reporter
 
-    def run(self, node: Node, wait: bool = True) -> StageOutput:
+    def run(self, node: Node) -> StageOutput:
         """Makes a node whose inputs are done, or finds it in the store.
 
         Args:
             node: one of the blueprint's.
-            wait: for another process that is at work on it.
 
         Raises:
             AuditError: if a rule of the protocol is broken.
             RunError: if training fails, or an input is not there.
         """
+        return self.store.run(node.kind, node.spec, lambda folder: self.make(node, folder))
 
-        def make(folder: Path) -> None:
-            if node.kind == "pretrain":
-                self._pretrain(node, folder)
-            elif node.kind == "finetune":
-                self._finetune(node, folder)
-            elif node.kind == "evaluate":
-                self._evaluate(node, folder)
-            else:
-                write_run(node, self.blueprint, self.store, folder)
-
-        return self.store.run(node.kind, node.spec, make, wait)
+    def make(self, node: Node, folder: Path) -> None:
+        """Fills the folder of a node whose inputs are done."""
+        if node.kind == "pretrain":
+            self._pretrain(node, folder)
+        elif node.kind == "finetune":
+            self._finetune(node, folder)
+        elif node.kind == "evaluate":
+            self._evaluate(node, folder)
+        else:
+            write_run(node, self.blueprint, self.store, folder)
 
     def _pretrain(self, node: Node, folder: Path) -> None:
         blueprint, spec = self.blueprint, self.blueprint.plan.spec

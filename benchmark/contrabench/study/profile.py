@@ -2,7 +2,7 @@
 
 Synthetic slices of the budget's size stand in for data, so that nothing has to be
 prepared. The steps are those of the training loop: batch and views, loss, backward pass,
-clipping, AdamW, and the objective's hook.
+clipping, the budget's optimiser, and the objective's hook.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from operator import truediv
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from contrabench.data.synthetic import synthetic_bank
@@ -25,6 +23,8 @@ from contrabench.errors import RequestError
 from contrabench.method import Method, Stage
 from contrabench.model.unet import TAPS, build_unet
 from contrabench.protocol import Backbone, Budget, Seeds, seed_for
+from contrabench.training.memory import saved_for_backward
+from contrabench.training.optimizer import build_optimizer
 from contrabench.training.runtime import Runtime
 from contrabench.training.tasks import PretrainTask, count_parameters
 from contrabench.views.batch import Batch
@@ -194,33 +194,22 @@ class _Bench:
             task.to(memory_format=torch.channels_last)
         self.task = task.train()
         self.trained = [p for p in task.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self.trained, lr=self.phase.lr, weight_decay=self.phase.weight_decay, foreach=True
-        )
+        self.optimizer = build_optimizer(self.trained, self.phase)
         self.deepest = max(stage.trains, key=TAPS.index) if stage.trains else None
         self.images = len(stage.views) * self.phase.batch
 
     def count(self) -> tuple[int, int, int]:
         """Operations of a step and of a bare pass, and bytes kept for the backward pass."""
-        own = {value.untyped_storage().data_ptr() for value in self.task.state_dict().values()}
-        kept: dict[int, int] = {}
-
-        def pack(value: Tensor) -> Tensor:
-            storage = value.untyped_storage()
-            if storage.data_ptr() not in own:
-                kept[storage.data_ptr()] = storage.nbytes()
-            return value
-
         batch = self.task.batch(0, 0, 1)
         with FlopCounterMode(display=False) as counter:
-            with saved_tensors_hooks(pack, lambda value: value), self._autocast():
+            with saved_for_backward(self.task.state_dict().values()) as saved, self._autocast():
                 loss = self.task(batch).loss
             loss.backward()
             self.task.after_step(1 / self.steps)
         with FlopCounterMode(display=False) as beside:
             self.bare(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        return counter.get_total_flops(), beside.get_total_flops(), sum(kept.values())
+        return counter.get_total_flops(), beside.get_total_flops(), saved.bytes
 
     def step(self, number: int) -> None:
         """One optimiser step, as the loop takes it."""

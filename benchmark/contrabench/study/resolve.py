@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from contrabench import catalogue
-from contrabench.budgets import find_budget
+from contrabench.budgets import BUDGETS, find_budget
 from contrabench.data.splits import parse_fraction
+from contrabench.errors import RequestError
 from contrabench.method import Deviations
 from contrabench.options import parse_options
 from contrabench.protocol import Budget, Options, Recipe, Seeds
@@ -30,7 +31,7 @@ class Request:
         root: folder of the dataset's files, if it needs any.
         options: `name=value` of the method.
         dataset_options: `name=value` of the dataset.
-        budget: name, or None for the device's own.
+        budget: name, one of one's own, or None for the device's own.
         recipe: the common optimisation of pre-training, or each paper's own.
         views: orientations to pre-train on; None for the method's own.
         deep_supervision: None for the method's own.
@@ -47,7 +48,7 @@ class Request:
     root: Path | None = None
     options: Sequence[str] = ()
     dataset_options: Sequence[str] = ()
-    budget: str | None = None
+    budget: str | Budget | None = None
     recipe: Recipe = "common"
     views: Literal["axial", "all"] | None = None
     deep_supervision: bool | None = None
@@ -82,7 +83,7 @@ def resolve(request: Request, runtime: Runtime) -> Plan:
         fold=request.fold,
         draw=request.draw,
         deviations=_deviations(method_class.deviations, request),
-        budget=_accumulated(find_budget(request.budget, runtime.device), request.accumulate),
+        budget=_accumulated(_budget(request.budget, runtime.device), request.accumulate),
         recipe=request.recipe,
         precision=runtime.precision,
         seeds=Seeds(init=request.seed, views=request.seed, order=request.seed),
@@ -90,6 +91,21 @@ def resolve(request: Request, runtime: Runtime) -> Plan:
     # Asked here already, so that a recipe that is not known costs no preparation.
     share_out(method, spec.budget, spec.recipe)
     return Plan(spec, dataset, method)
+
+
+def _budget(budget: str | Budget | None, device: str) -> Budget:
+    """The budget of a request; one of one's own must not go under a known name.
+
+    Raises:
+        RequestError: if there is no such budget, or its name is taken.
+    """
+    if not isinstance(budget, Budget):
+        return find_budget(budget, device)
+    if BUDGETS.get(budget.name, budget) != budget:
+        raise RequestError(
+            f"the name '{budget.name}' belongs to another budget; give your own another name"
+        )
+    return budget
 
 
 def _with_recipe(asked: Options, usual: dict[str, Any]) -> Options:

@@ -1,0 +1,144 @@
+"""Worker processes of this machine, one for each GPU, or as many as are asked for.
+
+A stage never runs in the study's own process: what kills it, an out-of-memory killer for
+instance, costs that stage alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from contrabench.study.executors.base import Executor
+from contrabench.study.worker import Job, Outcome, carry_out
+
+_PATIENCE = 30.0
+"""Seconds that workers have to write their checkpoints when the study is stopped."""
+
+
+class LocalExecutor(Executor):
+    """Processes that stay, so that libraries and data are loaded once.
+
+    Args:
+        environments: of each worker, beside the inherited one.
+        log: file that receives what the workers print.
+    """
+
+    def __init__(self, environments: Sequence[Mapping[str, str]], log: Path) -> None:
+        self.slots = len(environments)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.workers = [_Worker(environment, log) for environment in environments]
+
+    def submit(self, job: Job) -> None:
+        """Gives the job to a free worker, starting its process if need be."""
+        next(worker for worker in self.workers if worker.job is None).start(job)
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        """Waits for workers to answer or to die."""
+        busy = [worker for worker in self.workers if worker.job is not None]
+        if not busy:
+            time.sleep(seconds)
+            return []
+        # The end of a process closes its pipe, which wakes the wait as an answer does.
+        wait([worker.pipe for worker in busy], timeout=seconds)
+        ended = (worker.answer() for worker in busy)
+        return [outcome for outcome in ended if outcome is not None]
+
+    def stop(self) -> None:
+        """Sends each busy worker the signal at which training keeps its checkpoint."""
+        for worker in self.workers:
+            worker.terminate()
+
+    def close(self) -> None:
+        """Lets idle workers go and kills what does not end."""
+        for worker in self.workers:
+            worker.close()
+
+
+class _Worker:
+    """One process and what it is at work on."""
+
+    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+        self.environment, self.log = dict(environment), log
+        self.job: Job | None = None
+        self.process: multiprocessing.process.BaseProcess | None = None
+        self.pipe: Connection
+
+    def start(self, job: Job) -> None:
+        if self.process is None or not self.process.is_alive():
+            # A forked copy of a process with threads or a GPU may hang.
+            context = multiprocessing.get_context("spawn")
+            self.pipe, theirs = context.Pipe()
+            self.process = context.Process(
+                target=serve, args=(theirs, self.environment, self.log, os.getpid()), daemon=True
+            )
+            self.process.start()
+            theirs.close()
+        self.job = job
+        self.pipe.send(job)
+
+    def answer(self) -> Outcome | None:
+        """The outcome of the job, or None while it is at work."""
+        if self.job is None or self.process is None or not self.pipe.poll():
+            return None
+        job, self.job = self.job, None
+        try:
+            outcome: Outcome = self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join(_PATIENCE)
+            return Outcome(job.key, "lost", _end_of(self.process.exitcode))
+        return outcome
+
+    def terminate(self) -> None:
+        if self.process is not None and self.job is not None:
+            self.process.terminate()
+
+    def close(self) -> None:
+        if self.process is None:
+            return
+        self.pipe.close()
+        if self.job is not None:
+            self.process.kill()
+        self.process.join(_PATIENCE)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
+
+def _end_of(code: int | None) -> str:
+    """How a process ended, in words."""
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        guess = ", probably for want of memory" if name == "SIGKILL" else ""
+        return f"its process was ended by {name}{guess}"
+    return f"its process ended with code {code}"
+
+
+def serve(pipe: Connection, environment: Mapping[str, str], log: Path, parent: int) -> None:
+    """The main function of a worker process: takes jobs until the study is gone."""
+    # Ctrl-C goes to the study alone, which then asks its workers to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.update(environment)
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (1, 2):
+        os.dup2(target, stream)
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+    # The other end is closed when the study is done, or dead.
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            pipe.send(carry_out(pipe.recv()))
+
+
+def _follow(parent: int) -> None:
+    """Ends this process calmly when the study that started it is gone."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,259 @@
+"""Works off the graph of a study: what is ready, what waits, what has failed."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from contrabench.sealed import damage
+from contrabench.store.failures import write_failure
+from contrabench.store.stages import home_of
+from contrabench.study.executors.base import Executor
+from contrabench.study.graph import Graph, Task, failure_of, state_of
+from contrabench.study.worker import Job, Outcome
+
+Status = Literal[
+    "done", "cached", "not needed", "waiting", "running", "failed", "blocked", "stopped"
+]
+_POLL = 0.25
+_AGAIN = 2.0
+"""Seconds until a stage that another process is at work on is asked for again."""
+ATTEMPTS = 3
+"""How often a stage is begun whose worker dies under it."""
+
+
+class Listener(Protocol):
+    """Who is told how a study goes."""
+
+    def changed(self, task: Task, status: Status, reason: str = "") -> None:
+        """A stage has a new status."""
+
+    def tick(self) -> None:
+        """Some time has passed."""
+
+
+@dataclass
+class Board:
+    """The status of every stage of a study, by key.
+
+    Attributes:
+        graph: the stages.
+        status: of each.
+        reasons: why a stage has failed or is blocked.
+    """
+
+    graph: Graph
+    status: dict[str, Status]
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def count(self, *wanted: Status) -> int:
+        """Number of stages with one of these."""
+        counts = Counter(self.status.values())
+        return sum(counts[status] for status in wanted)
+
+    @property
+    def failed(self) -> list[Task]:
+        """The stages that have failed, in order."""
+        return [task for task in self.graph.tasks.values() if self.status[task.key] == "failed"]
+
+    @property
+    def complete(self) -> bool:
+        """Whether all rows are there."""
+        return all(
+            self.status[task.key] in ("done", "cached")
+            for task in self.graph.tasks.values()
+            if task.node.kind == "runs"
+        )
+
+
+def survey(graph: Graph, store: Path, retry_failed: bool = False) -> Board:
+    """What a store already holds of a study, and what is therefore left to do.
+
+    A stage is needed if a run is missing that rests on it; one whose dependants are all
+    there is not made again, should it be gone.
+
+    Args:
+        graph: the stages of the study.
+        store: the store folder.
+        retry_failed: take failed stages for stages to do.
+    """
+    found = {key: state_of(store, task.node.kind, key) for key, task in graph.tasks.items()}
+    board = Board(graph, {})
+    needed: set[str] = set()
+    for key, task in reversed(list(graph.tasks.items())):
+        wanted = task.node.kind == "runs" or key in needed
+        if found[key] == "done":
+            board.status[key] = "cached"
+        elif wanted:
+            needed.update(task.node.inputs)
+            board.status[key] = "waiting"
+        else:
+            board.status[key] = "not needed"
+    board.status = {key: board.status[key] for key in graph.tasks}
+    for key, task in graph.tasks.items():
+        if board.status[key] != "waiting":
+            continue
+        failure = failure_of(store, task.node.kind, key)
+        if failure is not None and not retry_failed:
+            board.status[key], board.reasons[key] = "failed", failure.reason
+        elif culprit := _culprit(board, task):
+            board.status[key], board.reasons[key] = "blocked", culprit
+    return board
+
+
+def _culprit(board: Board, task: Task) -> str:
+    """Why a stage cannot be made; "" if it can, now or later."""
+    for key in task.node.inputs:
+        if board.status[key] in ("failed", "blocked"):
+            return f"{board.graph.tasks[key].title} failed"
+    return ""
+
+
+class Scheduler:
+    """Hands the stages that are ready to an executor until nothing is left.
+
+    Args:
+        board: what is to do.
+        store: the store folder.
+        executor: makes the stages.
+        job: writes the job of a stage.
+        listener: is told of every change.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        store: Path,
+        executor: Executor,
+        job: Callable[[Task], Job],
+        listener: Listener,
+    ) -> None:
+        self.board, self.store, self.executor = board, store, executor
+        self.job, self.listener = job, listener
+        self.attempts: Counter[str] = Counter()
+        self.not_before: dict[str, float] = {}
+        self.stopping = ""
+
+    def run(self) -> str:
+        """Works until all is done, or nothing more can be.
+
+        Returns:
+            "" or, if the study was stopped before its end, why.
+
+        Raises:
+            KeyboardInterrupt: on a second Ctrl-C; the first one stops calmly.
+        """
+        self._check_inputs()
+        while self.board.count("running") or self._ready():
+            try:
+                self._submit()
+                for outcome in self.executor.wait(_POLL):
+                    self._end(outcome)
+                self.listener.tick()
+            except KeyboardInterrupt:
+                if self.stopping:
+                    raise
+                self.stop("interrupted")
+        return self.stopping
+
+    def stop(self, reason: str) -> None:
+        """Starts nothing more, and asks what is at work to keep its checkpoint."""
+        if not self.stopping:
+            self.stopping = reason
+            self.executor.stop()
+
+    def _check_inputs(self) -> None:
+        """Has stages made again that others need and that are damaged."""
+        tasks = self.board.graph.tasks
+        needed = {
+            key
+            for task in tasks.values()
+            if self.board.status[task.key] == "waiting"
+            for key in task.node.inputs
+            if self.board.status[key] == "cached"
+        }
+        for key in needed:
+            if damage(home_of(self.store, tasks[key].node.kind) / key) is not None:
+                self.board.status[key] = "waiting"
+
+    def _ready(self) -> list[Task]:
+        """The stages that could be begun, in the order of the runs."""
+        if self.stopping:
+            return []
+        status = self.board.status
+        return [
+            task
+            for task in self.board.graph.tasks.values()
+            if status[task.key] == "waiting"
+            and all(status[key] in ("done", "cached") for key in task.node.inputs)
+        ]
+
+    def _submit(self) -> None:
+        now = time.monotonic()
+        for task in self._ready():
+            if self.board.count("running") >= self.executor.slots:
+                return
+            if self.not_before.get(task.key, 0.0) > now:
+                continue
+            if task.key in self.not_before and self._settled_by_another(task):
+                continue
+            self._set(task, "running")
+            self.executor.submit(self.job(task))
+
+    def _settled_by_another(self, task: Task) -> bool:
+        """Takes over what another process has made of a stage that it was at work on."""
+        kind, key = task.node.kind, task.key
+        state = state_of(self.store, kind, key)
+        if state == "done":
+            self._set(task, "cached")
+        elif failure := failure_of(self.store, kind, key):
+            self._fail(task, failure.reason)
+        return state != "to do"
+
+    def _end(self, outcome: Outcome) -> None:
+        """Draws the consequences of how a job ended."""
+        task = self.board.graph.tasks[outcome.key]
+        if outcome.end == "done":
+            self._set(task, "done")
+        elif outcome.end == "failed":
+            self._fail(task, outcome.reason)
+        elif outcome.end == "busy":
+            self.not_before[task.key] = time.monotonic() + _AGAIN
+            self._set(task, "waiting", outcome.reason)
+        elif outcome.end == "full":
+            self._set(task, "stopped", outcome.reason)
+            self.stop(outcome.reason)
+        elif outcome.end == "stopped" or self.stopping:
+            self._set(task, "stopped", outcome.reason)
+            self.stop(self.stopping or "a worker was asked to stop")
+        else:
+            self._lost(task, outcome.reason)
+
+    def _lost(self, task: Task, reason: str) -> None:
+        """Begins a stage again whose worker died, a few times; it goes on at its checkpoint."""
+        self.attempts[task.key] += 1
+        if self.attempts[task.key] < ATTEMPTS:
+            self._set(task, "waiting", f"{reason}; it is begun again")
+            return
+        text = f"{reason}; that happened {ATTEMPTS} times"
+        write_failure(home_of(self.store, task.node.kind), task.key, text)
+        self._fail(task, text)
+
+    def _fail(self, task: Task, reason: str) -> None:
+        """Marks a stage as failed and all that rests on it as blocked."""
+        self._set(task, "failed", reason)
+        for other in self.board.graph.tasks.values():
+            if self.board.status[other.key] == "waiting" and (
+                culprit := _culprit(self.board, other)
+            ):
+                self._set(other, "blocked", culprit)
+
+    def _set(self, task: Task, status: Status, reason: str = "") -> None:
+        self.board.status[task.key] = status
+        if reason:
+            self.board.reasons[task.key] = reason
+        self.listener.changed(task, status, reason)

@@ -1,0 +1,113 @@
+"""A study as it is asked for: methods x label fractions x folds x draws x seeds."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+
+from contrabench.data.splits import parse_fraction
+from contrabench.errors import RequestError
+from contrabench.protocol import Budget, Frozen, Recipe
+
+REFERENCES = ("scratch", "scratch_long", "full_supervision")
+"""What every table needs beside the methods (rule 10); each can be switched off by name."""
+
+
+class StudySpec(Frozen):
+    """Content of a `study.toml`, and of the command line that does without one."""
+
+    methods: tuple[str, ...] = Field(
+        description="names, families, `all`, or option sets such as `mmgl[stages=global]`",
+        min_length=1,
+    )
+    exclude: tuple[str, ...] = Field((), description="names or families to leave out")
+    without: tuple[str, ...] = Field(
+        (), description=f"references to leave out: {', '.join(REFERENCES)}"
+    )
+    labels: tuple[str, ...] = Field(("10%",), min_length=1, description="label fractions")
+    folds: int = Field(5, ge=2, description="of the cross-validation")
+    test_folds: tuple[int, ...] | None = Field(None, description="folds to test; all by default")
+    draws: int = Field(3, ge=1, description="draws of labelled patients")
+    seeds: int = Field(1, ge=1, description="of initial weights, views and order")
+    budget: str | Budget | None = Field(
+        None, description="name, or a table with all values; by default the device's own"
+    )
+    recipe: Recipe = Field("common", description="common, or published for the papers' own")
+    views: Literal["axial", "all"] | None = Field(None, description="for every method")
+    deep_supervision: bool | None = Field(None, description="for every method")
+    accumulate: int = Field(1, ge=1, description="micro-batches per step")
+    dataset: str = "phantom"
+    dataset_options: dict[str, Any] = Field({}, description="as of `-d`")
+
+    @field_validator("labels")
+    @classmethod
+    def _fractions(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        """Each fraction as tables write it, each once, few labels first."""
+        values = sorted({parse_fraction(text) for text in labels})
+        return tuple(f"{100 * value:g}%" for value in values)
+
+    @field_validator("without")
+    @classmethod
+    def _known_references(cls, without: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(name.replace("-", "_").replace(" ", "_") for name in without)
+        if unknown := [name for name in names if name not in REFERENCES]:
+            raise RequestError(
+                f"'{unknown[0]}' is no reference; --without takes {', '.join(REFERENCES)}"
+            )
+        return tuple(sorted(set(names)))
+
+    @field_validator("test_folds")
+    @classmethod
+    def _sorted_folds(cls, folds: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        return None if folds is None else tuple(sorted(set(folds)))
+
+    @property
+    def tested(self) -> tuple[int, ...]:
+        """The folds that are tested."""
+        return tuple(range(self.folds)) if self.test_folds is None else self.test_folds
+
+
+def read_study(path: Path) -> StudySpec:
+    """Reads a `study.toml`.
+
+    Raises:
+        RequestError: if there is no such file, or something in it is not understood.
+    """
+    try:
+        return make_study(tomllib.loads(path.read_text(encoding="utf-8")), str(path))
+    except FileNotFoundError:
+        raise RequestError(
+            f"there is no study at {path}; write one with: bench study init {path}"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise RequestError(f"{path} is no valid TOML: {error}") from error
+
+
+def make_study(content: dict[str, Any], where: str) -> StudySpec:
+    """Checks the values of a study.
+
+    Args:
+        content: by field name.
+        where: what to call their source in a message.
+
+    Raises:
+        RequestError: naming the first field that is wrong.
+    """
+    try:
+        spec = StudySpec.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "study"
+        text = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            text = f"unknown; there are {', '.join(StudySpec.model_fields)}"
+        raise RequestError(f"{where}: '{name}': {text[:1].lower()}{text[1:]}") from error
+    if stray := [fold for fold in spec.tested if not 0 <= fold < spec.folds]:
+        raise RequestError(
+            f"{where}: there is no fold {stray[0]}; {spec.folds} folds are numbered 0 to "
+            f"{spec.folds - 1}"
+        )
+    return spec

@@ -1,0 +1,136 @@
+"""Makes one stage of a study in whatever process it is called, and never raises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from contrabench import plugin_paths
+from contrabench.data.prepare import PreparedCase
+from contrabench.errors import ContrabenchError, DiskFullError, RunError, StageBusyError
+from contrabench.progress import Silent
+from contrabench.protocol import canonical_json
+from contrabench.store.failures import record_error
+from contrabench.store.stages import StageStore, home_of
+from contrabench.study.blueprint import Blueprint
+from contrabench.study.journal import Journal
+from contrabench.study.machine import Machine
+from contrabench.study.making import Maker
+from contrabench.study.nodes import Node, nodes_of
+from contrabench.study.prepared import prepare
+from contrabench.study.request import Plan
+from contrabench.study.resolve import Request, resolve
+
+_read: dict[tuple[object, ...], list[PreparedCase]] = {}
+"""The cases of the last dataset that this process has worked on."""
+
+End = Literal["done", "failed", "busy", "lost", "full", "stopped"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage to be made, in words that travel to any process or machine.
+
+    Attributes:
+        request: the run that the stage belongs to.
+        kind: of the stage.
+        key: of the stage, as the plan has it.
+        store: the store folder, as this machine reaches it.
+        machine: device and switches.
+        plugins: files and folders of plug-ins.
+    """
+
+    request: Request
+    kind: str
+    key: str
+    store: Path
+    machine: Machine
+    plugins: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended.
+
+    Attributes:
+        key: of the stage.
+        end: `done`; `failed`, with the failure on record; `busy`: another process is at
+            work on it; `lost`: the worker died; `full`: the disk is; `stopped`: on request.
+        reason: in words, unless it is done.
+    """
+
+    key: str
+    end: End
+    reason: str = ""
+
+
+def carry_out(job: Job) -> Outcome:
+    """Makes the stage of a job; what goes wrong is on record and in the outcome."""
+    try:
+        return _make(job)
+    except StageBusyError as error:
+        return Outcome(job.key, "busy", str(error))
+    except DiskFullError as error:
+        return Outcome(job.key, "full", str(error))
+    except KeyboardInterrupt:
+        return Outcome(job.key, "stopped", "stopped on request")
+    except ContrabenchError as error:
+        return Outcome(job.key, "failed", str(error))
+
+
+def _make(job: Job) -> Outcome:
+    """Makes the stage, its journal open while this process is at work on it.
+
+    Raises:
+        ContrabenchError: whatever goes wrong, once it is on record.
+    """
+    journal = Journal(job.store, job.kind, job.key)
+    try:
+        node, maker = _draw_up(job, journal)
+    # A stranger's plug-in runs here, and may raise anything.
+    except Exception as error:
+        raise record_error(home_of(job.store, job.kind), job.key, job.kind, error) from error
+
+    def make(folder: Path) -> None:
+        with journal.open():
+            maker.make(node, folder)
+
+    maker.store.run(node.kind, node.spec, make, wait=False)
+    return Outcome(job.key, "done")
+
+
+def _draw_up(job: Job, journal: Journal) -> tuple[Node, Maker]:
+    """The node of a job and its maker.
+
+    Raises:
+        RunError: if this process would make something else than was planned.
+    """
+    for path in job.plugins:
+        plugin_paths.add(path)
+    runtime = job.machine.runtime()
+    plan = resolve(job.request, runtime)
+    blueprint = Blueprint(plan, _cases(plan, job.store))
+    node = next((node for node in nodes_of(blueprint) if node.key == job.key), None)
+    if node is None:
+        raise RunError(
+            "this worker draws up other stages than the plan: its version of contrabench, of a "
+            "plug-in or of the data differs; bring them in line and run the study again"
+        )
+    return node, Maker(blueprint, StageStore(job.store, journal), runtime, journal)
+
+
+def _cases(plan: Plan, store: Path) -> list[PreparedCase]:
+    """The prepared cases of a plan; read once for all jobs on the same data."""
+    spec = plan.spec
+    data = (
+        spec.dataset,
+        canonical_json(plan.dataset.options),
+        str(plan.dataset.root),
+        spec.budget.pixels,
+        store,
+    )
+    if data not in _read:
+        _read.clear()
+        _read[data] = prepare(plan, store, Silent())
+    return _read[data]
