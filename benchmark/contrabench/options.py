@@ -48,6 +48,18 @@ def parse_options(cls: type[Values], pairs: Sequence[str], what: str) -> Values:
     return options
 
 
+def read_pairs(pairs: Sequence[str]) -> dict[str, Any]:
+    """Reads `key=value` pairs whose keys are checked later.
+
+    Raises:
+        RequestError: if one is no pair, or a key comes twice.
+    """
+    texts, faults = _split(pairs)
+    if faults:
+        raise RequestError(_message(faults, "the command line"))
+    return {key: read_value(text) for key, text in texts.items()}
+
+
 def read_value(text: str) -> Any:
     """Reads one value: JSON, a bracketed list of bare words, or the text itself."""
     text = text.strip()

@@ -13,15 +13,19 @@ import typer
 from typer.core import TyperGroup
 
 from contrabench import __version__
-from contrabench.cli import datasets, methods
+from contrabench.cli import datasets, methods, study
 from contrabench.cli.common import PluginOption, examples, show_error
 from contrabench.cli.inspect import EPILOG as INSPECT_EXAMPLES
 from contrabench.cli.inspect import inspect
+from contrabench.cli.plan import EPILOG as PLAN_EXAMPLES
+from contrabench.cli.plan import plan
 from contrabench.cli.profile import EPILOG as PROFILE_EXAMPLES
 from contrabench.cli.profile import profile
 from contrabench.cli.report import EPILOG as REPORT_EXAMPLES
 from contrabench.cli.report import report
 from contrabench.cli.run import run
+from contrabench.cli.status import EPILOG as STATUS_EXAMPLES
+from contrabench.cli.status import status
 from contrabench.errors import ContrabenchError
 
 
@@ -86,6 +90,9 @@ app.command(
         "bench run --method mmgl --labels 10% --dataset mmwhs --data MMWHS --fold all",
     )
 )(run)
+app.command(epilog=PLAN_EXAMPLES)(plan)
+app.add_typer(study.app, name="study")
+app.command(epilog=STATUS_EXAMPLES)(status)
 app.command(epilog=REPORT_EXAMPLES)(report)
 app.command(epilog=INSPECT_EXAMPLES)(inspect)
 app.command(epilog=PROFILE_EXAMPLES)(profile)

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from contrabench.cli.common import JsonOption, PluginOption, console, examples, write_json
-from contrabench.cli.run import DEFAULT_STORE, DeviceName
+from contrabench.cli.options import DEFAULT_STORE, DeviceName
 from contrabench.errors import RequestError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def inspect(
     _check_picture(out, projection)
     runtime = make_runtime(device.value, "float32", threads)
     screen = console(stderr=json)
-    reporter: Any = ConsoleReporter(screen)
+    reporter = ConsoleReporter(screen)
     protocol = pretrained.record["protocol"]
     root = data or settings.data.get(protocol["dataset"])
     bank = training_bank(pretrained, root, reporter)

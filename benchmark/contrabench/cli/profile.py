@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from contrabench.cli.common import JsonOption, PluginOption, console, examples, write_json
-from contrabench.cli.run import DeviceName, PrecisionName
+from contrabench.cli.options import DeviceName, PrecisionName
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from contrabench.cli.common import JsonOption, PluginOption, console, write_json
+from contrabench.cli.options import (
+    DEFAULT_DATASET,
+    DEFAULT_STORE,
+    MACHINE,
+    PROTOCOL,
+    BudgetOption,
+    ChannelsLastOption,
+    CompileOption,
+    ConfigOption,
+    DataOption,
+    DatasetOptions,
+    DeepSupervisionOption,
+    DeviceName,
+    DeviceOption,
+    PrecisionName,
+    PrecisionOption,
+    RecipeName,
+    StoreOption,
+    ViewsOption,
+)
 from contrabench.errors import RequestError
 from contrabench.words import counted
 
@@ -19,43 +38,7 @@ if TYPE_CHECKING:
     from contrabench.study.run import RunResult
     from contrabench.training.runtime import Runtime
 
-DEFAULT_DATASET = "phantom"
-DEFAULT_STORE = Path("contrabench-runs")
 _NAMED = 6
-
-
-class Views(StrEnum):
-    """Orientations of the slices that are pre-trained on."""
-
-    axial = "axial"
-    all = "all"
-
-
-class RecipeName(StrEnum):
-    """Whose optimisation pre-trains."""
-
-    common = "common"
-    published = "published"
-
-
-class DeviceName(StrEnum):
-    """Where to train."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    mps = "mps"
-
-
-class PrecisionName(StrEnum):
-    """Arithmetic of the forward pass."""
-
-    auto = "auto"
-    float32 = "float32"
-    bf16 = "bf16"
-
-
-_PROTOCOL, _MACHINE, _PLACES = "What to compare", "This machine", "Files"
 
 
 def run(
@@ -64,12 +47,9 @@ def run(
         str, typer.Option(help="Share of the training patients whose labels may be used.")
     ],
     dataset: Annotated[
-        str, typer.Option(help="A name from 'bench datasets'.", rich_help_panel=_PROTOCOL)
+        str, typer.Option(help="A name from 'bench datasets'.", rich_help_panel=PROTOCOL)
     ] = DEFAULT_DATASET,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the dataset's files.", rich_help_panel=_PLACES),
-    ] = None,
+    data: DataOption = None,
     option: Annotated[
         list[str] | None,
         typer.Option(
@@ -77,63 +57,35 @@ def run(
             "--option",
             metavar="NAME=VALUE",
             help="Option of the method, see 'bench methods show'; may be repeated.",
-            rich_help_panel=_PROTOCOL,
+            rich_help_panel=PROTOCOL,
         ),
     ] = None,
-    dataset_option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-d",
-            "--dataset-option",
-            metavar="NAME=VALUE",
-            help="Option of the dataset, see 'bench datasets show'; may be repeated.",
-            rich_help_panel=_PROTOCOL,
-        ),
-    ] = None,
-    budget: Annotated[
-        str | None,
-        typer.Option(
-            help="smoke, quick, standard or paper; by default quick on a CPU, else standard.",
-            rich_help_panel=_PROTOCOL,
-        ),
-    ] = None,
+    dataset_option: DatasetOptions = None,
+    budget: BudgetOption = None,
     recipe: Annotated[
         RecipeName,
         typer.Option(
             help="Optimisation of pre-training: the same for all, or each paper's own.",
-            rich_help_panel=_PROTOCOL,
+            rich_help_panel=PROTOCOL,
         ),
     ] = RecipeName.common,
-    views: Annotated[
-        Views | None,
-        typer.Option(
-            help="Orientations to pre-train on; by default the method's own.",
-            rich_help_panel=_PROTOCOL,
-        ),
-    ] = None,
-    deep_supervision: Annotated[
-        bool | None,
-        typer.Option(
-            "--deep-supervision/--no-deep-supervision",
-            help="Fine-tune with heads on three levels; by default the method's own.",
-            rich_help_panel=_PROTOCOL,
-        ),
-    ] = None,
+    views: ViewsOption = None,
+    deep_supervision: DeepSupervisionOption = None,
     fold: Annotated[
         str,
-        typer.Option(help="Fold to test, from 0; or 'all'.", rich_help_panel=_PROTOCOL),
+        typer.Option(help="Fold to test, from 0; or 'all'.", rich_help_panel=PROTOCOL),
     ] = "0",
-    folds: Annotated[int, typer.Option(help="Number of folds.", rich_help_panel=_PROTOCOL)] = 5,
+    folds: Annotated[int, typer.Option(help="Number of folds.", rich_help_panel=PROTOCOL)] = 5,
     draw: Annotated[
         int,
-        typer.Option(min=0, help="Which draw of labelled patients.", rich_help_panel=_PROTOCOL),
+        typer.Option(min=0, help="Which draw of labelled patients.", rich_help_panel=PROTOCOL),
     ] = 0,
     seed: Annotated[
         int,
         typer.Option(
             min=0,
             help="Seed of initial weights, views and order.",
-            rich_help_panel=_PROTOCOL,
+            rich_help_panel=PROTOCOL,
         ),
     ] = 0,
     accumulate: Annotated[
@@ -141,40 +93,19 @@ def run(
         typer.Option(
             min=1,
             help="Micro-batches per step, to save memory; losses see one each.",
-            rich_help_panel=_PROTOCOL,
+            rich_help_panel=PROTOCOL,
         ),
     ] = 1,
-    device: Annotated[
-        DeviceName, typer.Option(help="Where to train.", rich_help_panel=_MACHINE)
-    ] = DeviceName.auto,
-    precision: Annotated[
-        PrecisionName,
-        typer.Option(help="auto is bf16 on CUDA, else float32.", rich_help_panel=_MACHINE),
-    ] = PrecisionName.auto,
+    device: DeviceOption = DeviceName.auto,
+    precision: PrecisionOption = PrecisionName.auto,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="CPU threads; they change bits.", rich_help_panel=_MACHINE),
+        typer.Option(min=1, help="CPU threads; they change bits.", rich_help_panel=MACHINE),
     ] = None,
-    compile: Annotated[  # noqa: A002 - the option's name
-        bool, typer.Option("--compile", help="Use torch.compile.", rich_help_panel=_MACHINE)
-    ] = False,
-    channels_last: Annotated[
-        bool,
-        typer.Option("--channels-last", help="Channels-last layout.", rich_help_panel=_MACHINE),
-    ] = False,
-    store: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="CONTRABENCH_STORE",
-            help=f"Folder of results; {DEFAULT_STORE} by default.",
-            rich_help_panel=_PLACES,
-            show_default=False,
-        ),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(help="Configuration file with data folders.", rich_help_panel=_PLACES),
-    ] = None,
+    compile: CompileOption = False,  # noqa: A002 - the option's name
+    channels_last: ChannelsLastOption = False,
+    store: StoreOption = None,
+    config: ConfigOption = None,
     json: JsonOption = False,
     plugin: PluginOption = None,
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,12 +11,14 @@ from contrabench.data.prepare import PreparedCase
 from contrabench.sealed import SEAL
 from contrabench.store.failures import Failure, read_failure
 from contrabench.store.stages import home_of
+from contrabench.study import audit
 from contrabench.study.blueprint import Blueprint
 from contrabench.study.nodes import Node, nodes_of
 from contrabench.study.request import Plan
 from contrabench.study.resolve import Request
 
 State = Literal["done", "failed", "to do"]
+_STEPS = {"finetune": "fine-tune", "evaluate": "evaluate", "runs": "rows of"}
 
 
 @dataclass(frozen=True)
@@ -26,19 +28,32 @@ class Task:
     Attributes:
         node: the stage.
         request: of the run, from which any worker draws it up again.
-        title: what it is, in words.
+        variant: the method with its options, as tables name it.
+        place: what tells it from its sisters: fold, labels, draw, seed.
         runs: how many runs of the study rest on it.
     """
 
     node: Node
     request: Request
-    title: str
-    runs: int
+    variant: str
+    place: str
+    runs: int = 0
 
     @property
     def key(self) -> str:
         """Of the stage's output."""
         return self.node.key
+
+    @property
+    def title(self) -> str:
+        """What it is, in words."""
+        return f"{self.step} {self.variant}: {self.place}"
+
+    @property
+    def step(self) -> str:
+        """What is done, in words."""
+        name = self.node.name
+        return f"pre-train {name} of" if name else _STEPS[self.node.kind]
 
 
 @dataclass(frozen=True)
@@ -77,36 +92,34 @@ def draw_graph(pairs: Iterable[tuple[Request, Plan]], cases: Sequence[PreparedCa
 
     Raises:
         RequestError: if a fold cannot be made.
+        AuditError: rule 1, if a patient would be trained on and tested.
     """
     tasks: dict[str, Task] = {}
     needed: dict[str, int] = {}
     asked, seen = 0, set()
     for request, plan in pairs:
-        nodes = nodes_of(Blueprint(plan, cases))
+        blueprint = Blueprint(plan, cases)
+        audit.check_split(blueprint.split)
+        nodes = nodes_of(blueprint)
         if nodes[-1].key in seen:
             continue
         seen.add(nodes[-1].key)
         asked += sum(node.kind == "pretrain" for node in nodes)
         for node in nodes:
             needed[node.key] = needed.get(node.key, 0) + 1
-            tasks.setdefault(node.key, Task(node, request, _title(node, plan), 0))
-    counted = {
-        key: Task(task.node, task.request, task.title, needed[key]) for key, task in tasks.items()
-    }
+            tasks.setdefault(node.key, _task(node, request, plan))
+    counted = {key: replace(task, runs=needed[key]) for key, task in tasks.items()}
     return Graph(counted, asked)
 
 
-def _title(node: Node, plan: Plan) -> str:
-    """A stage in words: its kind, the method, and what tells it from its sisters."""
+def _task(node: Node, request: Request, plan: Plan) -> Task:
     spec = plan.spec
     place = f"fold {spec.fold}"
     if node.kind != "pretrain" or node.spec["labelled"] is not None:
         place = f"{spec.labels}, {place}, draw {spec.draw}"
     if spec.seeds.init:
         place += f", seed {spec.seeds.init}"
-    words = {"finetune": "fine-tune", "evaluate": "evaluate", "runs": "rows of"}
-    what = f"pre-train {node.name} of" if node.kind == "pretrain" else words[node.kind]
-    return f"{what} {plan.variant()}: {place}"
+    return Task(node, request, plan.variant(), place)
 
 
 def state_of(store: Path, kind: str, key: str) -> State:

@@ -138,7 +138,5 @@ class _JournalTrack:
         if now - self.written < _EVERY_SECONDS and done < self.total:
             return
         self.written = now
-        self.journal.beat(
-            Beat(self.title, done, self.total, detail, now - self.began, self.first)
-        )
+        self.journal.beat(Beat(self.title, done, self.total, detail, now - self.began, self.first))
         self.journal.line(f"{self.title}: {done}/{self.total} {detail}")

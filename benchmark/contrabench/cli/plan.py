@@ -1,0 +1,222 @@
+"""`bench plan`: what a study would do, before anything of it runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from contrabench.cli.common import JsonOption, console, examples, write_json
+from contrabench.cli.options import MACHINE
+from contrabench.cli.study_options import StudyArguments, takes_study
+from contrabench.cli.study_view import headline
+from contrabench.progress import clock
+from contrabench.words import counted
+
+if TYPE_CHECKING:
+    from contrabench.study.forecast import Forecast
+    from contrabench.study.graph import Graph, Task
+    from contrabench.study.scheduler import Board
+    from contrabench.study.session import Session
+
+EPILOG = examples(
+    "bench plan --methods mmgl,simclr --labels 10%,40% --budget quick",
+    "bench plan study.toml --json",
+)
+KINDS = {
+    "pretrain": "pre-trainings",
+    "finetune": "fine-tunings",
+    "evaluate": "evaluations",
+    "runs": "rows of runs",
+}
+"""The kinds of stages in the words of a table."""
+STATES = {
+    "done": "done",
+    "cached": "done",
+    "waiting": "to do",
+    "failed": "failed",
+    "blocked": "blocked",
+    "not needed": "not needed",
+}
+"""The status of a stage before anything runs, in words."""
+
+
+@takes_study
+def plan(
+    asked: StudyArguments,
+    *,
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure/--no-measure",
+            help="Take a few steps of each kind of stage that has not been timed here yet.",
+            rich_help_panel=MACHINE,
+        ),
+    ] = True,
+    json: JsonOption = False,
+) -> None:
+    """Show the stages of a study: done, failed, to do; what sharing saves; time and disk."""
+    from contrabench.progress import ConsoleReporter
+    from contrabench.study.forecast import forecast
+
+    screen = console(stderr=json)
+    reporter = ConsoleReporter(screen)
+    runtime = asked.runtime()
+    session = asked.session(runtime, reporter)
+    for line in headline(session):
+        reporter.line(line)
+    board = session.survey()
+    expected = forecast(session, board, asked.slots(runtime), measure, reporter)
+    if json:
+        write_json(_as_json(session, board, expected))
+        return
+    screen.print(_tree(session.graph, board))
+    screen.print()
+    screen.print(_counts(board, expected))
+    for line in _remarks(session, board, expected):
+        screen.print(line, soft_wrap=True)
+
+
+def _tree(graph: Graph, board: Board) -> Tree:
+    """Variants, their pre-trainings in order, and the runs that rest on each."""
+    tree = Tree(Text(), hide_root=True, guide_style="dim")
+    branches: dict[str, Tree] = {}
+    groups: dict[tuple[str, str], tuple[Tree, list[Task]]] = {}
+    for key, task in graph.tasks.items():
+        if task.node.kind not in ("pretrain", "runs"):
+            continue
+        if task.variant not in branches:
+            branches[task.variant] = tree.add(Text(task.variant, "bold"))
+        before = _before(graph, task)
+        branch = branches[before or task.variant]
+        if task.node.kind == "pretrain":
+            words = f"pre-train {task.node.name}: {task.place}"
+            branches[key] = branch.add(_leaf(words, [board.status[key]]))
+        else:
+            place = "" if before else f"fold {task.request.fold}"
+            groups.setdefault((before or task.variant, place), (branch, []))[1].append(task)
+    for (_, place), (branch, tasks) in groups.items():
+        chains = [
+            [board.status[key] for key in (*task.node.inputs[-2:], task.key)] for task in tasks
+        ]
+        for state in dict.fromkeys(_state(chain) for chain in chains):
+            some = [t for t, chain in zip(tasks, chains, strict=True) if _state(chain) == state]
+            chain = next(chain for chain in chains if _state(chain) == state)
+            branch.add(_leaf(_runs(some, place), chain))
+    return tree
+
+
+def _runs(tasks: list[Task], place: str) -> str:
+    """Runs that differ in labels and draws alone, in one line."""
+    labels = ", ".join(dict.fromkeys(task.request.labels for task in tasks))
+    draws = ", ".join(str(draw) for draw in sorted({task.request.draw for task in tasks}))
+    where = f"{place}, " if place else ""
+    words = "draw" if draws.isdigit() else "draws"
+    return (
+        f"fine-tune, evaluate, rows: {where}{labels}, {words} {draws} "
+        f"({counted(len(tasks), 'run')})"
+    )
+
+
+def _before(graph: Graph, task: Task) -> str | None:
+    """The pre-training that a stage or the fine-tuning of a run starts from."""
+    if task.node.kind == "runs":
+        task = graph.tasks[task.node.inputs[-2]]
+    return task.node.inputs[-1] if task.node.inputs else None
+
+
+def _state(chain: Iterable[str]) -> str:
+    """The least advanced state of stages that follow each other."""
+    found = {STATES[status] for status in chain}
+    if found == {"to do", "done"}:
+        return "begun"
+    order = ("failed", "blocked", "to do", "done", "not needed")
+    return next(state for state in order if state in found)
+
+
+def _leaf(words: str, chain: Iterable[str]) -> Text:
+    """A line of the tree with its state."""
+    state = _state(chain)
+    style = {"done": "green", "failed": "red", "blocked": "red"}.get(state, "yellow")
+    return Text.assemble(words, "  ", (state, style))
+
+
+def _counts(board: Board, expected: Forecast) -> Table:
+    """Stages by kind and state, and the work that is left of each kind."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    shown = [state for state in dict.fromkeys(STATES.values()) if _some(board, state)]
+    table.add_column("stages")
+    for heading in (*shown, "all", "work left"):
+        table.add_column(heading, justify="right")
+    for kind, words in KINDS.items():
+        tasks = [task for task in board.graph.tasks.values() if task.node.kind == kind]
+        counts = Counter(STATES[board.status[task.key]] for task in tasks)
+        seconds = expected.by_kind.get(kind, 0.0)
+        left = clock(seconds) if seconds else "-"
+        table.add_row(words, *(str(counts[s]) for s in shown), str(len(tasks)), left)
+    return table
+
+
+def _some(board: Board, state: str) -> bool:
+    return any(STATES[status] == state for status in board.status.values())
+
+
+def _remarks(session: Session, board: Board, expected: Forecast) -> list[str]:
+    """Time and disk in words, and what has failed."""
+    from contrabench.study.forecast import free_disk
+
+    runtime = session.runtime
+    lines = []
+    if expected.seconds:
+        lines.append(
+            f"Expected: {clock(expected.seconds)} with {counted(expected.workers, 'worker')} "
+            f"({runtime.device}, {counted(runtime.threads, 'thread')} each), "
+            f"{expected.disk / 2**20:.0f} MiB of {free_disk(session.store) / 2**30:.0f} GiB free "
+            f"disk; from {expected.recorded} kinds of stages that ran here before and "
+            f"{expected.measured} measured now."
+        )
+    if expected.unknown:
+        lines.append(
+            f"The time of {counted(expected.unknown, 'stage')} is unknown and not counted; leave out --no-measure."
+        )
+    for task in board.failed:
+        lines.append(f"Failed: {task.title}: {board.reasons[task.key]}")
+    if board.failed:
+        lines.append("Failed stages are run again with: bench study ... --retry-failed")
+    return lines
+
+
+def _as_json(session: Session, board: Board, expected: Forecast) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from contrabench.study.ledger import study_id
+
+    graph = session.graph
+    return {
+        "study": study_id(session.spec),
+        "spec": session.spec.model_dump(mode="json"),
+        "runs": graph.runs,
+        "pretrainings": graph.pretrainings,
+        "pretrainings_without_sharing": graph.pretrainings_asked,
+        "notes": list(session.notes),
+        "expected": asdict(expected),
+        "stages": [_stage(task, board) for task in graph.tasks.values()],
+    }
+
+
+def _stage(task: Task, board: Board) -> dict[str, Any]:
+    return {
+        "kind": task.node.kind,
+        "key": task.key,
+        "title": task.title,
+        "state": STATES[board.status[task.key]],
+        "reason": board.reasons.get(task.key),
+        "units": task.node.units,
+        "inputs": list(task.node.inputs),
+        "runs": task.runs,
+    }

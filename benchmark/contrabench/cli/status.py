@@ -1,0 +1,119 @@
+"""`bench status`: how the studies of a store stand, from any terminal or machine."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from contrabench.cli.common import JsonOption, console, examples, write_json
+from contrabench.cli.options import DEFAULT_STORE, ConfigOption, StoreOption
+from contrabench.cli.plan import KINDS
+from contrabench.errors import RequestError
+from contrabench.progress import clock
+from contrabench.words import counted
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from contrabench.study.ledger import StageStatus, StudyStatus
+
+EPILOG = examples("bench status", "bench status 3f2a91bc --json")
+
+
+def status(
+    study: Annotated[
+        str | None, typer.Argument(metavar="STUDY", help="Beginning of an id; by default all.")
+    ] = None,
+    store: StoreOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show how far the studies of a store are: done, running, failed, to do."""
+    from contrabench.cli.config import load_config
+    from contrabench.study.ledger import read_studies
+
+    place = store or load_config(config).store or DEFAULT_STORE
+    found = read_studies(place)
+    wanted = [item for item in found if item.file.study.startswith(study or "")]
+    if not wanted:
+        there = ", ".join(item.file.study for item in found) or "none"
+        raise RequestError(
+            f"there is no study{f' {study}' if study else ''} in {place}; there are: {there}. "
+            "Begin one with `bench study`, or name another folder with --store"
+        )
+    if json:
+        write_json([_as_json(item) for item in wanted])
+        return
+    for item in wanted:
+        _show(console(), item)
+
+
+def _show(screen: Console, item: StudyStatus) -> None:
+    """One study: counts by kind, what is at work, what has failed."""
+    spec = item.file.spec
+    ago = clock(time.time() - item.file.begun)
+    screen.print(
+        f"study {item.file.study}: {', '.join(spec.methods)} on {spec.dataset}, "
+        f"{', '.join(spec.labels)} of the labels; begun or continued {ago} ago",
+        style="bold",
+        soft_wrap=True,
+    )
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("stages")
+    for heading in ("done", "running", "failed", "to do"):
+        table.add_column(heading, justify="right")
+    for kind, words in KINDS.items():
+        stages = [stage for stage in item.stages if stage.kind == kind]
+        counts = [sum(_word(stage) == word for stage in stages) for word in _WORDS]
+        table.add_row(words, *map(str, counts))
+    screen.print(table)
+    for stage in item.stages:
+        if stage.beat is not None:
+            beat = stage.beat
+            left = "" if beat.left is None else f", {clock(beat.left)} left"
+            where = f"{beat.done}/{beat.total}{left} {beat.detail}".rstrip()
+            screen.print(f"running on {beat.host}: {stage.title}: {where}", soft_wrap=True)
+    for stage in item.stages:
+        if stage.failure is not None and stage.beat is None:
+            screen.print(
+                f"failed: {stage.title}: {stage.failure.reason}\n  log: {stage.failure.log}",
+                soft_wrap=True,
+            )
+    undone = sum(_word(stage) == "to do" for stage in item.stages)
+    running = any(stage.beat is not None for stage in item.stages)
+    if undone and not running:
+        screen.print(
+            f"Nobody is at work on the {counted(undone, 'stage')} to do; give the command again."
+        )
+
+
+_WORDS = ("done", "running", "failed", "to do")
+
+
+def _word(stage: StageStatus) -> str:
+    """The state of a stage; one that is being tried again is running, not failed."""
+    return stage.state if stage.beat is None else "running"
+
+
+def _as_json(item: StudyStatus) -> dict[str, Any]:
+    return {
+        "study": item.file.study,
+        "begun": item.file.begun,
+        "spec": item.file.spec.model_dump(mode="json"),
+        "counts": {word: sum(_word(stage) == word for stage in item.stages) for word in _WORDS},
+        "stages": [
+            {
+                "kind": stage.kind,
+                "key": stage.key,
+                "title": stage.title,
+                "state": _word(stage),
+                "running": stage.beat and {**vars(stage.beat), "seconds_left": stage.beat.left},
+                "reason": stage.failure and stage.failure.reason,
+                "log": stage.failure and str(stage.failure.log),
+            }
+            for stage in item.stages
+        ],
+    }

@@ -1,0 +1,162 @@
+"""How a study shows its progress: one live view on a terminal, plain lines on a pipe."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from contrabench.progress import clock
+from contrabench.words import counted
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from contrabench.study.graph import Task
+    from contrabench.study.journal import Beat
+    from contrabench.study.scheduler import Board, Status
+    from contrabench.study.session import Session
+    from contrabench.study.timing import Timing
+
+_REFRESH = 4
+_LINE_SECONDS = 60.0
+
+
+def headline(session: Session) -> list[str]:
+    """The study in a few lines: its size, its protocol, its sharing."""
+    from contrabench.study.ledger import study_id
+
+    spec, graph, runtime = session.spec, session.graph, session.runtime
+    first = next(iter(graph.tasks.values()))
+    budget = first.request.budget or ("quick" if runtime.device == "cpu" else "standard")
+    saved = graph.pretrainings_asked - graph.pretrainings
+    lines = [
+        f"study {study_id(spec)}: {counted(graph.runs, 'run')} on {spec.dataset}, budget "
+        f"{getattr(budget, 'name', budget)}, {', '.join(spec.labels)} of the labels; "
+        f"{len(spec.tested)} of {counted(spec.folds, 'fold')}, {counted(spec.draws, 'draw')}, "
+        f"{counted(spec.seeds, 'seed')}",
+        f"{counted(len(graph.tasks), 'stage')}, {graph.pretrainings} of them pre-trainings; "
+        f"without sharing there would be {graph.pretrainings_asked}: {saved} saved",
+    ]
+    return [*lines, *session.notes]
+
+
+class StudyView:
+    """The listener of a study on a console.
+
+    Args:
+        session: the study.
+        board: the status of its stages.
+        console: where it is shown.
+        workers: stages at once.
+        timing: what is known of times; it learns on the way.
+    """
+
+    def __init__(
+        self, session: Session, board: Board, console: Console, workers: int, timing: Timing
+    ) -> None:
+        self.session, self.board, self.console = session, board, console
+        self.workers, self.timing = workers, timing
+        self.live: Live | None = None
+        self.told = time.monotonic()
+        self.since: dict[str, float] = {}
+
+    @contextmanager
+    def open(self) -> Iterator[StudyView]:
+        """Shows the view while the study runs."""
+        if not self.console.is_terminal:
+            yield self
+            return
+        # It looks again by itself: training takes longer than a glance.
+        with Live(
+            get_renderable=self._render,
+            console=self.console,
+            refresh_per_second=_REFRESH,
+            transient=True,
+        ) as self.live:
+            yield self
+
+    def changed(self, task: Task, status: Status, reason: str = "") -> None:
+        """Tells that a stage has ended, or why it has not."""
+        if status == "running":
+            self.since[task.key] = time.monotonic()
+            return
+        if status == "done":
+            self.timing.learn(task.node)
+            spent = time.monotonic() - self.since.get(task.key, time.monotonic())
+            self._line(f"{self._place()} {task.title}: done in {clock(spent)}")
+        elif status == "cached":
+            self._line(f"{self._place()} {task.title}: made by another process")
+        elif status == "waiting" and reason:
+            self._line(f"{task.title}: {reason}")
+        elif status in ("failed", "stopped"):
+            self._line(f"{task.title}: {status}: {reason}")
+
+    def tick(self) -> None:
+        """On a pipe, tells now and then how far the running stages are."""
+        if self.console.is_terminal or time.monotonic() - self.told < _LINE_SECONDS:
+            return
+        self.told = time.monotonic()
+        for task, beat in self._running():
+            if beat is not None and beat.total:
+                left = "" if beat.left is None else f", {clock(beat.left)} left"
+                self._line(f"  {task.title}: {beat.title} {beat.done}/{beat.total}{left}")
+        self._line(f"  {self._summary()}")
+
+    def _line(self, text: str) -> None:
+        self.told = time.monotonic()
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _place(self) -> str:
+        done = self.board.count("done", "cached")
+        return f"[{done}/{len(self.board.status) - self.board.count('not needed')}]"
+
+    def _summary(self) -> str:
+        """The counts, and the time left as far as it is known."""
+        count = self.board.count
+        words = [f"{count('done', 'cached')} done", f"{count('running')} running"]
+        words.append(f"{count('waiting')} to do")
+        words += [f"{count(s)} {s}" for s in ("failed", "blocked") if count(s)]
+        left = self._left()
+        return ", ".join(words) + (f"; about {clock(left)} left" if left else "")
+
+    def _left(self) -> float:
+        tasks = self.board.graph.tasks
+        waiting = sum(
+            self.timing.expect(tasks[key].node)
+            for key, status in self.board.status.items()
+            if status == "waiting"
+        )
+        running = sum(beat.left or 0.0 for _, beat in self._running() if beat is not None)
+        return (waiting + running) / self.workers
+
+    def _running(self) -> list[tuple[Task, Beat | None]]:
+        from contrabench.study.journal import read_beat
+
+        return [
+            (task, read_beat(self.session.store, task.node.kind, key))
+            for key, task in self.board.graph.tasks.items()
+            if self.board.status[key] == "running"
+        ]
+
+    def _render(self) -> Group:
+        table = Table.grid(padding=(0, 2, 0, 0))
+        for task, beat in self._running():
+            if beat is None or not beat.total:
+                table.add_row(Text(task.title), "", Text("starting", "dim"), "")
+                continue
+            left = "" if beat.left is None else f"{clock(beat.left)} left"
+            table.add_row(
+                Text(task.title),
+                ProgressBar(total=beat.total, completed=beat.done, width=24),
+                Text(f"{beat.done}/{beat.total}"),
+                Text(f"{left} {beat.detail}".strip(), "dim"),
+            )
+        return Group(table, Text(self._summary(), "bold"))

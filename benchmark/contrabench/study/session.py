@@ -1,0 +1,85 @@
+"""A study on its data and its store: planned, ready to be shown or to be run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from contrabench import plugin_paths
+from contrabench.data.prepare import PreparedCase
+from contrabench.progress import Reporter
+from contrabench.study.executors.base import Executor
+from contrabench.study.expand import expand
+from contrabench.study.graph import Graph, Task, draw_graph
+from contrabench.study.ledger import write_study
+from contrabench.study.machine import Machine
+from contrabench.study.prepared import prepare
+from contrabench.study.resolve import resolve
+from contrabench.study.scheduler import Board, Listener, Scheduler, survey
+from contrabench.study.spec import StudySpec
+from contrabench.study.worker import Job
+from contrabench.training.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Session:
+    """A planned study.
+
+    Attributes:
+        spec: as it was asked for.
+        store: the store folder.
+        runtime: the device that it was planned for.
+        cases: the prepared cases of its dataset.
+        graph: its stages.
+        notes: what was left out of it, in words.
+    """
+
+    spec: StudySpec
+    store: Path
+    runtime: Runtime
+    cases: list[PreparedCase]
+    graph: Graph
+    notes: tuple[str, ...]
+
+    def survey(self, retry_failed: bool = False) -> Board:
+        """What is done and what is left to do."""
+        return survey(self.graph, self.store, retry_failed)
+
+    def job(self, task: Task) -> Job:
+        """The job of a stage, for any worker."""
+        return Job(
+            request=task.request,
+            kind=task.node.kind,
+            key=task.key,
+            store=self.store.resolve(),
+            machine=Machine.of(self.runtime),
+            plugins=tuple(plugin_paths.listed()),
+        )
+
+    def run(self, board: Board, executor: Executor, listener: Listener) -> str:
+        """Works off what is to do; returns why it stopped before its end, or ""."""
+        write_study(self.store, self.spec, self.graph)
+        return Scheduler(board, self.store, executor, self.job, listener).run()
+
+
+def plan_study(
+    spec: StudySpec, root: Path | None, store: Path, runtime: Runtime, reporter: Reporter
+) -> Session:
+    """Plans a study: names to plug-ins, data prepared, every stage with its key.
+
+    Args:
+        spec: the study.
+        root: folder of the dataset's files, if it needs any.
+        store: the store folder.
+        runtime: the device.
+        reporter: where the preparation is told.
+
+    Raises:
+        RequestError: for anything wrong with the study's words or data.
+        AuditError: rule 6, before anything is trained.
+    """
+    # Workers may have other folders to start from.
+    expanded = expand(spec, None if root is None else root.resolve())
+    pairs = [(request, resolve(request, runtime)) for request in expanded.requests]
+    cases = prepare(pairs[0][1], store, reporter)
+    return Session(spec, store, runtime, cases, draw_graph(pairs, cases), expanded.notes)
