@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from contrabench.cli.common import JsonOption, console, examples, write_json
+from contrabench.cli.options import MACHINE
 from contrabench.cli.study_options import StudyArguments, takes_study
 from contrabench.cli.study_view import StudyView, headline
 from contrabench.errors import RequestError, RunError
@@ -21,6 +24,13 @@ if TYPE_CHECKING:
     from contrabench.study.session import Session
 
 STARTING_FILE = Path("study.toml")
+
+
+class ExecutorName(StrEnum):
+    """Where the stages are made."""
+
+    local = "local"
+    ray = "ray"
 
 
 class StudyGroup(TyperGroup):
@@ -48,7 +58,7 @@ app = typer.Typer(
     epilog=examples(
         "bench study --methods mmgl,simclr --labels 10%,20%,40% --budget quick",
         "bench study --methods all --exclude densecl --labels 10% --workers 2 --threads 1",
-        "bench study init study.toml, then: bench study study.toml",
+        "bench study study.toml --executor ray --address head:6379",
     ),
 )
 @takes_study
@@ -58,6 +68,24 @@ def run(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Run failed stages again.")
     ] = False,
+    executor: Annotated[
+        ExecutorName,
+        typer.Option(help="Processes of this machine, or a Ray cluster.", rich_help_panel=MACHINE),
+    ] = ExecutorName.local,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Ray cluster; without it one is started here.",
+            rich_help_panel=MACHINE,
+        ),
+    ] = None,
+    gpu_share: Annotated[
+        float,
+        typer.Option(
+            min=0.01, max=1.0, help="Share of a GPU for a stage on Ray.", rich_help_panel=MACHINE
+        ),
+    ] = 1.0,
     json: JsonOption = False,
 ) -> None:
     """Run methods x labels x draws x folds x seeds as one plan whose shared parts run once.
@@ -69,19 +97,28 @@ def run(
 
     screen = console(stderr=json)
     reporter = ConsoleReporter(screen)
-    runtime = asked.runtime()
-    session = asked.session(runtime, reporter)
-    for line in headline(session):
-        reporter.line(line)
-    workers = asked.slots(runtime)
-    board = session.survey(retry_failed)
-    view = StudyView(session, board, screen, workers, learned(session))
-    executor = _executor(session, workers)
-    try:
+    with ExitStack() as stack:
+        if executor is ExecutorName.ray:
+            from contrabench.study.executors.ray import RayExecutor
+
+            cluster = RayExecutor(address, asked.threads or 1, gpu_share)
+            crew: Executor = cluster
+            stack.callback(crew.close)
+            runtime = asked.cluster_runtime(cluster.has_gpus())
+            session = asked.session(runtime, reporter)
+        else:
+            if address is not None:
+                raise RequestError("--address is that of a Ray cluster; add --executor ray")
+            runtime = asked.runtime()
+            session = asked.session(runtime, reporter)
+            crew = _local(session, asked.slots(runtime))
+            stack.callback(crew.close)
+        for line in headline(session):
+            reporter.line(line)
+        board = session.survey(retry_failed)
+        view = StudyView(session, board, screen, crew, learned(session))
         with view.open():
-            stopped = session.run(board, executor, view)
-    finally:
-        executor.close()
+            stopped = session.run(board, crew, view)
     if json:
         write_json(_as_json(session, board, stopped))
     else:
@@ -107,7 +144,7 @@ def init(
         console().print(line, soft_wrap=True)
 
 
-def _executor(session: Session, workers: int) -> Executor:
+def _local(session: Session, workers: int) -> Executor:
     """Worker processes, each with a GPU of its own where there are GPUs."""
     from contrabench.study.executors.local import LocalExecutor
     from contrabench.study.ledger import study_folder

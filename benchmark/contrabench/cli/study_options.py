@@ -157,6 +157,28 @@ class StudyArguments:
             self.channels_last,
         )
 
+    def cluster_runtime(self, gpus: bool) -> Runtime:
+        """The runtime of the workers of a cluster, whatever this machine has.
+
+        Args:
+            gpus: whether the cluster has any.
+        """
+        from contrabench.training.runtime import Runtime
+
+        device = self.device.value
+        if device == "auto":
+            device = "cuda" if gpus else "cpu"
+        precision = self.precision.value
+        if precision == "auto":
+            precision = "bf16" if device == "cuda" else "float32"
+        return Runtime(
+            device=device,
+            precision=precision,
+            threads=self.threads or 1,
+            compile=self.compile,
+            channels_last=self.channels_last,
+        )
+
     def slots(self, runtime: Runtime) -> int:
         """Stages at once: one for each GPU, else one, unless told otherwise."""
         if self.workers is None and runtime.device == "cuda":

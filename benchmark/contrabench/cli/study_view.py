@@ -19,6 +19,7 @@ from contrabench.words import counted
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from contrabench.study.executors.base import Executor
     from contrabench.study.graph import Task
     from contrabench.study.journal import Beat
     from contrabench.study.scheduler import Board, Status
@@ -55,15 +56,15 @@ class StudyView:
         session: the study.
         board: the status of its stages.
         console: where it is shown.
-        workers: stages at once.
+        crew: who makes them.
         timing: what is known of times; it learns on the way.
     """
 
     def __init__(
-        self, session: Session, board: Board, console: Console, workers: int, timing: Timing
+        self, session: Session, board: Board, console: Console, crew: Executor, timing: Timing
     ) -> None:
         self.session, self.board, self.console = session, board, console
-        self.workers, self.timing = workers, timing
+        self.crew, self.timing = crew, timing
         self.live: Live | None = None
         self.told = time.monotonic()
         self.since: dict[str, float] = {}
@@ -135,7 +136,7 @@ class StudyView:
             if status == "waiting"
         )
         running = sum(beat.left or 0.0 for _, beat in self._running() if beat is not None)
-        return (waiting + running) / self.workers
+        return (waiting + running) / self.crew.slots
 
     def _running(self) -> list[tuple[Task, Beat | None]]:
         from contrabench.study.journal import read_beat

@@ -8,13 +8,12 @@ from contrabench.study.worker import Job, Outcome
 
 
 class Executor(ABC):
-    """Makes jobs in other processes, several at once, in no order of its own.
+    """Makes jobs in other processes, several at once, in no order of its own."""
 
-    Attributes:
-        slots: jobs that can be at work at once; it may grow and shrink.
-    """
-
-    slots: int
+    @property
+    @abstractmethod
+    def slots(self) -> int:
+        """Jobs that can be at work at once; it may grow and shrink."""
 
     @abstractmethod
     def submit(self, job: Job) -> None:

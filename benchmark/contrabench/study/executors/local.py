@@ -32,9 +32,13 @@ class LocalExecutor(Executor):
     """
 
     def __init__(self, environments: Sequence[Mapping[str, str]], log: Path) -> None:
-        self.slots = len(environments)
         log.parent.mkdir(parents=True, exist_ok=True)
         self.workers = [_Worker(environment, log) for environment in environments]
+
+    @property
+    def slots(self) -> int:
+        """One job for each worker."""
+        return len(self.workers)
 
     def submit(self, job: Job) -> None:
         """Gives the job to a free worker, starting its process if need be."""
@@ -77,7 +81,7 @@ class _Worker:
             context = multiprocessing.get_context("spawn")
             self.pipe, theirs = context.Pipe()
             self.process = context.Process(
-                target=serve, args=(theirs, self.environment, self.log, os.getpid()), daemon=True
+                target=serve, args=(theirs, self.environment, self.log, os.getpid())
             )
             self.process.start()
             theirs.close()

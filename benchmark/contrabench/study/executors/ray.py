@@ -1,0 +1,107 @@
+"""A Ray cluster: one task a stage, wherever there is room, on one machine or many.
+
+All nodes reach the same store folder and, if the dataset has files, the same data folder,
+under the same paths, and have contrabench installed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from contrabench.errors import RequestError
+from contrabench.study.executors.base import Executor
+from contrabench.study.worker import Job, Outcome, carry_out
+
+
+class RayExecutor(Executor):
+    """Tasks of a Ray cluster.
+
+    Args:
+        address: of a running cluster; None starts one on this machine.
+        threads: CPU threads, and so CPUs, of a task.
+        gpu_share: of a GPU that a task takes, where the cluster has GPUs.
+
+    Raises:
+        RequestError: if Ray is not installed, or the cluster cannot be reached.
+    """
+
+    def __init__(self, address: str | None, threads: int, gpu_share: float) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise RequestError(
+                "the executor 'ray' needs Ray; install it with: pip install 'contrabench[ray]'"
+            ) from None
+        self.ray: Any = ray
+        self.threads = threads
+        try:
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise RequestError(
+                f"no Ray cluster can be reached at {address} ({str(error).splitlines()[0]}); "
+                "start one with `ray start --head`, or leave out --address"
+            ) from error
+        self.gpu_share = gpu_share if self.has_gpus() else 0.0
+        # A task that dies is begun again by the study, which counts how often.
+        self.make = ray.remote(max_retries=0, num_cpus=threads, num_gpus=self.gpu_share)(carry_out)
+        self.jobs: dict[Any, Job] = {}
+
+    def has_gpus(self) -> bool:
+        """Whether any node of the cluster has a GPU."""
+        return bool(self.ray.cluster_resources().get("GPU", 0.0) > 0)
+
+    @property
+    def slots(self) -> int:
+        """Tasks that fit on the nodes that are alive, at least one."""
+        total = 0
+        for node in self.ray.nodes():
+            if node["Alive"]:
+                there = node["Resources"]
+                room = there.get("CPU", 0.0) / self.threads
+                if self.gpu_share:
+                    room = min(room, there.get("GPU", 0.0) / self.gpu_share)
+                total += int(room)
+        return max(1, total)
+
+    def submit(self, job: Job) -> None:
+        """Hands the job to the cluster, which finds it a node."""
+        self.jobs[self.make.remote(job)] = job
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        """Waits for tasks to answer, or for their node or process to die."""
+        if not self.jobs:
+            time.sleep(seconds)
+            return []
+        pending = list(self.jobs)
+        ended, _ = self.ray.wait(pending, num_returns=len(pending), timeout=seconds)
+        return [self._outcome(task) for task in ended]
+
+    def _outcome(self, task: Any) -> Outcome:
+        job = self.jobs.pop(task)
+        errors = self.ray.exceptions
+        try:
+            outcome: Outcome = self.ray.get(task)
+        except errors.TaskCancelledError:
+            return Outcome(job.key, "stopped", "stopped on request")
+        except errors.RayError as error:
+            # A dead node, a dead process, or a worker that cannot import what it needs.
+            return Outcome(job.key, "lost", f"its worker was lost ({_first_line(error)})")
+        return outcome
+
+    def stop(self) -> None:
+        """Interrupts every task, at which training keeps its checkpoint."""
+        for task in self.jobs:
+            self.ray.cancel(task, force=False)
+
+    def close(self) -> None:
+        """Leaves the cluster; one that was started here ends."""
+        for task in self.jobs:
+            self.ray.cancel(task, force=True)
+        self.ray.shutdown()
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
