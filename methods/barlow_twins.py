@@ -38,9 +38,6 @@ from contrabench.objectives.heads import expander
 if TYPE_CHECKING:
     from contrabench.model.unet import UNet
 
-_WIDER = 4
-_WIDEST = 2048
-
 
 class BarlowTwinsOptions(Options):
     """Options of Barlow Twins."""
@@ -89,10 +86,8 @@ class CrossCorrelation(Objective):
 
     def __init__(self, backbone: UNet, options: BarlowTwinsOptions) -> None:
         super().__init__()
-        channels = backbone.channels["centre"]
-        width = options.width or min(_WIDER * channels, _WIDEST)
         self.redundancy = options.redundancy
-        self.head = expander(channels, width)
+        self.head = expander(backbone.channels["centre"], options.width)
 
     def forward(self, backbone: UNet, batch: Batch) -> StepResult:
         """The loss of one batch of two views."""

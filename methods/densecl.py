@@ -35,6 +35,7 @@ from contrabench import (
     register_method,
 )
 from contrabench.objectives.contrast import exact, info_nce
+from contrabench.objectives.heads import momentum_head
 from contrabench.objectives.momentum import MomentumCopy
 from contrabench.objectives.pixels import points
 from contrabench.objectives.queue import Queue
@@ -104,17 +105,6 @@ def dense_contrast(
     return info_nce(points(query), picked.transpose(1, 2).flatten(0, 1), memory, temperature)
 
 
-def _pooled_head(channels: int, options: DenseCLOptions) -> nn.Module:
-    """Embeds the pooled map, (B, C) to (B, dim)."""
-    # lightly pulls torchvision, seconds that only this head should cost.
-    from lightly.models.modules.heads import MoCoProjectionHead
-
-    head: nn.Module = MoCoProjectionHead(
-        channels, channels, options.dim, batch_norm=options.batch_norm
-    )
-    return head
-
-
 def _cell_head(channels: int, options: DenseCLOptions) -> nn.Module:
     """Embeds every cell, (B, C, h, w) to (B, dim, h, w); the pooled head as 1 x 1 convolutions."""
     plain = not options.batch_norm
@@ -137,7 +127,7 @@ class DenseContrast(Objective):
         channels = backbone.channels[_TAP]
         self.heads = nn.ModuleDict(
             {
-                "whole": _pooled_head(channels, options),
+                "whole": momentum_head(channels, options.dim, options.batch_norm),
                 "cells": _cell_head(channels, options),
             }
         )

@@ -21,7 +21,6 @@ from pydantic import Field
 from torch import Tensor
 
 from contrabench import (
-    Batch,
     Method,
     MethodInfo,
     Objective,
@@ -29,11 +28,10 @@ from contrabench import (
     Options,
     Published,
     Stage,
-    StepResult,
     register_method,
 )
-from contrabench.objectives.heads import GlobalHead
-from contrabench.objectives.positives import position_contrast, same
+from contrabench.objectives.positives import same
+from contrabench.objectives.relation import RelationContrast
 
 if TYPE_CHECKING:
     from contrabench.model.unet import UNet
@@ -52,24 +50,6 @@ def parts(position: Tensor, partitions: int) -> Tensor:
     # Less than any distance of slices, so that a quotient that was rounded up at the end
     # of a part stays in it.
     return (position * partitions - 1e-6).ceil().clamp(min=1)
-
-
-class PartitionContrast(Objective):
-    """Many-positives contrast on the pooled bottleneck."""
-
-    def __init__(self, backbone: UNet, options: GCLOptions) -> None:
-        super().__init__()
-        self.options = options
-        self.head = GlobalHead(backbone.channels["centre"], options.dim)
-
-    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
-        """The loss of one batch of two views."""
-        first, second = (
-            self.head(backbone.features(view.image, ("centre",))["centre"]) for view in batch.views
-        )
-        info, options = batch.info, self.options
-        related = same(parts(info.position, options.partitions)) & same(info.orientation)
-        return StepResult(position_contrast(first, second, related, options.temperature))
 
 
 @register_method("gcl")
@@ -113,4 +93,10 @@ class GCL(Method):
 
     def objective(self, stage: Stage, backbone: UNet) -> Objective:
         """The partition contrast with its head."""
-        return PartitionContrast(backbone, self.options)
+        options = self.options
+        return RelationContrast(
+            backbone,
+            lambda info: same(parts(info.position, options.partitions)),
+            options.temperature,
+            options.dim,
+        )

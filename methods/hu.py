@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from contrabench import (
-    Batch,
     Method,
     MethodInfo,
     Objective,
@@ -27,13 +26,11 @@ from contrabench import (
     Options,
     Published,
     Stage,
-    StepResult,
     ViewSpec,
     register_method,
 )
 from contrabench.method import ENCODER, PARTS
-from contrabench.objectives.contrast import nt_xent
-from contrabench.objectives.heads import GlobalHead
+from contrabench.objectives.instance import InstanceContrast
 from contrabench.objectives.pixels import PixelContrast, Reach, Sampling
 
 if TYPE_CHECKING:
@@ -52,23 +49,6 @@ class HuOptions(Options):
     grid: int = Field(40, gt=0, description="pixels per axis at most; 160 / stride 4")
     block: int = Field(16, gt=0, description="side of a block in pixels (authors' code: 16 or 32)")
     group: int = Field(4, gt=0, description="slices contrasted with each other (authors' batch)")
-
-
-class PooledContrast(Objective):
-    """Stage 1."""
-
-    def __init__(self, backbone: UNet, options: HuOptions) -> None:
-        super().__init__()
-        self.head = GlobalHead(backbone.channels["centre_up"], 256, linear=True)
-        self.temperature = options.temperature_global
-
-    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
-        """NT-Xent of two views."""
-        first, second = (
-            self.head(backbone.features(view.image, ("centre_up",))["centre_up"])
-            for view in batch.views
-        )
-        return StepResult(nt_xent(first, second, self.temperature))
 
 
 @register_method("hu")
@@ -137,6 +117,8 @@ class Hu(Method):
         """The loss of either stage."""
         options = self.options
         if stage.name == "global":
-            return PooledContrast(backbone, options)
+            return InstanceContrast(
+                backbone, options.temperature_global, 256, tap="centre_up", linear=True
+            )
         reach = Reach(options.sampling, options.grid, options.block, options.group)
         return PixelContrast(backbone, options.temperature_local, reach)

@@ -157,15 +157,13 @@ class MultiScaleLocal(Objective):
         labels = on_grid(batch.views[0].label, first.shape[-1])
         if variant == "S":
             return supervised_pixels(first, second, labels, tau, self.reach)
+        # Both terms share the groups of the whole batch. Groups of either kind of slice alone
+        # would be ragged, and which slices are left over would depend on the batch's order.
         free = (batch.views[0].label == IGNORE).flatten(1).all(dim=1)
-        total = first.new_zeros((), dtype=torch.float32)
-        if bool((~free).any()):
-            total = total + supervised_pixels(
-                first[~free], second[~free], labels[~free], tau, self.reach
-            )
-        if bool(free.any()):
-            total = total + same_position(first[free], second[free], tau, self.reach)
-        return total
+        unlabelled = free[:, None, None].expand_as(labels)
+        return supervised_pixels(first, second, labels, tau, self.reach) + same_position(
+            first, second, tau, self.reach, unlabelled
+        )
 
 
 @register_method("mmgl")

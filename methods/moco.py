@@ -41,6 +41,7 @@ from contrabench import (
     register_method,
 )
 from contrabench.objectives.contrast import exact, info_nce
+from contrabench.objectives.heads import momentum_head
 from contrabench.objectives.momentum import MomentumCopy
 from contrabench.objectives.prediction import spread
 from contrabench.objectives.queue import Queue
@@ -77,13 +78,7 @@ class MomentumContrast(Objective):
 
     def __init__(self, backbone: UNet, options: MoCoOptions) -> None:
         super().__init__()
-        # lightly pulls torchvision, seconds that only this head should cost.
-        from lightly.models.modules.heads import MoCoProjectionHead
-
-        channels = backbone.channels["centre"]
-        self.head: nn.Module = MoCoProjectionHead(
-            channels, channels, options.dim, batch_norm=options.batch_norm
-        )
+        self.head = momentum_head(backbone.channels["centre"], options.dim, options.batch_norm)
         self.key_backbone = MomentumCopy(backbone)
         self.key_head = MomentumCopy(self.head)
         self.queue = Queue(options.queue, options.dim)

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from contrabench import (
-    Batch,
     Method,
     MethodInfo,
     Objective,
@@ -28,11 +27,10 @@ from contrabench import (
     Options,
     Published,
     Stage,
-    StepResult,
     register_method,
 )
-from contrabench.objectives.heads import GlobalHead
-from contrabench.objectives.positives import near, position_contrast, same
+from contrabench.objectives.positives import near
+from contrabench.objectives.relation import RelationContrast
 
 if TYPE_CHECKING:
     from contrabench.model.unet import UNet
@@ -50,24 +48,6 @@ class PCLOptions(Options):
     )
     temperature: float = Field(0.1, gt=0, description="tau (authors' script: 0.1)")
     dim: int = Field(512, gt=0, description="length of the embedding (authors' script: 512)")
-
-
-class PositionContrast(Objective):
-    """Many-positives contrast on the pooled bottleneck."""
-
-    def __init__(self, backbone: UNet, options: PCLOptions) -> None:
-        super().__init__()
-        self.options = options
-        self.head = GlobalHead(backbone.channels["centre"], options.dim)
-
-    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
-        """The loss of one batch of two views."""
-        first, second = (
-            self.head(backbone.features(view.image, ("centre",))["centre"]) for view in batch.views
-        )
-        info, options = batch.info, self.options
-        related = near(info.position, options.threshold) & same(info.orientation)
-        return StepResult(position_contrast(first, second, related, options.temperature))
 
 
 @register_method("pcl")
@@ -108,4 +88,10 @@ class PCL(Method):
 
     def objective(self, stage: Stage, backbone: UNet) -> Objective:
         """The position contrast with its head."""
-        return PositionContrast(backbone, self.options)
+        options = self.options
+        return RelationContrast(
+            backbone,
+            lambda info: near(info.position, options.threshold),
+            options.temperature,
+            options.dim,
+        )

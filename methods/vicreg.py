@@ -40,9 +40,6 @@ from contrabench.objectives.heads import expander
 if TYPE_CHECKING:
     from contrabench.model.unet import UNet
 
-_WIDER = 4
-_WIDEST = 2048
-
 
 class VICRegOptions(Options):
     """Options of VICReg."""
@@ -95,10 +92,8 @@ class VarianceInvarianceCovariance(Objective):
 
     def __init__(self, backbone: UNet, options: VICRegOptions) -> None:
         super().__init__()
-        channels = backbone.channels["centre"]
-        width = options.width or min(_WIDER * channels, _WIDEST)
         self.options = options
-        self.head = expander(channels, width)
+        self.head = expander(backbone.channels["centre"], options.width)
 
     def forward(self, backbone: UNet, batch: Batch) -> StepResult:
         """The loss of one batch of two views."""

@@ -47,8 +47,6 @@ if TYPE_CHECKING:
 
 _TAP = "centre"
 _PAPERS_CELLS = 49
-_WIDER = 4
-_WIDEST = 2048
 _NARROWER = 4
 
 
@@ -161,9 +159,8 @@ class GlobalAndLocal(Objective):
 
         self.options = options
         channels = backbone.channels[_TAP]
-        wide = options.width or min(_WIDER * channels, _WIDEST)
         narrow = options.local_width or max(1, channels // _NARROWER)
-        self.expander = expander(channels, wide)
+        self.expander = expander(channels, options.width)
         self.local_projector: nn.Module = ProjectionHead(
             [
                 (channels, narrow, nn.LayerNorm(narrow), nn.ReLU()),

@@ -15,6 +15,8 @@ from contrabench import plugin_paths, plugins
 from contrabench.errors import RequestError
 from contrabench.fingerprint import fingerprint, normalised
 
+module = sys.modules[fingerprint.__module__]
+
 COUNT = itertools.count()
 SOURCE = '''\
 """A module."""
@@ -105,6 +107,111 @@ def test_an_imported_neighbour_counts_and_another_does_not(loose):
     assert fingerprint(loose(source, **files | {"stranger": "A = 2\n"})) == first
     assert fingerprint(loose(source, **files | {"deeper": "FACTOR = 3\n"})) != first
     assert fingerprint(loose(source, **files | {"neighbour": helper + "B = 1\n"})) != first
+
+
+def test_a_neighbour_imported_in_a_function_counts(loose):
+    source = SOURCE.replace("return", "from .neighbour import double\n        return")
+    first = fingerprint(loose(source, neighbour="double = 2\n"))
+    assert fingerprint(loose(source, neighbour="double = 2  # same\n")) == first
+    assert fingerprint(loose(source, neighbour="double = 3\n")) != first
+
+
+@pytest.fixture
+def engine(tmp_path, monkeypatch):
+    """Replaces the engine's losses; what they are made of here is never run, only read."""
+
+    def put(**modules):
+        home = tmp_path / f"objectives{next(COUNT)}"
+        home.mkdir()
+        for name, text in modules.items():
+            (home / f"{name}.py").write_text(text)
+        monkeypatch.setattr(module, "OBJECTIVES_FOLDER", home)
+
+    return put
+
+
+ENGINE = {
+    "contrast": "from contrabench.objectives.heads import Head\ndef loss(x):\n    return x + 1\n",
+    "heads": "def head():\n    from contrabench.objectives import base\n    WIDTH = 4\n",
+    "base": "import contrabench.objectives.contrast as back\nLIMIT = 1\n",
+    "queue": "SIZE = 3\n",
+}
+WAYS = {
+    "from the module": "from contrabench.objectives.contrast import exact",
+    "the module": "import contrabench.objectives.contrast",
+    "the module by another name": "import contrabench.objectives.contrast as losses",
+    "from the package": "from contrabench.objectives import contrast",
+    "by a relative path": "from ..objectives.contrast import exact",
+}
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("way", WAYS)
+def test_the_losses_that_a_plugin_imports_count(loose, engine, way, lazy):
+    source = f"{WAYS[way]}\n{SOURCE}"
+    if lazy:
+        source = SOURCE.replace("return", f"{WAYS[way]}\n        return")
+
+    def with_engine(**changed):
+        engine(**ENGINE | changed)
+        return fingerprint(loose(source))
+
+    first = with_engine()
+    assert with_engine() == first
+    assert with_engine(queue="SIZE = 4\n") == first
+    assert with_engine(contrast=ENGINE["contrast"] + "# more\n") == first
+    changed = {with_engine(**{name: ENGINE[name] + "MORE = 1\n"}) for name in ENGINE}
+    # The loss, the head that it imports and what this imports in a function; not the queue.
+    assert len(changed) == 4
+    assert first in changed
+    assert fingerprint(loose(SOURCE)) not in changed
+
+
+def test_the_losses_that_a_neighbour_or_a_base_imports_count(loose, engine):
+    way = WAYS["from the module"]
+
+    def hashes():
+        yield fingerprint(loose("from .neighbour import A\n" + SOURCE, neighbour=f"{way}\nA = 1\n"))
+        base = loose(f"{way}\n{SOURCE}")
+        yield fingerprint(type("Child", (base,), {"__module__": base.__module__}))
+
+    engine(**ENGINE)
+    first = list(hashes())
+    engine(**ENGINE | {"heads": "WIDTH = 5\n"})
+    assert not set(first) & set(hashes())
+
+
+def test_every_loss_of_the_engine_that_a_built_in_imports_is_found():
+    """Beside what Python itself has imported for them, in a fresh process for each."""
+    command = (
+        "import sys\n"
+        "from contrabench.catalogue import methods\n"
+        "from contrabench.fingerprint import OBJECTIVES, OBJECTIVES_FOLDER, _code, _reached\n"
+        "cls = methods.get(sys.argv[1])\n"
+        "loaded = {n for n in sys.modules if n.startswith(OBJECTIVES + '.')}\n"
+        "print(sorted(loaded - {OBJECTIVES + '.base'}))\n"
+        "found = _reached(_code(cls).values(), OBJECTIVES, OBJECTIVES_FOLDER)\n"
+        "print(sorted(set(found) - {OBJECTIVES + '.base'}))\n"
+    )
+    for name in ("gcl", "mmgl"):
+        output = subprocess.run(
+            [sys.executable, "-c", command, name], capture_output=True, text=True, check=True
+        ).stdout
+        loaded, found = output.splitlines()
+        assert loaded == found
+        assert "heads" in found
+
+
+def test_a_class_is_read_once_and_a_reloaded_one_anew(loose, tmp_path):
+    first = loose(SOURCE)
+    known = fingerprint(first)
+    file = Path(sys.modules[first.__module__].__file__)
+    file.write_text(SOURCE.replace("2 + 1", "2 + 7"))
+    assert fingerprint(first) == known
+    del sys.modules[first.__module__]
+    importlib.invalidate_caches()
+    again = importlib.import_module(first.__module__).Thing
+    assert fingerprint(again) == fingerprint(loose(SOURCE.replace("2 + 1", "2 + 7"))) != known
 
 
 def test_a_plugin_that_inherits_from_another_has_its_code_in_the_hash(loose, monkeypatch):

@@ -1,6 +1,7 @@
 """A hash of a plug-in's code that comments, docstrings and formatting do not change.
 
-It is part of the key of every stage: edit a method, and its results are computed anew.
+It is part of the key of every stage: edit a method, or a shared loss that it is made of, and
+its results are computed anew.
 """
 
 from __future__ import annotations
@@ -9,6 +10,10 @@ import ast
 import hashlib
 import inspect
 import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import resolve_name
 from pathlib import Path
 from types import ModuleType
 
@@ -16,15 +21,21 @@ from contrabench.errors import RequestError
 from contrabench.plugin_paths import PACKAGE as LOOSE
 
 CONTENT = ("contrabench.methods", "contrabench.datasets", "contrabench.reports", LOOSE)
+OBJECTIVES = "contrabench.objectives"
+OBJECTIVES_FOLDER = Path(__file__).parent / "objectives"
 
 
+# A class stays as it was imported, whatever becomes of its file: it is read once.
+@lru_cache(maxsize=1024)
 def fingerprint(cls: type) -> str:
-    """Hashes the source of a plug-in's class.
+    """Hashes the source of a plug-in's class, once for each class.
 
     A built-in is hashed as its file, a file given by path together with the files beside
     it that it imports, and a package with all its modules. A plug-in that inherits from
-    another one has the other's code in its hash. The engine has not: its changes are told
-    by `PROTOCOL_VERSION`; nor have the libraries.
+    another one has the other's code in its hash. The engine's losses and heads, the modules
+    of `contrabench.objectives`, are in it where an import statement anywhere in that code
+    names them, and so are those that they import themselves. Nothing else of the engine is:
+    its changes are told by `PROTOCOL_VERSION`; nor are the libraries.
 
     Args:
         cls: class of a method, dataset or report format.
@@ -37,12 +48,13 @@ def fingerprint(cls: type) -> str:
     """
     # Every plug-in has `info`, and no base class of the engine or of a library does.
     plugins = [base for base in cls.__mro__ if base is cls or hasattr(base, "info")]
-    code: dict[str, str] = {}
+    code: dict[str, _Source] = {}
     for plugin in plugins:
         code.update(_code(plugin))
+    code.update(_reached(code.values(), OBJECTIVES, OBJECTIVES_FOLDER))
     state = hashlib.sha256()
     for name in sorted(code):
-        state.update(f"{name}\0{code[name]}\0".encode())
+        state.update(f"{name}\0{code[name].text}\0".encode())
     return state.hexdigest()[:16]
 
 
@@ -68,22 +80,96 @@ def _is_text(item: ast.stmt) -> bool:
     )
 
 
-def _code(cls: type) -> dict[str, str]:
-    """Normalised sources that make up a plug-in, by a name free of folders."""
+@dataclass(frozen=True)
+class _Source:
+    """Code of one module.
+
+    Attributes:
+        text: normalised.
+        imports: dotted names that its import statements give, at its top or in a function:
+            modules, and names inside of modules.
+    """
+
+    text: str
+    imports: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, source: str | bytes, package: str) -> _Source:
+        """Takes Python source apart; what is none counts byte by byte.
+
+        Args:
+            source: of a module.
+            package: that relative imports start from.
+        """
+        try:
+            text = normalised(source)
+        except (SyntaxError, ValueError):
+            data = source.encode() if isinstance(source, str) else source
+            return cls(hashlib.sha256(data).hexdigest())
+        return cls(text, frozenset(_imports(text, package)))
+
+
+def _imports(text: str, package: str) -> Iterator[str]:
+    """Names that a source imports, and the modules that it takes them from."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (item.name for item in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            try:
+                home = resolve_name("." * node.level + (node.module or ""), package)
+            # A statement that leads out of its package, which nobody has run.
+            except ImportError:
+                continue
+            yield home
+            yield from (f"{home}.{item.name}" for item in node.names)
+
+
+def _reached(sources: Iterable[_Source], package: str, folder: Path) -> dict[str, _Source]:
+    """Modules of one package that sources import, at any remove inside of it.
+
+    Args:
+        sources: where to begin.
+        package: dotted name.
+        folder: that its modules lie in.
+    """
+    found: dict[str, _Source] = {}
+    waiting = [name for source in sources for name in source.imports]
+    while waiting:
+        name = waiting.pop()
+        if name in found or not name.startswith(f"{package}."):
+            continue
+        file = folder.joinpath(*name.removeprefix(f"{package}.").split(".")).with_suffix(".py")
+        if file.is_file():
+            found[name] = _Source.of(file.read_bytes(), name.rpartition(".")[0])
+            waiting.extend(found[name].imports)
+    return found
+
+
+def _code(cls: type) -> dict[str, _Source]:
+    """Sources that make up a plug-in, by a name free of folders."""
     unit = _unit(cls.__module__)
     module = sys.modules.get(unit) or sys.modules[cls.__module__]
     if hasattr(module, "__path__"):
         return {
-            f"{unit}/{file.relative_to(folder).as_posix()}": _read(file)
+            name: source
             for folder in module.__path__
-            for file in Path(folder).rglob("*.py")
+            for name, source in _package(unit, Path(folder))
         }
+    home = unit.rpartition(".")[0]
     file = _file(module)
     if file is None:
-        return {unit: normalised(_typed(cls))}
-    if unit.startswith(f"{LOOSE}."):
-        return {path.name: _read(path) for path in _with_neighbours(module, file.parent)}
-    return {unit: _read(file)}
+        return {unit: _Source.of(_typed(cls), home)}
+    own = _Source.of(file.read_bytes(), home)
+    beside = _reached([own], LOOSE, file.parent) if home == LOOSE else {}
+    return {unit: own, **beside}
+
+
+def _package(unit: str, folder: Path) -> Iterator[tuple[str, _Source]]:
+    """Every module of a package."""
+    for file in folder.rglob("*.py"):
+        place = file.relative_to(folder)
+        package = ".".join((unit, *place.parent.parts))
+        yield f"{unit}/{place.as_posix()}", _Source.of(file.read_bytes(), package)
 
 
 def _unit(module: str) -> str:
@@ -98,15 +184,6 @@ def _file(module: ModuleType) -> Path | None:
     return Path(name) if name and Path(name).is_file() else None
 
 
-def _read(file: Path) -> str:
-    """Normalised source; a file that is not Python source counts byte by byte."""
-    data = file.read_bytes()
-    try:
-        return normalised(data)
-    except (SyntaxError, ValueError):
-        return hashlib.sha256(data).hexdigest()
-
-
 def _typed(cls: type) -> str:
     """Source of a class without a file, as a notebook keeps it."""
     try:
@@ -116,26 +193,3 @@ def _typed(cls: type) -> str:
             f"class {cls.__qualname__} has no source, so its results could not be told from "
             "those of another version; put it in a .py file and give that with --plugin"
         ) from error
-
-
-def _with_neighbours(module: ModuleType, folder: Path) -> set[Path]:
-    """The file of a module and the files of its folder that it imports, at any remove."""
-    found: set[Path] = set()
-    waiting = [module]
-    while waiting:
-        current = waiting.pop()
-        file = _file(current)
-        if file is None or file.parent != folder or file in found:
-            continue
-        found.add(file)
-        for value in vars(current).values():
-            home = value if isinstance(value, ModuleType) else _home(value)
-            if home is not None:
-                waiting.append(home)
-    return found
-
-
-def _home(value: object) -> ModuleType | None:
-    """The module in which a class or function was defined."""
-    name = getattr(value, "__module__", None)
-    return sys.modules.get(name) if isinstance(name, str) else None

@@ -14,7 +14,6 @@ import json
 import sys
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -59,7 +58,7 @@ def name_of(item: Pretrained) -> str:
 def collect(items: list[Pretrained], data: Path | None, threads: int) -> dict[str, Rows]:
     """Reports by protocol, and there by tap and method."""
     torch.set_num_threads(threads)
-    reporter: Any = ConsoleReporter(Console(stderr=True))
+    reporter = ConsoleReporter(Console(stderr=True))
     rows: dict[str, Rows] = defaultdict(lambda: defaultdict(list))
     viewers: dict[tuple[str, int], Viewer] = {}
     done: set[tuple[str, int, int, str]] = set()

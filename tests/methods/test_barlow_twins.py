@@ -5,10 +5,8 @@ import pytest
 import torch
 
 from contrabench import catalogue
-from contrabench.data.bank import build_bank
-from contrabench.model.unet import build_unet
-from contrabench.protocol import ORIENTATIONS, Backbone, Phase, Seeds
-from contrabench.training.tasks import PretrainTask
+
+from .conftest import agree, learn, pretrain_task
 
 BarlowTwins = catalogue.methods.get("barlow_twins")
 module = __import__(BarlowTwins.__module__, fromlist=["x"])
@@ -41,13 +39,7 @@ def test_barlow_twins_loss(count, dims, weight):
     )
     expected = literal(first, second, weight)
     found = module.barlow_twins_loss(first, second, weight)
-    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
-    for a, b in zip(
-        torch.autograd.grad(found, (first, second)),
-        torch.autograd.grad(expected, (first, second)),
-        strict=True,
-    ):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-10)
+    agree(found, expected, (first, second))
 
 
 def correlations(first, second):
@@ -97,31 +89,14 @@ def test_bf16_is_computed_in_float32():
 
 
 def make(cases, batch=8, **options):
-    method = BarlowTwins(BarlowTwins.Options(**options))
-    (stage,) = method.stages()
-    pool = [f"patient_{i:02d}" for i in range(6)]
-    bank = build_bank(cases, pool, None, ORIENTATIONS, torch.device("cpu"))
-    torch.manual_seed(0)
-    net = build_unet(Backbone(width=4), 0)
-    objective = method.objective(stage, net)
-    return PretrainTask(
-        net, objective, stage, bank, Phase(images=80, batch=batch, lr=1e-3), Seeds()
-    )
+    return pretrain_task(BarlowTwins(BarlowTwins.Options(**options)), cases, batch)
 
 
 @pytest.mark.parametrize("batch", [2, 16])
 def test_training_raises_the_correlation(cases, batch):
-    task = make(cases, batch)
-    optimizer = torch.optim.AdamW([p for p in task.parameters() if p.requires_grad], lr=1e-3)
-    fixed, seen = task.batch(0, 0, 1), []
-    for _ in range(10):
-        result = task(fixed)
-        optimizer.zero_grad()
-        result.loss.backward()
-        optimizer.step()
-        seen.append((result.loss.item(), result.logs["correlation"].item()))
-    assert seen[-1][0] < seen[0][0]
-    assert seen[-1][1] > seen[0][1]
+    first, *_, last = learn(make(cases, batch), 10, 1e-3)
+    assert last.loss < first.loss
+    assert last.logs["correlation"] > first.logs["correlation"]
 
 
 def test_width_of_the_projector(cases):

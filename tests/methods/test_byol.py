@@ -2,39 +2,20 @@
 
 import copy
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 
 from contrabench import catalogue
-from contrabench.data.bank import build_bank
-from contrabench.model.unet import build_unet
-from contrabench.protocol import ORIENTATIONS, Backbone, Phase, Seeds
-from contrabench.training.tasks import PretrainTask
+
+from .conftest import agree, exactly, pretrain_task
 
 cls = catalogue.methods.get("byol")
 module = __import__(cls.__module__, fromlist=["x"])
 
 
 def make_task(cases, batch=8, **options):
-    method = cls(cls.Options.model_validate(options))
-    stage = method.stages()[0]
-    pool = [f"patient_{i:02d}" for i in range(6)]
-    bank = build_bank(cases, pool, None, ORIENTATIONS, torch.device("cpu"))
-    net = build_unet(Backbone(width=4), 0)
-    torch.manual_seed(0)
-    objective = method.objective(stage, net)
-    task = PretrainTask(
-        net, objective, stage, bank, Phase(images=64, batch=batch, lr=1e-3), Seeds()
-    )
-    return task.double()
-
-
-def exactly(batch):
-    """The same batch in float64."""
-    views = tuple(replace(view, image=view.image.double()) for view in batch.views)
-    return replace(batch, views=views)
+    return pretrain_task(cls(cls.Options(**options)), cases, batch).double()
 
 
 def train(task, steps, start=0):
@@ -66,11 +47,7 @@ def test_loss(rows, dim):
     targets = [torch.randn(rows, dim, dtype=torch.float64) for _ in "12"]
     expected = literal(*predictions, *targets)
     value = module.bootstrap_loss(tuple(predictions), tuple(targets))
-    assert value.item() == pytest.approx(expected.item(), rel=1e-6)
-    wanted = torch.autograd.grad(expected, predictions)
-    found = torch.autograd.grad(value, predictions)
-    for a, b in zip(found, wanted, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
+    agree(value, expected, predictions)
 
 
 def test_exchanging_the_views_changes_nothing_and_wrong_partners_do():

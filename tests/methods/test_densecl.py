@@ -4,14 +4,11 @@ import pytest
 import torch
 
 from contrabench import catalogue
-from contrabench.data.bank import build_bank
-from contrabench.model.unet import build_unet
-from contrabench.protocol import ORIENTATIONS, Backbone, Phase, Seeds
-from contrabench.training.tasks import PretrainTask
+
+from .conftest import agree, pretrain_task
 
 DenseCL = catalogue.methods.get("densecl")
 module = __import__(DenseCL.__module__, fromlist=["x"])
-PHASE = Phase(images=64, batch=8, lr=1e-3)
 
 
 def cosine(a, b):
@@ -81,20 +78,12 @@ def test_the_dense_loss_and_its_gradient(shape, tau):
     match = torch.randint(0, other_height * other_width, (batch, height * width))
     expected = literal_loss(query, key, match.tolist(), memory, tau)
     found = module.dense_contrast(query, key, match, memory, tau)
-    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
-    wanted, got = (torch.autograd.grad(loss, query)[0] for loss in (expected, found))
-    torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-10)
+    agree(found, expected, query)
 
 
 @pytest.fixture
 def task(cases):
-    pool = [f"patient_{i:02d}" for i in range(6)]
-    bank = build_bank(cases, pool, None, ORIENTATIONS, torch.device("cpu"))
-    net = build_unet(Backbone(width=4), 0)
-    method = DenseCL(DenseCL.Options(queue=20, momentum=0.9))
-    (stage,) = method.stages()
-    torch.manual_seed(0)
-    return PretrainTask(net, method.objective(stage, net), stage, bank, PHASE, Seeds())
+    return pretrain_task(DenseCL(DenseCL.Options(queue=20, momentum=0.9)), cases)
 
 
 def test_the_loss_is_the_weighted_sum_of_both(task):

@@ -6,11 +6,9 @@ import pytest
 import torch
 
 from contrabench import catalogue
-from contrabench.data.bank import build_bank
-from contrabench.model.unet import build_unet
-from contrabench.protocol import ORIENTATIONS, Backbone, Phase, Seeds
 from contrabench.testing import assert_conforms
-from contrabench.training.tasks import PretrainTask
+
+from .conftest import pretrain_task
 
 CONTENT = Path(__file__).parents[2] / "methods"
 VARIANTS = {
@@ -65,7 +63,6 @@ VARIANTS = {
 }
 """Options beside the defaults; the defaults of every method pass the whole kit."""
 ALL = [(name, options) for name, sets in VARIANTS.items() for options in sets]
-PHASE = Phase(images=64, batch=16, lr=1e-3)
 
 
 def build(name, options):
@@ -75,16 +72,7 @@ def build(name, options):
 
 def tasks(method, cases):
     """One task for each stage, as the engine makes them."""
-    pool = [f"patient_{i:02d}" for i in range(6)]
-    for stage in method.stages():
-        seen = pool[:2] if stage.labelled_slices_only else pool
-        bank = build_bank(
-            cases, seen, pool[:2] if stage.labels else None, ORIENTATIONS, torch.device("cpu")
-        )
-        net = build_unet(Backbone(width=4), 0)
-        torch.manual_seed(0)
-        objective = method.objective(stage, net)
-        yield PretrainTask(net, objective, stage, bank, PHASE, Seeds())
+    return [pretrain_task(method, cases, 16, stage) for stage in method.stages()]
 
 
 def test_none_is_left_out():
@@ -94,6 +82,10 @@ def test_none_is_left_out():
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_defaults_pass_the_kit(name):
     assert_conforms(name)
+
+
+def test_labelled_and_unlabelled_slices_in_one_batch_pass_the_kit():
+    assert_conforms("mmgl", options={"variant": "SU", "stages": "local"})
 
 
 def test_the_field_is_wide():

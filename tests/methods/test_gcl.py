@@ -4,10 +4,8 @@ import pytest
 import torch
 
 from contrabench import catalogue
-from contrabench.data.bank import build_bank
-from contrabench.model.unet import build_unet
-from contrabench.protocol import Backbone, Phase, Seeds
-from contrabench.training.tasks import PretrainTask
+
+from .conftest import agree, exactly, pretrain_task
 
 method_class = catalogue.methods.get("gcl")
 module = __import__(method_class.__module__, fromlist=["x"])
@@ -45,27 +43,15 @@ def test_parts_are_exact_at_their_borders(partitions):
 @pytest.mark.parametrize("partitions", [2, 4])
 def test_the_objective(cases, batch, partitions):
     method = method_class(method_class.Options(partitions=partitions, temperature=0.2))
-    pool = [f"patient_{i:02d}" for i in range(4)]
-    bank = build_bank(cases, pool, None, ("axial",), torch.device("cpu"))
-    net = build_unet(Backbone(width=4), 0)
-    torch.manual_seed(0)
-    (stage,) = method.stages()
-    phase = Phase(images=64, batch=batch, lr=1e-3)
-    item = PretrainTask(net, method.objective(stage, net), stage, bank, phase, Seeds()).double()
-    drawn = item.batch(0, 0, 1)
-    images = [view.image.double() for view in drawn.views]
-    maps = [net.features(image, ("centre",))["centre"] for image in images]
-    first, second = (item.objective.head(found) for found in maps)
+    item = pretrain_task(method, cases, batch, patients=4, orientations=("axial",)).double()
+    drawn = exactly(item.batch(0, 0, 1))
+    first, second = (
+        item.objective.head(item.backbone.features(view.image, ("centre",))["centre"])
+        for view in drawn.views
+    )
     numbers = (drawn.info.position * 6).round().int().tolist()
     wanted = literal(first, second, [part(n, 6, partitions) for n in numbers], 0.2)
-    for view, image in zip(drawn.views, images, strict=True):
-        object.__setattr__(view, "image", image)
-    found = item(drawn).loss
-    assert found.item() == pytest.approx(wanted.item(), rel=1e-6)
-    weights = [p for p in item.parameters() if p.requires_grad]
-    gradients = (torch.autograd.grad(loss, weights) for loss in (found, wanted))
-    for a, b in zip(*gradients, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
+    agree(item(drawn).loss, wanted, [p for p in item.parameters() if p.requires_grad])
 
 
 def test_it_says_that_it_is_not_chaitanyas():

@@ -6,6 +6,8 @@ from torch.nn import functional
 
 from contrabench import catalogue
 
+from .conftest import agree
+
 module = __import__(catalogue.methods.get("global_local").__module__, fromlist=["x"])
 TAU = 0.1
 
@@ -19,14 +21,6 @@ def embeddings(shape, versions, seed=0):
     generator = torch.Generator().manual_seed(seed)
     points = (torch.randn(*shape, generator=generator).double() for _ in range(versions))
     return [functional.normalize(item, dim=-1).requires_grad_() for item in points]
-
-
-def agree(found, expected, leaves):
-    """Value and gradient."""
-    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
-    ours, theirs = (torch.autograd.grad(value, leaves) for value in (found, expected))
-    for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize(("volumes", "parts"), [(2, 4), (3, 3), (1, 4)])

@@ -11,8 +11,8 @@ from contrabench.model.unet import build_unet
 from contrabench.progress import Silent
 from contrabench.protocol import Budget, Phase, Seeds
 from contrabench.store.rows import ROWS_FILE
-from contrabench.study.request import Plan, RunSpec
 from contrabench.study.prepared import prepare
+from contrabench.study.request import Plan, RunSpec
 from contrabench.study.run import run
 from contrabench.training.runtime import Runtime
 

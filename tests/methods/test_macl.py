@@ -5,12 +5,12 @@ import torch
 from torch.nn import functional
 
 from contrabench import catalogue
-from contrabench.data.bank import build_bank
 from contrabench.method import ENCODER
 from contrabench.model.unet import build_unet
-from contrabench.protocol import Backbone, Phase, Seeds
-from contrabench.training.tasks import PretrainTask
+from contrabench.protocol import Backbone
 from contrabench.views.maker import view_side
+
+from .conftest import agree, pretrain_task
 
 method_class = catalogue.methods.get("macl")
 module = __import__(method_class.__module__, fromlist=["x"])
@@ -42,13 +42,6 @@ def literal_pixels(auxiliary, dominant, related, tau):
     return sum(losses) / len(losses)
 
 
-def agree(found, wanted, *leaves):
-    assert found.item() == pytest.approx(wanted.item(), rel=1e-6)
-    gradients = (torch.autograd.grad(item, leaves) for item in (found, wanted))
-    for a, b in zip(*gradients, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
-
-
 def maps(*shape, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
@@ -68,7 +61,7 @@ def test_pixel_contrast(case, side):
     count = len(related)
     auxiliary, dominant = maps(count, 5, side, side), maps(count, 5, side, side, seed=1)
     found = module.pixel_contrast(auxiliary, dominant, torch.tensor(related).bool(), 0.1)
-    agree(found, literal_pixels(auxiliary, dominant, related, 0.1), auxiliary, dominant)
+    agree(found, literal_pixels(auxiliary, dominant, related, 0.1), (auxiliary, dominant))
 
 
 @pytest.mark.parametrize(("one", "other"), [(2, 6), (6, 2), (4, 8)])
@@ -80,7 +73,7 @@ def test_the_finer_map_is_averaged_to_the_coarser_grid(one, other):
         functional.avg_pool2d(item, item.shape[-1] // small) for item in (auxiliary, dominant)
     ]
     found = module.pixel_contrast(auxiliary, dominant, torch.tensor(related).bool(), 0.2)
-    agree(found, literal_pixels(*pooled, related, 0.2), auxiliary, dominant)
+    agree(found, literal_pixels(*pooled, related, 0.2), (auxiliary, dominant))
 
 
 def test_a_pixel_meets_only_its_own_place():
@@ -106,20 +99,12 @@ def test_equivariance(whole, shrunk):
                     block = auxiliary[b, c, y * step : (y + 1) * step, x * step : (x + 1) * step]
                     total = total + (block.mean() - dominant[b, c, y, x]).abs()
     wanted = total / dominant.numel()
-    agree(module.equivariance(auxiliary, dominant), wanted, auxiliary, dominant)
+    agree(module.equivariance(auxiliary, dominant), wanted, (auxiliary, dominant))
 
 
 def task(cases, batch=4, **options):
     method = method_class(method_class.Options(**options))
-    pool = [f"patient_{i:02d}" for i in range(4)]
-    bank = build_bank(cases, pool, None, ("axial",), torch.device("cpu"))
-    net = build_unet(Backbone(width=4), 0)
-    torch.manual_seed(0)
-    (stage,) = method.stages()
-    objective = method.objective(stage, net)
-    return PretrainTask(
-        net, objective, stage, bank, Phase(images=64, batch=batch, lr=1e-3), Seeds()
-    )
+    return pretrain_task(method, cases, batch, patients=4, orientations=("axial",))
 
 
 @pytest.mark.parametrize("batch", [2, 4])

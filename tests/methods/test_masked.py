@@ -7,27 +7,18 @@ import pytest
 import torch
 
 from contrabench import RunError, catalogue
-from contrabench.data.bank import build_bank
 from contrabench.method import PARTS
-from contrabench.model.unet import build_unet
-from contrabench.protocol import Backbone, Phase, Seeds
-from contrabench.training.tasks import PretrainTask
 from contrabench.views.occlusion import draw_hidden
 from contrabench.views.spec import Occlusion
+
+from .conftest import learn, pretrain_task
 
 module = __import__(catalogue.methods.get("masked").__module__, fromlist=["x"])
 
 
 def make_task(cases, **options):
     method = module.Masked(module.MaskedOptions(**options))
-    (stage,) = method.stages()
-    pool = ["patient_00", "patient_01"]
-    bank = build_bank(cases, pool, None, ("axial",), torch.device("cpu"))
-    backbone = build_unet(Backbone(width=4), 0)
-    torch.manual_seed(0)
-    objective = method.objective(stage, backbone)
-    phase = Phase(images=64, batch=8, lr=1e-3)
-    return PretrainTask(backbone, objective, stage, bank, phase, Seeds())
+    return pretrain_task(method, cases, patients=2, orientations=("axial",))
 
 
 def literal_blocks(images, cells):
@@ -131,14 +122,5 @@ def test_it_sees_no_labels_and_hands_over_the_whole_network():
 
 @pytest.mark.parametrize("options", [{}, {"normalise": False, "share": 0.25, "cells": 4}])
 def test_every_part_learns_to_fill_in(options, cases):
-    task = make_task(cases, **options)
-    optimizer = torch.optim.AdamW(task.parameters(), lr=3e-3)
-    batch, losses = task.batch(0, 0, 1), []
-    for _ in range(20):
-        loss = task(batch).loss
-        optimizer.zero_grad()
-        loss.backward()
-        assert all(bool(p.grad.any()) for p in task.parameters())
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.95 * losses[0]
+    first, *_, last = learn(make_task(cases, **options), 20, 3e-3)
+    assert last.loss < 0.95 * first.loss

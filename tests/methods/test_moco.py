@@ -2,40 +2,21 @@
 
 import copy
 from collections import deque
-from dataclasses import replace
 
 import pytest
 import torch
 from torch.nn import functional
 
 from contrabench import catalogue
-from contrabench.data.bank import build_bank
-from contrabench.model.unet import build_unet
-from contrabench.protocol import ORIENTATIONS, Backbone, Phase, Seeds
-from contrabench.training.tasks import PretrainTask
+
+from .conftest import exactly, pretrain_task
 
 cls = catalogue.methods.get("moco")
 module = __import__(cls.__module__, fromlist=["x"])
 
 
 def make_task(cases, batch=8, **options):
-    method = cls(cls.Options.model_validate(options))
-    stage = method.stages()[0]
-    pool = [f"patient_{i:02d}" for i in range(6)]
-    bank = build_bank(cases, pool, None, ORIENTATIONS, torch.device("cpu"))
-    net = build_unet(Backbone(width=4), 0)
-    torch.manual_seed(0)
-    objective = method.objective(stage, net)
-    task = PretrainTask(
-        net, objective, stage, bank, Phase(images=64, batch=batch, lr=1e-3), Seeds()
-    )
-    return task.double()
-
-
-def exactly(batch):
-    """The same batch in float64."""
-    views = tuple(replace(view, image=view.image.double()) for view in batch.views)
-    return replace(batch, views=views)
+    return pretrain_task(cls(cls.Options(**options)), cases, batch).double()
 
 
 def train(task, steps, start=0, parts=1):

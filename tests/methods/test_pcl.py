@@ -4,11 +4,9 @@ import pytest
 import torch
 
 from contrabench import catalogue
-from contrabench.data.bank import build_bank
-from contrabench.model.unet import build_unet
 from contrabench.objectives.positives import near, position_contrast
-from contrabench.protocol import Backbone, Phase, Seeds
-from contrabench.training.tasks import PretrainTask
+
+from .conftest import agree, pretrain_task
 
 method_class = catalogue.methods.get("pcl")
 
@@ -54,23 +52,12 @@ def test_the_loss(case, threshold):
     related = near(torch.tensor(numbers) / torch.tensor(depths), threshold)
     found = position_contrast(first, second, related, 0.1)
     wanted = literal(first, second, numbers, depths, threshold, 0.1)
-    assert found.item() == pytest.approx(wanted.item(), rel=1e-6)
-    gradients = (torch.autograd.grad(item, (first, second)) for item in (found, wanted))
-    for a, b in zip(*gradients, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
+    agree(found, wanted, (first, second))
 
 
 def task(cases, orientations=("axial",), batch=8, **options):
     method = method_class(method_class.Options(**options))
-    pool = [f"patient_{i:02d}" for i in range(4)]
-    bank = build_bank(cases, pool, None, orientations, torch.device("cpu"))
-    net = build_unet(Backbone(width=4), 0)
-    torch.manual_seed(0)
-    (stage,) = method.stages()
-    objective = method.objective(stage, net)
-    return PretrainTask(
-        net, objective, stage, bank, Phase(images=64, batch=batch, lr=1e-3), Seeds()
-    )
+    return pretrain_task(method, cases, batch, patients=4, orientations=orientations)
 
 
 @pytest.mark.parametrize("batch", [2, 8])

@@ -6,17 +6,14 @@ import pytest
 import torch
 
 from contrabench import catalogue
-from contrabench.data.bank import build_bank
-from contrabench.model.unet import build_unet
-from contrabench.protocol import ORIENTATIONS, Backbone, Phase, Seeds
-from contrabench.training.tasks import PretrainTask
 from contrabench.views.geometry import Geometry
 from contrabench.views.spatial import draw_geometry
 from contrabench.views.spec import Spatial
 
+from .conftest import agree, pretrain_task
+
 PixPro = catalogue.methods.get("pixpro")
 module = __import__(PixPro.__module__, fromlist=["x"])
-PHASE = Phase(images=64, batch=8, lr=1e-3)
 
 
 def cosine(a, b):
@@ -133,20 +130,17 @@ def maps(batch, dim, height, width, seed):
     return torch.randn(batch, dim, height, width, generator=generator, dtype=torch.float64)
 
 
-def agree(ours, literal, *leaves):
-    leaves = [leaf.requires_grad_() for leaf in leaves]
-    expected, value = literal(*leaves), ours(*leaves)
-    assert value.item() == pytest.approx(expected.item(), rel=1e-6)
-    wanted, found = (torch.autograd.grad(loss, leaves) for loss in (expected, value))
-    for a, b in zip(found, wanted, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-10)
+def compare(ours, literal, *leaves):
+    for leaf in leaves:
+        leaf.requires_grad_()
+    agree(ours(*leaves), literal(*leaves), leaves)
 
 
 @pytest.mark.parametrize("shape", [(2, 2, 2), (1, 3, 2), (2, 4, 4)])
 @pytest.mark.parametrize("gamma", [1.0, 2.0, 3.0])
 def test_propagation_and_its_gradient(shape, gamma):
     cells, values, weights = (maps(shape[0], 5, *shape[1:], seed) for seed in (0, 1, 2))
-    agree(
+    compare(
         lambda x, g: (module.propagate(x, g, gamma) * weights).sum(),
         lambda x, g: (literal_propagation(x, g, gamma) * weights).sum(),
         cells,
@@ -169,7 +163,7 @@ def test_agreement_and_its_gradient(case):
         assert value.item() == 0
         assert not torch.autograd.grad(value, y)[0].any()
         return
-    agree(
+    compare(
         lambda y, x: module.agreement(y, x, pairs),
         lambda y, x: literal_agreement(y, x, pairs),
         maps(3, 4, 2, 3, 0),
@@ -178,13 +172,7 @@ def test_agreement_and_its_gradient(case):
 
 
 def make_task(cases, **options):
-    pool = [f"patient_{i:02d}" for i in range(6)]
-    bank = build_bank(cases, pool, None, ORIENTATIONS, torch.device("cpu"))
-    net = build_unet(Backbone(width=4), 0)
-    method = PixPro(PixPro.Options(**options))
-    (stage,) = method.stages()
-    torch.manual_seed(0)
-    return PretrainTask(net, method.objective(stage, net), stage, bank, PHASE, Seeds())
+    return pretrain_task(PixPro(PixPro.Options(**options)), cases)
 
 
 def test_the_loss_is_both_directions_once(cases):

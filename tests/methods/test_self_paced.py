@@ -6,11 +6,9 @@ import pytest
 import torch
 
 from contrabench import RequestError, catalogue
-from contrabench.data.bank import build_bank
-from contrabench.model.unet import build_unet
 from contrabench.objectives.positives import both_views, mean_over_positives, pair_losses, same
-from contrabench.protocol import Backbone, Phase, Seeds
-from contrabench.training.tasks import PretrainTask
+
+from .conftest import pretrain_task
 
 method_class = catalogue.methods.get("self_paced")
 module = __import__(method_class.__module__, fromlist=["x"])
@@ -103,15 +101,7 @@ def test_pairs_that_are_too_hard_pull_at_nothing():
 
 def task(cases, batch=16, **options):
     method = method_class(method_class.Options(**options))
-    pool = [f"patient_{i:02d}" for i in range(4)]
-    bank = build_bank(cases, pool, None, ("axial",), torch.device("cpu"))
-    net = build_unet(Backbone(width=4), 0)
-    torch.manual_seed(0)
-    (stage,) = method.stages()
-    objective = method.objective(stage, net)
-    return PretrainTask(
-        net, objective, stage, bank, Phase(images=64, batch=batch, lr=1e-3), Seeds()
-    )
+    return pretrain_task(method, cases, batch, patients=4, orientations=("axial",))
 
 
 @pytest.mark.parametrize("partitions", [2, 4, 8])

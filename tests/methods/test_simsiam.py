@@ -1,38 +1,19 @@
 """SimSiam: its loss in a loop, where the gradient stops, its heads and its collapse watch."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch.nn import functional
 
 from contrabench import catalogue
-from contrabench.data.bank import build_bank
-from contrabench.model.unet import build_unet
-from contrabench.protocol import ORIENTATIONS, Backbone, Phase, Seeds
-from contrabench.training.tasks import PretrainTask
+
+from .conftest import agree, exactly, pretrain_task
 
 cls = catalogue.methods.get("simsiam")
 module = __import__(cls.__module__, fromlist=["x"])
 
 
 def make_task(cases, batch=8):
-    method = cls()
-    stage = method.stages()[0]
-    pool = [f"patient_{i:02d}" for i in range(6)]
-    bank = build_bank(cases, pool, None, ORIENTATIONS, torch.device("cpu"))
-    net = build_unet(Backbone(width=4), 0)
-    torch.manual_seed(0)
-    objective = method.objective(stage, net)
-    return PretrainTask(
-        net, objective, stage, bank, Phase(images=64, batch=batch, lr=1e-3), Seeds()
-    )
-
-
-def exactly(batch):
-    """The same batch in float64."""
-    views = tuple(replace(view, image=view.image.double()) for view in batch.views)
-    return replace(batch, views=views)
+    return pretrain_task(cls(), cases, batch)
 
 
 def literal(p1, p2, z1, z2):
@@ -50,11 +31,7 @@ def test_loss(rows, dim):
     projections = [torch.randn(rows, dim, dtype=torch.float64, requires_grad=True) for _ in "12"]
     expected = literal(*predictions, *(z.detach() for z in projections))
     value = module.siamese_loss(tuple(predictions), tuple(projections))
-    assert value.item() == pytest.approx(expected.item(), rel=1e-6)
-    wanted = torch.autograd.grad(expected, predictions)
-    found = torch.autograd.grad(value, predictions, retain_graph=True)
-    for a, b in zip(found, wanted, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
+    agree(value, expected, predictions)
     stopped = torch.autograd.grad(value, projections, allow_unused=True)
     assert stopped == (None, None)
 
@@ -71,11 +48,7 @@ def test_gradients_of_a_step_by_hand(cases, batch):
     ]
     predictions = [objective.predictor(z) for z in projections]
     expected = literal(*predictions, *(z.detach() for z in projections))
-    wanted = torch.autograd.grad(expected, weights)
-    value = task(views).loss
-    assert value.item() == pytest.approx(expected.item(), rel=1e-6)
-    for a, b in zip(torch.autograd.grad(value, weights), wanted, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
+    agree(task(views).loss, expected, weights)
 
 
 def test_without_the_stop_the_gradient_would_be_another(cases):

@@ -4,12 +4,10 @@ import pytest
 import torch
 
 from contrabench import catalogue
-from contrabench.data.bank import build_bank
 from contrabench.method import PARTS
-from contrabench.model.unet import build_unet
 from contrabench.objectives.pixels import Reach, supervised_pixels
-from contrabench.protocol import Backbone, Phase, Seeds
-from contrabench.training.tasks import PretrainTask
+
+from .conftest import learn, pretrain_task
 
 OPTIONS = [
     {},
@@ -25,14 +23,7 @@ def build(name, **options):
 
 
 def make_task(method, cases, stage=None):
-    pool = ["patient_00", "patient_01"]
-    stage = stage or method.stages()[0]
-    bank = build_bank(cases, pool, pool, ("axial",), torch.device("cpu"))
-    backbone = build_unet(Backbone(width=4), 0)
-    torch.manual_seed(0)
-    objective = method.objective(stage, backbone)
-    phase = Phase(images=64, batch=8, lr=1e-3)
-    return PretrainTask(backbone, objective, stage, bank, phase, Seeds())
+    return pretrain_task(method, cases, stage=stage, patients=2, orientations=("axial",))
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -80,13 +71,5 @@ def test_the_options_change_the_loss(cases):
 @pytest.mark.parametrize("options", OPTIONS)
 def test_every_part_learns(options, cases):
     task = make_task(build("supcon_pixel", **options), cases)
-    optimizer = torch.optim.AdamW(task.parameters(), lr=2e-3)
-    batch, losses = task.batch(0, 0, 1), []
-    for _ in range(8):
-        loss = task(batch).loss
-        optimizer.zero_grad()
-        loss.backward()
-        assert all(bool(p.grad.any()) for p in task.parameters())
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < losses[0]
+    first, *_, last = learn(task, 8, 2e-3)
+    assert last.loss < first.loss

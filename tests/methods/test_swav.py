@@ -5,10 +5,8 @@ import torch
 from torch.nn import functional
 
 from contrabench import catalogue
-from contrabench.data.bank import build_bank
-from contrabench.model.unet import build_unet
-from contrabench.protocol import ORIENTATIONS, Backbone, Phase, Seeds
-from contrabench.training.tasks import PretrainTask
+
+from .conftest import agree, pretrain_task
 
 SwAV = catalogue.methods.get("swav")
 module = __import__(SwAV.__module__, fromlist=["x"])
@@ -71,12 +69,7 @@ def test_swapped_prediction(case, tau, epsilon, iterations):
     settings = (tau, epsilon, iterations)
     expected = literal(leaves[:2], leaves[2:], past, *settings)
     found = module.swapped_prediction(leaves[:2], leaves[2:], past, *settings)
-    assert found.shape == ()
-    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
-    for a, b in zip(
-        torch.autograd.grad(found, leaves), torch.autograd.grad(expected, leaves), strict=True
-    ):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-12)
+    agree(found, expected, leaves)
 
 
 def test_codes_are_the_optimal_plan_of_equal_weights():
@@ -121,15 +114,7 @@ def test_share_in_use():
 
 
 def make(cases, batch=8, **options):
-    method = SwAV(SwAV.Options(**options))
-    (stage,) = method.stages()
-    pool = [f"patient_{i:02d}" for i in range(6)]
-    bank = build_bank(cases, pool, None, ORIENTATIONS, torch.device("cpu"))
-    torch.manual_seed(0)
-    net = build_unet(Backbone(width=4), 0)
-    objective = method.objective(stage, net)
-    phase = Phase(images=batch * 10, batch=batch, lr=1e-3)
-    return PretrainTask(net, objective, stage, bank, phase, Seeds())
+    return pretrain_task(SwAV(SwAV.Options(**options)), cases, batch)
 
 
 def train(task, steps, total, optimizer=None, start=0, parts=1):

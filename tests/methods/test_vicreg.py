@@ -5,10 +5,8 @@ import pytest
 import torch
 
 from contrabench import catalogue
-from contrabench.data.bank import build_bank
-from contrabench.model.unet import build_unet
-from contrabench.protocol import ORIENTATIONS, Backbone, Phase, Seeds
-from contrabench.training.tasks import PretrainTask
+
+from .conftest import agree, learn, pretrain_task
 
 VICReg = catalogue.methods.get("vicreg")
 module = __import__(VICReg.__module__, fromlist=["x"])
@@ -46,14 +44,7 @@ def test_vicreg_loss(count, dims, weights, scale):
     )
     expected = literal(first, second, *weights)
     found = module.vicreg_loss(first, second, *weights)
-    assert found.shape == ()
-    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
-    for a, b in zip(
-        torch.autograd.grad(found, (first, second)),
-        torch.autograd.grad(expected, (first, second)),
-        strict=True,
-    ):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-10)
+    agree(found, expected, (first, second))
 
 
 def test_against_the_covariances_of_numpy():
@@ -94,32 +85,15 @@ def test_bf16_is_computed_in_float32():
 
 
 def make(cases, batch=8, **options):
-    method = VICReg(VICReg.Options(**options))
-    (stage,) = method.stages()
-    pool = [f"patient_{i:02d}" for i in range(6)]
-    bank = build_bank(cases, pool, None, ORIENTATIONS, torch.device("cpu"))
-    torch.manual_seed(0)
-    net = build_unet(Backbone(width=4), 0)
-    objective = method.objective(stage, net)
-    return PretrainTask(
-        net, objective, stage, bank, Phase(images=80, batch=batch, lr=1e-3), Seeds()
-    )
+    return pretrain_task(VICReg(VICReg.Options(**options)), cases, batch)
 
 
 @pytest.mark.parametrize("batch", [2, 16])
 def test_training_lowers_the_loss_and_spreads_a_batch_of_many(cases, batch):
-    task = make(cases, batch)
-    optimizer = torch.optim.AdamW([p for p in task.parameters() if p.requires_grad], lr=1e-3)
-    fixed, seen = task.batch(0, 0, 1), []
-    for _ in range(10):
-        result = task(fixed)
-        optimizer.zero_grad()
-        result.loss.backward()
-        optimizer.step()
-        seen.append((result.loss.item(), result.logs["deviation"].item()))
-    assert seen[-1][0] < seen[0][0]
+    first, *_, last = learn(make(cases, batch), 10, 1e-3)
+    assert last.loss < first.loss
     # Two slices can vary along one direction only.
-    assert batch == 2 or seen[-1][1] > seen[0][1]
+    assert batch == 2 or last.logs["deviation"] > first.logs["deviation"]
 
 
 def test_options_reach_the_loss_and_the_expander(cases):

@@ -8,15 +8,12 @@ import torch
 from lightly.loss import VICRegLLoss
 
 from contrabench import catalogue
-from contrabench.data.bank import build_bank
-from contrabench.model.unet import build_unet
-from contrabench.protocol import ORIENTATIONS, Backbone, Phase, Seeds
-from contrabench.training.tasks import PretrainTask
 from contrabench.views.cells import cell_positions
+
+from .conftest import agree, pretrain_task
 
 VICRegL = catalogue.methods.get("vicregl")
 module = __import__(VICRegL.__module__, fromlist=["x"])
-PHASE = Phase(images=64, batch=8, lr=1e-3)
 
 
 def literal_spread(points):
@@ -83,19 +80,16 @@ def draw(*shape, seed, scale=1.0):
     return scale * torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
-def agree(ours, literal, *leaves):
-    leaves = [leaf.requires_grad_() for leaf in leaves]
-    expected, value = literal(*leaves), ours(*leaves)
-    assert value.item() == pytest.approx(expected.item(), rel=1e-6)
-    wanted, found = (torch.autograd.grad(loss, leaves) for loss in (expected, value))
-    for a, b in zip(found, wanted, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
+def compare(ours, literal, *leaves):
+    for leaf in leaves:
+        leaf.requires_grad_()
+    agree(ours(*leaves), literal(*leaves), leaves)
 
 
 @pytest.mark.parametrize("batch", [2, 3, 6])
 @pytest.mark.parametrize("scale", [0.3, 2.0])
 def test_the_global_loss(batch, scale):
-    agree(
+    compare(
         module.vicreg,
         literal_vicreg,
         draw(batch, 4, seed=0, scale=scale),
@@ -107,7 +101,7 @@ def test_the_global_loss(batch, scale):
 @pytest.mark.parametrize("scale", [0.4, 2.0])
 def test_the_local_loss(batch, cells, keep, scale):
     places = draw(batch, cells, 2, seed=2), draw(batch, cells, 2, seed=3)
-    agree(
+    compare(
         lambda a, b: module.local_loss(a, b, places, keep),
         lambda a, b: literal_local(a, b, places, keep),
         draw(batch, cells, 3, seed=4, scale=scale),
@@ -163,13 +157,7 @@ def test_matches_in_proportion_never_exceed_the_cells(cells, matches):
 
 
 def make_task(cases, **options):
-    pool = [f"patient_{i:02d}" for i in range(6)]
-    bank = build_bank(cases, pool, None, ORIENTATIONS, torch.device("cpu"))
-    net = build_unet(Backbone(width=4), 0)
-    method = VICRegL(VICRegL.Options(**options))
-    (stage,) = method.stages()
-    torch.manual_seed(0)
-    return PretrainTask(net, method.objective(stage, net), stage, bank, PHASE, Seeds())
+    return pretrain_task(VICRegL(VICRegL.Options(**options)), cases)
 
 
 def test_the_loss_by_hand_on_a_step(cases):

@@ -8,6 +8,8 @@ from torch.nn import functional
 
 from contrabench.objectives.contrast import info_nce, nt_xent, pair_contrast, supervised_contrast
 
+from .conftest import agree
+
 
 def cosine(a, b):
     return (a * b).sum() / (a.norm() * b.norm())
@@ -44,18 +46,6 @@ def literal_info_nce(query, key, memory, tau):
             near / (near + sum(torch.exp(cosine(q, m) / tau) for m in memory))
         )
     return total / len(query)
-
-
-def agree(ours, literal, *inputs):
-    """Value and gradient agree in float64."""
-    leaves = [item.double().requires_grad_() for item in inputs]
-    expected = literal(*leaves)
-    wanted = torch.autograd.grad(expected, leaves)
-    value = ours(*leaves)
-    found = torch.autograd.grad(value, leaves)
-    assert value.item() == pytest.approx(expected.item(), rel=1e-6)
-    for a, b in zip(found, wanted, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("size", [2, 3, 8])

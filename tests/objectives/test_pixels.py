@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from contrabench.objectives.contrast import nt_xent, supervised_contrast
+from contrabench.objectives.contrast import supervised_contrast
 from contrabench.objectives.pixels import (
     IGNORE,
     Reach,
@@ -15,6 +15,8 @@ from contrabench.objectives.pixels import (
     same_position,
     supervised_pixels,
 )
+
+from .conftest import agree
 
 REACHES = {
     "one group": Reach(group=8),
@@ -72,18 +74,6 @@ def literal_pixels(first, second, labels, tau, group, tile, share=1.0):
             anchors = [mark > 0 for mark in marks]
             losses.append(literal_contrast(torch.stack(z), marks, anchors, tau, share))
     return sum(losses) / len(losses)
-
-
-def agree(ours, literal, *inputs):
-    """Value and gradient agree in float64."""
-    leaves = [item.double().requires_grad_() for item in inputs]
-    expected = literal(*leaves)
-    wanted = torch.autograd.grad(expected, leaves)
-    value = ours(*leaves)
-    found = torch.autograd.grad(value, leaves)
-    assert value.item() == pytest.approx(expected.item(), rel=1e-6)
-    for a, b in zip(found, wanted, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
 
 
 def maps_and_labels(seed, count=3, side=4):
@@ -162,16 +152,45 @@ def test_slices_without_foreground_give_zero_with_a_gradient():
     assert first.grad is not None
 
 
-@pytest.mark.parametrize("name", ["one group", "ragged groups", "blocks", "quarters"])
-def test_same_position_is_nt_xent_over_the_pixels_of_a_part(name):
-    first, second, _ = maps_and_labels(3)
-    reach = REACHES[name]
+def literal_position(first, second, keep, tau, group, tile):
+    """In each part, the other view of a pixel attracts and all other pixels kept repel."""
     losses = []
-    for part in literal_parts(3, 4, reach.group, SIDES[name]):
-        a, b = (torch.stack([maps[i, :, y, x] for i, y, x in part]) for maps in (first, second))
-        losses.append(float(nt_xent(a, b, 0.2)))
-    expected = sum(losses) / len(losses)
-    assert float(same_position(first, second, 0.2, reach)) == pytest.approx(expected, rel=1e-5)
+    for part in literal_parts(len(first), first.shape[-1], group, tile):
+        places = [place for place in part if keep[place]]
+        z = [maps[b, :, y, x] for maps in (first, second) for b, y, x in places]
+        if not z:
+            continue
+        partner = [*range(len(places), len(z)), *range(len(places))]
+        anchors = [True] * len(z)
+        pairs = [min(i, j) for i, j in enumerate(partner)]
+        losses.append(literal_contrast(torch.stack(z), pairs, anchors, tau))
+    return sum(losses) / len(losses)
+
+
+@pytest.mark.parametrize("kept", ["all", "some", "two slices"])
+@pytest.mark.parametrize("name", REACHES)
+def test_same_position(name, kept):
+    first, second, labels = maps_and_labels(3)
+    keep = {
+        "all": torch.ones_like(labels).bool(),
+        "some": labels == 1,
+        "two slices": torch.tensor([True, False, True])[:, None, None].expand_as(labels),
+    }[kept]
+    reach = REACHES[name]
+    agree(
+        lambda a, b: same_position(a, b, 0.2, reach, None if kept == "all" else keep),
+        lambda a, b: literal_position(a, b, keep, 0.2, reach.group, SIDES[name]),
+        first,
+        second,
+    )
+
+
+def test_without_a_pixel_the_loss_is_zero_with_a_gradient():
+    first, second, labels = maps_and_labels(3)
+    loss = same_position(first.requires_grad_(), second, 0.2, Reach(), labels < 0)
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(first.grad, torch.zeros_like(first))
 
 
 CASES = {

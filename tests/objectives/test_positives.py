@@ -15,6 +15,8 @@ from contrabench.objectives.positives import (
     same,
 )
 
+from .conftest import agree
+
 
 def cosine(a, b):
     return (a * b).sum() / (a.norm() * b.norm())
@@ -31,17 +33,6 @@ def literal(z, positives, tau):
         logs = [torch.log(torch.exp(cosine(z[i], z[j]) / tau) / below) for j in chosen]
         terms.append(-sum(logs) / len(chosen))
     return sum(terms) / len(terms)
-
-
-def agree(ours, wanted, *inputs):
-    leaves = [item.double().requires_grad_() for item in inputs]
-    expected = wanted(*leaves)
-    gradient = torch.autograd.grad(expected, leaves)
-    value = ours(*leaves)
-    found = torch.autograd.grad(value, leaves)
-    assert value.item() == pytest.approx(expected.item(), rel=1e-6)
-    for a, b in zip(found, gradient, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("size", [2, 3, 7, 12])

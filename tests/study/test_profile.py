@@ -6,7 +6,7 @@ from contrabench.data.synthetic import DEPTH, PATIENTS, STRUCTURES, synthetic_ba
 from contrabench.errors import RequestError
 from contrabench.method import ENCODER, PARTS, Method, MethodInfo, Stage
 from contrabench.objectives.base import Objective, StepResult
-from contrabench.study.profile import Times, profile_stage
+from contrabench.study.profile import Times, _Bench, profile_stage
 from contrabench.training.runtime import Runtime
 
 from .conftest import RUNTIME, TINY
@@ -120,6 +120,14 @@ def test_the_ratio_pairs_each_step_with_the_bare_pass_beside_it(monkeypatch):
 def test_bf16_and_channels_last_run():
     runtime = Runtime(device="cpu", precision="bf16", threads=1, channels_last=True)
     assert measure(PlainMethod(), runtime=runtime, steps=1).flops == measure(PlainMethod()).flops
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)])
+def test_the_optimiser_is_the_budgets(name, kind):
+    phase = TINY.pretrain.model_copy(update={"optimizer": name})
+    budget, method = TINY.model_copy(update={"pretrain": phase}), PlainMethod()
+    assert type(_Bench(method, method.stage, budget, RUNTIME, 1).optimizer) is kind
+    assert measure(method, budget, steps=1).step.median > 0
 
 
 def test_no_steps_are_refused():

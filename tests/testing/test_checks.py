@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from contrabench import catalogue
 from contrabench.testing import CHECKS, check_method
 
 spec = importlib.util.spec_from_file_location("broken_methods", Path(__file__).parent / "broken.py")
@@ -36,16 +35,13 @@ def test_the_method_that_the_faults_are_put_into_is_sound():
     assert {result.status for result in report.results} == {"passed"}
 
 
-@pytest.mark.parametrize(
-    "name", ["scratch", "scratch_long", "simclr", "global_local", "hu", "mmgl"]
-)
-def test_built_in_methods_conform(name):
+@pytest.mark.parametrize("name", ["scratch", "scratch_long"])
+def test_without_a_stage_only_what_is_declared_is_checked(name):
     report = check_method(name)
-    assert report.passed, report.failures_text()
-    if not catalogue.methods.get(name)().stages():
-        assert {r.check for r in report.results if r.status == "passed"} == {
-            "options",
-            "declaration",
-            "stages",
-            "hand_off",
-        }
+    assert {r.check for r in report.results if r.status == "passed"} == {
+        "options",
+        "declaration",
+        "stages",
+        "hand_off",
+    }
+    assert {r.status for r in report.results} == {"passed", "skipped"}

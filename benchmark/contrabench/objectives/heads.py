@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+_WIDER = 4
+_WIDEST = 2048
+
 
 class GlobalHead(nn.Module):
     """Global average pooling, then Linear - ReLU - Linear: one vector for a slice.
@@ -56,24 +59,43 @@ class PixelHead(nn.Module):
         return projected
 
 
-def expander(inputs: int, width: int) -> nn.Module:
-    """Three linear layers with batch normalisation and ReLU between them: (N, inputs) wide.
+def expander(channels: int, width: int | None = None) -> nn.Module:
+    """Three linear layers with batch normalisation and ReLU between them, (N, C) to (N, width).
 
     The head of methods that decorrelate dimensions, made by lightly's builder. It ends without
     a bias, to which their losses are blind, so that it would never get a gradient.
 
     Args:
-        inputs: channels of what is embedded.
-        width: of every layer.
+        channels: C, of what is embedded.
+        width: of every layer; four times the channels if None, as 8192 to 2048 in the papers,
+            but at most 2048.
     """
     # lightly pulls torchvision, seconds that only these heads should cost.
     from lightly.models.modules.heads import ProjectionHead
 
+    wide = width or min(_WIDER * channels, _WIDEST)
     head: nn.Module = ProjectionHead(
         [
-            (inputs, width, nn.BatchNorm1d(width), nn.ReLU()),
-            (width, width, nn.BatchNorm1d(width), nn.ReLU()),
-            (width, width, None, None, False),
+            (channels, wide, nn.BatchNorm1d(wide), nn.ReLU()),
+            (wide, wide, nn.BatchNorm1d(wide), nn.ReLU()),
+            (wide, wide, None, None, False),
         ]
     )
+    return head
+
+
+def momentum_head(channels: int, dim: int, batch_norm: bool) -> nn.Module:
+    """Two linear layers with a ReLU between them, (N, C) to (N, dim), as MoCo has them.
+
+    Made by lightly's builder.
+
+    Args:
+        channels: C, of what is embedded, and the width between the layers.
+        dim: of the embedding.
+        batch_norm: normalise the batch after either layer, in place of their biases.
+    """
+    # lightly pulls torchvision, seconds that only these heads should cost.
+    from lightly.models.modules.heads import MoCoProjectionHead
+
+    head: nn.Module = MoCoProjectionHead(channels, channels, dim, batch_norm=batch_norm)
     return head

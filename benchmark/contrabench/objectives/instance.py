@@ -1,4 +1,4 @@
-"""Instance contrast of whole slices, the loss of SimCLR and of the control beside it."""
+"""Instance contrast of whole slices, as in SimCLR."""
 
 from __future__ import annotations
 
@@ -14,22 +14,31 @@ if TYPE_CHECKING:
 
 
 class InstanceContrast(Objective):
-    """NT-Xent on the pooled bottleneck.
+    """NT-Xent on a pooled map.
 
     Args:
         backbone: gives the channels.
         temperature: tau.
         dim: length of the embedding.
+        tap: the map; the bottleneck, unless told otherwise.
+        linear: a head without a ReLU.
     """
 
-    def __init__(self, backbone: UNet, temperature: float, dim: int) -> None:
+    def __init__(
+        self,
+        backbone: UNet,
+        temperature: float,
+        dim: int,
+        tap: str = "centre",
+        linear: bool = False,
+    ) -> None:
         super().__init__()
-        self.head = GlobalHead(backbone.channels["centre"], dim)
-        self.temperature = temperature
+        self.head = GlobalHead(backbone.channels[tap], dim, linear=linear)
+        self.temperature, self.tap = temperature, tap
 
     def forward(self, backbone: UNet, batch: Batch) -> StepResult:
         """The loss of one batch of two views."""
         first, second = (
-            self.head(backbone.features(view.image, ("centre",))["centre"]) for view in batch.views
+            self.head(backbone.features(view.image, (self.tap,))[self.tap]) for view in batch.views
         )
         return StepResult(nt_xent(first, second, self.temperature))

@@ -84,6 +84,11 @@ def points(maps: Tensor) -> Tensor:
     return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
 
 
+def _nothing(first: Tensor, second: Tensor) -> Tensor:
+    """A loss of zero, with gradients of zero, where a batch has nothing to contrast."""
+    return (first.sum() + second.sum()).float() * 0.0
+
+
 def hardest_contrast(
     embeddings: Tensor, labels: Tensor, anchors: Tensor, temperature: float, share: float
 ) -> Tensor:
@@ -161,12 +166,16 @@ def supervised_pixels(
         else:
             loss = supervised_contrast(embedded, marks, marks > 0, temperature)
         losses.append(loss)
-    if not losses:
-        return (first.sum() + second.sum()).float() * 0.0
-    return torch.stack(losses).mean()
+    return torch.stack(losses).mean() if losses else _nothing(first, second)
 
 
-def same_position(first: Tensor, second: Tensor, temperature: float, reach: Reach) -> Tensor:
+def same_position(
+    first: Tensor,
+    second: Tensor,
+    temperature: float,
+    reach: Reach,
+    keep: Tensor | None = None,
+) -> Tensor:
     """The same pixel of the two views attracts, all other pixels of the part repel.
 
     The branch of Hu's code that has no labels.
@@ -176,12 +185,19 @@ def same_position(first: Tensor, second: Tensor, temperature: float, reach: Reac
         second: (B, D, g, g) of the other, of the same geometry.
         temperature: tau.
         reach: the parts.
+        keep: (B, g, g) bool, the pixels that take part; all if None.
+
+    Returns:
+        Mean over the parts that have a pixel.
     """
-    losses = [
-        nt_xent(points(a), points(b), temperature)
-        for a, b in zip(reach.parts(first), reach.parts(second), strict=True)
+    pairs = [
+        (points(a), points(b)) for a, b in zip(reach.parts(first), reach.parts(second), strict=True)
     ]
-    return torch.stack(losses).mean()
+    if keep is not None:
+        kept = [part.reshape(-1) for part in reach.parts(keep)]
+        pairs = [(a[use], b[use]) for (a, b), use in zip(pairs, kept, strict=True)]
+    losses = [nt_xent(a, b, temperature) for a, b in pairs if len(a)]
+    return torch.stack(losses).mean() if losses else _nothing(first, second)
 
 
 class PixelContrast(Objective):

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-
-import torch
-from torch import Tensor
 
 from contrabench import catalogue
 from contrabench.errors import RequestError
 from contrabench.testing.report import NotApplicableError
 from contrabench.testing.trial import StageTrial, Trial, step_of
+from contrabench.training.memory import saved_for_backward
 
 YARDSTICK = "simclr"
 _STEPS = 5
@@ -60,7 +56,7 @@ def _yardstick() -> Cost:
 def _measure(trial: StageTrial) -> Cost:
     task = trial.fresh()
     batch = task.batch(0, 0, 1)
-    with _counting() as kept:
+    with saved_for_backward() as saved:
         step_of(task, batch)
     seconds = []
     for number in range(_STEPS):
@@ -68,18 +64,4 @@ def _measure(trial: StageTrial) -> Cost:
         step_of(task, batch, number).loss.backward()  # type: ignore[no-untyped-call]
         seconds.append(time.perf_counter() - began)
         task.after_step((number + 1) / _STEPS)
-    return Cost(statistics.median(seconds), sum(kept.values()))
-
-
-@contextmanager
-def _counting() -> Iterator[dict[int, int]]:
-    """Notes the size of every storage that is kept for the backward pass, each once."""
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        yield kept
+    return Cost(statistics.median(seconds), saved.bytes)

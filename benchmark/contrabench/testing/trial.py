@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from contrabench.data.bank import SliceBank, build_bank
-from contrabench.errors import AuditError
+from contrabench.errors import AuditError, RunError
 from contrabench.method import Method, Stage
 from contrabench.model.unet import UNet, build_unet
 from contrabench.objectives.base import Objective, StepResult
@@ -56,7 +56,7 @@ class _NoObjective(Objective):
     """Stands in where only batches are wanted."""
 
     def forward(self, backbone: UNet, batch: Batch) -> StepResult:
-        raise NotImplementedError
+        raise RunError("this task was made for its batches alone; it has no loss to compute")
 
 
 class _OneBatchTask(PretrainTask):

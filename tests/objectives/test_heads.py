@@ -1,0 +1,46 @@
+"""Shapes and layers of the shared heads."""
+
+import pytest
+import torch
+from torch import nn
+
+from contrabench.objectives.heads import GlobalHead, PixelHead, expander, momentum_head
+
+
+def widths(head):
+    return [layer.out_features for layer in head.modules() if isinstance(layer, nn.Linear)]
+
+
+@pytest.mark.parametrize(
+    ("channels", "width", "expected"),
+    [(16, None, 64), (512, None, 2048), (600, None, 2048), (16, 24, 24), (16, 4096, 4096)],
+)
+def test_an_expander_is_four_times_as_wide_as_its_input_but_at_most_2048(channels, width, expected):
+    head = expander(channels, width)
+    assert widths(head) == [expected] * 3
+    assert all(layer.bias is None for layer in head.modules() if isinstance(layer, nn.Linear))
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_a_momentum_head_normalises_the_batch_or_has_biases(batch_norm):
+    head = momentum_head(12, 5, batch_norm)
+    assert widths(head) == [12, 5]
+    assert head(torch.randn(4, 12)).shape == (4, 5)
+    norms = [layer for layer in head.modules() if isinstance(layer, nn.BatchNorm1d)]
+    biases = [layer.bias for layer in head.modules() if isinstance(layer, nn.Linear)]
+    assert len(norms) == (2 if batch_norm else 0)
+    assert all((bias is None) == batch_norm for bias in biases)
+
+
+@pytest.mark.parametrize("linear", [True, False])
+def test_a_pixel_head_on_constant_maps_is_a_global_head(linear):
+    """Both are the same two layers, one after pooling, one at each place."""
+    whole, pixel = GlobalHead(3, 4, hidden=6, linear=linear), PixelHead(3, 6, 4, linear=linear)
+    state = {
+        name: value.view(*value.shape, 1, 1) if value.ndim == 2 else value
+        for name, value in whole.state_dict().items()
+    }
+    pixel.load_state_dict(state)
+    maps = torch.randn(2, 3, 1, 1).expand(2, 3, 5, 7)
+    expected = whole(maps)[:, :, None, None].expand(2, 4, 5, 7)
+    torch.testing.assert_close(pixel(maps), expected)
