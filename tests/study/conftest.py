@@ -10,6 +10,8 @@ from contrabench.protocol import Budget, Phase, Seeds
 from contrabench.study.prepared import prepare
 from contrabench.study.request import Plan, RunSpec
 from contrabench.study.run import run
+from contrabench.study.session import plan_study
+from contrabench.study.spec import make_study
 from contrabench.training.runtime import Runtime
 
 TINY = Budget(
@@ -41,6 +43,20 @@ def make_plan(method="mmgl", options=None, **changes):
         dataset_class(None, dataset_class.Options(patients=4)),
         method_class(method_class.Options(**(options or {}))),
     )
+
+
+def plan_tiny(store, **changes):
+    """A study of two methods, one of them with labels in pre-training, planned."""
+    asked = {
+        "methods": ["hu", "simclr"],
+        "labels": ["50%", "100%"],
+        "folds": 2,
+        "draws": 2,
+        "budget": TINY,
+        "dataset_options": {"patients": 4},
+        **changes,
+    }
+    return plan_study(make_study(asked, "the test"), None, store, RUNTIME, Silent())
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,9 @@
-"""Starts runs in children that a test may kill; a program of its own.
+"""Starts runs and studies in children that a test may kill; a program of its own.
 
-Reads one store folder a line, forks a child that prepares and runs there, and answers with
-the child's pid and, once it has ended, its status. Forking from here rather than from the
-test keeps a child from inheriting threads and locks of whatever the tests did before.
+Reads `run STORE` or `study STORE` a line, forks a child that works there in a process
+group of its own, and answers with the child's pid and, once it has ended, its status.
+Forking from here rather than from the test keeps a child from inheriting threads and
+locks of whatever the tests did before, and saves it the imports.
 """
 
 from __future__ import annotations
@@ -15,26 +16,53 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from conftest import RUNTIME, make_plan
+from conftest import RUNTIME, make_plan, plan_tiny
 from contrabench.progress import Silent
+from contrabench.study.executors.local import LocalExecutor
 from contrabench.study.prepared import prepare
 from contrabench.study.run import run
 
 torch.set_num_threads(1)
 
 
-def work(store: Path) -> None:
-    """The run that is killed again and again."""
+class Quiet:
+    """A listener that says nothing."""
+
+    def changed(self, task: object, status: str, reason: str = "") -> None:
+        """Drops the news."""
+
+    def tick(self) -> None:
+        """Drops the time."""
+
+
+def work_on_run(store: Path) -> None:
+    """A run that is killed again and again."""
     plan = make_plan("mmgl")
     run(plan, prepare(plan, store, Silent()), store, RUNTIME, Silent())
+
+
+def work_on_study(store: Path) -> None:
+    """A study that is killed again and again, its workers with it."""
+    session = plan_tiny(store)
+    executor = LocalExecutor([{}, {}], store / "workers.log", "fork")
+    board = session.survey()
+    session.run(board, executor, Quiet())
+    executor.close()
+    if not board.complete:
+        raise RuntimeError(str(board.reasons))
+
+
+WORK = {"run": work_on_run, "study": work_on_study}
 
 
 def main() -> None:
     """Serves until the input ends."""
     for line in sys.stdin:
+        what, store = line.split(maxsplit=1)
         child = os.fork()
         if child == 0:
-            work(Path(line.strip()))
+            os.setpgrp()
+            WORK[what](Path(store.strip()))
             os._exit(0)
         sys.stdout.write(f"{child}\n")
         sys.stdout.flush()

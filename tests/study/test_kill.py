@@ -1,4 +1,4 @@
-"""Killed anywhere and started again, a run ends in the same rows, bit for bit."""
+"""Killed anywhere and started again, runs and studies end in the same rows, bit for bit."""
 
 import contextlib
 import os
@@ -19,9 +19,10 @@ pytestmark = pytest.mark.skipif(
 
 
 class Nursery:
-    """Children at work, see `nursery.py`."""
+    """Children at work on runs or studies, see `nursery.py`."""
 
-    def __init__(self):
+    def __init__(self, what):
+        self.what = what
         self.process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("nursery.py"))],
             stdin=subprocess.PIPE,
@@ -30,7 +31,7 @@ class Nursery:
         )
 
     def start(self, store):
-        self.process.stdin.write(f"{store}\n")
+        self.process.stdin.write(f"{self.what} {store}\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 
@@ -56,16 +57,23 @@ class Nursery:
                 return False
             time.sleep(0.002)
         with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
+            # The workers of a study are in its group.
+            os.killpg(child, signal.SIGKILL)
         return self.end() == signal.SIGKILL
+
+
+@contextlib.contextmanager
+def serving(what):
+    made = Nursery(what)
+    yield made
+    made.process.stdin.close()
+    made.process.wait()
 
 
 @pytest.fixture(scope="module")
 def nursery():
-    made = Nursery()
-    yield made
-    made.process.stdin.close()
-    made.process.wait()
+    with serving("run") as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +87,7 @@ def straight(nursery, tmp_path_factory):
 def content(store):
     """Rows and predictions, by their path in the store."""
     files = [*store.glob(f"runs/*/{ROWS_FILE}"), *store.glob("stages/evaluate/*/*.npz")]
-    found = {path.relative_to(store).as_posix(): path.read_bytes() for path in sorted(files)}
-    assert len(found) == 3
-    return found
+    return {path.relative_to(store).as_posix(): path.read_bytes() for path in sorted(files)}
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at /proc")
@@ -104,6 +110,7 @@ def test_killed_in_every_stage(nursery, straight, tmp_path):
     # The last stage is over in a moment; everything before must have been hit.
     assert killed[:5] == list(moments)[:5]
     nursery.run(tmp_path)
+    assert len(content(straight)) == 3
     assert content(tmp_path) == content(straight)
     assert not list(tmp_path.rglob("*.work"))
 
@@ -121,3 +128,26 @@ def test_killed_at_random_moments(nursery, straight, tmp_path, capsys):
     assert content(tmp_path) == content(straight)
     with capsys.disabled():
         sys.stdout.write(f" [{kills} kills survived]")
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at /proc")
+def test_a_study_survives_many_kills(tmp_path, capsys):
+    """Two workers and the study itself die at once, 25 times or until all is done."""
+    chance, kills = random.Random(1), 0
+    with serving("study") as nursery:
+        nursery.run(tmp_path / "straight")
+        killed = tmp_path / "killed"
+        while kills < 25:
+            end = time.monotonic() + chance.uniform(0.05, 0.8)
+            if not nursery.kill_when(killed, lambda end=end: time.monotonic() > end):
+                break
+            kills += 1
+        nursery.run(killed)
+    undisturbed = content(tmp_path / "straight")
+    assert len(undisturbed) == 3 * 24
+    assert content(killed) == undisturbed
+    assert kills >= 8
+    assert not list(killed.rglob("*.work"))
+    assert not list(killed.rglob("*.running.json"))
+    with capsys.disabled():
+        sys.stdout.write(f" [{kills} kills of a study survived]")

@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Literal
 
 from contrabench.study.executors.base import Executor
 from contrabench.study.worker import Job, Outcome, carry_out
@@ -29,11 +30,17 @@ class LocalExecutor(Executor):
     Args:
         environments: of each worker, beside the inherited one.
         log: file that receives what the workers print.
+        start: how a process begins; a forked copy of one with threads or a GPU may hang.
     """
 
-    def __init__(self, environments: Sequence[Mapping[str, str]], log: Path) -> None:
+    def __init__(
+        self,
+        environments: Sequence[Mapping[str, str]],
+        log: Path,
+        start: Literal["spawn", "fork"] = "spawn",
+    ) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
-        self.workers = [_Worker(environment, log) for environment in environments]
+        self.workers = [_Worker(environment, log, start) for environment in environments]
 
     @property
     def slots(self) -> int:
@@ -69,18 +76,17 @@ class LocalExecutor(Executor):
 class _Worker:
     """One process and what it is at work on."""
 
-    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(self, environment: Mapping[str, str], log: Path, start: str) -> None:
         self.environment, self.log = dict(environment), log
+        self.context = multiprocessing.get_context(start)
         self.job: Job | None = None
         self.process: multiprocessing.process.BaseProcess | None = None
         self.pipe: Connection
 
     def start(self, job: Job) -> None:
         if self.process is None or not self.process.is_alive():
-            # A forked copy of a process with threads or a GPU may hang.
-            context = multiprocessing.get_context("spawn")
-            self.pipe, theirs = context.Pipe()
-            self.process = context.Process(
+            self.pipe, theirs = self.context.Pipe()
+            self.process = self.context.Process(  # type: ignore[attr-defined]
                 target=serve, args=(theirs, self.environment, self.log, os.getpid())
             )
             self.process.start()
