@@ -49,7 +49,7 @@ def desk(tmp_path, monkeypatch):
         monkeypatch.setattr(catalogue.methods, name, dict(getattr(catalogue.methods, name)))
     smoke = budgets.BUDGETS["smoke"].model_copy(update=QUICK)
     monkeypatch.setitem(budgets.BUDGETS, "smoke", smoke)
-    monkeypatch.setattr(runtime, "_default_threads", lambda: 1)
+    monkeypatch.setattr(runtime, "default_threads", lambda devices: 1)
     yield tmp_path
     forget_plugins()
 

@@ -19,6 +19,7 @@ MODULES = sorted(ENGINE.rglob("*.py"))
 
 LAYERS = {
     "contrabench.cli",
+    "contrabench.doctor",
     "contrabench.testing",
     "contrabench.study",
     "contrabench.training",
@@ -27,7 +28,7 @@ LAYERS = {
 """What a plug-in never needs; it sees the public API, views, model and objectives."""
 
 NAMED = {
-    "cli/run.py": {"phantom"},
+    "cli/options.py": {"phantom"},
     "statistics/entries.py": {"scratch", "scratch_long"},
     "testing/cost.py": {"simclr"},
 }

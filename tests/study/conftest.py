@@ -53,6 +53,7 @@ def plan_tiny(store, **changes):
         "folds": 2,
         "draws": 2,
         "budget": TINY,
+        "dataset": "phantom",
         "dataset_options": {"patients": 4},
         **changes,
     }

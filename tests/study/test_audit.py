@@ -12,7 +12,7 @@ from contrabench.errors import AuditError
 from contrabench.method import Stage
 from contrabench.statistics.leaderboard import missing_references
 from contrabench.store.rows import read_rows
-from contrabench.study import audit, blueprint, making, recipe, scoring
+from contrabench.study import audit, blueprint, recipe, scoring, training_stages
 from contrabench.training.checkpoint import load_weights, save_weights
 
 from .conftest import TINY, make_plan
@@ -81,7 +81,7 @@ def test_rule_3_weights_of_another_step(execute, monkeypatch):
     def pick_an_earlier_one(path, weights, header):
         save_weights(path, weights, {**header, "step": "12"})
 
-    monkeypatch.setattr(making, "save_weights", pick_an_earlier_one)
+    monkeypatch.setattr(training_stages, "save_weights", pick_an_earlier_one)
     with pytest.raises(AuditError, match="rule 3"):
         execute(make_plan("scratch"))
 
@@ -147,7 +147,7 @@ def test_rule_7_weights_that_do_not_match(execute, monkeypatch):
         renamed["calls"] += 1
         return {f"module.{name}": value for name, value in weights.items()}
 
-    monkeypatch.setattr(making, "load_weights", rename)
+    monkeypatch.setattr(training_stages, "load_weights", rename)
     with pytest.raises(AuditError, match="rule 7"):
         execute(make_plan("simclr"))
     assert renamed["calls"] == 1
@@ -160,7 +160,7 @@ def test_rule_8_another_recipe_in_pretraining(execute, monkeypatch):
     def other_recipe(path, weights, header):
         save_weights(path, weights, {**header, "recipe": "0123"})
 
-    monkeypatch.setattr(making, "save_weights", other_recipe)
+    monkeypatch.setattr(training_stages, "save_weights", other_recipe)
     with pytest.raises(AuditError, match="rule 8"):
         execute(plan)
 

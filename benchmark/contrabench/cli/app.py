@@ -15,6 +15,8 @@ from typer.core import TyperGroup
 from contrabench import __version__
 from contrabench.cli import datasets, methods, study
 from contrabench.cli.common import PluginOption, examples, show_error
+from contrabench.cli.doctor import EPILOG as DOCTOR_EXAMPLES
+from contrabench.cli.doctor import doctor
 from contrabench.cli.inspect import EPILOG as INSPECT_EXAMPLES
 from contrabench.cli.inspect import inspect
 from contrabench.cli.plan import EPILOG as PLAN_EXAMPLES
@@ -96,6 +98,7 @@ app.command(epilog=STATUS_EXAMPLES)(status)
 app.command(epilog=REPORT_EXAMPLES)(report)
 app.command(epilog=INSPECT_EXAMPLES)(inspect)
 app.command(epilog=PROFILE_EXAMPLES)(profile)
+app.command(epilog=DOCTOR_EXAMPLES)(doctor)
 app.add_typer(methods.app, name="methods")
 app.add_typer(datasets.app, name="datasets")
 

@@ -91,6 +91,21 @@ ChannelsLastOption = Annotated[
     bool,
     typer.Option("--channels-last", help="Channels-last layout.", rich_help_panel=MACHINE),
 ]
+DevicesOption = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Devices that share the pre-training of one network.", rich_help_panel=MACHINE
+    ),
+]
+TrackOption = Annotated[
+    str,
+    typer.Option(
+        metavar="LIST",
+        help="Show losses in tensorboard, mlflow or wandb (offline) as well.",
+        rich_help_panel=MACHINE,
+        show_default=False,
+    ),
+]
 StoreOption = Annotated[
     Path | None,
     typer.Option(
@@ -104,3 +119,8 @@ ConfigOption = Annotated[
     Path | None,
     typer.Option(help="Configuration file with data folders.", rich_help_panel=PLACES),
 ]
+
+
+def tracker_names(text: str) -> tuple[str, ...]:
+    """Reads `--track`: names with commas between them."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))

@@ -181,9 +181,8 @@ def _remarks(session: Session, board: Board, expected: Forecast) -> list[str]:
             f"{expected.measured} measured now."
         )
     if expected.unknown:
-        lines.append(
-            f"The time of {counted(expected.unknown, 'stage')} is unknown and not counted; leave out --no-measure."
-        )
+        unknown = counted(expected.unknown, "stage")
+        lines.append(f"The time of {unknown} is unknown and not counted; leave out --no-measure.")
     for task in board.failed:
         lines.append(f"Failed: {task.title}: {board.reasons[task.key]}")
     if board.failed:

@@ -23,11 +23,14 @@ from contrabench.cli.options import (
     DeepSupervisionOption,
     DeviceName,
     DeviceOption,
+    DevicesOption,
     PrecisionName,
     PrecisionOption,
     RecipeName,
     StoreOption,
+    TrackOption,
     ViewsOption,
+    tracker_names,
 )
 from contrabench.errors import RequestError
 from contrabench.words import counted
@@ -104,6 +107,8 @@ def run(
     ] = None,
     compile: CompileOption = False,  # noqa: A002 - the option's name
     channels_last: ChannelsLastOption = False,
+    devices: DevicesOption = 1,
+    track: TrackOption = "",
     store: StoreOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
@@ -117,7 +122,15 @@ def run(
 
     settings = load_config(config)
     place = store or settings.store or DEFAULT_STORE
-    runtime = make_runtime(device.value, precision.value, threads, compile, channels_last)
+    runtime = make_runtime(
+        device.value,
+        precision.value,
+        threads,
+        compile,
+        channels_last,
+        devices=devices,
+        trackers=tracker_names(track),
+    )
     request = Request(
         method=method,
         labels=labels,

@@ -101,7 +101,7 @@ def run(
         if executor is ExecutorName.ray:
             from contrabench.study.executors.ray import RayExecutor
 
-            cluster = RayExecutor(address, asked.threads or 1, gpu_share)
+            cluster = RayExecutor(address, asked.threads or 1, gpu_share, asked.devices)
             crew: Executor = cluster
             stack.callback(crew.close)
             runtime = asked.cluster_runtime(cluster.has_gpus())
@@ -131,11 +131,14 @@ def init(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where it goes.")] = STARTING_FILE,
 ) -> None:
     """Write a study with comments, to make your own of."""
-    if file.exists():
-        raise RequestError(f"{file} exists already and is left as it is; choose another name")
     template = Path(__file__).parents[1] / "templates" / "study.toml"
     try:
-        file.write_text(template.read_text(encoding="utf-8"), encoding="utf-8")
+        with file.open("x", encoding="utf-8") as target:
+            target.write(template.read_text(encoding="utf-8"))
+    except FileExistsError:
+        raise RequestError(
+            f"{file} exists already and is left as it is; choose another name"
+        ) from None
     except OSError as error:
         raise RequestError(
             f"{file} cannot be written: {error.strerror}; choose another place"
@@ -153,8 +156,11 @@ def _local(session: Session, workers: int) -> Executor:
     if session.runtime.device == "cuda":
         import torch
 
-        gpus = torch.cuda.device_count()
-        environments = [{"CUDA_VISIBLE_DEVICES": str(n % gpus)} for n in range(workers)]
+        gpus, share = torch.cuda.device_count(), session.runtime.devices
+        environments = [
+            {"CUDA_VISIBLE_DEVICES": ",".join(str((n * share + i) % gpus) for i in range(share))}
+            for n in range(workers)
+        ]
     return LocalExecutor(environments, study_folder(session.store, session.spec) / "workers.log")
 
 

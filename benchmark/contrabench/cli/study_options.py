@@ -13,6 +13,7 @@ import typer
 
 from contrabench.cli.common import PluginOption
 from contrabench.cli.options import (
+    DEFAULT_DATASET,
     DEFAULT_STORE,
     MACHINE,
     PROTOCOL,
@@ -25,11 +26,14 @@ from contrabench.cli.options import (
     DeepSupervisionOption,
     DeviceName,
     DeviceOption,
+    DevicesOption,
     PrecisionName,
     PrecisionOption,
     RecipeName,
     StoreOption,
+    TrackOption,
     ViewsOption,
+    tracker_names,
 )
 from contrabench.errors import RequestError
 
@@ -100,6 +104,8 @@ class StudyArguments:
     ] = None
     compile: CompileOption = False
     channels_last: ChannelsLastOption = False
+    devices: DevicesOption = 1
+    track: TrackOption = ""
     store: StoreOption = None
     config: ConfigOption = None
     plugin: PluginOption = None
@@ -113,15 +119,18 @@ class StudyArguments:
         from contrabench.study.spec import make_study, read_study
 
         given = {name: value for name, value in self._given().items() if value is not None}
+        if self.fold is not None:
+            given["test_folds"] = _folds(self.fold)
         if self.file is not None:
             base = read_study(self.file).model_dump(exclude_unset=True)
-            return make_study({**base, **given}, str(self.file))
+            where = f"{self.file} and the command line" if given else str(self.file)
+            return make_study(_over(base, given), where)
         if self.methods is None:
             raise RequestError(
                 "no study is named; give --methods mmgl,simclr, or a file that "
                 "'bench study init' has written"
             )
-        return make_study(given, "the study")
+        return make_study({"dataset": DEFAULT_DATASET, **given}, "the study")
 
     def _given(self) -> dict[str, Any]:
         """The fields of a study that the command line names."""
@@ -129,10 +138,9 @@ class StudyArguments:
         from contrabench.study.words import split_words
 
         lists = {name: getattr(self, name) for name in ("methods", "exclude", "without", "labels")}
-        words = {name: text and split_words(text) for name, text in lists.items()}
+        words = {name: None if text is None else split_words(text) for name, text in lists.items()}
         return {
             **words,
-            "test_folds": self.fold and _folds(self.fold),
             "dataset": self.dataset,
             "dataset_options": self.dataset_option and read_pairs(self.dataset_option),
             "folds": self.folds,
@@ -146,15 +154,21 @@ class StudyArguments:
         }
 
     def runtime(self) -> Runtime:
-        """The runtime of each worker; the cores are shared out among them."""
+        """The runtime of each worker; the cores are shared out among them.
+
+        Raises:
+            RequestError: if a device or a tracker is not there.
+        """
         from contrabench.training.runtime import default_threads, make_runtime
 
         return make_runtime(
             self.device.value,
             self.precision.value,
-            self.threads or default_threads(self.workers or 1),
+            self.threads or default_threads((self.workers or 1) * self.devices),
             self.compile,
             self.channels_last,
+            devices=self.devices,
+            trackers=tracker_names(self.track),
         )
 
     def cluster_runtime(self, gpus: bool) -> Runtime:
@@ -177,14 +191,16 @@ class StudyArguments:
             threads=self.threads or 1,
             compile=self.compile,
             channels_last=self.channels_last,
+            devices=self.devices,
+            trackers=tracker_names(self.track),
         )
 
     def slots(self, runtime: Runtime) -> int:
-        """Stages at once: one for each GPU, else one, unless told otherwise."""
+        """Stages at once: as many as there are GPUs for, else one, unless told otherwise."""
         if self.workers is None and runtime.device == "cuda":
             import torch
 
-            return torch.cuda.device_count()
+            return max(1, torch.cuda.device_count() // self.devices)
         return self.workers or 1
 
     def session(self, runtime: Runtime, reporter: Reporter) -> Session:
@@ -198,12 +214,24 @@ class StudyArguments:
         return plan_study(spec, root, place, runtime, reporter)
 
 
+def _over(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a file under those of the command line.
+
+    `-d` names single options of the dataset, so the file's others stay, unless the command
+    line asks for another dataset.
+    """
+    if given.get("dataset", base["dataset"]) != base["dataset"]:
+        base = {**base, "dataset_options": {}}
+    options = {**base.get("dataset_options", {}), **given.get("dataset_options", {})}
+    return {**base, **given, "dataset_options": options}
+
+
 def _folds(text: str) -> list[int] | None:
     """Reads `--fold`: numbers, or all."""
     words = [word.strip() for word in text.split(",") if word.strip()]
     if words == ["all"]:
         return None
-    if stray := [word for word in words if not word.isdigit()]:
+    if stray := [word for word in words if not (word.isascii() and word.isdigit())]:
         raise RequestError(f"'{stray[0]}' is no fold; write numbers from 0, as --fold 0,1, or all")
     return [int(word) for word in words]
 

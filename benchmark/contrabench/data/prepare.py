@@ -70,6 +70,10 @@ class PreparedCase:
     outside: float
     folder: Path = field(repr=False)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travels to another process as the name of its folder, not as its voxels."""
+        return _reopen, (self.case, self.patient, self.labelled, self.folder)
+
     def native_label(self) -> NDArray[np.uint8]:
         """Reads the reference on the native grid, in canonical orientation.
 
@@ -183,6 +187,12 @@ def _maker(dataset: Dataset, case: Case, recipe: DataRecipe, pixels: int) -> Cal
         (work / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
 
     return make
+
+
+def _reopen(case: str, patient: str, labelled: bool, home: Path) -> PreparedCase:
+    """Opens a case again in another process."""
+    meta = json.loads((home / "meta.json").read_text(encoding="utf-8"))
+    return _open(Case(id=case, patient=patient, labelled=labelled), home, meta)
 
 
 def _open(case: Case, home: Path, meta: dict[str, Any]) -> PreparedCase:

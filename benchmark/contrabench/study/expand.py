@@ -11,7 +11,7 @@ from contrabench.errors import RequestError
 from contrabench.method import Method
 from contrabench.statistics.entries import LONGER, REFERENCE
 from contrabench.study.resolve import Request
-from contrabench.study.spec import StudySpec
+from contrabench.study.spec import FULL, StudySpec
 from contrabench.study.words import Entry, read_entries
 
 _EVERY_LABEL = "100%"
@@ -98,7 +98,7 @@ def _cells(spec: StudySpec, entries: list[Entry]) -> Iterator[tuple[Entry, str, 
             # All labels are the same in every draw.
             for draw in range(1 if labels == _EVERY_LABEL else spec.draws):
                 yield entry, labels, draw
-    if "full_supervision" not in spec.without:
+    if FULL not in spec.without:
         yield _plain(REFERENCE), _EVERY_LABEL, 0
 
 

@@ -15,6 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter
 
 from contrabench.files import temporary_sibling
 from contrabench.progress import clock
@@ -24,6 +27,8 @@ from contrabench.store.stages import home_of
 _EVERY_SECONDS = 1.0
 SILENT_SECONDS = 600.0
 """A stage on another machine that has not been heard of for so long is taken for dead."""
+
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -46,11 +51,11 @@ class Beat:
     done: int = 0
     total: int = 0
     detail: str = ""
-    seconds: float = 0.0
+    seconds: _Finite = 0.0
     first: int = 0
-    at: float = field(default_factory=time.time)
+    at: _Finite = field(default_factory=time.time)
     host: str = field(default_factory=socket.gethostname)
-    pid: int = field(default_factory=os.getpid)
+    pid: Annotated[int, Field(gt=0, lt=2**31)] = field(default_factory=os.getpid)
 
     @property
     def left(self) -> float | None:
@@ -71,6 +76,9 @@ class Beat:
         return True
 
 
+_BEAT = TypeAdapter(Beat)
+
+
 def beat_path(store: Path, kind: str, key: str) -> Path:
     """Where a stage at work says how far it is."""
     return home_of(store, kind) / f"{key}.running.json"
@@ -79,8 +87,9 @@ def beat_path(store: Path, kind: str, key: str) -> Path:
 def read_beat(store: Path, kind: str, key: str) -> Beat | None:
     """How far a stage is, or None if nobody is at work on it."""
     try:
-        beat = Beat(**json.loads(beat_path(store, kind, key).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        beat = _BEAT.validate_json(beat_path(store, kind, key).read_bytes())
+    except (OSError, ValueError):
+        # It is gone or damaged; a stage at work writes another one in a moment.
         return None
     return beat if beat.alive() else None
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from contrabench.errors import ContrabenchError
 from contrabench.files import write_text
 from contrabench.protocol import Frozen, digest
 from contrabench.store.failures import Failure
@@ -35,7 +36,9 @@ class StudyFile(Frozen):
     """Content of `study.json`."""
 
     study: str = Field(pattern="^[0-9a-f]{8}$")
-    begun: float = Field(description="when it was planned last, seconds since the epoch")
+    begun: float = Field(
+        allow_inf_nan=False, description="when it was begun or continued, seconds since the epoch"
+    )
     spec: StudySpec
     stages: tuple[StudyStage, ...]
 
@@ -102,7 +105,7 @@ def read_studies(store: Path) -> list[StudyStatus]:
     for path in store.glob(f"{FOLDER}/*/{FILE}"):
         try:
             file = StudyFile.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, ContrabenchError):
             # It is being written, or is damaged; `bench study` writes it anew.
             continue
         studies.append(StudyStatus(file, tuple(_stage(store, stage) for stage in file.stages)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from contrabench.store.stages import home_of
 from contrabench.study.executors.base import Executor
 from contrabench.study.graph import Graph, Task, failure_of, state_of
 from contrabench.study.worker import Job, Outcome
+from contrabench.training.stop import Interrupted, calm_stop
 
 Status = Literal[
     "done", "cached", "not needed", "waiting", "running", "failed", "blocked", "stopped"
@@ -108,8 +110,10 @@ def survey(graph: Graph, store: Path, retry_failed: bool = False) -> Board:
 def _culprit(board: Board, task: Task) -> str:
     """Why a stage cannot be made; "" if it can, now or later."""
     for key in task.node.inputs:
-        if board.status[key] in ("failed", "blocked"):
+        if board.status[key] == "failed":
             return f"{board.graph.tasks[key].title} failed"
+        if board.status[key] == "blocked":
+            return board.reasons[key]
     return ""
 
 
@@ -145,19 +149,20 @@ class Scheduler:
             "" or, if the study was stopped before its end, why.
 
         Raises:
-            KeyboardInterrupt: on a second Ctrl-C; the first one stops calmly.
+            KeyboardInterrupt: on a second Ctrl-C; the first one, or a SIGTERM, stops calmly.
         """
         self._check_inputs()
-        while self.board.count("running") or self._ready():
-            try:
+        # An exception in the middle of the book-keeping would lose a job.
+        with contextlib.suppress(Interrupted), calm_stop() as asked:
+            while self.board.count("running") or self._ready():
+                if asked():
+                    self.stop("interrupted")
                 self._submit()
                 for outcome in self.executor.wait(_POLL):
                     self._end(outcome)
                 self.listener.tick()
-            except KeyboardInterrupt:
-                if self.stopping:
-                    raise
-                self.stop("interrupted")
+            if asked():
+                raise Interrupted
         return self.stopping
 
     def stop(self, reason: str) -> None:
@@ -167,18 +172,19 @@ class Scheduler:
             self.executor.stop()
 
     def _check_inputs(self) -> None:
-        """Has stages made again that others need and that are damaged."""
-        tasks = self.board.graph.tasks
-        needed = {
-            key
-            for task in tasks.values()
-            if self.board.status[task.key] == "waiting"
-            for key in task.node.inputs
-            if self.board.status[key] == "cached"
-        }
-        for key in needed:
-            if damage(home_of(self.store, tasks[key].node.kind) / key) is not None:
-                self.board.status[key] = "waiting"
+        """Has stages made again that others need and that are damaged, with their own inputs."""
+        tasks, status = self.board.graph.tasks, self.board.status
+        checked: set[str] = set()
+        for task in reversed(list(tasks.values())):
+            if status[task.key] != "waiting":
+                continue
+            for key in set(task.node.inputs) - checked:
+                checked.add(key)
+                folder = home_of(self.store, tasks[key].node.kind) / key
+                if status[key] == "not needed" or (
+                    status[key] == "cached" and damage(folder) is not None
+                ):
+                    status[key] = "waiting"
 
     def _ready(self) -> list[Task]:
         """The stages that could be begun, in the order of the runs."""

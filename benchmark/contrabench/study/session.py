@@ -12,7 +12,6 @@ from contrabench.study.executors.base import Executor
 from contrabench.study.expand import expand
 from contrabench.study.graph import Graph, Task, draw_graph
 from contrabench.study.ledger import write_study
-from contrabench.study.machine import Machine
 from contrabench.study.prepared import prepare
 from contrabench.study.resolve import resolve
 from contrabench.study.scheduler import Board, Listener, Scheduler, survey
@@ -52,7 +51,7 @@ class Session:
             kind=task.node.kind,
             key=task.key,
             store=self.store.resolve(),
-            machine=Machine.of(self.runtime),
+            runtime=self.runtime,
             plugins=tuple(plugin_paths.listed()),
         )
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
 from contrabench.data.splits import parse_fraction
 from contrabench.errors import RequestError
-from contrabench.protocol import Budget, Frozen, Recipe
+from contrabench.protocol import Budget, Frozen, Phase, Recipe
+from contrabench.statistics.entries import LONGER, REFERENCE
 
-REFERENCES = ("scratch", "scratch_long", "full_supervision")
+FULL = "full_supervision"
+REFERENCES = (REFERENCE, LONGER, FULL)
 """What every table needs beside the methods (rule 10); each can be switched off by name."""
 
 
@@ -27,9 +31,13 @@ class StudySpec(Frozen):
     without: tuple[str, ...] = Field(
         (), description=f"references to leave out: {', '.join(REFERENCES)}"
     )
-    labels: tuple[str, ...] = Field(("10%",), min_length=1, description="label fractions")
+    labels: tuple[str, ...] = Field(
+        ("10%",), min_length=1, description="label fractions, such as 10%"
+    )
     folds: int = Field(5, ge=2, description="of the cross-validation")
-    test_folds: tuple[int, ...] | None = Field(None, description="folds to test; all by default")
+    test_folds: tuple[int, ...] | None = Field(
+        None, min_length=1, description="folds to test; all by default"
+    )
     draws: int = Field(3, ge=1, description="draws of labelled patients")
     seeds: int = Field(1, ge=1, description="of initial weights, views and order")
     budget: str | Budget | None = Field(
@@ -39,7 +47,7 @@ class StudySpec(Frozen):
     views: Literal["axial", "all"] | None = Field(None, description="for every method")
     deep_supervision: bool | None = Field(None, description="for every method")
     accumulate: int = Field(1, ge=1, description="micro-batches per step")
-    dataset: str = "phantom"
+    dataset: str = Field(description="a name from `bench datasets`")
     dataset_options: dict[str, Any] = Field({}, description="as of `-d`")
 
     @field_validator("labels")
@@ -82,7 +90,9 @@ def read_study(path: Path) -> StudySpec:
         raise RequestError(
             f"there is no study at {path}; write one with: bench study init {path}"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RequestError(f"{path} is no valid TOML: {error}") from error
 
 
@@ -98,16 +108,41 @@ def make_study(content: dict[str, Any], where: str) -> StudySpec:
     """
     try:
         spec = StudySpec.model_validate(content)
+    except RequestError as error:
+        raise RequestError(f"{where}: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else "study"
-        text = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            text = f"unknown; there are {', '.join(StudySpec.model_fields)}"
-        raise RequestError(f"{where}: '{name}': {text[:1].lower()}{text[1:]}") from error
+        raise RequestError(f"{where}: {_words(error.errors(), content)}") from error
     if stray := [fold for fold in spec.tested if not 0 <= fold < spec.folds]:
         raise RequestError(
             f"{where}: there is no fold {stray[0]}; {spec.folds} folds are numbered 0 to "
             f"{spec.folds - 1}"
         )
     return spec
+
+
+def _words(faults: list[ErrorDetails], content: dict[str, Any]) -> str:
+    """The first fault that pydantic found, in plain words."""
+    if isinstance(content.get("budget"), dict):
+        # It is no name; what is wrong with the table is the news.
+        faults = [fault for fault in faults if fault["loc"][:2] != ("budget", "str")]
+    first = faults[0]
+    place = [str(part) for part in first["loc"] if part not in ("str", "Budget")]
+    name = ".".join(place)
+    if first["type"] == "missing":
+        return f"'{name}' is missing; {_described(place[0])}"
+    if first["type"] == "extra_forbidden":
+        known = Budget if len(place) == 2 else Phase if len(place) == 3 else StudySpec
+        near = difflib.get_close_matches(place[-1], known.model_fields, n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        return f"'{name}' is unknown; {hint}there are {', '.join(known.model_fields)}"
+    if first["type"] == "tuple_type":
+        return f"'{name}' wants a list in brackets; {_described(place[0])}"
+    if first["type"] == "too_short":
+        return f"'{name}' is empty; {_described(place[0])}"
+    text = first["msg"].removeprefix("Input ")
+    return f"'{name}' {text[:1].lower()}{text[1:]}; it is {first['input']!r}"
+
+
+def _described(name: str) -> str:
+    """What a field takes."""
+    return f"it takes {StudySpec.model_fields[name].description}"

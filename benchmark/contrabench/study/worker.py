@@ -15,12 +15,12 @@ from contrabench.store.failures import record_error
 from contrabench.store.stages import StageStore, home_of
 from contrabench.study.blueprint import Blueprint
 from contrabench.study.journal import Journal
-from contrabench.study.machine import Machine
 from contrabench.study.making import Maker
 from contrabench.study.nodes import Node, nodes_of
 from contrabench.study.prepared import prepare
 from contrabench.study.request import Plan
 from contrabench.study.resolve import Request, resolve
+from contrabench.training.runtime import Runtime, resolve_device
 
 _read: dict[tuple[object, ...], list[PreparedCase]] = {}
 """The cases of the last dataset that this process has worked on."""
@@ -37,7 +37,7 @@ class Job:
         kind: of the stage.
         key: of the stage, as the plan has it.
         store: the store folder, as this machine reaches it.
-        machine: device and switches.
+        runtime: device and switches.
         plugins: files and folders of plug-ins.
     """
 
@@ -45,7 +45,7 @@ class Job:
     kind: str
     key: str
     store: Path
-    machine: Machine
+    runtime: Runtime
     plugins: tuple[Path, ...] = ()
 
 
@@ -108,7 +108,9 @@ def _draw_up(job: Job, journal: Journal) -> tuple[Node, Maker]:
     """
     for path in job.plugins:
         plugin_paths.add(path)
-    runtime = job.machine.runtime()
+    runtime = job.runtime
+    resolve_device(runtime.device)
+    runtime.prepare()
     plan = resolve(job.request, runtime)
     blueprint = Blueprint(plan, _cases(plan, job.store))
     node = next((node for node in nodes_of(blueprint) if node.key == job.key), None)

@@ -3,6 +3,8 @@
 Every random choice of a step is a function of its number, so that the loop carries no
 random state: a checkpoint holds weights, optimiser moments and the step, and a resumed
 stage ends in the same bits as one that was never interrupted.
+
+On several devices every process runs this loop with the same task; see `training.sharding`.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +25,12 @@ from contrabench.progress import Reporter
 from contrabench.protocol import Phase, seed_for
 from contrabench.training.checkpoint import FILE, load_checkpoint, save_checkpoint
 from contrabench.training.optimizer import build_optimizer
+from contrabench.training.ranks import any_rank, leads
 from contrabench.training.runtime import Runtime
 from contrabench.training.schedule import rate
+from contrabench.training.sharding import sharded
+from contrabench.training.stop import Interrupted, calm_stop
+from contrabench.training.trackers import Tracker
 
 _LOOK_EVERY = 20
 
@@ -60,7 +66,8 @@ class _Shell(nn.Module):
 
     def forward(self, box: _Box) -> tuple[Tensor, dict[str, Tensor]]:
         result: StepResult = self.task(box.batch)
-        return result.loss, dict(result.logs)
+        # The wrapper takes whatever carries a graph for a loss, and waits for its gradients.
+        return result.loss, {name: value.detach() for name, value in result.logs.items()}
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,7 @@ def fit(
     reporter: Reporter,
     title: str,
     seed: int,
+    tracker: Tracker | None = None,
 ) -> FitRecord:
     """Trains the parameters of `task` that require a gradient.
 
@@ -115,18 +123,24 @@ def fit(
         reporter: shows the progress.
         title: of the progress line.
         seed: reseeds torch's global generator at every step, for layers that draw.
+        tracker: is told the losses as often as the progress is.
 
     Raises:
         RunError: if the loss stops being finite; the step is named.
         AuditError: rule 4, if a trained parameter gets no gradient or a frozen one changes.
+        Interrupted: if a stop was asked for, after the step under way and its checkpoint.
     """
     state = _Fit(task, steps, phase, runtime, folder, seed)
-    with reporter.track(title, steps) as track:
+    with sharded(task), calm_stop() as asked, reporter.track(title, steps) as track:
         for step in range(state.start, steps):
             state.step(step)
             if step == state.start or (step + 1) % _LOOK_EVERY == 0 or step + 1 == steps:
                 track.advance(step + 1, state.look())
+                if tracker is not None:
+                    tracker.log(state.last, step + 1)
                 state.save_if_due(step + 1)
+            if any_rank(asked()):
+                state.stop(step + 1)
     return state.finish()
 
 
@@ -225,9 +239,21 @@ class _Fit:
 
     def save_if_due(self, done: int) -> None:
         """Writes a checkpoint when the last one is old enough."""
-        if done >= self.steps or time.monotonic() - self.saved < self.runtime.checkpoint_seconds:
-            return
-        save_checkpoint(self.folder, done, self.task, self.optimizer.optimizer, self._extra())
+        if done < self.steps and time.monotonic() - self.saved >= self.runtime.checkpoint_seconds:
+            self._save(done)
+
+    def stop(self, done: int) -> NoReturn:
+        """Writes a checkpoint, however fresh the last one is, and ends the fit."""
+        self.look()
+        self._save(done)
+        raise Interrupted(
+            f"stopped after step {done} of {self.steps}; the checkpoint is written, run the same "
+            "command to go on"
+        )
+
+    def _save(self, done: int) -> None:
+        if leads():
+            save_checkpoint(self.folder, done, self.task, self.optimizer.optimizer, self._extra())
         self.saved = time.monotonic()
 
     def _extra(self) -> dict[str, Any]:

@@ -6,12 +6,15 @@ import logging
 import os
 import platform
 import warnings
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from contrabench.errors import RequestError
+from contrabench.errors import RequestError, RunError
+from contrabench.training.ranks import rank, ranks
+from contrabench.training.trackers import check_trackers
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -31,6 +34,8 @@ class Runtime:
         compile: compile the backbone with `torch.compile`.
         channels_last: keep activations in channels-last order.
         checkpoint_seconds: pause between two checkpoints.
+        devices: of this kind, that train one network together; see `training.gang`.
+        trackers: that are told the losses; see `training.trackers`.
     """
 
     device: str
@@ -39,22 +44,61 @@ class Runtime:
     compile: bool = False
     channels_last: bool = False
     checkpoint_seconds: float = 20.0
-    torch_device: torch.device = field(init=False)
+    devices: int = 1
+    trackers: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "torch_device", torch.device(self.device))
+    @property
+    def torch_device(self) -> torch.device:
+        """The device of this process: one of several has its rank's."""
+        if self.device == "cuda" and self.devices > 1:
+            return torch.device("cuda", rank())
+        return torch.device(self.device)
+
+    def alone(self) -> Runtime:
+        """The same on one device."""
+        return replace(self, devices=1)
+
+    def prepare(self) -> None:
+        """Sets the thread count and the arithmetic of this process."""
+        torch.set_num_threads(self.threads)
+        if self.device == "cuda":
+            torch.backends.cudnn.benchmark = True
+            torch.set_float32_matmul_precision("high")
 
     def fabric(self) -> Fabric:
-        """A Fabric for one device of this kind, without its banners."""
-        from lightning.fabric import Fabric
+        """A Fabric for the devices of this runtime, without its banners.
 
-        logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+        Raises:
+            RunError: if this process is not one of as many as there are devices.
+        """
+        from lightning.fabric import Fabric
+        from lightning.fabric.plugins.environments import LightningEnvironment
+        from lightning.fabric.strategies import DDPStrategy
+
+        if self.devices != ranks():
+            raise RunError(
+                f"training on {self.devices} devices was begun in a group of {ranks()} processes; "
+                "begin it by contrabench.training.gang.train_on"
+            )
+        # Where lightning.pytorch was imported, Fabric speaks through its logger.
+        for name in ("lightning.fabric", "lightning.pytorch"):
+            logging.getLogger(name).setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", module="lightning")
-        return Fabric(
+        # Prototypes and decoders may get no gradient for a while. Buffers are computed alike
+        # everywhere, so that none has to be sent.
+        together = DDPStrategy(
+            cluster_environment=LightningEnvironment(),
+            find_unused_parameters=True,
+            broadcast_buffers=False,
+        )
+        fabric = Fabric(
             accelerator=self.device,
-            devices=1,
+            devices=self.devices,
+            strategy=together if self.devices > 1 else "auto",
             precision="bf16-mixed" if self.precision == "bf16" else "32-true",
         )
+        fabric.launch()
+        return fabric
 
     def record(self) -> dict[str, object]:
         """What the run record says of it."""
@@ -70,6 +114,7 @@ class Runtime:
             "threads": self.threads,
             "compile": self.compile,
             "channels_last": self.channels_last,
+            "devices": self.devices,
         }
 
     def peak_memory_mb(self) -> float:
@@ -87,7 +132,7 @@ class Runtime:
         return peak / (2**20 if platform.system() == "Darwin" else 2**10)
 
 
-def resolve_device(device: Device) -> str:
+def resolve_device(device: str) -> str:
     """Picks CUDA, else Apple's MPS, else the CPU; or checks the one asked for.
 
     Raises:
@@ -115,33 +160,53 @@ def make_runtime(
     compile: bool = False,  # noqa: A002 - torch's own word
     channels_last: bool = False,
     checkpoint_seconds: float = 20.0,
+    devices: int = 1,
+    trackers: Sequence[str] = (),
 ) -> Runtime:
     """Resolves the device, sets the thread count, and fixes the arithmetic.
 
     `auto` precision is bf16 on CUDA and float32 elsewhere.
 
     Raises:
-        RequestError: if the device or the thread count cannot be had.
+        RequestError: if the devices, the thread count or a tracker cannot be had.
     """
+    check_trackers(trackers)
     name = resolve_device(device)
     if threads is not None and threads < 1:
         raise RequestError("--threads takes a whole number from 1")
-    torch.set_num_threads(threads or _default_threads())
-    if name == "cuda":
-        torch.backends.cudnn.benchmark = True
-        torch.set_float32_matmul_precision("high")
+    _check_count(name, devices)
     chosen = precision if precision != "auto" else ("bf16" if name == "cuda" else "float32")
-    return Runtime(
+    runtime = Runtime(
         device=name,
         precision=chosen,
-        threads=torch.get_num_threads(),
+        threads=threads or default_threads(devices),
         compile=compile,
         channels_last=channels_last,
         checkpoint_seconds=checkpoint_seconds,
+        devices=devices,
+        trackers=tuple(trackers),
     )
+    runtime.prepare()
+    return runtime
 
 
-def _default_threads() -> int:
-    """The cores this process may use, at most 8: small networks gain nothing from more."""
+def _check_count(device: str, devices: int) -> None:
+    """Refuses more devices than there are.
+
+    Raises:
+        RequestError: saying how many there are.
+    """
+    if devices < 1:
+        raise RequestError("--devices takes a whole number from 1")
+    # On the CPU a device is a process, of which there can be as many as are wanted.
+    there = {"cuda": torch.cuda.device_count(), "mps": 1}.get(device, devices)
+    if devices > there:
+        raise RequestError(
+            f"{devices} {device} devices were asked for and torch sees {there}; lower --devices"
+        )
+
+
+def default_threads(devices: int) -> int:
+    """This process's part of the cores, at most 8: small networks gain nothing from more."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(8, cores or 1))
+    return max(1, min(8, (cores or 1) // devices))

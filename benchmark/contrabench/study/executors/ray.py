@@ -7,6 +7,7 @@ under the same paths, and have contrabench installed.
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from typing import Any
 
@@ -22,12 +23,15 @@ class RayExecutor(Executor):
         address: of a running cluster; None starts one on this machine.
         threads: CPU threads, and so CPUs, of a task.
         gpu_share: of a GPU that a task takes, where the cluster has GPUs.
+        devices: that pre-train one network together; with several a task takes them whole.
 
     Raises:
         RequestError: if Ray is not installed, or the cluster cannot be reached.
     """
 
-    def __init__(self, address: str | None, threads: int, gpu_share: float) -> None:
+    def __init__(
+        self, address: str | None, threads: int, gpu_share: float, devices: int = 1
+    ) -> None:
         try:
             import ray
         except ImportError:
@@ -35,17 +39,21 @@ class RayExecutor(Executor):
                 "the executor 'ray' needs Ray; install it with: pip install 'contrabench[ray]'"
             ) from None
         self.ray: Any = ray
-        self.threads = threads
+        self.threads = threads * devices
         try:
+            _knock(address)
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise RequestError(
                 f"no Ray cluster can be reached at {address} ({str(error).splitlines()[0]}); "
                 "start one with `ray start --head`, or leave out --address"
             ) from error
-        self.gpu_share = gpu_share if self.has_gpus() else 0.0
+        share = gpu_share if devices == 1 else float(devices)
+        self.gpu_share = share if self.has_gpus() else 0.0
         # A task that dies is begun again by the study, which counts how often.
-        self.make = ray.remote(max_retries=0, num_cpus=threads, num_gpus=self.gpu_share)(carry_out)
+        self.make = ray.remote(max_retries=0, num_cpus=self.threads, num_gpus=self.gpu_share)(
+            carry_out
+        )
         self.jobs: dict[Any, Job] = {}
 
     def has_gpus(self) -> bool:
@@ -100,6 +108,18 @@ class RayExecutor(Executor):
         for task in self.jobs:
             self.ray.cancel(task, force=True)
         self.ray.shutdown()
+
+
+def _knock(address: str | None) -> None:
+    """Fails at once where nobody listens; Ray itself would end the process.
+
+    Raises:
+        OSError: if there is no connection.
+        ValueError: if the port is no number.
+    """
+    host, colon, port = (address or "").rpartition(":")
+    if colon and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=5).close()
 
 
 def _first_line(error: Exception) -> str:

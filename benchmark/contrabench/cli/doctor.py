@@ -1,0 +1,154 @@
+"""`bench doctor`: what is wrong with the environment, the data or the store, and what to do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from contrabench.cli.common import JsonOption, PluginOption, console, examples, write_json
+from contrabench.cli.options import DEFAULT_STORE
+from contrabench.errors import RequestError
+from contrabench.words import counted
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from contrabench.data.contract import Dataset
+    from contrabench.doctor.findings import Check, Finding
+
+EPILOG = examples(
+    "bench doctor",
+    "bench doctor --store lab-b-runs --deep",
+    "bench doctor --dataset mmwhs --data MMWHS",
+)
+SHOWN = 5
+"""Findings of one check that are told on the screen; `--json` tells all."""
+_WORDS = {"error": "error", "warning": "warning", "information": "note"}
+_STYLES = {"ok": "green", "error": "bold red", "warning": "yellow", "note": "cyan"}
+_INDENT = 11
+
+
+def doctor(
+    store: Annotated[
+        Path | None,
+        typer.Option(envvar="CONTRABENCH_STORE", help="Folder of results.", show_default=False),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Also read every file of this dataset."),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the dataset's files.")] = None,
+    dataset_option: Annotated[
+        list[str] | None,
+        typer.Option("-d", "--dataset-option", metavar="NAME=VALUE", help="As of `bench run`."),
+    ] = None,
+    deep: Annotated[
+        bool,
+        typer.Option(
+            "--deep",
+            help="Read large files of stages in full. Without it, files of runs, prepared "
+            "volumes and small files are compared with their checksums, and weights with "
+            "their length.",
+        ),
+    ] = False,
+    config: Annotated[
+        Path | None, typer.Option(help="Configuration file with data folders.")
+    ] = None,
+    as_json: JsonOption = False,
+    plugin: PluginOption = None,
+) -> None:
+    """Look for faults in environment, data and store, and say what to do about each.
+
+    Nothing is mended or removed. Ends with code 1 if there is an error, else with 0.
+    """
+    from contrabench.cli.config import load_config
+    from contrabench.doctor.examine import examine
+    from contrabench.progress import ConsoleReporter
+
+    settings = load_config(config)
+    place = store or settings.store or DEFAULT_STORE
+    chosen = _dataset(dataset, data, dataset_option or [], settings.data)
+    reporter: Any = ConsoleReporter(console(stderr=True))
+    checks = []
+    screen = console()
+    area = ""
+    for name, check in examine(place, chosen, deep, reporter):
+        checks.append((name, check))
+        if as_json:
+            continue
+        if name != area:
+            title = f"{name} {place}" if name == "store" else name
+            screen.print(f"\n{title}" if area else title, style="bold")
+            area = name
+        _show_check(screen, check)
+    counts = Counter(finding.severity.value for _, check in checks for finding in check.findings)
+    if as_json:
+        write_json(
+            {
+                "store": str(place),
+                "deep": deep,
+                "errors": counts["error"],
+                "warnings": counts["warning"],
+                "information": counts["information"],
+                "checks": [{"area": name, **check.as_dict()} for name, check in checks],
+            }
+        )
+    else:
+        _show_findings(screen, [check for _, check in checks])
+        numbers = (counted(counts[key], word) for key, word in _WORDS.items())
+        screen.print(f"\n{', '.join(numbers)}. Nothing was mended or removed.")
+    if counts["error"]:
+        raise typer.Exit(1)
+
+
+def _dataset(
+    name: str | None, root: Path | None, options: list[str], folders: dict[str, Path]
+) -> Dataset | None:
+    """The dataset whose files are to be read, if one is named."""
+    if name is None:
+        if root is not None or options:
+            raise RequestError("--data and -d need --dataset NAME; see: bench datasets")
+        return None
+    from contrabench.options import parse_options
+    from contrabench.study.prepared import dataset_class
+
+    root = root or folders.get(name)
+    kind = dataset_class(name, root)
+    return kind(root, parse_options(kind.Options, options, f"dataset '{name}'"))
+
+
+def _show_check(screen: Console, check: Check) -> None:
+    """One line: how it stands, what was looked for, and how much was looked at."""
+    word = "ok" if check.worst is None else _WORDS[check.worst.value]
+    line = Text.assemble(_mark(word), f"{check.title}: {check.seen}")
+    screen.print(line, soft_wrap=True)
+
+
+def _show_findings(screen: Console, checks: list[Check]) -> None:
+    """The findings, the worst first, each with its meaning and its remedy."""
+    for severity, word in _WORDS.items():
+        for check in checks:
+            found = [one for one in check.findings if one.severity.value == severity]
+            for finding in found[:SHOWN]:
+                screen.print()
+                _show_finding(screen, finding, word)
+            if len(found) > SHOWN:
+                more = f"and {len(found) - SHOWN} more under '{check.title}'; --json tells all"
+                screen.print(" " * _INDENT + more, style="dim", soft_wrap=True)
+
+
+def _show_finding(screen: Console, finding: Finding, word: str) -> None:
+    screen.print(Text.assemble(_mark(word), finding.what), soft_wrap=True)
+    if finding.means:
+        screen.print(" " * _INDENT + finding.means, style="dim", soft_wrap=True)
+    if finding.do:
+        screen.print(" " * _INDENT + f"-> {finding.do}", soft_wrap=True)
+
+
+def _mark(word: str) -> tuple[str, str]:
+    """The word that a line begins with, in its colour."""
+    return f"  {word:<{_INDENT - 2}}", _STYLES[word]

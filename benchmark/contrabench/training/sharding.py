@@ -1,0 +1,116 @@
+"""Shares the backbone's work among processes, so that no method has to know of them.
+
+Every process makes the same batch and computes the same loss on all of it: negatives,
+queues, prototypes and the statistics of heads are those of the whole batch. Only the
+backbone's passes are split. Each process takes its share of the images and gathers the maps
+of all; no layer of the backbone mixes the images of a batch, so the maps are those of one
+process.
+
+The gradient of the loss to the maps is then the same everywhere. A process passes on the rows
+of its own share, times the number of processes, and distributed data parallel takes the mean:
+for the backbone, the sum over all shares; for heads, the mean of equal gradients; both are
+the gradient of the loss on the whole batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+from contrabench.training.ranks import rank, ranks
+
+
+@contextmanager
+def sharded(task: nn.Module) -> Iterator[None]:
+    """Splits every pass of every backbone in the task, momentum copies too, in the block.
+
+    Args:
+        task: the same in all processes, with gradients that are averaged over them.
+    """
+    if ranks() == 1:
+        yield
+        return
+    # Training alone does without it, and MONAI behind it takes seconds to import.
+    from contrabench.model.unet import UNet
+
+    with ExitStack() as stack:
+        for module in task.modules():
+            if isinstance(module, UNet):
+                share = _Share()
+                before = module.register_forward_pre_hook(share.take, with_kwargs=True)
+                after = module.register_forward_hook(share.gather)
+                stack.callback(before.remove)
+                stack.callback(after.remove)
+        yield
+
+
+class _Share:
+    """The hooks of one backbone."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+    def take(
+        self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Cuts the images down to the share of this process."""
+        image, *others = inputs if inputs else (named.pop("image"),)
+        self.rows = len(image)
+        share: Tensor = _Split.apply(image)
+        return (share, *others), named
+
+    def gather(
+        self, module: nn.Module, inputs: tuple[Any, ...], maps: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Puts the maps of all processes together."""
+        return {name: _Gather.apply(value, self.rows) for name, value in maps.items()}
+
+
+class _Split(torch.autograd.Function):
+    """The share of this process: consecutive rows, the last row repeated to make them even."""
+
+    @staticmethod
+    def forward(ctx: Any, whole: Tensor) -> Tensor:
+        ctx.rows = len(whole)
+        return _own(torch.cat((whole, whole[-1:].expand(_padding(ctx.rows), *whole.shape[1:]))))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        # What feeds the backbone is, like heads, the same everywhere, and so is its gradient.
+        return _gathered(gradients[0] / ranks())[: ctx.rows]
+
+
+class _Gather(torch.autograd.Function):
+    """The rows of all processes, without those that were repeated."""
+
+    @staticmethod
+    def forward(ctx: Any, share: Tensor, rows: int) -> Tensor:
+        return _gathered(share)[:rows]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        whole = gradients[0]
+        nothing = whole.new_zeros(_padding(len(whole)), *whole.shape[1:])
+        return _own(torch.cat((whole, nothing))) * ranks(), None
+
+
+def _padding(rows: int) -> int:
+    """Rows that are lacking to divide evenly."""
+    return -rows % ranks()
+
+
+def _own(whole: Tensor) -> Tensor:
+    """This process's rows of an evenly divided tensor."""
+    size = len(whole) // ranks()
+    return whole[rank() * size : (rank() + 1) * size]
+
+
+def _gathered(share: Tensor) -> Tensor:
+    """The shares of all processes, one after another."""
+    whole = share.new_empty(ranks() * len(share), *share.shape[1:])
+    distributed.all_gather_into_tensor(whole, share.contiguous())
+    return whole

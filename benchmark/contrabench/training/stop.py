@@ -1,0 +1,82 @@
+"""A calm stop: the first Ctrl-C or SIGTERM lets the work under way come to a safe point.
+
+Python's own answer to Ctrl-C is an exception in the middle of whatever runs, and to SIGTERM,
+which schedulers send before they take a machine away, the end of the process.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_asked = threading.Event()
+
+
+class Interrupted(KeyboardInterrupt):
+    """Work was stopped on request, at a point from which it can go on."""
+
+
+def request_stop() -> None:
+    """Asks the training under way in this process, or else the next one, to stop calmly.
+
+    It may be called from any thread.
+    """
+    _asked.set()
+
+
+@contextmanager
+def calm_stop() -> Iterator[Callable[[], bool]]:
+    """Turns SIGINT and SIGTERM into a request to stop, as long as the block lasts.
+
+    A SIGINT after a request interrupts at once. What the block does not answer by a
+    KeyboardInterrupt, of which `Interrupted` is one, is not lost: a signal goes to the
+    handlers that were there before, and a request of `request_stop` waits for the next
+    block. Outside of the main thread, where Python allows no handlers, only
+    `request_stop` is heard.
+
+    Yields:
+        A function that tells whether a stop was asked for.
+
+    Raises:
+        KeyboardInterrupt: at the second Ctrl-C.
+    """
+    noted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and _asked.is_set():
+            raise KeyboardInterrupt
+        noted.append(number)
+        _asked.set()
+
+    before = _install(note)
+    try:
+        yield _asked.is_set
+    except KeyboardInterrupt:
+        noted.clear()
+        _asked.clear()
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if noted:
+            _asked.clear()
+            signal.raise_signal(noted[0])
+
+
+def _install(
+    handler: Callable[[int, FrameType | None], None],
+) -> dict[signal.Signals, Callable[[int, FrameType | None], object] | int]:
+    """Installs a handler where a signal is not ignored; returns those it stands in for."""
+    before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int] = {}
+    if threading.current_thread() is not threading.main_thread():
+        return before
+    for number in (signal.SIGINT, signal.SIGTERM):
+        found = signal.getsignal(number)
+        # None: a handler that Python did not install, and could not put back.
+        if found is not None and found != signal.SIG_IGN:
+            before[number] = found
+            signal.signal(number, handler)
+    return before

@@ -1,0 +1,92 @@
+"""Prepared volumes, what killed preparations leave, and the faults of a dataset."""
+
+import numpy as np
+import pytest
+from filelock import FileLock
+
+from contrabench.data.contract import Case, Volume
+from contrabench.doctor.data import check_dataset, check_prepared, check_unfinished
+from contrabench.doctor.findings import Severity
+from contrabench.files import temporary_sibling
+from contrabench.progress import Silent
+from contrabench.study.prepared import dataset_class
+
+
+def prepared(store):
+    return check_prepared(store, Silent())
+
+
+def test_sound_volumes_have_no_finding(store, tmp_path):
+    assert prepared(store).findings == ()
+    assert prepared(store).seen.startswith("2 volumes")
+    assert check_unfinished(store).findings == ()
+    assert prepared(tmp_path / "nothing").seen == "none yet"
+
+
+@pytest.mark.parametrize("file", ["image.npy", "meta.json", "done.json"])
+def test_a_changed_volume_is_named(store, file):
+    folder = store / "prepared" / ("b" * 32)
+    (folder / file).write_text("[1]")
+    (finding,) = prepared(store).findings
+    assert finding.severity == Severity.error
+    assert folder.name in finding.what
+    assert ("marker" if file == "done.json" else file) in finding.what
+    assert str(folder) in finding.do
+
+
+def test_what_a_killed_preparation_left_is_told_and_one_at_work_is_not(store):
+    key = "c" * 32
+    work = temporary_sibling(store / "prepared" / key)
+    work.mkdir()
+    (work / "image.npy").write_bytes(b"1234")
+    lock = FileLock(store / "prepared" / f"{key}.lock")
+    with lock:
+        assert check_unfinished(store).findings == ()
+        assert check_unfinished(store).seen == "1 at work"
+    (finding,) = check_unfinished(store).findings
+    assert finding.severity == Severity.information
+    assert "1 unfinished prepared volume" in finding.what
+    assert "4 bytes" in finding.what
+    assert work.is_dir()
+    assert prepared(store).findings == ()
+
+
+def phantom():
+    kind = dataset_class("phantom", None)
+    return kind(None, kind.Options(patients=2))
+
+
+def test_a_sound_dataset_is_counted():
+    dataset = phantom()
+    check = check_dataset(dataset, Silent())
+    assert check.findings == ()
+    assert f"{len(dataset.cases())} case" in check.seen
+    assert "of 2 patients" in check.seen
+
+
+def test_every_fault_of_a_dataset_is_a_finding(monkeypatch):
+    dataset = phantom()
+    value = dataset.structures[0].value
+    label = np.zeros((4, 4, 4), np.int16)
+    label[1, 1, 1] = value
+    image = np.arange(64, dtype=np.float32).reshape(4, 4, 4)
+    broken = image.copy()
+    broken[0, 0, 0] = np.nan
+    volumes = {
+        "nan": Volume(broken, label, np.eye(4), np.eye(4)),
+        "empty": Volume(image, np.zeros_like(label), np.eye(4), np.eye(4)),
+        "sound": Volume(image + image.T, label, np.eye(4), np.eye(4)),
+    }
+    monkeypatch.setattr(dataset, "cases", lambda: [Case(name, name) for name in volumes])
+    monkeypatch.setattr(dataset, "load", lambda case: volumes[case.id])
+    nan, empty = check_dataset(dataset, Silent()).findings
+    assert "nan: 1 voxels of the image are NaN" in nan.what
+    assert "empty: the label has no foreground" in empty.what
+    assert {nan.severity, empty.severity} == {Severity.error}
+
+
+def test_a_folder_that_is_not_there_is_a_finding(tmp_path):
+    kind = dataset_class("acdc", tmp_path / "nowhere")
+    (finding, *_) = check_dataset(kind(tmp_path / "nowhere"), Silent()).findings
+    assert finding.severity == Severity.error
+    assert "nowhere" in finding.what

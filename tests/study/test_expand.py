@@ -1,0 +1,179 @@
+"""From a study to its runs: every method, the references beside it, and no run twice."""
+
+import itertools
+
+import pytest
+
+from contrabench import catalogue
+from contrabench.data.splits import parse_fraction
+from contrabench.errors import RequestError
+from contrabench.study.expand import expand
+from contrabench.study.resolve import resolve
+from contrabench.study.spec import REFERENCES, make_study
+from contrabench.study.words import read_entries
+
+from .conftest import RUNTIME, TINY
+
+
+def runs(**changes):
+    """The runs of a study as tables name them, with its notes."""
+    asked = {"methods": ["simclr"], "dataset": "phantom", "folds": 3, "budget": TINY, **changes}
+    expanded = expand(make_study(asked, "the test"), None)
+    found = []
+    for request in expanded.requests:
+        plan = resolve(request, RUNTIME)
+        spec = plan.spec
+        found.append((plan.variant(), spec.labels, spec.fold, spec.draw, spec.seeds.init))
+    return found, expanded.notes
+
+
+def test_every_combination_of_the_study_is_a_run_and_no_other():
+    found, notes = runs(
+        methods=["simclr", "hu"],
+        labels=["10%", "40%"],
+        draws=2,
+        seeds=2,
+        test_folds=[0, 2],
+        without=list(REFERENCES),
+    )
+    wanted = itertools.product(("simclr", "hu"), ("10%", "40%"), (0, 2), (0, 1), (0, 1))
+    assert sorted(found) == sorted(wanted)
+    assert "every table will say that they are missing" in notes[0]
+
+
+def test_the_references_stand_beside_every_study_unless_switched_off_by_name():
+    found, notes = runs(draws=2, test_folds=[1], labels=["10%", "20%"])
+    assert notes == ()
+    cells = set(itertools.product(("10%", "20%"), (1,), (0, 1), (0,)))
+    for name in ("scratch", "scratch_long", "simclr"):
+        assert cells <= {run[1:] for run in found if run[0] == name}
+    assert ("scratch", "100%", 1, 0, 0) in found
+    assert len(found) == 3 * len(cells) + 1
+
+
+@pytest.mark.parametrize("off", REFERENCES)
+def test_each_reference_can_be_switched_off_alone(off):
+    whole, _ = runs()
+    found, notes = runs(without=[off])
+    gone = {
+        "scratch": {run for run in whole if run[0] == "scratch" and run[1] != "100%"},
+        "scratch_long": {run for run in whole if run[0] == "scratch_long"},
+        "full_supervision": {run for run in whole if run[1] == "100%"},
+    }[off]
+    assert gone
+    assert set(whole) - set(found) == gone
+    assert set(found) <= set(whole)
+    assert off in notes[0]
+
+
+def test_a_method_that_changes_fine_tuning_gets_a_scratch_that_does_so_too():
+    def scratches(**changes):
+        return {run[0] for run in runs(**changes)[0] if run[0].startswith("scratch[")}
+
+    matched = {"scratch[deep_supervision=true]"}
+    assert scratches(methods=["mmgl"]) == matched
+    assert scratches(methods=["simclr"]) == set()
+    assert scratches(methods=["simclr[deep_supervision=true]"]) == matched
+    assert scratches(methods=["mmgl[deep_supervision=false]"]) == set()
+    assert scratches(methods=["mmgl"], deep_supervision=False) == set()
+    assert scratches(methods=["simclr"], deep_supervision=True) == matched
+    assert scratches(methods=["mmgl"], without=["scratch"]) == set()
+    # It stands at every fraction and draw of the study.
+    found, _ = runs(methods=["mmgl"], labels=["10%", "40%"], draws=2)
+    mmgl = {run[1:] for run in found if run[0] == "mmgl"}
+    assert {run[1:] for run in found if run[0] in matched} == mmgl
+
+
+def test_references_have_no_deviations_whatever_the_study_asks():
+    found, _ = runs(methods=["simclr"], views="all", deep_supervision=True)
+    names = {run[0] for run in found}
+    assert names == {
+        "scratch",
+        "scratch_long",
+        "scratch[deep_supervision=true]",
+        "simclr[deep_supervision=true, views=all]",
+    }
+
+
+def test_all_labels_are_drawn_once():
+    found, _ = runs(labels=["10%", "100%"], draws=3)
+    assert {run[3] for run in found if run[1] == "100%"} == {0}
+    assert {run[3] for run in found if run[1] == "10%"} == {0, 1, 2}
+    alone, _ = runs(labels=["100%"], draws=3, without=list(REFERENCES))
+    assert len(alone) == 3
+
+
+@pytest.mark.parametrize(
+    "methods",
+    [
+        ["simclr", "simclr", "instance contrast"],
+        ["instance contrast", "simclr"],
+        ["scratch", "scratch_long", "simclr"],
+        ["reference", "scratch"],
+        ["all", "mmgl"],
+    ],
+)
+def test_no_run_is_there_twice(methods):
+    found, _ = runs(methods=methods, labels=["10%", "100%"], draws=2)
+    assert len(found) == len(set(found))
+
+
+def test_a_reference_that_is_named_is_a_run_like_others_where_references_are_off():
+    found, _ = runs(methods=["scratch"], without=list(REFERENCES))
+    assert {run[0] for run in found} == {"scratch"}
+
+
+def test_a_deviation_in_brackets_goes_before_that_of_the_study():
+    found, _ = runs(methods=["mmgl[views=axial]"], views="all", without=list(REFERENCES))
+    assert {run[0] for run in found} == {"mmgl[views=axial]"}
+
+
+def unpublished():
+    """Methods with pre-training and without a published recipe."""
+    found = ((name, catalogue.methods.get(name)) for name in catalogue.methods.names())
+    return [name for name, cls in found if cls.published is None and cls().stages()]
+
+
+def test_under_published_recipes_a_method_without_one_is_left_out_with_a_note_or_refused():
+    names = unpublished()
+    assert names
+    found, notes = runs(methods=["all"], recipe="published", test_folds=[0], draws=1)
+    ran = {run[0].partition("[")[0] for run in found}
+    assert not ran & set(names)
+    assert {"simclr", "scratch", "scratch_long"} <= ran
+    listed = {name for name in names if any(note.startswith(f"left out: {name}") for note in notes)}
+    assert listed == {entry.method for entry in read_entries(["all"], [])} & set(names)
+    with pytest.raises(RequestError, match=f"{names[0]}: no published recipe"):
+        runs(methods=[names[0]], recipe="published")
+    assert any(run[0] == names[0] for run in runs(methods=[names[0]])[0])
+
+
+def test_fractions_and_options_reach_the_requests_as_they_were_meant():
+    spec = make_study(
+        {
+            "methods": ["simclr"],
+            "dataset": "phantom",
+            "labels": ["0.125"],
+            "dataset_options": {"seed": 3, "patients": 7},
+            "accumulate": 2,
+            "budget": TINY,
+        },
+        "the test",
+    )
+    request = expand(spec, None).requests[0]
+    plan = resolve(request, RUNTIME)
+    assert parse_fraction(request.labels) == 0.125
+    assert (plan.dataset.options.patients, plan.dataset.options.seed) == (7, 3)
+    assert plan.spec.budget.pretrain.accumulate == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"methods": ["simclrr"]}, "simclr"),
+        ({"methods": ["simclr"], "exclude": ["simclr"]}, "no method is left"),
+    ],
+)
+def test_wrong_words_are_refused(changes, word):
+    with pytest.raises(RequestError, match=word):
+        runs(**changes)

@@ -1,0 +1,108 @@
+"""Two processes against one on the same batches, in float64; one gang trains all there is."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from contrabench.progress import Silent
+from contrabench.training.checkpoint import load_weights
+from contrabench.training.gang import train_on
+from contrabench.training.runtime import Runtime
+
+sys.path.insert(0, str(Path(__file__).parent))
+import gang_targets
+
+ONE = Runtime(device="cpu", precision="float32", threads=1)
+TWO = Runtime(device="cpu", precision="float32", threads=1, devices=2)
+
+SIMCLR = {"method": "simclr"}
+JOBS = {
+    "nt_xent": SIMCLR,
+    "uneven": {"method": "simclr", "phase": {"batch": 5}},
+    "accumulated": {"method": "simclr", "phase": {"accumulate": 2}},
+    "queue": {"method": "moco", "options": {"queue": 24}},
+    "batch_norm": {"method": "barlow_twins"},
+    "prototypes": {"method": "swav", "options": {"queue": 16, "small_crops": 1, "prototypes": 8}},
+    "pixels": {"method": "mmgl", "stage": 1},
+    "targets": {"method": "pixpro"},
+    "adversarial": {"method": "adversarial", "phase": {"batch": 5}},
+}
+HALF = {"method": "simclr", "half": True}
+STOPPED = {"two_then_two_on": JOBS["queue"], "two_then_one": JOBS["queue"]}
+
+
+@pytest.fixture(scope="module")
+def gang(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gang")
+    faults = dict.fromkeys(gang_targets.FAULTS, SIMCLR)
+    told = train_on(
+        TWO, Silent(), gang_targets.train_all, folder, {**JOBS, "half": HALF}, faults, STOPPED
+    )
+    return folder, told
+
+
+def alone(job, folder):
+    task, _ = gang_targets.train(ONE, Silent(), folder, job)
+    return task.state_dict()
+
+
+def far(found, expected):
+    """Largest difference of any weight or buffer, relative to the largest of its tensor."""
+    return max(
+        float((found[name] - value).abs().max() / value.abs().max().clamp(min=1e-3))
+        for name, value in expected.items()
+        if value.is_floating_point()
+    )
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_two_processes_end_where_one_does(gang, tmp_path, name):
+    folder, told = gang
+    expected = alone(JOBS[name], tmp_path)
+    start = gang_targets.make_task(
+        JOBS[name]["method"],
+        JOBS[name].get("stage", 0),
+        JOBS[name].get("options"),
+        gang_targets.phase_of(),
+    ).state_dict()
+    assert far(start, expected) > 1e-3
+    assert far(load_weights(folder / name / "weights"), expected) < 1e-9
+    assert told[name][0]
+
+
+def test_half_precision_sees_the_whole_batch_too(gang, tmp_path):
+    _, told = gang
+    alike, loss = told["half"]
+    _, record = gang_targets.train(ONE, Silent(), tmp_path, HALF)
+    assert alike
+    assert loss == pytest.approx(record.first["loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["no_factor", "other_share"])
+def test_planted_faults_of_the_gradient_are_caught(gang, tmp_path, name):
+    folder, _ = gang
+    expected = alone(SIMCLR, tmp_path)
+    assert far(load_weights(folder / name / "weights"), expected) > 1e-4
+
+
+def test_a_gather_without_a_gradient_is_caught_by_the_loop(gang):
+    _, told = gang
+    assert "rule 4" in told["no_gradient"]
+
+
+def test_a_stop_reaches_all_processes_at_one_step_and_two_go_on(gang, tmp_path):
+    folder, told = gang
+    assert told["two_then_two_on"] == (2,)
+    expected = load_weights(folder / "queue" / "weights")
+    found = load_weights(folder / "two_then_two_on" / "weights")
+    assert all(torch.equal(value, found[name]) for name, value in expected.items())
+
+
+def test_one_process_goes_on_where_two_have_stopped(gang):
+    folder, told = gang
+    assert "stopped after step 2 of 4" in told["two_then_one"]
+    task, record = gang_targets.train(ONE, Silent(), folder / "two_then_one", JOBS["queue"])
+    assert record.resumed_at == (2,)
+    assert far(task.state_dict(), load_weights(folder / "queue" / "weights")) < 1e-9
