@@ -47,7 +47,7 @@ def _verdict(entries: Sequence[Entry]) -> Iterator[str]:
             f"Dice against {REFERENCE}, paired over {compared[0][1].patients} patients "
             f"(sign-flip test, Holm over {number}, level {LEVEL:g}): {text}."
         )
-        yield "Column p is two-sided and not adjusted; the interval is Student's, at 95%."
+        yield "Column p is two-sided and not adjusted; the 95% interval turns that test round."
         lowest = min(holm([found.smallest_p for _, found in compared]))
         if lowest > LEVEL:
             yield (

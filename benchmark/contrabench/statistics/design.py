@@ -1,0 +1,171 @@
+"""How large a study must be to separate two methods, and what this one could have found.
+
+The observed difference is taken for the true one, which it is not: after a promising result
+it is more often too large than too small. The numbers help to plan; they are no evidence
+for or against a difference that this study did not separate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from contrabench.statistics.signflip import EXACT_UP_TO, attainable_level, sign_flip_ps
+from contrabench.statistics.variance import VarianceSplit
+
+MOST = 100_000
+"""Larger numbers are given as infinity: no study will have them."""
+_STUDIES = 2_000
+_SEED = 20_262
+_POINTS = 1_000
+_STEP = 0.1
+_LARGEST = 20.0
+
+
+def power(
+    difference: float, deviation: float, patients: int, comparisons: int = 1, level: float = 0.05
+) -> float:
+    """The chance that the sign-flip test separates two methods with normal differences.
+
+    Up to `EXACT_UP_TO` patients it is counted in simulated studies with a fixed seed:
+    there the test has fewer p values to choose from than a t test, and less power at
+    strict levels. With more patients it is that of the paired t test, to which the
+    sign-flip test is then equivalent (Hoeffding 1952).
+
+    Args:
+        difference: true mean difference.
+        deviation: standard deviation of the differences between patients.
+        patients: tested by both methods.
+        comparisons: size of the family; Holm tests the least p at level / comparisons,
+            so this is the worst case for each of them.
+        level: of the family.
+
+    Returns:
+        A probability; 0 where so few patients cannot reach a verdict at all; NaN where an
+        argument is unknown.
+    """
+    if math.isnan(difference) or math.isnan(deviation):
+        return math.nan
+    attainable = attainable_level(patients, level / comparisons)
+    if attainable == 0 or difference == 0:
+        return attainable
+    if deviation == 0:
+        return 1.0
+    effect = abs(difference) / deviation
+    if patients > EXACT_UP_TO:
+        return _t_power(effect, patients, attainable)
+    # Between neighbours of a grid of effects, which all pairs of a report share.
+    below = math.floor(min(effect, _LARGEST) / _STEP)
+    share = min(effect, _LARGEST) / _STEP - below
+    ends = [(_simulated_ps(patients, step) <= attainable).mean() for step in (below, below + 1)]
+    return float((1 - share) * ends[0] + share * ends[1])
+
+
+@lru_cache(maxsize=1024)
+def _simulated_ps(patients: int, step: int) -> NDArray[np.float64]:
+    """The p of studies whose differences have a mean of so many steps and deviation 1."""
+    noise = np.random.default_rng(_SEED).standard_normal((_STUDIES, patients))
+    return sign_flip_ps(noise + step * _STEP)
+
+
+def _t_power(effect: float, patients: int, level: float) -> float:
+    """Power of the two-sided t test, a mean over the distribution of the estimated deviation."""
+    freedom = patients - 1
+    deviations = np.sqrt(stats.chi2.ppf((np.arange(_POINTS) + 0.5) / _POINTS, freedom) / freedom)
+    critical = stats.t.isf(level / 2, freedom) * deviations
+    shift = effect * math.sqrt(patients)
+    return float((stats.norm.sf(critical - shift) + stats.norm.cdf(-critical - shift)).mean())
+
+
+def patients_needed(
+    difference: float,
+    deviation: float,
+    comparisons: int = 1,
+    level: float = 0.05,
+    wanted: float = 0.8,
+) -> float:
+    """The fewest patients with which `power` reaches what is wanted.
+
+    Args:
+        difference: true mean difference.
+        deviation: standard deviation of the differences between patients.
+        comparisons: size of the family of tests.
+        level: of the family.
+        wanted: power, 0.8 for 80 %.
+
+    Returns:
+        A whole number; infinity beyond `MOST` or without a difference; NaN where an
+        argument is unknown.
+    """
+    if math.isnan(difference) or math.isnan(deviation):
+        return math.nan
+    if difference == 0:
+        return math.inf
+    effect = math.inf if deviation == 0 else abs(difference) / deviation
+
+    def enough_for_t(patients: int) -> bool:
+        attainable = attainable_level(patients, level / comparisons)
+        return attainable > 0 and _t_power(effect, patients, attainable) >= wanted
+
+    # The t test needs no more patients than the sign-flip test, so the search starts there.
+    patients = _fewest(enough_for_t)
+    while patients <= EXACT_UP_TO and (
+        power(difference, deviation, int(patients), comparisons, level) < wanted
+    ):
+        patients += 1
+    return patients
+
+
+def draws_needed(
+    difference: float,
+    split: VarianceSplit,
+    patients: int,
+    folds: int,
+    seeds: int = 1,
+    comparisons: int = 1,
+    level: float = 0.05,
+    wanted: float = 0.8,
+) -> float:
+    """The fewest label draws per fold for that power, with the patients at hand.
+
+    Args:
+        difference: true mean difference.
+        split: variance of the differences, from `variance_split(differences(a, b))`.
+        patients: in total.
+        folds: number of folds, each with its own draws.
+        seeds: seeds per draw.
+        comparisons: size of the family of tests.
+        level: of the family.
+        wanted: power, 0.8 for 80 %.
+
+    Returns:
+        A whole number; infinity where the patients alone vary too much for any number
+        of draws; NaN where it is unknown what the patients of a fold share.
+    """
+    if math.isnan(split.mean_variance(patients, folds, 1, seeds)) or math.isnan(difference):
+        return math.nan
+
+    def enough(draws: int) -> bool:
+        variance = split.mean_variance(patients, folds, draws, seeds)
+        deviation = math.sqrt(patients * variance)
+        return power(difference, deviation, patients, comparisons, level) >= wanted
+
+    return _fewest(enough) if difference else math.inf
+
+
+def _fewest(enough: Callable[[int], bool]) -> float:
+    """The least number from 1 to `MOST` that is enough, all larger ones being so too."""
+    if not enough(MOST):
+        return math.inf
+    low, high = 0, 1
+    while not enough(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return float(high)

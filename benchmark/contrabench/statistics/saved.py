@@ -1,0 +1,147 @@
+"""Labels saved: how many labelled patients training from scratch needs to keep up.
+
+The curve of training from scratch over its label budgets is read backwards: at which number
+of labelled patients does it reach the score of a method? Beyond the budgets that were run
+nothing is extrapolated: the answer is then "more than" or "fewer than".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.isotonic import IsotonicRegression
+
+from contrabench.errors import RequestError
+from contrabench.statistics.signflip import sign_flip_ps
+
+Floats = NDArray[np.float64]
+_STEPS = 64
+"""Points between two label budgets at which scores are compared."""
+
+
+@dataclass(frozen=True)
+class LabelsNeeded:
+    """Labelled patients with which the baseline equals a method.
+
+    Attributes:
+        needed: the estimate; infinite if more than `most`, zero if fewer than `fewest`.
+        low: lower end of its confidence set, zero and infinite alike.
+        high: upper end.
+        fewest: smallest label budget of the baseline's curve, in patients.
+        most: largest.
+    """
+
+    needed: float
+    low: float
+    high: float
+    fewest: float
+    most: float
+
+    def words(self, number: float) -> str:
+        """Writes one of the three numbers: `5.3`, `more than 16`, `fewer than 2`."""
+        if math.isinf(number):
+            return f"more than {self.most:g}"
+        return f"{number:.3g}" if number else f"fewer than {self.fewest:g}"
+
+
+def labels_needed(
+    counts: Sequence[float],
+    curve: ArrayLike,
+    scores: ArrayLike,
+    higher_is_better: bool = True,
+    confidence: float = 0.95,
+) -> LabelsNeeded:
+    """Finds where the baseline's curve reaches the mean score of a method.
+
+    The mean curve is made monotone (isotonic regression; Barlow et al. 1972) and is
+    linear in the logarithm of the count between budgets. The interval holds the counts
+    at which the sign-flip test, paired by patient, does not tell the method from the
+    curve, so it keeps its level with few patients where resampled curves would not.
+
+    Args:
+        counts: labelled patients at each budget, ascending, at least two.
+        curve: the baseline's scores, shape (patients, budgets).
+        scores: the method's, shape (patients,), the same patients in the same order.
+        higher_is_better: True for Dice, False for distances.
+        confidence: 0.95 for a 95 % interval.
+
+    Returns:
+        With so few patients that no test can reject, the interval is unbounded.
+
+    Raises:
+        RequestError: if shapes do not fit, a score is missing, or counts do not ascend.
+    """
+    sign = 1.0 if higher_is_better else -1.0
+    baseline, target = sign * np.asarray(curve, float), sign * np.asarray(scores, float)
+    budgets = np.asarray(counts, dtype=np.float64)
+    if baseline.shape != (target.size, budgets.size) or target.ndim != 1 or not target.size:
+        raise RequestError(
+            f"a curve of shape {baseline.shape} does not fit {target.size} patients and "
+            f"{budgets.size} label budgets; give the scores of the same patients at each budget"
+        )
+    if budgets.size < 2 or budgets[0] <= 0 or (np.diff(budgets) <= 0).any():
+        raise RequestError(
+            "labels saved need scratch at two label budgets or more, in ascending order; run "
+            "it at another one"
+        )
+    if not (np.isfinite(baseline).all() and np.isfinite(target).all()):
+        raise RequestError("a patient has no score; leave the patient out for both methods")
+    grid, curves = _interpolated(budgets, baseline)
+    gaps = target[:, None] - curves
+    needed = _crossing(grid, gaps.mean(axis=0))
+    low, high = _not_rejected(grid, gaps, needed, 1 - confidence)
+    return LabelsNeeded(needed, low, high, float(budgets[0]), float(budgets[-1]))
+
+
+def _interpolated(budgets: Floats, baseline: Floats) -> tuple[Floats, Floats]:
+    """Each patient's curve on a fine grid of counts, its mean over patients monotone.
+
+    Budgets that isotonic regression pools are averaged in every patient alike, so that
+    the mean of the patients' curves is the monotone curve.
+    """
+    means = baseline.mean(axis=0)
+    monotone = IsotonicRegression().fit_transform(np.arange(means.size), means)
+    blocks = np.cumsum(np.diff(monotone, prepend=monotone[0]) > 0)
+    member = blocks[:, None] == blocks
+    pooled = baseline @ (member / member.sum(axis=0))
+    logs = np.log(budgets)
+    steps = np.arange((logs.size - 1) * _STEPS + 1) / _STEPS
+    fine = np.interp(steps, np.arange(logs.size), logs)
+    grid = np.exp(fine)
+    grid[::_STEPS] = budgets
+    return grid, np.stack([np.interp(fine, logs, row) for row in pooled])
+
+
+def _crossing(grid: Floats, gaps: Floats) -> float:
+    """The smallest count at which the mean gap is closed; the gaps never grow."""
+    tiny = 1e-12 * float(np.abs(gaps).max())
+    if gaps[0] < -tiny:
+        return 0.0
+    if gaps[-1] > tiny:
+        return math.inf
+    after = int(np.argmax(gaps <= tiny))
+    if after == 0:
+        return float(grid[0])
+    left, right = gaps[after - 1], min(float(gaps[after]), 0.0)
+    share = left / (left - right)
+    return float(np.exp(np.log(grid[after - 1]) * (1 - share) + np.log(grid[after]) * share))
+
+
+def _not_rejected(grid: Floats, gaps: Floats, needed: float, level: float) -> tuple[float, float]:
+    """The range of counts that the test leaves open, rounded out to the next point of the grid.
+
+    Beyond an end of the grid everything is open where that end is.
+    """
+    inside = sign_flip_ps(gaps.T) > level
+    points = np.concatenate([[0.0], grid, [math.inf]])
+    place = int(np.searchsorted(points, needed))
+    points = np.insert(points, place, needed)
+    left_open = np.insert(np.concatenate([inside[:1], inside, inside[-1:]]), place, True)
+    first, last = np.flatnonzero(left_open)[[0, -1]]
+    low = points[first] if math.isinf(points[first]) else points[max(first - 1, 0)]
+    high = points[last] if points[last] == 0 else points[min(last + 1, points.size - 1)]
+    return float(low), float(high)

@@ -1,0 +1,219 @@
+"""The sign-flip test of paired differences, and the interval that agrees with it.
+
+If two methods were exchangeable, each patient's difference could as well have the other
+sign. Nothing else is assumed, so the test holds its level at any number of patients. Up to
+`EXACT_UP_TO` patients all 2^n patterns of signs are counted, by meeting in the middle: the
+sums of two halves are sorted once and matched, instead of adding up every pattern. Beyond,
+`DRAWS` random patterns with a fixed seed stand for all.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from contrabench.errors import RequestError
+
+EXACT_UP_TO = 20
+"""Patients up to which all sign patterns count."""
+DRAWS = 99_999
+_SEED = 20_260
+_CHUNK = 8192
+_BLOCK = 512
+_HALVINGS = 44
+_ROUNDING = 1e-12
+"""Sums that are equal on paper differ in the last digits."""
+
+Floats = NDArray[np.float64]
+Number = TypeVar("Number", np.float64, np.int8)
+
+
+def sign_flip_p(differences: ArrayLike) -> float:
+    """Two-sided p of the sign-flip (Fisher-Pitman) test of a mean difference of zero.
+
+    The p is the share of sign patterns with a sum at least as far from zero as the one
+    observed; where patterns are drawn, the observed one counts among them (Phipson and
+    Smyth 2010).
+
+    Args:
+        differences: one per patient, shape (n,), finite.
+
+    Returns:
+        p in (0, 1].
+    """
+    return float(sign_flip_ps(np.asarray(differences, dtype=np.float64)[None, :])[0])
+
+
+def sign_flip_ps(differences: ArrayLike) -> Floats:
+    """The p of `sign_flip_p` for many tests on as many patients at once.
+
+    Args:
+        differences: one test a row, shape (tests, n), finite.
+
+    Returns:
+        One p per test, shape (tests,).
+
+    Raises:
+        RequestError: if a difference is missing.
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    if values.ndim != 2 or not values.shape[1] or not np.isfinite(values).all():
+        raise RequestError(
+            f"differences of shape {values.shape} cannot be tested, or one of them is missing; "
+            "give one finite number per patient, and leave out patients without a score"
+        )
+    shares = _exact_shares if values.shape[1] <= EXACT_UP_TO else _sampled_shares
+    blocks = [values[start : start + _BLOCK] for start in range(0, len(values), _BLOCK)]
+    found: Floats = np.concatenate([np.empty(0), *map(shares, blocks)])
+    return found
+
+
+def sign_flip_interval(differences: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
+    """The mean differences that the sign-flip test does not reject.
+
+    Zero lies outside exactly when `sign_flip_p` is at most 1 - confidence. The ends are
+    order statistics of the means of all subsets of patients (Hartigan 1969; Tritchler
+    1984). It covers the mean with at least the stated probability wherever differences
+    are symmetric about it, at any number of patients, however heavy their tails.
+
+    Args:
+        differences: one per patient, shape (n,), finite.
+        confidence: 0.95 for a 95 % interval.
+
+    Returns:
+        Lower and upper end; (NaN, NaN) with so few patients that no mean could ever be
+        rejected and no interval exists: five at 95 %, see `patients_for_interval`.
+
+    Raises:
+        RequestError: if a difference is missing.
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise RequestError("a patient has no score; leave the patient out for both methods")
+    exact = values.size <= EXACT_UP_TO
+    patterns = 2 ** (values.size - 1) if exact else 1 + DRAWS
+    rank = reachable(1 - confidence, patterns)
+    if values.size == 0 or rank == 0:
+        return math.nan, math.nan
+    end = _exact_end if exact else _sampled_end
+    return end(values, rank), -end(-values, rank)
+
+
+def reachable(level: float, patterns: int) -> int:
+    """How many of so many equally likely patterns a test at this level may reject."""
+    return math.floor(level * patterns * (1 + _ROUNDING))
+
+
+def attainable_level(patients: int, level: float = 0.05) -> float:
+    """The largest p that this many patients can reach and that is no larger than the level.
+
+    The p is a multiple of 2^(1-n), so the test's true level lies below the nominal one;
+    0 means that no verdict is possible.
+    """
+    if patients > EXACT_UP_TO:
+        return reachable(level, 1 + DRAWS) / (1 + DRAWS)
+    return reachable(level, 2 ** (patients - 1)) / 2 ** (patients - 1) if patients else 0.0
+
+
+def patients_for_interval(confidence: float = 0.95) -> int:
+    """The fewest patients with which `sign_flip_interval` exists: 6 at 95 %."""
+    return 1 + math.ceil(-math.log2(1 - confidence) - _ROUNDING)
+
+
+@lru_cache(maxsize=2 * EXACT_UP_TO)
+def _subsets(size: int) -> Floats:
+    """All subsets of so many patients as zeros and ones, shape (2^size, size)."""
+    members = (np.arange(2**size)[:, None] >> np.arange(size)) & 1
+    return _frozen(members.astype(np.float64))
+
+
+def _bounds(values: Floats) -> Floats:
+    """How far from zero a pattern's sum must be to count, per test."""
+    bounds: Floats = np.abs(values.sum(axis=1)) - _ROUNDING * np.abs(values).sum(axis=1)
+    return bounds
+
+
+def _exact_shares(values: Floats) -> Floats:
+    """Share of all sign patterns whose sum is at least as far from zero, per test."""
+    bounds = _bounds(values)
+    half = (values.shape[1] + 1) // 2
+    # The first sign is fixed: patterns come in mirrored pairs.
+    first = values[:, :1] + values[:, 1:half] @ (1 - 2 * _subsets(half - 1).T)
+    first.sort(axis=1)  # sorted sums are found faster
+    rest = np.sort(values[:, half:] @ (1 - 2 * _subsets(values.shape[1] - half).T), axis=1)
+    shares = np.ones(len(values))
+    for test in np.flatnonzero(bounds > 0):
+        ordered, bound = rest[test], bounds[test]
+        above = ordered.size - np.searchsorted(ordered, bound - first[test], side="left")
+        below = np.searchsorted(ordered, -bound - first[test], side="right")
+        shares[test] = (above.sum() + below.sum()) / (first.shape[1] * ordered.size)
+    return shares
+
+
+def _sampled_shares(values: Floats) -> Floats:
+    """As `_exact_shares`, over the random patterns and the observed one."""
+    bounds, signs = _bounds(values)[:, None], _random_signs(values.shape[1])
+    counts = np.ones(len(values))
+    for start in range(0, DRAWS, _CHUNK):
+        sums = values @ signs[start : start + _CHUNK].T.astype(np.float64)
+        counts += np.count_nonzero(np.abs(sums) >= bounds, axis=1)
+    return counts / (1 + DRAWS)
+
+
+def _exact_end(values: Floats, rank: int) -> float:
+    """The mean of a subset that is the rank-th smallest among all non-empty subsets."""
+    half = values.size // 2
+    left, right = _subsets(half), _subsets(values.size - half)
+    left_sums, left_sizes = left @ values[:half], left.sum(axis=1)
+    right_sums, right_sizes = right @ values[half:], right.sum(axis=1)
+    low, high = float(values.min()), float(values.max())
+    room = _ROUNDING * float(np.abs(values).sum())
+
+    def enough(mean: float) -> bool:
+        """Whether at least so many non-empty subsets have at most this mean."""
+        ordered = np.sort(left_sums - mean * left_sizes)
+        needed = np.sort(right_sums - mean * right_sizes)
+        at_most = np.searchsorted(ordered, room - needed, side="right")
+        return int(at_most.sum()) - 1 >= rank
+
+    if enough(low):
+        return low
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+def _sampled_end(values: Floats, rank: int) -> float:
+    """As `_exact_end`, over the subsets of the random patterns and their complements."""
+    signs = _random_signs(values.size)
+    sums = np.concatenate(
+        [
+            signs[start : start + _CHUNK].astype(np.float64) @ values
+            for start in range(0, DRAWS, _CHUNK)
+        ]
+    )
+    signed = signs.sum(axis=1, dtype=np.int64)
+    total, size = values.sum(), values.size
+    halves = np.concatenate([total - sums, total + sums])
+    sizes = np.concatenate([size - signed, size + signed])
+    # A pattern that flips nobody, or everybody, is as extreme as the data at any mean.
+    means = np.where(sizes > 0, halves / np.maximum(sizes, 1), -math.inf)
+    return float(np.partition(means, rank - 1)[rank - 1])
+
+
+@lru_cache(maxsize=4)
+def _random_signs(size: int) -> NDArray[np.int8]:
+    """The fixed random patterns, shape (DRAWS, size)."""
+    generator = np.random.default_rng(_SEED)
+    return _frozen(generator.integers(0, 2, (DRAWS, size), dtype=np.int8) * np.int8(2) - np.int8(1))
+
+
+def _frozen(shared: NDArray[Number]) -> NDArray[Number]:
+    """Every caller gets the same array, which therefore must not change."""
+    shared.flags.writeable = False
+    return shared

@@ -1,0 +1,138 @@
+"""Ranks, their stability and their limits against scipy and planted orders."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from contrabench.errors import RequestError
+from contrabench.statistics.intervals import resampled_counts
+from contrabench.statistics.pairwise import pairwise
+from contrabench.statistics.ranking import (
+    SCHEMES,
+    agreement,
+    kendall,
+    rank_limits,
+    rank_methods,
+    rank_stability,
+    scheme_ranks,
+)
+
+
+def table(patients=10, methods=4, step=0.0, seed=0):
+    values = np.random.default_rng(seed).normal(0.7, 0.05, (patients, methods))
+    return pd.DataFrame(values - step * np.arange(methods), columns=list("ABCDEFGH"[:methods]))
+
+
+def test_each_scheme_by_its_definition():
+    scores = table(step=0.03)
+    means = stats.rankdata(-scores.mean())
+    within = stats.rankdata(np.mean([stats.rankdata(-row) for row in scores.to_numpy()], axis=0))
+    assert rank_methods(scores).tolist() == means.tolist()
+    assert rank_methods(scores, scheme="mean rank").tolist() == within.tolist()
+    better = pairwise(scores).better()
+    wins = stats.rankdata(-(better.sum(axis=1) - better.sum(axis=0)))
+    assert rank_methods(scores, scheme="significant wins").tolist() == wins.tolist()
+
+
+def test_schemes_can_disagree():
+    """B fails on one patient and is better on all others."""
+    scores = pd.DataFrame({"A": [0.8] * 10, "B": [0.82] * 9 + [0.0]})
+    ranks = scheme_ranks(scores)
+    assert ranks["mean score"].tolist() == [1, 2]
+    assert ranks["mean rank"].tolist() == [2, 1]
+    assert ranks["significant wins"].tolist() == [1.5, 1.5]
+    assert agreement(ranks).loc["mean score", "mean rank"] == -1
+    assert math.isnan(agreement(ranks).loc["mean score", "significant wins"])
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_distances_are_ranked_upwards_and_ties_share(scheme):
+    scores = table(12, 4, step=0.2)
+    scores["C"] = scores["B"]
+    assert rank_methods(scores, True, scheme).tolist() == [1, 2.5, 2.5, 4]
+    assert rank_methods(scores, False, scheme).tolist() == [4, 2.5, 2.5, 1]
+
+
+def test_stability_is_that_of_each_resample():
+    scores = table(8, 4, step=0.01)
+    found = rank_stability(scores, resamples=50)
+    full = stats.rankdata(-scores.mean())
+    for counts, ranks, tau in zip(
+        resampled_counts(8, 50).astype(int), found.ranks.to_numpy(), found.tau, strict=True
+    ):
+        sample = scores.loc[np.repeat(scores.index, counts)]
+        assert ranks.tolist() == stats.rankdata(-sample.mean().round(12)).tolist()
+        assert tau == pytest.approx(stats.kendalltau(ranks, full).statistic)
+    assert found.table["first"].sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("scheme", ["mean score", "mean rank"])
+def test_a_clear_order_is_stable_and_an_even_field_is_not(scheme):
+    clear = rank_stability(table(12, 4, step=1), scheme=scheme)
+    assert (clear.tau == 1).all()
+    assert (clear.table["low"] == clear.table["high"]).all()
+    assert clear.table["first"].tolist() == [1, 0, 0, 0]
+    even = rank_stability(table(12, 4), scheme=scheme)
+    assert (even.table["high"] - even.table["low"]).max() >= 2
+
+
+def test_identical_methods_stay_tied_in_every_resample():
+    scores = table(9, 3, seed=4)
+    scores["B"] = scores["A"]
+    found = rank_stability(scores)
+    assert (found.ranks["A"] == found.ranks["B"]).all()
+    assert found.table.loc["A", "first"] == found.table.loc["B", "first"]
+
+
+def test_one_patient_has_ranks_but_no_stability():
+    found = rank_stability(table(1, 3))
+    assert sorted(found.table["rank"]) == [1, 2, 3]
+    assert found.table[["low", "high", "first"]].isna().all(axis=None)
+    assert np.isnan(found.tau).all()
+
+
+def test_limits_count_who_is_separated():
+    scores = table(12, 4, step=0.5)
+    scores["B"] = scores["A"] + np.random.default_rng(1).normal(0, 0.05, 12)
+    limits = rank_limits(pairwise(scores))
+    assert limits["low"].tolist() == [1, 1, 3, 4]
+    assert limits["high"].tolist() == [2, 2, 3, 4]
+    few = rank_limits(pairwise(table(4, 4, step=5)))
+    assert (few["low"] == 1).all()
+    assert (few["high"] == 4).all()
+
+
+def test_limits_hold_the_true_order_where_resampling_does_not():
+    """Six equal methods, of which any order is true."""
+    limits, resampled = [], []
+    for seed in range(300):
+        scores = table(12, 6, seed=seed)
+        open_ranks = rank_limits(pairwise(scores))
+        limits.append((open_ranks["high"] - open_ranks["low"] == 5).all())
+        spread = rank_stability(scores, resamples=200).table
+        resampled.append((spread["high"] - spread["low"] == 5).all())
+    assert np.mean(limits) >= 0.95 - 3 * math.sqrt(0.05 * 0.95 / 300)
+    assert np.mean(resampled) < 0.5
+
+
+def test_kendall_agrees_with_scipy():
+    rng = np.random.default_rng(2)
+    rankings, reference = (
+        rng.integers(0, 4, (30, 7)).astype(float),
+        rng.permutation(7).astype(float),
+    )
+    expected = [stats.kendalltau(row, reference).statistic for row in rankings]
+    assert kendall(rankings, reference) == pytest.approx(expected)
+
+
+def test_what_cannot_be_ranked_is_refused():
+    scores = table(6, 3)
+    for scheme in SCHEMES:
+        with pytest.raises(RequestError):
+            rank_methods(scores.assign(B=math.nan), scheme=scheme)
+    for scheme in ("significant wins", "median"):
+        with pytest.raises(RequestError, match="does not average"):
+            rank_stability(scores, scheme=scheme)

@@ -1,0 +1,171 @@
+"""Components of variance against the analysis of variance, pairs by hand and planted truth."""
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from contrabench.errors import RequestError
+from contrabench.statistics.signflip import sign_flip_ps
+from contrabench.statistics.variance import VarianceSplit, variance_split
+
+PARTS = ("patients", "draws", "seeds", "remainder")
+
+
+def design(folds, patients, draws, seeds):
+    index = itertools.product(range(folds), range(patients), range(draws), range(seeds))
+    frame = pd.DataFrame(list(index), columns=["fold", "patient", "draw", "seed"])
+    frame["patient"] = frame["patient"] + 100 * frame["fold"]
+    return frame
+
+
+def simulated(rng, shape, deviations):
+    folds, patients, draws, seeds = shape
+    effects = (
+        rng.normal(0, deviations[0], (folds, patients, 1, 1)),
+        rng.normal(0, deviations[1], (folds, 1, draws, 1)),
+        rng.normal(0, deviations[2], (folds, 1, draws, seeds)),
+        rng.normal(0, deviations[3], shape),
+    )
+    return design(*shape).assign(score=sum(effects).ravel())
+
+
+def mean_squares(scores):
+    """The mean squares of a crossed design, patients x draws x seeds, from the textbook."""
+    sizes = scores.shape
+    found = {}
+    for factors in itertools.chain.from_iterable(
+        itertools.combinations(range(3), k) for k in (1, 2, 3)
+    ):
+        effect = np.zeros(sizes)
+        for k in range(len(factors) + 1):
+            for kept in itertools.combinations(factors, k):
+                gone = tuple(axis for axis in range(3) if axis not in kept)
+                effect = effect + (-1) ** (len(factors) - k) * scores.mean(gone, keepdims=True)
+        found[factors] = (effect**2).sum() / math.prod(sizes[f] - 1 for f in factors)
+    return found
+
+
+def test_a_complete_design_gives_the_analysis_of_variance():
+    p, d, s = shape = (5, 3, 4)
+    scores = np.random.default_rng(0).normal(0, 1, shape)
+    scores += np.random.default_rng(1).normal(0, 1, (p, 1, 1))
+    ms = mean_squares(scores)
+    rest = ms[0, 1, 2]
+    patients = (ms[0,] - ms[0, 1] - ms[0, 2] + rest) / (d * s)
+    draws = (ms[1,] - ms[0, 1] - ms[1, 2] + rest) / (p * s)
+    seeds = (ms[2,] - ms[0, 2] - ms[1, 2] + rest) / (p * d) + (ms[1, 2] - rest) / p
+    remainder = rest + (ms[0, 1] - rest) / s + (ms[0, 2] - rest) / d
+    split = variance_split(design(1, *shape).assign(score=scores.ravel()))
+    found = [getattr(split, name) for name in PARTS]
+    assert found == pytest.approx([patients, draws, seeds, remainder], abs=1e-12)
+    assert math.isnan(split.training)
+
+
+def test_an_incomplete_design_is_that_of_its_pairs():
+    frame = simulated(np.random.default_rng(3), (3, 4, 3, 2), (2, 1, 1, 1))
+    frame = frame.drop(index=[0, 5, 17, 40, 41, 42, 60]).reset_index(drop=True)
+    sums = {}
+    for one, other in itertools.combinations(frame.itertuples(), 2):
+        same = (one.patient == other.patient, one.draw == other.draw, one.seed == other.seed)
+        key = same if one.fold == other.fold else "other fold"
+        sums.setdefault(key, []).append((one.score - other.score) ** 2 / 2)
+    half = {key: np.mean(values) for key, values in sums.items()}
+    total, same_draw = half[False, False, False], half[False, True, False]
+    split = variance_split(frame)
+    assert split.patients == pytest.approx(total - half[True, False, False])
+    assert split.draws == pytest.approx(total - same_draw)
+    assert split.seeds == pytest.approx(same_draw - half[False, True, True])
+    assert sum(getattr(split, name) for name in PARTS) == pytest.approx(total)
+    assert split.training == pytest.approx(half["other fold"] - half[False, True, True])
+
+
+def test_planted_components_are_found():
+    rng, truth = np.random.default_rng(4), [4.0, 1.0, 0.5, 2.0]
+    found = []
+    for _ in range(60):
+        split = variance_split(simulated(rng, (5, 4, 3, 2), np.sqrt(truth)))
+        found.append([*(getattr(split, name) for name in PARTS), split.training])
+    error = np.std(found, axis=0) / math.sqrt(60)
+    assert (np.abs(np.mean(found, axis=0) - [*truth, 1.5]) < 4 * error).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "known"),
+    [
+        ((3, 4, 1, 1), {"patients"}),
+        ((3, 4, 2, 1), {"patients", "draws", "remainder"}),
+        ((3, 4, 1, 2), {"patients", "seeds", "remainder"}),
+        ((4, 1, 2, 2), set()),
+    ],
+)
+def test_a_source_with_one_level_is_unknown(shape, known):
+    frame = simulated(np.random.default_rng(5), shape, (1, 1, 1, 1))
+    split = variance_split(frame)
+    assert set(split.known) == known
+    assert split.levels == shape[1:]
+    assert split.folds == shape[0]
+
+
+def test_one_run_a_fold_gives_the_variance_within_folds():
+    frame = simulated(np.random.default_rng(6), (4, 5, 1, 1), (1, 1, 1, 1))
+    expected = frame.groupby("fold")["score"].var().mean()
+    assert variance_split(frame).patients == pytest.approx(expected)
+
+
+def test_equal_scores_do_not_vary():
+    split = variance_split(design(2, 3, 2, 2).assign(score=0.7))
+    assert [getattr(split, name) for name in PARTS] == [0, 0, 0, 0]
+    assert split.shares == {}
+    assert math.isnan(split.inflation(6, 2, 2, 2))
+
+
+def test_shares_add_up_and_leave_negative_estimates_out():
+    split = VarianceSplit(3.0, -0.2, 1.0, math.nan, 0.8, (4, 2, 2), 5)
+    assert split.shares == {"patients": 0.75, "draws": 0.0, "seeds": 0.25}
+
+
+@pytest.mark.parametrize("runs", [(1, 1), (2, 1), (2, 3)])
+def test_variance_of_a_mean_and_its_inflation_are_what_simulated_studies_show(runs):
+    truth = (1.0, 0.5, 0.3, 0.8)
+    split = VarianceSplit(*truth, 0.8, (4, 2, 2), 5)
+    rng, (draws, seeds) = np.random.default_rng(7), runs
+    shape = (3000, 5, 4, draws, seeds)
+    scores = rng.normal(0, 1, shape[:3]) + (
+        rng.normal(0, truth[1] ** 0.5, (3000, 5, 1, draws, 1))
+        + rng.normal(0, truth[2] ** 0.5, (3000, 5, 1, draws, seeds))
+        + rng.normal(0, truth[3] ** 0.5, shape)
+    ).mean(axis=(3, 4))
+    patients = scores.reshape(3000, 20)
+    expected = split.mean_variance(20, 5, draws, seeds)
+    assert patients.mean(axis=1).var() == pytest.approx(expected, rel=0.1)
+    seen = (patients.var(axis=1, ddof=1) / 20).mean()
+    assert split.inflation(20, 5, draws, seeds) == pytest.approx((expected / seen) ** 0.5, rel=0.03)
+
+
+def test_inflation_warns_of_false_verdicts():
+    """A fold's patients share the luck of one training run, which a test cannot see."""
+    rng = np.random.default_rng(8)
+    shares = {}
+    for ratio in (0.0, 0.5):
+        runs = rng.normal(0, ratio**0.5, (1500, 5, 1))
+        p = sign_flip_ps((rng.normal(0, 1, (1500, 5, 4)) + runs).reshape(1500, 20))
+        inflation = VarianceSplit(1, math.nan, math.nan, math.nan, ratio, (4, 1, 1), 5).inflation(
+            20, 5, 1, 1
+        )
+        shares[inflation] = np.mean(p <= 0.05)
+    calm, warned = shares
+    assert calm == 1
+    assert shares[calm] < 0.07
+    assert warned > 1.4
+    assert shares[warned] > 0.1
+
+
+def test_faulty_observations_are_refused():
+    frame = design(1, 3, 2, 1).assign(score=1.0)
+    with pytest.raises(RequestError):
+        variance_split(pd.concat([frame, frame.iloc[:1]]))
+    with pytest.raises(RequestError):
+        variance_split(frame.assign(score=[math.nan, 1, 1, 1, 1, 1]))
