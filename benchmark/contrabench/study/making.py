@@ -17,6 +17,7 @@ from contrabench.study.nodes import Kind, Node
 from contrabench.study.outputs import RECORD, WEIGHTS, header
 from contrabench.study.recording import write_run
 from contrabench.study.scoring import score_cases
+from contrabench.study.tracking import track_scores
 from contrabench.study.training_stages import finetune, pretrain
 from contrabench.training.checkpoint import load_weights
 from contrabench.training.gang import train_on
@@ -65,6 +66,8 @@ class Maker:
             self._evaluate(node, folder)
         else:
             write_run(node, self.blueprint, self.store, folder)
+            tracking = self.store.root / TRACKING
+            track_scores(self.runtime, self.reporter, self.blueprint, node, folder, tracking)
 
     def _train(
         self,

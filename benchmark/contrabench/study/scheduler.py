@@ -172,19 +172,18 @@ class Scheduler:
             self.executor.stop()
 
     def _check_inputs(self) -> None:
-        """Has stages made again that others need and that are damaged, with their own inputs."""
-        tasks, status = self.board.graph.tasks, self.board.status
-        checked: set[str] = set()
-        for task in reversed(list(tasks.values())):
-            if status[task.key] != "waiting":
-                continue
-            for key in set(task.node.inputs) - checked:
-                checked.add(key)
-                folder = home_of(self.store, tasks[key].node.kind) / key
-                if status[key] == "not needed" or (
-                    status[key] == "cached" and damage(folder) is not None
-                ):
-                    status[key] = "waiting"
+        """Has stages made again that others need and that are damaged."""
+        tasks = self.board.graph.tasks
+        needed = {
+            key
+            for task in tasks.values()
+            if self.board.status[task.key] == "waiting"
+            for key in task.node.inputs
+            if self.board.status[key] == "cached"
+        }
+        for key in needed:
+            if damage(home_of(self.store, tasks[key].node.kind) / key) is not None:
+                self.board.status[key] = "waiting"
 
     def _ready(self) -> list[Task]:
         """The stages that could be begun, in the order of the runs."""

@@ -7,8 +7,6 @@ devices, a pre-training runs in a process for each.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +21,13 @@ from contrabench.study import audit
 from contrabench.study.blueprint import Blueprint
 from contrabench.study.nodes import Node
 from contrabench.study.outputs import RECORD, WEIGHTS, header
+from contrabench.study.tracking import tracked
 from contrabench.training.checkpoint import FILE as CHECKPOINT
 from contrabench.training.checkpoint import load_weights, save_weights
 from contrabench.training.loop import FitRecord, fit
 from contrabench.training.ranks import leads
 from contrabench.training.runtime import Runtime
 from contrabench.training.tasks import FinetuneTask, PretrainTask, count_parameters
-from contrabench.training.trackers import Tracker, make_trackers
 
 
 def pretrain(
@@ -76,7 +74,7 @@ def pretrain(
     task = PretrainTask(backbone, objective, stage, bank, work.phase, spec.seeds)
     if runtime.compile:
         backbone.compile()
-    with _tracked(runtime, reporter, blueprint, node, tracking) as tracker:
+    with tracked(runtime, reporter, blueprint, node, tracking) as tracker:
         title, seed = f"pre-training, {node.name}", seed_for(node.name, spec.seeds.views)
         record = fit(task, node.units, work.phase, runtime, folder, reporter, title, seed, tracker)
     extra = {
@@ -116,39 +114,11 @@ def finetune(
     task = FinetuneTask(model, bank, phase, spec.seeds)
     if runtime.compile:
         backbone.compile()
-    with _tracked(runtime, reporter, blueprint, node, tracking) as tracker:
+    with tracked(runtime, reporter, blueprint, node, tracking) as tracker:
         title, seed = "fine-tuning", seed_for("fine-tuning", spec.seeds.views)
         record = fit(task, node.units, phase, runtime, folder, reporter, title, seed, tracker)
     extra = {"seen": seen, "transfer": transfer, "runtime": runtime.record()}
     _keep(folder, model, blueprint, node, record, extra)
-
-
-@contextmanager
-def _tracked(
-    runtime: Runtime, reporter: Reporter, blueprint: Blueprint, node: Node, tracking: Path
-) -> Iterator[Tracker]:
-    """The trackers of a stage while it trains; only the first of several devices has any."""
-    spec = blueprint.plan.spec
-    what = {
-        "method": blueprint.plan.variant(),
-        "stage": node.name or "fine-tuning",
-        "dataset": spec.dataset,
-        "labels": spec.labels,
-        "fold": spec.fold,
-        "draw": spec.draw,
-        "seed": spec.seeds.init,
-        "budget": spec.budget.name,
-        "steps": node.units,
-    }
-    names = runtime.trackers if leads() else ()
-    title = f"{what['method']}, {what['stage']}, {spec.labels}, fold {spec.fold}"
-    tracker = make_trackers(names, tracking, title, node.key, what, reporter)
-    try:
-        yield tracker
-    except BaseException:
-        tracker.finish(failed=True)
-        raise
-    tracker.finish()
 
 
 def _keep(
