@@ -123,12 +123,12 @@ def spoil_all(path):
     ],
 )
 def test_a_bad_file_is_named_and_hurts_no_other(tmp_path, spoil, reason):
-    spoil(put(tmp_path, [row()], key="bad"))
-    put(tmp_path, [row(), row(NOTHING)], key="good")
+    spoil(put(tmp_path, [row()], key="1" * 16))
+    put(tmp_path, [row(), row(NOTHING)], key="0123456789abcdef")
     frame, problems = read_rows(tmp_path)
     assert len(frame) == 2
     (problem,) = problems
-    assert "run bad is left out" in problem
+    assert "run 1111111111111111 is left out" in problem
     assert reason in problem
     assert "\n" not in problem
 

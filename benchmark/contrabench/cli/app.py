@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from contrabench import __version__
-from contrabench.cli import datasets, methods, study
+from contrabench.cli import datasets, methods, store, study
 from contrabench.cli.common import PluginOption, examples, show_error
 from contrabench.cli.doctor import EPILOG as DOCTOR_EXAMPLES
 from contrabench.cli.doctor import doctor
@@ -101,6 +101,7 @@ app.command(epilog=PROFILE_EXAMPLES)(profile)
 app.command(epilog=DOCTOR_EXAMPLES)(doctor)
 app.add_typer(methods.app, name="methods")
 app.add_typer(datasets.app, name="datasets")
+app.add_typer(store.app, name="store")
 
 
 def main(arguments: list[str] | None = None) -> None:

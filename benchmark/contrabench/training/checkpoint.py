@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from contrabench.errors import RunError
-from contrabench.files import commit_file, temporary_sibling
+from contrabench.files import replacing
 
 FILE = "checkpoint.safetensors"
 
@@ -35,9 +35,8 @@ class Progressed:
 def save_weights(path: Path, weights: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
     """Writes tensors atomically, from whatever device, each with memory of its own."""
     tensors = {name: value.detach().to("cpu").contiguous() for name, value in weights.items()}
-    temporary = temporary_sibling(path)
-    save_file(tensors, temporary, metadata=dict(header))
-    commit_file(temporary, path)
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata=dict(header))
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:

@@ -1,0 +1,65 @@
+"""What a store holds, in a few numbers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GROUP = ["dataset", "budget", "recipe", "protocol"]
+"""What the rows of one line have in common."""
+COLUMNS = [*GROUP, "run", "variant", "labels", "fraction", "patient"]
+"""The columns of the rows that `contents` needs."""
+
+
+def contents(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """One line per dataset, budget, recipe and protocol.
+
+    Args:
+        rows: columns `COLUMNS`, as `contrabench.store.rows.read_rows` returns them.
+
+    Returns:
+        For each the names above, the number of runs, of method variants and of patients
+        tested, and the label budgets from the smallest to the largest.
+    """
+    lines = []
+    for names, part in rows.groupby(GROUP, observed=True):
+        budgets = part.drop_duplicates(["fraction", "labels"]).sort_values("fraction")
+        lines.append(
+            {
+                **dict(zip(GROUP, map(str, names), strict=True)),
+                "runs": int(part["run"].nunique()),
+                "methods": int(part["variant"].nunique()),
+                "patients": int(part["patient"].nunique()),
+                "labels": [str(label) for label in budgets["labels"]],
+            }
+        )
+    return lines
+
+
+def disk_use(store: Path) -> dict[str, int]:
+    """Bytes of all files below each folder of a store; stages by their kind."""
+    found = {}
+    for folder in sorted(item for item in store.iterdir() if item.is_dir()):
+        inner = sorted(item for item in folder.iterdir() if item.is_dir())
+        for part in inner if folder.name == "stages" else [folder]:
+            found[part.relative_to(store).as_posix()] = _size(part)
+    return found
+
+
+def _size(folder: Path) -> int:
+    """Bytes of the files below a folder; links are not followed."""
+    total = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    total += _size(Path(entry.path))
+                else:
+                    total += entry.stat(follow_symlinks=False).st_size
+            except FileNotFoundError:  # a run at work has renamed it meanwhile
+                continue
+    return total

@@ -1,0 +1,133 @@
+"""Times the reading of a store of many runs, and the memory that it takes.
+
+    python docs/scripts/store_scale.py --runs 100000
+
+Simulates a store below --folder (removed at the end), with real files and markers, and prints
+time and peak memory of: listing the runs; the first reading, which makes the index; the second
+one; and the means per patient of every variant at every label budget. Each step is a process
+of its own, one after another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+STEPS = ("simulating", "listing", "first reading", "second reading", "aggregating")
+STRUCTURES, PATIENTS, FOLDS, LABELS = 7, 20, 5, (0.05, 0.1, 0.2, 0.4)
+METHODS = 25
+METRICS = ["dice", "asd_mm"]
+GROUPS = ["protocol", "labels", "variant", "deviations"]
+MEANS = [*GROUPS, "patient", "run", "case", "flag", *METRICS]
+"""The columns that means per patient need."""
+
+
+def cells() -> Iterator[tuple[int, int, int, int, int]]:
+    """Seed, draw, fold, label budget and method of each run, without end."""
+    for seed in itertools.count():
+        yield from (
+            (seed, *cell)
+            for cell in itertools.product(
+                range(10), range(FOLDS), range(len(LABELS)), range(METHODS)
+            )
+        )
+
+
+def simulate(store: Path, runs: int) -> None:
+    """Writes the runs; scores are random, all else is as a study would write it."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from contrabench.files import checksum
+    from contrabench.store.schema import SCHEMA, SCHEMA_VERSION
+    from contrabench.store.stages import SPEC, key_of
+
+    random = np.random.default_rng(0)
+    rows = PATIENTS // FOLDS * STRUCTURES
+    common = {
+        "schema_version": SCHEMA_VERSION, "protocol": "ab12cd34ef56ab12", "dataset": "phantom",
+        "budget": "quick", "method_version": 1, "recipe": "common", "family": "simulated",
+        "fidelity": "re-implementation", "deviations": "", "train_patients": 16,
+        "test_patients": 4, "folds": FOLDS, "asd_voxel": None, "flag": "", "metric_contract": 1,
+    }  # fmt: skip
+    for seed, draw, fold, budget, method in itertools.islice(cells(), runs):
+        cell = {"seed": seed, "draw": draw, "fold": fold, "labels": f"{LABELS[budget]:.0%}"}
+        name = "scratch" if method == 0 else f"method{method:02d}"
+        spec = {"method": name, **cell}
+        key = key_of("runs", spec)
+        patients = [f"p{number:02d}" for number in range(fold, PATIENTS, FOLDS)]
+        values = {
+            **common, **spec, "run": key, "variant": name, "fraction": LABELS[budget],
+            "labelled_patients": max(1, round(LABELS[budget] * 16)),
+        }  # fmt: skip
+        columns: dict[str, object] = {field: [value] * rows for field, value in values.items()}
+        columns["patient"] = np.repeat(patients, STRUCTURES).tolist()
+        columns["case"] = np.repeat([f"{one}_ed" for one in patients], STRUCTURES).tolist()
+        columns["structure"] = [f"structure {number % STRUCTURES}" for number in range(rows)]
+        for field in SCHEMA:
+            if field.name not in columns:
+                scores = random.random(rows)
+                whole = field.type == pa.int64()
+                columns[field.name] = (1e5 * scores).astype(int) if whole else scores
+        folder = store / "runs" / key
+        folder.mkdir(parents=True)
+        table = pa.table({field.name: columns[field.name] for field in SCHEMA}, schema=SCHEMA)
+        pq.write_table(table, folder / "rows.parquet", compression="zstd")
+        (folder / SPEC).write_text(json.dumps(spec))
+        # As `seal` writes it, without waiting for the disk three hundred thousand times.
+        sums = {name: checksum(folder / name) for name in ("rows.parquet", SPEC)}
+        (folder / "done.json").write_text(json.dumps({"files": sums}))
+
+
+def step(name: str, store: Path, runs: int) -> None:
+    """Carries out one step in this process, and prints time, peak memory and what came of it."""
+    from contrabench.statistics.aggregate import patient_scores
+    from contrabench.store.rows import read_rows
+    from contrabench.store.run_files import finished_runs
+
+    began = time.perf_counter()
+    if name == "simulating":
+        simulate(store, runs)
+        found = ""
+    elif name == "listing":
+        found = f"{sum(1 for _ in finished_runs(store))} runs"
+    else:
+        rows, problems = read_rows(store, MEANS if name == "aggregating" else None)
+        size = rows.memory_usage(deep=False).sum() / 2**20
+        found = f"{len(rows)} rows, {size:.0f} MiB of frame, {len(problems)} runs left out"
+        if name == "aggregating":
+            groups = rows.groupby(GROUPS, observed=True)
+            means = [patient_scores(part, METRICS) for _, part in groups]
+            found = f"{len(means)} means of {len(means[0])} patients, reading included"
+    spent = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    sys.stdout.write(f"{name:15} {spent:7.1f} s {peak:6.0f} MiB  {found}\n")
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=100_000)
+    parser.add_argument("--folder", type=Path, help="where the store is made; by default /tmp")
+    parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
+    wanted = parser.parse_args()
+    if wanted.step:
+        step(wanted.step, wanted.folder, wanted.runs)
+        return
+    with tempfile.TemporaryDirectory(dir=wanted.folder) as folder:
+        for name in STEPS:
+            command = [sys.executable, __file__, "--folder", folder, "--step", name]
+            subprocess.run([*command, "--runs", str(wanted.runs)], check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""`bench store`: listing and merging from the command line."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from contrabench.cli.store import app
+from contrabench.errors import RequestError
+
+spec = importlib.util.spec_from_file_location(
+    "store_conftest", Path(__file__).parents[1] / "store" / "conftest.py"
+)
+builder = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(builder)
+Lab = builder.Lab
+
+
+@pytest.fixture
+def stores(tmp_path):
+    Lab.run(tmp_path / "ours", 0)
+    Lab.run(tmp_path / "theirs", 0)
+    Lab.run(tmp_path / "theirs", 1)
+    return tmp_path / "ours", tmp_path / "theirs"
+
+
+def bench(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_ls_has_one_line_per_protocol_and_the_disk(stores):
+    done = bench("ls", "--store", stores[1])
+    assert done.exit_code == 0
+    for word in ("phantom", "smoke", "10%", "stages/pretrain", "KiB"):
+        assert word in done.output
+
+
+def test_ls_json(stores):
+    done = bench("ls", "--store", stores[1], "--json")
+    content = json.loads(done.stdout)
+    (line,) = content["contents"]
+    assert (line["runs"], line["methods"], line["patients"]) == (2, 1, 2)
+    assert content["bytes"]["runs"] > 0
+    assert content["problems"] == []
+
+
+def test_ls_of_nothing(tmp_path):
+    done = bench("ls", "--store", tmp_path / "nothing")
+    assert isinstance(done.exception, RequestError)
+    assert "no finished run" in bench("ls", "--store", tmp_path).output
+
+
+def test_merge_counts_and_ends_well(stores):
+    ours, theirs = stores
+    done = bench("merge", theirs, "--into", ours, "--dry-run")
+    assert (done.exit_code, "would be taken" in done.output) == (0, True)
+    done = bench("merge", theirs, "--into", ours)
+    assert done.exit_code == 0
+    content = json.loads(bench("merge", theirs, "--into", ours, "--json").stdout)
+    assert content["complete"]
+    assert (content["taken"], content["duplicates"]["runs"]) == ({}, 2)
+
+
+def test_a_conflict_and_a_refusal_are_named_with_exit_code_1(stores, tmp_path):
+    ours, theirs = stores
+    other = Lab.run(tmp_path / "other", 0, dice=0.25)
+    (other.parent / ("0" * 16)).mkdir()
+    done = bench("merge", tmp_path / "other", theirs, "--into", ours)
+    assert done.exit_code == 1
+    assert f"conflict: {other}: its rows are not those of {ours / 'runs' / other.name}" in (
+        done.output
+    )
+    assert f"refused: {other.parent / ('0' * 16)}: the file done.json is missing" in done.output
+    assert "2 folders left out; the rest is merged" in done.output
+    content = json.loads(bench("merge", tmp_path / "other", "--into", ours, "--json").stdout)
+    assert [item["verdict"] for item in content["left_out"]] == ["refused", "conflict"]
+
+
+def test_a_folder_that_is_no_store_is_a_wrong_request(stores, tmp_path):
+    done = bench("merge", tmp_path / "nothing", "--into", stores[0])
+    assert isinstance(done.exception, RequestError)
+    assert done.exception.exit_code == 2
