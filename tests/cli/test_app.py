@@ -43,7 +43,9 @@ def every_command() -> list[list[str]]:
     while waiting:
         line, command = waiting.pop()
         found.append(line)
-        waiting += [([*line, name], sub) for name, sub in getattr(command, "commands", {}).items()]
+        below = getattr(command, "commands", {}).items()
+        # A hidden command is what its group does when no other is named.
+        waiting += [([*line, name], sub) for name, sub in below if not sub.hidden]
     return found
 
 

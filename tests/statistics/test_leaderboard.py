@@ -5,9 +5,10 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from contrabench.report import Column, cell_text
+from contrabench.report import Column, cell_text, is_missing
 from contrabench.statistics.aggregate import macro_mean
 from contrabench.statistics.leaderboard import build_report
 from contrabench.statistics.paired import paired_difference
@@ -41,15 +42,22 @@ def section(frame, *rows, labels="10%"):
     return only
 
 
+def board(part):
+    """What all tables with one row per method say, side by side."""
+    tables = {table.name: table.data for table in part.tables}
+    more = [tables[name].drop(columns=["Method", "Deviations"]) for name in ("structures", "runs")]
+    return pd.concat([tables["leaderboard"], *more], axis=1)
+
+
 def line(part, name, deviations="none"):
-    table = part.table
+    table = board(part)
     found = table[(table["Method"] == name) & (table["Deviations"] == deviations)]
     assert len(found) == 1
     return found.iloc[0]
 
 
 def notes(part):
-    return "\n".join(part.notes)
+    return "\n".join([*part.verdict, *part.notes])
 
 
 def test_numbers_are_those_of_the_statistics(frame):
@@ -82,21 +90,24 @@ def test_numbers_are_those_of_the_statistics(frame):
 def test_best_first_and_full_supervision_in_every_table(frame):
     rows = [*references(), *study("gcl", shift=0.02), *study("pcl", shift=0.08)]
     part = section(frame, *rows)
-    assert part.table["Method"].tolist() == [
+    assert board(part)["Method"].tolist() == [
         "full supervision", "pcl", "gcl", "scratch_long", "scratch",
     ]  # fmt: skip
     assert line(part, "full supervision")["Labelled"] == "16 of 16"
     at_full = section(frame, *rows, labels="100%")
-    assert at_full.table["Method"].tolist() == ["scratch"]
+    assert board(at_full)["Method"].tolist() == ["scratch"]
 
 
 def test_columns_describe_the_table(frame):
-    part = section(frame, *references())
-    assert [column.name for column in part.columns] == part.table.columns.tolist()
-    for column in part.columns:
-        is_text = part.table[column.name].map(lambda cell: isinstance(cell, str)).all()
-        assert is_text == (column.kind == "text"), column.name
-    assert {c.structure for c in part.part("structure")} == {"LV", "RV"}
+    part = section(frame, *references(), *study("mmgl"))
+    for table in part.tables:
+        assert [column.name for column in table.columns] == table.data.columns.tolist()
+        for column in table.columns:
+            for cell in table.data[column.name]:
+                text = isinstance(cell, str) or is_missing(cell)
+                assert text if column.kind == "text" else float(cell) is not None, column.name
+    structures = next(table for table in part.tables if table.name == "structures")
+    assert {column.structure for column in structures.columns} == {"LV", "RV", ""}
 
 
 @pytest.mark.parametrize(
@@ -112,18 +123,20 @@ def test_columns_describe_the_table(frame):
 )
 def test_what_differs_never_shares_a_table(frame, other):
     rows = frame(*study("scratch"), *study("mmgl", shift=0.1, **other))
-    sections = build_report(rows, "bench report").sections
-    assert [part.table["Method"].tolist() for part in sections] in (
+    sections = [
+        part for part in build_report(rows, "bench report").sections if "across" not in part.title
+    ]
+    assert [board(part)["Method"].tolist() for part in sections] in (
         [["scratch"], ["mmgl"]], [["mmgl"], ["scratch"]],
     )  # fmt: skip
-    assert all(part.table["Dice vs scratch"].isna().all() for part in sections)
+    assert all(board(part)["Dice vs scratch"].isna().all() for part in sections)
     assert len({(part.title, part.protocol) for part in sections}) == 2
 
 
 def test_a_reference_at_full_labels_of_another_protocol_is_not_borrowed(frame):
     rows = [*study("scratch"), *study("scratch", labels="100%", fraction=1.0, protocol="0" * 16)]
     part = section(frame, *rows)
-    assert part.table["Method"].tolist() == ["scratch"]
+    assert board(part)["Method"].tolist() == ["scratch"]
     assert "Missing reference: full supervision" in notes(part)
 
 
@@ -132,8 +145,8 @@ def test_two_versions_of_a_method_are_two_rows(frame):
         frame, *study("scratch"), *study("mmgl", shift=0.1, method_version=1),
         *study("mmgl", shift=0.2, method_version=2, seed=1),
     )  # fmt: skip
-    assert part.table["Method"].tolist() == ["mmgl", "mmgl (version 1)", "scratch"]
-    assert part.table["Dice vs scratch"].tolist()[:2] == pytest.approx([0.25, 0.125])
+    assert board(part)["Method"].tolist() == ["mmgl", "mmgl (version 1)", "scratch"]
+    assert board(part)["Dice vs scratch"].tolist()[:2] == pytest.approx([0.25, 0.125])
 
 
 def test_the_command_for_a_missing_reference_keeps_the_recipe(frame):
@@ -166,8 +179,8 @@ def test_deviations_make_a_row_of_their_own(frame):
 def test_five_patients_cannot_separate_anything(frame):
     rows = [*references(patients=5), *study("mmgl", patients=5, shift=0.2)]
     text = notes(section(frame, *rows))
-    assert "cannot separate: mmgl, scratch_long." in text
-    assert "better:" not in text
+    assert "Cannot be separated from scratch in Dice: mmgl +0.240, scratch_long +0.012." in text
+    assert "better" not in text
     assert "below 0.125 after Holm" in text  # 2 x 2 / 2^5
     assert "only 5 patients" in text
 
@@ -178,7 +191,9 @@ def test_the_verdict_follows_the_adjusted_p(frame):
     for row in noise:
         row["dice"] += 0.01 * (-1) ** int(row["patient"][1:])
     text = notes(section(frame, *study("scratch", 20), *others, *noise))
-    assert "better: gcl; worse: pcl; cannot separate: simclr." in text
+    assert "better than scratch: gcl by +0.09" in text
+    assert "worse than scratch: pcl by -0.09" in text
+    assert "Cannot be separated from scratch in Dice: simclr +0.000." in text
     assert "Holm over 3 comparisons" in text
     assert "Only" not in text
     assert "no comparison can reach" not in text
@@ -196,8 +211,8 @@ def test_a_p_below_the_level_that_holm_lifts_above_it_separates_nothing(frame):
 
 def test_without_the_reference_no_verdict_is_given(frame):
     part = section(frame, *study("mmgl", shift=0.2), *study("gcl"))
-    assert part.table["p"].isna().all()
-    assert "against" not in notes(part)
+    assert board(part)["p"].isna().all()
+    assert "No method is compared with scratch, which is not in this table" in notes(part)
 
 
 def test_other_patients_are_not_compared(frame):
@@ -234,8 +249,8 @@ def test_flags_are_counted(frame):
 def test_unknown_spacing_reports_voxels(frame):
     rows = [{**row, "asd_mm": None, "asd_voxel": 1.5} for row in references()]
     part = section(frame, *rows)
-    assert "ASD mm" not in part.table.columns
-    assert part.table["ASD voxel"].tolist() == [1.5] * 3
+    assert "ASD mm" not in board(part).columns
+    assert board(part)["ASD voxel"].tolist() == [1.5] * 3
     assert "distances are in voxels" in notes(part)
 
 
@@ -243,11 +258,9 @@ def test_the_order_of_the_rows_does_not_matter(frame):
     rows = [*references(), *study("mmgl", shift=0.05)]
     shuffled = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
     first, second = section(frame, *rows), section(frame, *shuffled)
-    columns = [column.name for column in first.columns]
-    np.testing.assert_array_equal(first.table["Method"], second.table["Method"])
-    for column in columns:
-        for one, other in zip(first.table[column], second.table[column], strict=True):
-            assert one == other or abs(one - other) < 1e-12 or (one != one and other != other)
+    assert first.verdict == second.verdict
+    for one, other in zip(first.tables, second.tables, strict=True):
+        pd.testing.assert_frame_equal(one.data, other.data, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +280,7 @@ def test_statistics_need_no_torch():
     code = (
         "import sys, contrabench.statistics.leaderboard, contrabench.store.rows\n"
         "from contrabench.catalogue import reports\n"
-        "[reports.get(name) for name in ('terminal', 'markdown', 'csv')]\n"
+        "[reports.get(name) for name in ('terminal', 'markdown', 'latex', 'csv', 'json', 'parquet')]\n"
         "print([name for name in ('torch', 'monai', 'lightly') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -64,10 +64,8 @@ def brute_force(pairs):
             if stage.labels or stage.labelled_slices_only:
                 # Whoever comes after starts from what these patients have shaped.
                 seen = blueprint.manifest.patients
-            distinct.add(
-                (spec.method, options, spec.deviations.views, spec.fold, spec.seeds.init)
-                + (stage.name, seen)
-            )
+            views, seed = spec.deviations.views, spec.seeds.init
+            distinct.add((spec.method, options, views, spec.fold, seed, stage.name, seen))
             asked += 1
     return len(distinct), asked, len(runs)
 
@@ -135,7 +133,9 @@ def test_titles_tell_the_stages_of_a_study_apart():
     assert len(set(titles)) == len(titles)
     assert "pre-train global of mmgl: fold 0" in titles
     assert any(re.fullmatch(r"rows of hu: 25%, fold 1, draw 1, seed 1", text) for text in titles)
-    label_free = [t for t in graph.tasks.values() if t.node.name == "global" and t.variant == "mmgl"]
+    label_free = [
+        t for t in graph.tasks.values() if t.node.name == "global" and t.variant == "mmgl"
+    ]
     assert all("%" not in task.title for task in label_free)
 
 

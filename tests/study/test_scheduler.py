@@ -2,7 +2,6 @@
 
 import signal
 import time
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -420,45 +419,6 @@ def test_a_damaged_input_is_made_again(tmp_path, spoil):
     assert Scheduler(board, tmp_path, remade, name, Notes()).run() == ""
     assert board.complete
     assert remade.begun == [tuned.key, run.key]
-
-
-def test_a_damaged_input_whose_own_input_is_gone_has_that_made_first(tmp_path):
-    work(tmp_path)
-    run = some("runs", variant="simclr")
-    *_, tuned, scored = (GRAPH.tasks[key] for key in run.node.inputs)
-    (pretrained,) = (GRAPH.tasks[key] for key in tuned.node.inputs)
-    # The rows need the scores alone in this study, whose rest was thrown away.
-    tasks = {
-        key: replace(task, node=without_inputs(task.node, {pretrained.key, tuned.key}))
-        if task is run
-        else task
-        for key, task in GRAPH.tasks.items()
-    }
-    graph = replace(GRAPH, tasks=tasks)
-    remove(tmp_path, run)
-    remove(tmp_path, tuned)
-    remove(tmp_path, pretrained)
-    (home_of(tmp_path, "evaluate") / scored.key / "content").write_text("spoilt")
-    board = survey(graph, tmp_path)
-    assert board.status[tuned.key] == "not needed"
-    executor = Fake(graph, tmp_path)
-    original = executor.wait
-
-    def wait(seconds):
-        if scored.key in executor.running:
-            remove(tmp_path, scored)
-        return original(seconds)
-
-    executor.wait = wait
-    assert Scheduler(board, tmp_path, executor, name, Notes()).run() == ""
-    assert executor.begun == [pretrained.key, tuned.key, scored.key, run.key]
-    assert board.complete
-
-
-def without_inputs(node, gone):
-    changed = replace(node, inputs=tuple(key for key in node.inputs if key not in gone))
-    object.__setattr__(changed, "key", node.key)
-    return changed
 
 
 def test_the_counts_of_a_board_add_up(tmp_path):

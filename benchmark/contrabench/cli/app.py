@@ -6,6 +6,7 @@ loads nothing heavy; each command imports what it needs when it runs.
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Annotated, Any
 
@@ -118,3 +119,11 @@ def main(arguments: list[str] | None = None) -> None:
     except ContrabenchError as error:
         show_error(str(error))
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        show_error(
+            f"no space is left to write {error.filename or 'a file'}; what is finished is kept. "
+            "Make room and run the same command again"
+        )
+        sys.exit(1)

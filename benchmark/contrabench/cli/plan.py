@@ -86,33 +86,36 @@ def _tree(graph: Graph, board: Board) -> Tree:
     """Variants, their pre-trainings in order, and the runs that rest on each."""
     tree = Tree(Text(), hide_root=True, guide_style="dim")
     branches: dict[str, Tree] = {}
-    groups: dict[tuple[str, str], tuple[Tree, list[Task]]] = {}
+    groups: dict[tuple[str, str, str], list[Task]] = {}
     for key, task in graph.tasks.items():
         if task.node.kind not in ("pretrain", "runs"):
             continue
-        if task.variant not in branches:
-            branches[task.variant] = tree.add(Text(task.variant, "bold"))
         before = _before(graph, task)
-        branch = branches[before or task.variant]
+        home = before or task.variant
+        if home not in branches:
+            branches[home] = tree.add(Text(home, "bold"))
         if task.node.kind == "pretrain":
             words = f"pre-train {task.node.name}: {task.place}"
-            branches[key] = branch.add(_leaf(words, [board.status[key]]))
-        else:
-            place = "" if before else f"fold {task.request.fold}"
-            groups.setdefault((before or task.variant, place), (branch, []))[1].append(task)
-    for (_, place), (branch, tasks) in groups.items():
+            branches[key] = branches[home].add(_leaf(words, [board.status[key]]))
+            continue
+        # A variant that shares another one's pre-training stands under it, by its name.
+        place = "" if before else f"fold {task.request.fold}"
+        shared = before is not None and graph.tasks[before].variant != task.variant
+        groups.setdefault((home, place, task.variant if shared else ""), []).append(task)
+    for (home, place, variant), tasks in groups.items():
         chains = [
             [board.status[key] for key in (*task.node.inputs[-2:], task.key)] for task in tasks
         ]
         for state in dict.fromkeys(_state(chain) for chain in chains):
             some = [t for t, chain in zip(tasks, chains, strict=True) if _state(chain) == state]
             chain = next(chain for chain in chains if _state(chain) == state)
-            branch.add(_leaf(_runs(some, place), chain))
+            words = f"{variant}: {_runs(some, place)}" if variant else _runs(some, place)
+            branches[home].add(_leaf(words, chain))
     return tree
 
 
 def _runs(tasks: list[Task], place: str) -> str:
-    """Runs that differ in labels and draws alone, in one line."""
+    """Runs that differ in labels, draws and seeds alone, in one line."""
     labels = ", ".join(dict.fromkeys(task.request.labels for task in tasks))
     draws = ", ".join(str(draw) for draw in sorted({task.request.draw for task in tasks}))
     where = f"{place}, " if place else ""
@@ -173,16 +176,25 @@ def _remarks(session: Session, board: Board, expected: Forecast) -> list[str]:
     runtime = session.runtime
     lines = []
     if expected.seconds:
+        known = []
+        if expected.recorded:
+            known.append(f"{counted(expected.recorded, 'kind')} of stages that ran here before")
+        if expected.measured:
+            known.append(f"{counted(expected.measured, 'kind')} of stages measured now")
         lines.append(
             f"Expected: {clock(expected.seconds)} with {counted(expected.workers, 'worker')} "
-            f"({runtime.device}, {counted(runtime.threads, 'thread')} each), "
-            f"{expected.disk / 2**20:.0f} MiB of {free_disk(session.store) / 2**30:.0f} GiB free "
-            f"disk; from {expected.recorded} kinds of stages that ran here before and "
-            f"{expected.measured} measured now."
+            f"({runtime.device}, {counted(runtime.threads, 'thread')} each), from "
+            f"{' and '.join(known)}."
+        )
+    if expected.disk:
+        lines.append(
+            f"Disk: about {expected.disk / 2**20:.0f} MiB to be kept, "
+            f"{free_disk(session.store) / 2**30:.0f} GiB free."
         )
     if expected.unknown:
-        unknown = counted(expected.unknown, "stage")
-        lines.append(f"The time of {unknown} is unknown and not counted; leave out --no-measure.")
+        lines.append(
+            f"Not counted: {counted(expected.unknown, 'stage')} whose time was not measured."
+        )
     for task in board.failed:
         lines.append(f"Failed: {task.title}: {board.reasons[task.key]}")
     if board.failed:

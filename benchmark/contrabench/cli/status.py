@@ -54,7 +54,8 @@ def status(
 def _show(screen: Console, item: StudyStatus) -> None:
     """One study: counts by kind, what is at work, what has failed."""
     spec = item.file.spec
-    ago = clock(time.time() - item.file.begun)
+    # The clock of another machine may be ahead.
+    ago = clock(max(0.0, time.time() - item.file.begun))
     screen.print(
         f"study {item.file.study}: {', '.join(spec.methods)} on {spec.dataset}, "
         f"{', '.join(spec.labels)} of the labels; begun or continued {ago} ago",

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 SHOWN = 20
 """Folders left out of a merge that are named one by one; `--json` names all."""
 
-app = typer.Typer(no_args_is_help=True, help="Look into a store of results, or merge several.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Look into a store of results, or merge several.",
+    epilog=examples("bench store ls", "bench store merge lab-b-runs"),
+)
 
 
 @app.command("ls", epilog=examples("bench store ls", "bench store ls --store lab-b --json"))

@@ -15,6 +15,7 @@ from contrabench.cli.options import MACHINE
 from contrabench.cli.study_options import StudyArguments, takes_study
 from contrabench.cli.study_view import StudyView, headline
 from contrabench.errors import RequestError, RunError
+from contrabench.words import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,6 +56,7 @@ app = typer.Typer(
 
 @app.command(
     "run",
+    hidden=True,
     epilog=examples(
         "bench study --methods mmgl,simclr --labels 10%,20%,40% --budget quick",
         "bench study --methods all --exclude densecl --labels 10% --workers 2 --threads 1",
@@ -169,10 +171,10 @@ def _conclude(screen: Console, session: Session, board: Board) -> None:
     from contrabench.study.graph import failure_of
 
     count = board.count
-    screen.print(
-        f"{count('done')} stages made, {count('cached')} served from the store, "
-        f"{count('failed')} failed, {count('blocked')} wait for failed ones."
-    )
+    words = [f"{counted(count('done'), 'stage')} made", f"{count('cached')} served from the store"]
+    words += [f"{count('failed')} failed"] if count("failed") else []
+    words += [f"{count('blocked')} not tried because of that"] if count("blocked") else []
+    screen.print(f"{', '.join(words)}.", soft_wrap=True)
     for task in board.failed:
         failure = failure_of(session.store, task.node.kind, task.key)
         where = f"\n  log: {failure.log}" if failure and failure.log.is_file() else ""
@@ -197,8 +199,8 @@ def _end(board: Board, stopped: str) -> None:
         raise RunError(stopped)
     if board.failed:
         raise RunError(
-            f"{len(board.failed)} of {len(board.status)} stages have failed; all others that do "
-            "not rest on them are done"
+            f"{len(board.failed)} of {len(board.status)} stages failed; all that does not rest on "
+            "them is done"
         )
 
 

@@ -17,7 +17,7 @@ from contrabench.progress import clock
 from contrabench.words import counted
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
     from contrabench.study.executors.base import Executor
     from contrabench.study.graph import Task
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _REFRESH = 4
 _LINE_SECONDS = 60.0
+_WIDE = 110
+"""Columns from which there is room for a bar and a remark, such as the loss, in the view."""
 
 
 def headline(session: Session) -> list[str]:
@@ -148,16 +150,17 @@ class StudyView:
         ]
 
     def _render(self) -> Group:
+        wide = self.console.width >= _WIDE
         table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True, overflow="ellipsis")
         for task, beat in self._running():
             if beat is None or not beat.total:
-                table.add_row(Text(task.title), "", Text("starting", "dim"), "")
+                table.add_row(Text(task.title), Text("starting", "dim"))
                 continue
             left = "" if beat.left is None else f"{clock(beat.left)} left"
-            table.add_row(
-                Text(task.title),
-                ProgressBar(total=beat.total, completed=beat.done, width=24),
-                Text(f"{beat.done}/{beat.total}"),
-                Text(f"{left} {beat.detail}".strip(), "dim"),
-            )
+            cells: list[RenderableType] = [Text(f"{beat.done}/{beat.total}"), Text(left, "dim")]
+            if wide:
+                bar = ProgressBar(total=beat.total, completed=beat.done, width=24)
+                cells = [bar, *cells, Text(beat.detail, "dim")]
+            table.add_row(Text(task.title), *cells)
         return Group(table, Text(self._summary(), "bold"))

@@ -155,15 +155,17 @@ class Scheduler:
         # An exception in the middle of the book-keeping would lose a job.
         with contextlib.suppress(Interrupted), calm_stop() as asked:
             while self.board.count("running") or self._ready():
+                self._submit()
+                ended = self.executor.wait(_POLL)
+                # Before the outcomes: workers may have been asked to stop by the same hand.
                 if asked():
                     self.stop("interrupted")
-                self._submit()
-                for outcome in self.executor.wait(_POLL):
+                for outcome in ended:
                     self._end(outcome)
                 self.listener.tick()
             if asked():
                 raise Interrupted
-        return self.stopping
+        return "" if self.board.complete else self.stopping
 
     def stop(self, reason: str) -> None:
         """Starts nothing more, and asks what is at work to keep its checkpoint."""

@@ -4,12 +4,11 @@ import random
 import time
 
 import pytest
+from tests.study.conftest import plan_tiny
 
 from contrabench.errors import RequestError
 from contrabench.store.rows import ROWS_FILE
 from contrabench.study.executors.ray import RayExecutor
-
-from ..conftest import plan_tiny
 
 ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
 cluster_utils = pytest.importorskip("ray.cluster_utils")

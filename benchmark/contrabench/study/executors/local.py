@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Literal
@@ -89,7 +89,8 @@ class _Worker:
             self.process = self.context.Process(  # type: ignore[attr-defined]
                 target=serve, args=(theirs, self.environment, self.log, os.getpid())
             )
-            self.process.start()
+            with _without_interrupts():
+                self.process.start()
             theirs.close()
         self.job = job
         self.pipe.send(job)
@@ -129,6 +130,19 @@ def _end_of(code: int | None) -> str:
         guess = ", probably for want of memory" if name == "SIGKILL" else ""
         return f"its process was ended by {name}{guess}"
     return f"its process ended with code {code}"
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Has a process begin deaf to Ctrl-C, which would end its imports with a traceback."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def serve(pipe: Connection, environment: Mapping[str, str], log: Path, parent: int) -> None:

@@ -1,0 +1,118 @@
+"""`bench status`: how the studies of a store stand, from outside."""
+
+import json
+import os
+
+import pytest
+
+from contrabench.sealed import seal
+from contrabench.store.failures import log_path, write_failure
+from contrabench.store.stages import home_of
+from contrabench.study.journal import Beat, Journal
+from contrabench.study.ledger import study_id, write_study
+
+
+@pytest.fixture
+def begun(planned, store):
+    """A study with one stage done, one failed, one at work, one tried again."""
+    write_study(store, planned.spec, planned.graph)
+    done, failed, running, retried, *_ = [
+        task for task in planned.graph.tasks.values() if task.node.kind == "pretrain"
+    ]
+    home = home_of(store, "pretrain")
+    (home / done.key).mkdir(parents=True)
+    seal(home / done.key)
+    for task in (failed, retried):
+        write_failure(home, task.key, "no luck")
+        log_path(home, task.key).write_text("step 7\n")
+    for task in (running, retried):
+        journal = Journal(store, "pretrain", task.key)
+        journal.beat(Beat("training", 6, 24, "loss 1.5", seconds=10.0, first=2))
+    return done, failed, running, retried
+
+
+def test_text_counts_by_kind_and_names_what_runs_and_what_failed(commands, begun, planned, store):
+    done, failed, running, retried = begun
+    code, out, _ = commands("status")
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0].startswith(f"study {study_id(planned.spec)}: hu, simclr on phantom")
+    pretrain = next(line for line in lines if line.startswith("pre-trainings")).split()
+    assert pretrain[1:] == ["1", "2", "1", str(planned.graph.pretrainings - 4)]
+    rows = next(line for line in lines if line.startswith("rows of runs")).split()
+    assert rows[3:] == ["0", "0", "0", str(planned.graph.runs)]
+    host = Beat("x").host
+    # Four units took ten seconds; eighteen are left.
+    for task in (running, retried):
+        assert f"running on {host}: {task.title}: 6/24, 45 s left loss 1.5" in out
+    assert f"failed: {failed.title}: no luck" in out
+    assert f"failed: {retried.title}" not in out
+    assert str(log_path(home_of(store, "pretrain"), failed.key).name) in out
+    assert "Nobody is at work" not in out
+    assert done.title not in out
+
+
+def test_json_says_the_same(commands, begun, planned):
+    done, failed, running, retried = begun
+    code, out, _ = commands("status", "--json")
+    assert code == 0
+    (study,) = json.loads(out)
+    assert study["study"] == study_id(planned.spec)
+    assert study["spec"] == planned.spec.model_dump(mode="json")
+    stages = {stage["key"]: stage for stage in study["stages"]}
+    assert list(stages) == list(planned.graph.tasks)
+    assert stages[done.key]["state"] == "done"
+    assert stages[failed.key]["state"] == "failed"
+    assert stages[failed.key]["reason"] == "no luck"
+    assert stages[failed.key]["log"].endswith(f"{failed.key}.log")
+    for task in (running, retried):
+        assert stages[task.key]["state"] == "running"
+        assert stages[task.key]["running"]["seconds_left"] == pytest.approx(45.0)
+        assert stages[task.key]["running"]["pid"] == os.getpid()
+    total = len(planned.graph.tasks)
+    assert study["counts"] == {"done": 1, "running": 2, "failed": 1, "to do": total - 4}
+
+
+def test_what_is_left_with_nobody_at_work_is_said(commands, planned, store):
+    write_study(store, planned.spec, planned.graph)
+    _, out, _ = commands("status")
+    total = len(planned.graph.tasks)
+    assert f"Nobody is at work on the {total} stages to do; give the command again." in out
+
+
+def test_a_study_is_named_by_the_beginning_of_its_id(commands, planned, store):
+    other = planned.spec.model_copy(update={"draws": 7})
+    for spec in (planned.spec, other):
+        write_study(store, spec, planned.graph)
+    ids = [study_id(planned.spec), study_id(other)]
+    _, out, _ = commands("status", "--json")
+    assert [study["study"] for study in json.loads(out)] == ids[::-1]
+    _, out, _ = commands("status", ids[0][:4], "--json")
+    assert [study["study"] for study in json.loads(out)] == ids[:1]
+    code, out, err = commands("status", "zzzz")
+    assert (code, out) == (2, "")
+    assert all(name in err for name in ids)
+
+
+def test_a_store_without_studies_says_how_to_begin(commands, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = commands("status")
+    assert code == 2
+    assert "bench study" in err
+    assert err.count("\n") == 1
+
+
+def test_a_damaged_beat_hurts_nobody(commands, begun, store):
+    _, _, running, _ = begun
+    path = home_of(store, "pretrain") / f"{running.key}.running.json"
+    path.write_text(json.dumps({"title": "x", "pid": "many", "done": []}))
+    code, out, _ = commands("status")
+    assert code == 0
+    assert running.title not in out
+
+
+def test_a_clock_that_is_behind_is_no_negative_time(commands, planned, store, monkeypatch):
+    write_study(store, planned.spec, planned.graph)
+    monkeypatch.setattr("contrabench.cli.status.time.time", lambda: 0.0)
+    _, out, _ = commands("status")
+    assert "continued 0 s ago" in out
