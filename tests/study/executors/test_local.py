@@ -1,0 +1,127 @@
+"""Worker processes: what goes wrong with one stage costs no other its rows."""
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from tests.study.conftest import plan_tiny
+
+from contrabench import plugin_paths
+from contrabench.store.rows import ROWS_FILE, read_rows
+from contrabench.study.executors.local import LocalExecutor, _end_of
+from contrabench.study.graph import failure_of
+
+TROUBLES = Path(__file__).with_name("troubles.py")
+SMALL = {"labels": ["50%"], "draws": 1, "folds": 2, "test_folds": [0]}
+
+
+class Quiet:
+    def changed(self, task, status, reason=""):
+        pass
+
+    def tick(self):
+        pass
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _troubles():
+    before = os.environ.get("CONTRABENCH_PLUGINS")
+    plugin_paths.add(TROUBLES)
+    yield
+    if before is None:
+        os.environ.pop("CONTRABENCH_PLUGINS", None)
+    else:
+        os.environ["CONTRABENCH_PLUGINS"] = before
+
+
+@pytest.fixture
+def executor(tmp_path):
+    made = LocalExecutor([{"CONTRABENCH_TEST": "here"}], tmp_path / "workers.log")
+    yield made
+    made.close()
+
+
+def rows(store):
+    return {path.parent.name: path.read_bytes() for path in store.glob(f"runs/*/{ROWS_FILE}")}
+
+
+def test_every_trouble_costs_its_own_stage_alone(executor, tmp_path):
+    kinds = ["nan", "error", "memory", "killed"]
+    store = tmp_path / "store"
+    asked = [*(f"troubles[kind={kind}]" for kind in kinds), "troubles"]
+    session = plan_tiny(store, methods=asked, **SMALL)
+    board = session.survey()
+    assert session.run(board, executor, Quiet()) == ""
+    reasons = {task.variant: board.reasons[task.key] for task in board.failed}
+    assert set(reasons) == {f"troubles[kind={kind}]" for kind in kinds}
+    assert "not finite at step 0" in reasons["troubles[kind=nan]"]
+    assert "ValueError: a shape that nobody expected" in reasons["troubles[kind=error]"]
+    assert "ran out of memory" in reasons["troubles[kind=memory]"]
+    assert "SIGKILL" in reasons["troubles[kind=killed]"]
+    assert "3 times" in reasons["troubles[kind=killed]"]
+    # Fine-tuning, evaluation and rows of each wait for what failed.
+    assert board.count("blocked") == 3 * len(kinds)
+    for task in board.failed:
+        failure = failure_of(store, "pretrain", task.key)
+        assert failure.reason == board.reasons[task.key]
+    error = next(t for t in board.failed if t.variant == "troubles[kind=error]")
+    assert "Traceback" in failure_of(store, "pretrain", error.key).log.read_text()
+    found, problems = read_rows(store)
+    assert not problems
+    assert set(found["variant"]) == {"scratch", "scratch_long", "troubles"}
+
+    # Nothing is tried again unless that is asked for; the rows stay as they are.
+    before = rows(store)
+    again = session.survey()
+    assert again.count("waiting") == 0
+    assert len(again.failed) == len(kinds)
+    assert session.survey(retry_failed=True).count("waiting") == 4 * len(kinds)
+    assert rows(store) == before
+
+
+def test_a_full_disk_stops_the_study_and_is_no_failure(executor, tmp_path):
+    store = tmp_path / "store"
+    session = plan_tiny(store, methods=["troubles[kind=disk]"], **SMALL)
+    board = session.survey()
+    stopped = session.run(board, executor, Quiet())
+    assert "is full" in stopped
+    assert not board.failed
+    assert not list(store.glob("stages/*/*.failed.json"))
+    # The references came first, and their rows are there.
+    assert set(read_rows(store)[0]["variant"]) == {"scratch", "scratch_long"}
+
+
+def test_a_worker_ends_when_its_study_is_gone(tmp_path):
+    """The study dies without a word; its worker must not go on alone."""
+    here, there = multiprocessing.get_context("spawn").Pipe()
+    context = multiprocessing.get_context("spawn")
+    study = context.Process(target=_begin_and_wait, args=(there, str(tmp_path)))
+    study.start()
+    worker = here.recv()
+    os.kill(study.pid, signal.SIGKILL)
+    study.join()
+    for _ in range(300):
+        if not Path(f"/proc/{worker}").exists():
+            return
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    raise AssertionError("the worker outlived its study")
+
+
+def _begin_and_wait(pipe, folder):
+    store = Path(folder) / "store"
+    session = plan_tiny(store, methods=["simclr"], **SMALL)
+    executor = LocalExecutor([{}], Path(folder) / "workers.log")
+    task = next(iter(session.graph.tasks.values()))
+    executor.submit(session.job(task))
+    pipe.send(executor.workers[0].process.pid)
+    time.sleep(60)
+
+
+def test_ends_in_words():
+    assert "SIGKILL, probably for want of memory" in _end_of(-signal.SIGKILL)
+    assert "SIGTERM" in _end_of(-signal.SIGTERM)
+    assert _end_of(3) == "its process ended with code 3"
