@@ -6,15 +6,14 @@ import re
 from collections.abc import Iterator, Sequence
 
 from contrabench import ReportFormat, register_report
-from contrabench.report import Column, Report, ReportInfo, Section, cell_text, plain
+from contrabench.report import NAME, Column, Report, ReportInfo, Section, Table, code_pieces, plain
 
 _MARKUP = re.compile(r"[\\|*`\[\]~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
-_CODE = re.compile(r"(`[^`]*`)")
 
 
 @register_report("markdown")
 class MarkdownReport(ReportFormat):
-    """Three tables per section: results, how each row was made, and every structure."""
+    """The verdict first, then one table for each part of each table."""
 
     info = ReportInfo(title="Markdown tables", suffix=".md")
 
@@ -28,19 +27,27 @@ class MarkdownReport(ReportFormat):
 def _blocks(section: Section) -> Iterator[str]:
     yield f"### {escape(section.title)}"
     yield f"Protocol {_code(section.protocol)}"
-    for part in ("result", "run", "structure"):
-        yield _table(section, section.part("name", part))
-    if section.notes:
-        yield "\n".join(f"- {_note(note)}" for note in section.notes)
+    yield from _list(section.verdict)
+    for table in section.tables:
+        for caption in table.parts:
+            yield f"**{escape(caption)}**"
+            yield _table(table, table.part(NAME, caption))
+        yield from _list(table.notes)
+    yield from _list(section.notes)
 
 
-def _table(section: Section, columns: Sequence[Column]) -> str:
+def _list(lines: Sequence[str]) -> Iterator[str]:
+    if lines:
+        yield "\n".join(f"- {_note(line)}" for line in lines)
+
+
+def _table(table: Table, columns: tuple[Column, ...]) -> str:
     lines = [
-        [escape(column.name) for column in columns],
+        [escape(column.heading) for column in columns],
         ["---" if column.kind == "text" else "---:" for column in columns],
     ]
-    for _, row in section.table.iterrows():
-        lines.append([escape(cell_text(column, row[column.name])) for column in columns])
+    for row in range(len(table.data)):
+        lines.append([escape(text) for text in table.texts(row, columns)])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
@@ -51,9 +58,8 @@ def escape(text: str) -> str:
 
 
 def _note(note: str) -> str:
-    """Escapes a note but keeps the commands in it, which stand between backticks."""
-    parts = _CODE.split(note)
-    return "".join(_code(p.strip("`")) if _CODE.fullmatch(p) else escape(p) for p in parts)
+    """Escapes a note but keeps the commands in it."""
+    return "".join(_code(p) if is_code else escape(p) for p, is_code in code_pieces(note))
 
 
 def _code(text: str) -> str:

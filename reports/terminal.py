@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from io import StringIO
-from typing import Any
 
-import pandas as pd
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as Grid
 from rich.text import Text
 
 from contrabench import ReportFormat, register_report
-from contrabench.report import NONE, Column, Report, ReportInfo, Section, cell_text, plain
+from contrabench.report import NAME, NONE, Column, Report, ReportInfo, Section, Table, plain
 
 GAP = 2
 NAME_WIDTH = 26
-HEADING_WIDTH = 10
+HEADING_WIDTH = 11
+TEXT_WIDTH = 18
 
 
 @register_report("terminal")
 class TerminalReport(ReportFormat):
-    """Results first, then how each row was made, then every structure.
+    """The verdict first, then each part of each table.
 
     Args:
-        width: columns of the terminal; wide tables are split to fit it.
+        width: columns of the terminal; wide tables are split to fit it, and tables of
+            detail that do not fit are named instead.
     """
 
     info = ReportInfo(title="plain text tables", suffix=".txt")
@@ -39,71 +39,84 @@ class TerminalReport(ReportFormat):
         )
         with out.capture() as captured:
             for section in report.sections:
-                out.print(Text(plain(f"{section.title}  [protocol {section.protocol}]")))
-                for caption, columns in self._tables(section):
-                    out.print()
-                    out.print(_table(section, caption, columns))
-                out.print()
-                for note in section.notes:
-                    line = Table.grid(padding=(0, 1, 0, 0))
-                    line.add_row("-", Text(plain(note)))
-                    out.print(line)
-                out.print()
+                self._section(out, section)
             out.print(Text(plain(f"Made by: {report.command}")))
         return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
 
-    def _tables(self, section: Section) -> Iterator[tuple[str, tuple[Column, ...]]]:
-        """Caption and columns of each table: one for a part, several if it is too wide."""
-        yield "Results", section.part("result")
-        yield "Runs", section.part("run")
-        scores = section.part("structure")
-        for metric in dict.fromkeys(column.metric for column in scores):
-            columns = [column for column in scores if column.metric == metric]
-            while columns:
-                taken, fit = NAME_WIDTH, 0
-                while fit < len(columns):
-                    taken += GAP + _number_width(section, columns[fit])
-                    if fit and taken > self.width:
-                        break
-                    fit += 1
-                yield f"{metric} by structure", tuple(columns[:fit])
-                columns = columns[fit:]
+    def _section(self, out: Console, section: Section) -> None:
+        out.print(Text(plain(f"{section.title}  [protocol {section.protocol}]")))
+        _list(out, section.verdict)
+        left_out = []
+        for table in section.tables:
+            blocks = [(caption, list(self._blocks(table, caption))) for caption in table.parts]
+            if table.detail and any(len(columns) > 1 for _, columns in blocks):
+                left_out.append(table.name)
+                continue
+            for caption, split in blocks:
+                for columns in split:
+                    out.print()
+                    out.print(_grid(table, caption, columns))
+            _list(out, table.notes)
+        more = [f"Too wide for this screen, in every other format: {name}." for name in left_out]
+        _list(out, [*section.notes, *more])
+        out.print()
+
+    def _blocks(self, table: Table, caption: str) -> Iterator[tuple[Column, ...]]:
+        """The columns of a part, in as many tables as the width asks for."""
+        columns = table.part(caption)
+        while columns:
+            taken, fit = _name_width(table, caption), 0
+            while fit < len(columns):
+                taken += GAP + _width(table, columns[fit])
+                if fit and taken > self.width:
+                    break
+                fit += 1
+            yield columns[:fit]
+            columns = columns[fit:]
 
 
-def _table(section: Section, caption: str, columns: Sequence[Column]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
-    names = [_name(section, row) for _, row in section.table.iterrows()]
-    longest = max((len(line) for name in names for line in name.splitlines()), default=0)
-    table.add_column(Text(plain(caption)), width=min(NAME_WIDTH, max(longest, len(caption))))
+def _list(out: Console, lines: Sequence[str]) -> None:
+    if lines:
+        out.print()
+    for line in lines:
+        grid = Grid.grid(padding=(0, 1, 0, 0))
+        grid.add_row("-", Text(plain(line)))
+        out.print(grid)
+
+
+def _grid(table: Table, caption: str, columns: Sequence[Column]) -> Grid:
+    grid = Grid(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
+    # A fixed width: a number that were cut would be another number.
+    grid.add_column(Text(plain(caption)), width=_name_width(table, caption), overflow="fold")
     for column in columns:
-        heading = Text(_heading(column))
-        if column.kind == "text":
-            table.add_column(heading, overflow="fold")
-        else:
-            # A fixed width: a number that were cut would be another number.
-            width = _number_width(section, column)
-            table.add_column(heading, justify="right", width=width, overflow="fold")
-    for name, (_, row) in zip(names, section.table.iterrows(), strict=True):
-        table.add_row(
-            Text(name, overflow="fold"),
-            *(Text(cell_text(column, row[column.name])) for column in columns),
+        grid.add_column(
+            Text(plain(column.heading)),
+            justify="left" if column.kind == "text" else "right",
+            width=_width(table, column),
+            overflow="fold",
         )
-    return table
+    for row in range(len(table.data)):
+        cells = (Text(text, overflow="fold") for text in table.texts(row, tuple(columns)))
+        grid.add_row(Text(_name(table, row), overflow="fold"), *cells)
+    return grid
 
 
-def _heading(column: Column) -> str:
-    return plain(column.structure or column.name)
+def _name_width(table: Table, caption: str) -> int:
+    names = (line for row in range(len(table.data)) for line in _name(table, row).splitlines())
+    return min(NAME_WIDTH, max(len(plain(caption)), *map(len, names), 0))
 
 
-def _number_width(section: Section, column: Column) -> int:
-    """Room for every cell, and for the longest word of the heading if it is not huge."""
-    word = max(map(len, _heading(column).split()), default=0)
-    cells = (len(cell_text(column, value)) for value in section.table[column.name])
-    return max(min(HEADING_WIDTH, word), *cells)
+def _width(table: Table, column: Column) -> int:
+    """Room for every number, and for the longest word of the heading if it is not huge."""
+    word = max(map(len, plain(column.heading).split()), default=0)
+    longest = max(len(table.texts(row, (column,))[0]) for row in range(len(table.data)))
+    if column.kind == "text":
+        longest = min(longest, TEXT_WIDTH)
+    return max(min(HEADING_WIDTH, word), longest)
 
 
-def _name(section: Section, row: pd.Series[Any]) -> str:
+def _name(table: Table, row: int) -> str:
     """The first name column, and below it what the others add."""
-    first, *others = (cell_text(column, row[column.name]) for column in section.part("name"))
+    first, *others = table.texts(row, table.part(NAME))
     added = [part for other in others if other != NONE for part in other.split("; ")]
     return "\n".join([first, *(f"  + {part}" for part in added)])

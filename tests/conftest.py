@@ -20,6 +20,13 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Prints what tests have recorded, such as the kills survived, from every process."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            terminalreporter.write_line(f"{name}: {value}")
+
+
 @pytest.fixture
 def cases():
     """Ten labelled cases of ten patients, and an unlabelled one."""

@@ -7,7 +7,9 @@ written by `cell_text`, so that all formats show the same numbers.
 from __future__ import annotations
 
 import math
+import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -18,9 +20,12 @@ from contrabench.protocol import Frozen
 if TYPE_CHECKING:
     import pandas as pd
 
-Kind = Literal["text", "count", "score", "difference", "distance", "p"]
-Part = Literal["name", "result", "run", "structure"]
+Kind = Literal["text", "count", "rank", "score", "share", "difference", "distance", "p"]
 
+_CODE = re.compile(r"`([^`]*)`")
+
+NAME = "name"
+"""The part of the columns that say what a row is about."""
 MISSING = "–"
 """What stands where a number could not be computed; never 0 and never nothing."""
 NONE = "none"
@@ -32,6 +37,7 @@ class ReportInfo(Frozen):
 
     title: str
     suffix: str = Field(description="file name ending, with its dot")
+    binary: bool = Field(default=False, description="bytes that no screen can show")
 
 
 @dataclass(frozen=True)
@@ -39,45 +45,85 @@ class Column:
     """What a column of a table is, so that a format need not know its name.
 
     Attributes:
-        name: heading, and the name of the column in `Section.table`.
+        name: the name of the column in `Table.data`; no other column has it.
         kind: decides how a cell is written; a "text" column holds strings, every other
             kind numbers.
-        part: "name" columns say which method a row is, and belong beside the others
-            wherever a wide table is split: its "result", how it was "run", and its
-            "structure" scores.
-        structure: the structure that a "structure" column is about.
-        metric: the heading without the structure.
+        part: caption of the columns that belong side by side where a wide table is
+            split; those of the part `NAME` stand beside each of the others.
+        structure: the structure that the column is about, if it is about one.
+        metric: what it says of that structure.
     """
 
     name: str
     kind: Kind
-    part: Part
+    part: str
     structure: str = ""
     metric: str = ""
+
+    @property
+    def heading(self) -> str:
+        """What stands above the column below the caption of its part."""
+        return self.structure or self.name
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of typed columns.
+
+    Attributes:
+        name: what it is, the same word in every section that has it.
+        columns: what the columns of `data` are, in its order.
+        data: a text is a string or None, a missing number is NaN.
+        notes: lines that say how to read it.
+        leader: row number of the method that the data tell apart from every other and
+            that is the best; -1 where there is none.
+        detail: a table to look things up in; a format with little room may name it only.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    data: pd.DataFrame
+    notes: tuple[str, ...] = ()
+    leader: int = -1
+    detail: bool = False
+
+    def part(self, *parts: str) -> tuple[Column, ...]:
+        """The columns of the given parts, in the order of the table."""
+        return tuple(column for column in self.columns if column.part in parts)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The captions, without the names of the rows."""
+        captions = dict.fromkeys(column.part for column in self.columns)
+        return tuple(caption for caption in captions if caption != NAME)
+
+    def texts(self, row: int, columns: tuple[Column, ...]) -> list[str]:
+        """The cells of one row as every format writes them, before escaping.
+
+        Args:
+            row: its number, from 0.
+            columns: which of its cells.
+        """
+        return [cell_text(column, self.data[column.name].iloc[row]) for column in columns]
 
 
 @dataclass(frozen=True)
 class Section:
-    """One table: the rows of one protocol at one label budget.
+    """What the rows of one protocol say, at one label budget or across them.
 
     Attributes:
         title: dataset, budget and label budget in words.
         protocol: hash of the protocol.
-        columns: what the columns of `table` are, in its order.
-        table: one row per method variant; every column is a string or a number, and a
-            missing number is NaN.
-        notes: lines below the table: verdict, missing references, flagged cells.
+        tables: the leaderboard first, or the label-efficiency table.
+        verdict: what the tables allow to say, in sentences.
+        notes: what is missing, flagged, or limits the comparison.
     """
 
     title: str
     protocol: str
-    columns: tuple[Column, ...]
-    table: pd.DataFrame
+    tables: tuple[Table, ...]
+    verdict: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-
-    def part(self, *parts: Part) -> tuple[Column, ...]:
-        """The columns of the given parts, in the order of the table."""
-        return tuple(column for column in self.columns if column.part in parts)
 
 
 @dataclass(frozen=True)
@@ -85,7 +131,7 @@ class Report:
     """Everything a format may print.
 
     Attributes:
-        sections: tables, in order.
+        sections: in order.
         rows: the long rows behind them, one per run, case and structure.
         command: the command that makes the report again.
     """
@@ -101,8 +147,62 @@ class ReportFormat(ABC):
     info: ClassVar[ReportInfo]
 
     @abstractmethod
-    def render(self, report: Report) -> str:
-        """Returns the whole report as text."""
+    def render(self, report: Report) -> str | bytes:
+        """Returns the whole report: text, or bytes where `info.binary` says so."""
+
+
+def tidy(report: Report) -> Iterator[dict[str, str | int | float | None]]:
+    """Every cell of a report as one line, for formats that are read by a notebook.
+
+    Yields:
+        The same keys for every cell: section, protocol, the name columns of all tables, table,
+        row (from 0), part, column, structure, metric, kind, value (with all digits; None for a
+        text or a missing number) and text (as every format shows it).
+    """
+    tables = [(section, table) for section in report.sections for table in section.tables]
+    names = dict.fromkeys(column.name for _, table in tables for column in table.part(NAME))
+    for section, table in tables:
+        named, others = table.part(NAME), table.part(*table.parts)
+        for row in range(len(table.data)):
+            own = zip((column.name for column in named), table.texts(row, named), strict=True)
+            about = {**dict.fromkeys(names, ""), **dict(own)}
+            for column, text in zip(others, table.texts(row, others), strict=True):
+                yield {
+                    "section": plain(section.title),
+                    "protocol": plain(section.protocol),
+                    **about,
+                    "table": table.name,
+                    "row": row,
+                    "part": plain(column.part),
+                    "column": plain(column.name),
+                    "structure": plain(column.structure),
+                    "metric": plain(column.metric),
+                    "kind": column.kind,
+                    "value": number_value(column, table.data[column.name].iloc[row]),
+                    "text": text,
+                }
+
+
+def number_value(column: Column, value: Any) -> int | float | None:
+    """A cell as the number it holds; None for a text and for what is missing."""
+    if column.kind == "text" or is_missing(value):
+        return None
+    return int(value) if column.kind == "count" else float(value)
+
+
+def is_missing(value: object) -> bool:
+    """Whether a cell holds nothing: None, or NaN, which a missing text may have become."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def code_pieces(note: str) -> list[tuple[str, bool]]:
+    """Cuts a note at the commands in it, which stand between backticks.
+
+    Returns:
+        Each piece, without backticks, and whether it is a command.
+    """
+    pieces = [(piece, number % 2 == 1) for number, piece in enumerate(_CODE.split(note))]
+    return [(piece, is_code) for piece, is_code in pieces if piece]
 
 
 def plain(text: object) -> str:
@@ -115,22 +215,33 @@ def cell_text(column: Column, value: Any) -> str:
 
     Args:
         column: the column of the cell.
-        value: a string in a "text" column, else a number; NaN if it is missing.
+        value: a string or None in a "text" column, else a number; NaN if it is missing.
 
     Returns:
-        Scores and differences with three decimals, distances with two, p with three
-        significant digits, `MISSING` for NaN.
+        As `number_text` writes numbers; `MISSING` for what is missing.
     """
-    if column.kind == "text":
-        return plain(value).strip()
-    number = float(value)
+    if column.kind != "text":
+        return number_text(column.kind, float(value))
+    return MISSING if is_missing(value) else plain(value).strip()
+
+
+def number_text(kind: Kind, number: float) -> str:
+    """Writes a number of a kind.
+
+    Returns:
+        Scores and differences with three decimals, distances and shares with two, p with
+        three significant digits, ranks with a half where places are shared, `MISSING`
+        for NaN.
+    """
     if math.isnan(number):
         return MISSING
-    if column.kind == "count":
+    if kind == "count":
         return str(int(number))
-    if column.kind == "p":
+    if kind == "rank":
+        return f"{number:.10g}"
+    if kind == "p":
         return f"{number:.3g}" if number >= 0.001 else f"{number:.0e}"
     # Adding 0.0 after rounding turns -0.0 into 0.0.
-    digits = 2 if column.kind == "distance" else 3
-    sign = "+" if column.kind == "difference" else ""
+    digits = 2 if kind in ("distance", "share") else 3
+    sign = "+" if kind == "difference" else ""
     return f"{round(number, digits) + 0.0:{sign}.{digits}f}"

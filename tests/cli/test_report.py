@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -74,18 +75,41 @@ def test_store_from_the_environment(bench, store, monkeypatch):
 def test_a_label_filter_keeps_full_supervision_as_a_reference(bench, store):
     text = bench("--store", store, "--labels", "10%", "--format", "markdown").stdout
     assert text.count("### ") == 1
+    assert "across label budgets" not in text
     assert "| full supervision | none | 0.715 |" in text
 
 
 def test_json_holds_the_numbers_of_the_table(bench, store):
     data = json.loads(bench("--store", store, "--labels", "10%", "--json").stdout)
     (section,) = data["sections"]
-    by_name = {row["Method"]: row for row in section["rows"]}
+    tables = {table["name"]: table["rows"] for table in section["tables"]}
+    by_name = {row["Method"]: row for row in tables["leaderboard"]}
     assert by_name["mmgl"]["Dice"] == pytest.approx(0.615)
     assert by_name["mmgl"]["p"] == 2 / 2**4
     assert by_name["scratch"]["p"] is None
-    assert by_name["mmgl"]["Patients"] == 4
-    assert data["command"].endswith("--json --labels 10%")
+    assert [row["Patients"] for row in tables["runs"]] == [4, 4, 4]
+    assert data["command"].endswith("--format json --labels 10%")
+
+
+def test_json_is_the_format_of_that_name(bench, store):
+    assert bench("--store", store, "--json").stdout == (
+        bench("--store", store, "--format", "json").stdout
+    )
+
+
+def test_a_binary_format_needs_a_file(bench, store, tmp_path):
+    error = bench("--store", store, "--format", "parquet").exception
+    assert isinstance(error, RequestError)
+    assert "--out report.parquet" in str(error)
+    path = tmp_path / "report.parquet"
+    assert bench("--store", store, "--format", "parquet", "--out", path).exit_code == 0
+    first = path.read_bytes()
+    bench("--store", store, "--format", "parquet", "--out", path)
+    assert path.read_bytes() == first
+    table = pd.read_parquet(path)
+    found = table[(table["Method"] == "mmgl") & (table["column"] == "Dice vs scratch")]
+    assert found["value"].tolist() == pytest.approx([0.1])
+    assert found["text"].tolist() == ["+0.100"]
 
 
 def test_out_writes_the_file_and_nothing_on_the_screen(bench, store, tmp_path):

@@ -280,7 +280,7 @@ def test_statistics_need_no_torch():
     code = (
         "import sys, contrabench.statistics.leaderboard, contrabench.store.rows\n"
         "from contrabench.catalogue import reports\n"
-        "[reports.get(name) for name in ('terminal', 'markdown', 'latex', 'csv', 'json', 'parquet')]\n"
+        "[reports.get(name) for name in reports.names()]\n"
         "print([name for name in ('torch', 'monai', 'lightly') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

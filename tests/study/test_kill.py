@@ -116,7 +116,7 @@ def test_killed_in_every_stage(nursery, straight, tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at /proc")
-def test_killed_at_random_moments(nursery, straight, tmp_path, capsys):
+def test_killed_at_random_moments(nursery, straight, tmp_path, record_property):
     chance, kills = random.Random(0), 0
     for _ in range(12):
         end = time.monotonic() + chance.uniform(0.1, 2.5)
@@ -126,12 +126,11 @@ def test_killed_at_random_moments(nursery, straight, tmp_path, capsys):
     nursery.run(tmp_path)
     assert kills >= 2
     assert content(tmp_path) == content(straight)
-    with capsys.disabled():
-        sys.stdout.write(f" [{kills} kills survived]")
+    record_property("kills survived by a run", kills)
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at /proc")
-def test_a_study_survives_many_kills(tmp_path, capsys):
+def test_a_study_survives_many_kills(tmp_path, record_property):
     """Two workers and the study itself die at once, 25 times or until all is done."""
     chance, kills = random.Random(1), 0
     with serving("study") as nursery:
@@ -149,5 +148,4 @@ def test_a_study_survives_many_kills(tmp_path, capsys):
     assert kills >= 8
     assert not list(killed.rglob("*.work"))
     assert not list(killed.rglob("*.running.json"))
-    with capsys.disabled():
-        sys.stdout.write(f" [{kills} kills of a study survived]")
+    record_property("kills survived by a study", kills)

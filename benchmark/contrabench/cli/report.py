@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from contrabench.cli.common import JsonOption, PluginOption, examples, write_json
+from contrabench.cli.common import PluginOption, examples
 from contrabench.errors import RequestError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from contrabench.report import Report, Section
-
 STORE = Path("contrabench-runs")
+FORMATS = "terminal, markdown, latex, csv, parquet, json, or a plug-in."
 EPILOG = examples(
     "bench report",
     "bench report --labels 10% --format markdown --out leaderboard.md",
+    "bench report --format parquet --out report.parquet",
 )
 
 
@@ -29,7 +29,7 @@ def report(
         Path, typer.Option(envvar="CONTRABENCH_STORE", help="Folder that holds the runs.")
     ] = STORE,
     format_name: Annotated[
-        str, typer.Option("--format", metavar="NAME", help="terminal, markdown, csv, or a plug-in.")
+        str, typer.Option("--format", metavar="NAME", help=FORMATS)
     ] = "terminal",
     out: Annotated[
         Path | None, typer.Option(help="File to write instead of the screen.", show_default=False)
@@ -42,7 +42,7 @@ def report(
         list[str] | None,
         typer.Option(metavar="BUDGET", help="Only this label budget; may be repeated."),
     ] = None,
-    as_json: JsonOption = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     plugin: PluginOption = None,
 ) -> None:
     """Show the leaderboard: one table per dataset, protocol and label budget."""
@@ -50,7 +50,12 @@ def report(
     from contrabench.statistics.leaderboard import build_report
     from contrabench.store.rows import read_rows
 
-    renderer = None if as_json else reports.get(format_name)()
+    name = "json" if as_json else format_name
+    renderer = reports.get(name)()
+    if renderer.info.binary and out is None:
+        raise RequestError(
+            f"{name} is no text for a screen; name a file with --out report{renderer.info.suffix}"
+        )
     rows, problems = read_rows(store)
     for problem in problems:
         typer.echo(f"note: {problem}", err=True)
@@ -61,18 +66,20 @@ def report(
         )
     rows = _only(rows, "dataset", dataset)
     _only(rows, "labels", labels)
-    words = ["bench", "report", "--store", str(store)]
-    words += ["--json"] if as_json else ["--format", format_name]
+    words = ["bench", "report", "--store", str(store), "--format", name]
     for option, values in (("--dataset", dataset), ("--labels", labels)):
         words += [word for value in values or () for word in (option, value)]
     made = build_report(rows, shlex.join(words), labels or ())
-    if renderer is None:
-        write_json(_as_json(made))
-    elif out is None:
-        typer.echo(renderer.render(made), nl=False)
-    else:
-        out.write_text(renderer.render(made), encoding="utf-8")
-        typer.echo(f"wrote {out}", err=True)
+    _write(renderer.render(made), out)
+
+
+def _write(made: str | bytes, out: Path | None) -> None:
+    """Writes a file, or text to the screen."""
+    if out is None:
+        typer.echo(made, nl=False)
+        return
+    out.write_bytes(made if isinstance(made, bytes) else made.encode("utf-8"))
+    typer.echo(f"wrote {out}", err=True)
 
 
 def _only(rows: pd.DataFrame, column: str, wanted: list[str] | None) -> pd.DataFrame:
@@ -84,18 +91,3 @@ def _only(rows: pd.DataFrame, column: str, wanted: list[str] | None) -> pd.DataF
                 f"no finished run has --{column} {value}; there are: {', '.join(present)}"
             )
     return rows[rows[column].isin(wanted)] if wanted else rows
-
-
-def _as_json(made: Report) -> dict[str, Any]:
-    """The sections as JSON-like data; a missing number is null."""
-    return {"command": made.command, "sections": [_section(one) for one in made.sections]}
-
-
-def _section(section: Section) -> dict[str, Any]:
-    rows = section.table.astype(object).where(section.table.notna(), None)
-    return {
-        "title": section.title,
-        "protocol": section.protocol,
-        "rows": rows.to_dict(orient="records"),
-        "notes": list(section.notes),
-    }

@@ -46,9 +46,11 @@ def patient_scores(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """
     columns = list(metrics)
     kept = applicable(rows, columns)
-    cases = kept.groupby(["patient", "run", "case"])[columns].mean()
-    runs = cases.groupby(level=["patient", "run"]).mean()
-    return runs.groupby(level="patient").mean()
+    cases = kept.groupby(["patient", "run", "case"], observed=True)[columns].mean()
+    runs = cases.groupby(level=["patient", "run"], observed=True).mean()
+    scores = runs.groupby(level="patient", observed=True).mean()
+    scores.index = scores.index.astype(str)
+    return scores.sort_index()
 
 
 def macro_mean(rows: pd.DataFrame, metric: str) -> float:
@@ -69,6 +71,6 @@ def structure_means(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """
     means = {
         structure: patient_scores(part, metrics).mean()
-        for structure, part in rows.groupby("structure", sort=False)
+        for structure, part in rows.groupby("structure", sort=False, observed=True)
     }
     return pd.DataFrame.from_dict(means, orient="index", columns=list(metrics))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from contrabench.statistics.paired import PairedDifference
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +17,7 @@ FULL_SUPERVISION = "full supervision"
 """The reference with the labels of all training patients, shown at every budget."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Entry:
     """One method variant with its deviations at one label budget.
 
@@ -27,14 +26,15 @@ class Entry:
         deviations: what else its runs change; "" for nothing.
         rows: its result rows.
         scores: one row per patient, one column per metric.
-        difference: in Dice to the reference; None where the patients are not the same.
+        cells: run, fold, draw and seed of each of its runs; the last three are equal for
+            runs that repeat each other.
     """
 
     name: str
     deviations: str
     rows: pd.DataFrame
     scores: pd.DataFrame
-    difference: PairedDifference | None = None
+    cells: pd.DataFrame
 
     @property
     def label(self) -> str:
@@ -47,6 +47,11 @@ class Entry:
         return self.name == REFERENCE and not self.deviations
 
     @property
+    def is_ceiling(self) -> bool:
+        """Whether it shows what all labels would give, and competes with nobody."""
+        return self.name == FULL_SUPERVISION and not self.deviations
+
+    @property
     def dice(self) -> float:
         """Mean over patients; NaN without a structure that applies."""
         return float(self.scores["dice"].mean())
@@ -57,6 +62,12 @@ class Entry:
         return f"{self.rows['fold'].nunique()} of {int(self.rows['folds'].max())}"
 
     @property
-    def cells(self) -> pd.DataFrame:
-        """Fold, draw and seed of each of its runs; equal for runs that repeat each other."""
-        return self.rows[["run", "fold", "draw", "seed"]].drop_duplicates()
+    def streams(self) -> set[tuple[int, int, int]]:
+        """Fold, draw and seed of its runs."""
+        runs = self.cells
+        return set(zip(runs["fold"], runs["draw"], runs["seed"], strict=True))
+
+
+def reference_of(entries: Sequence[Entry]) -> Entry | None:
+    """The entry that the others are compared with, if the table has it."""
+    return next((entry for entry in entries if entry.is_reference), None)

@@ -1,4 +1,4 @@
-"""From result rows to the report: one table per protocol and label budget.
+"""From result rows to the report: one section per protocol and label budget.
 
 Every number of a report is computed here and in the modules below; a format only writes.
 """
@@ -6,37 +6,23 @@ Every number of a report is computed here and in the modules below; a format onl
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
 
-from contrabench.report import NONE, Column, Report, Section
-from contrabench.statistics.aggregate import applicable, patient_scores, structure_means
+from contrabench.report import Report, Section
+from contrabench.statistics.aggregate import applicable, patient_scores
+from contrabench.statistics.board import board, by_structure, how_run
+from contrabench.statistics.comparison import compare
+from contrabench.statistics.efficiency import Budget, efficiency_section
 from contrabench.statistics.entries import FULL_SUPERVISION, REFERENCE, Entry
-from contrabench.statistics.paired import paired_difference
+from contrabench.statistics.pair_tables import pair_table, stability_table
 from contrabench.statistics.remarks import reference_notes, remarks
+from contrabench.statistics.verdict import verdict
 
 TABLE = ["dataset", "budget", "recipe", "protocol", "metric_contract"]
 """What the rows of one table have in common, beside the label budget."""
-
-NAMES = (Column("Method", "text", "name"), Column("Deviations", "text", "name"))
-DIFFERENCE = (
-    Column(f"Dice vs {REFERENCE}", "difference", "result"),
-    Column("95% low", "difference", "result"),
-    Column("95% high", "difference", "result"),
-    Column("p", "p", "result"),
-    Column("Smallest p", "p", "result"),
-)
-RUN = (
-    Column("Family", "text", "run"),
-    Column("Fidelity", "text", "run"),
-    Column("Labelled", "text", "run"),
-    Column("Patients", "count", "run"),
-    Column("Folds", "text", "run"),
-    Column("Draws", "count", "run"),
-    Column("Seeds", "count", "run"),
-)
 
 
 def build_report(rows: pd.DataFrame, command: str, labels: Sequence[str] = ()) -> Report:
@@ -49,18 +35,24 @@ def build_report(rows: pd.DataFrame, command: str, labels: Sequence[str] = ()) -
             of the others still serve as references.
 
     Returns:
-        One section per dataset, protocol, metric contract and label budget.
+        One section per dataset, protocol, metric contract and label budget, and after
+        those of a protocol one across its label budgets, if it has several.
 
     Raises:
         RequestError: if a row of a table lacks the metric of the others.
     """
     sections = []
     contracts = rows["metric_contract"].nunique()
-    for _, part in rows.groupby(TABLE):
-        full = part[(part["fraction"] == 1) & _is_reference(part)]
-        for (_, asked), at_budget in part.groupby(["fraction", "labels"]):
-            if not labels or asked in labels:
-                sections.append(_section(at_budget, full, contracts > 1))
+    for _, part in _groups(rows, TABLE):
+        full = _full_supervision(part)
+        budgets = [
+            _budget(at_budget, full) for _, at_budget in _groups(part, ["fraction", "labels"])
+        ]
+        shown = [budget for budget in budgets if not labels or budget.labels in labels]
+        name = _title(part, contracts > 1)
+        sections += [_section(budget, name) for budget in shown]
+        if len(shown) > 1:
+            sections.append(efficiency_section(shown, budgets, name))
     return Report(tuple(sections), rows, command)
 
 
@@ -72,59 +64,85 @@ def missing_references(rows: pd.DataFrame, labels: str) -> list[str]:
         labels: the label budget of the table.
     """
     at_budget = rows[rows["labels"] == labels]
-    full = rows[(rows["fraction"] == 1) & _is_reference(rows)]
-    return list(reference_notes(_entries(at_budget, full, _distance(at_budget))))
+    return list(reference_notes(_budget(at_budget, _full_supervision(rows)).entries))
 
 
-def _is_reference(rows: pd.DataFrame) -> pd.Series[bool]:
-    return (rows["variant"] == REFERENCE) & (rows["deviations"] == "")
+def _groups(
+    rows: pd.DataFrame, columns: list[str]
+) -> Iterator[tuple[tuple[Hashable, ...], pd.DataFrame]]:
+    """The rows by their values in these columns, sorted; texts may be categories."""
+    found = list(rows.groupby(columns, observed=True, sort=False))
+    # The order of categories says nothing, so words are sorted as words.
+    yield from sorted(found, key=lambda group: _sortable(group[0]))
 
 
-def _section(rows: pd.DataFrame, full: pd.DataFrame, name_contract: bool) -> Section:
+def _sortable(key: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(str(part) if isinstance(part, str) else float(part) for part in key)
+
+
+def _full_supervision(rows: pd.DataFrame) -> pd.DataFrame:
+    """The reference's rows with all labels, of its newest version."""
+    plain = (rows["variant"] == REFERENCE) & (rows["deviations"] == "")
+    full = rows[(rows["fraction"] == 1) & plain]
+    newest: pd.DataFrame = full[full["method_version"] == full["method_version"].max()]
+    return newest
+
+
+def _title(rows: pd.DataFrame, name_contract: bool) -> str:
+    """What the sections of a protocol share, with a place for the label budget."""
     first = rows.iloc[0]
-    title = f"{first['dataset']}, {first['budget']} budget, {first['labels']} of the labels"
+    title = f"{first['dataset']}, {first['budget']} budget"
     if first["recipe"] != "common":
         title += f", {first['recipe']} recipe"
     if name_contract:
         title += f", metric contract {first['metric_contract']}"
-    distance = _distance(rows)
-    entries = _entries(rows, full, distance)
-    columns = _columns(rows, distance)
-    table = pd.DataFrame(
-        [_cells(entry, distance) for entry in entries], columns=[column.name for column in columns]
+    return title
+
+
+def _section(budget: Budget, name: str) -> Section:
+    compared = compare(budget.entries)
+    structures = list(dict.fromkeys(budget.rows["structure"]))
+    tables = (
+        board(compared, budget.distance),
+        pair_table(compared),
+        stability_table(compared, budget.distance),
+        by_structure(budget.entries, structures, budget.distance),
+        how_run(budget.entries),
     )
-    return Section(title, str(first["protocol"]), columns, table, remarks(entries, distance))
+    return Section(
+        title=f"{name}, {budget.labels} of the labels",
+        protocol=str(budget.rows["protocol"].iloc[0]),
+        tables=tuple(table for table in tables if table is not None),
+        verdict=verdict(compared),
+        notes=remarks(compared, budget.distance),
+    )
 
 
-def _distance(rows: pd.DataFrame) -> str:
-    """The column of the ASD: in voxels for a dataset whose spacing nobody knows."""
-    return "asd_voxel" if applicable(rows, [])["asd_mm"].isna().all() else "asd_mm"
-
-
-def _entries(rows: pd.DataFrame, full: pd.DataFrame, distance: str) -> list[Entry]:
-    """The rows of a table with their differences to the reference, best Dice first."""
-    metrics = ["dice", distance]
-    newest: dict[Hashable, int] = rows.groupby("variant")["method_version"].max().to_dict()
-    entries = [
-        Entry(
-            _name(str(variant), int(str(version)), newest[variant]),
-            str(deviations),
-            part,
-            patient_scores(part, metrics),
-        )
-        for (variant, deviations, version), part in rows.groupby(
-            ["variant", "deviations", "method_version"]
-        )
-    ]
+def _budget(rows: pd.DataFrame, full: pd.DataFrame) -> Budget:
+    """The entries of one label budget, best Dice first, with full supervision among them."""
+    distance = "asd_voxel" if applicable(rows, [])["asd_mm"].isna().all() else "asd_mm"
+    newest = rows.groupby("variant", observed=True)["method_version"].max().to_dict()
+    entries = []
+    for (variant, deviations, version), part in _groups(
+        rows, ["variant", "deviations", "method_version"]
+    ):
+        name = _name(str(variant), int(str(version)), newest[variant])
+        entries.append(_entry(name, str(deviations), part, distance))
     if (rows["fraction"] < 1).all() and len(full):
-        entries.append(Entry(FULL_SUPERVISION, "", full, patient_scores(full, metrics)))
-    reference = next((entry for entry in entries if entry.is_reference), None)
-    if reference is not None:
-        for entry in entries:
-            same = entry.scores.index.equals(reference.scores.index)
-            if same and entry is not reference and len(entry.scores):
-                entry.difference = paired_difference(entry.scores["dice"], reference.scores["dice"])
-    return sorted(entries, key=lambda entry: (-_or_worst(entry.dice), entry.label))
+        entries.append(_entry(FULL_SUPERVISION, "", full, distance))
+    entries.sort(key=lambda entry: (-_or_worst(entry.dice), entry.label))
+    return Budget(
+        labels=str(rows["labels"].iloc[0]),
+        fraction=float(rows["fraction"].iloc[0]),
+        rows=rows,
+        entries=tuple(entries),
+        distance=distance,
+    )
+
+
+def _entry(name: str, deviations: str, rows: pd.DataFrame, distance: str) -> Entry:
+    cells = rows[["run", "fold", "draw", "seed"]].drop_duplicates()
+    return Entry(name, deviations, rows, patient_scores(rows, ["dice", distance]), cells)
 
 
 def _name(variant: str, version: int, newest: int) -> str:
@@ -134,58 +152,3 @@ def _name(variant: str, version: int, newest: int) -> str:
 
 def _or_worst(dice: float) -> float:
     return -math.inf if math.isnan(dice) else dice
-
-
-def _columns(rows: pd.DataFrame, distance: str) -> tuple[Column, ...]:
-    asd = _asd_heading(distance)
-    by_structure = [
-        column
-        for name in rows["structure"].unique()
-        for column in (
-            Column(_heading(name, "Dice"), "score", "structure", name, "Dice"),
-            Column(_heading(name, asd), "distance", "structure", name, asd),
-        )
-    ]
-    scores = (Column("Dice", "score", "result"), Column(asd, "distance", "result"))
-    return (*NAMES, *scores, *DIFFERENCE, *RUN, *by_structure)
-
-
-def _asd_heading(distance: str) -> str:
-    return "ASD mm" if distance == "asd_mm" else "ASD voxel"
-
-
-def _heading(structure: Hashable, metric: str) -> str:
-    return f"{structure}: {metric}"
-
-
-def _cells(entry: Entry, distance: str) -> Mapping[str, Any]:
-    """One row of the table, by heading."""
-    rows, first, asd = entry.rows, entry.rows.iloc[0], _asd_heading(distance)
-    found = entry.difference
-    comparison = (
-        [math.nan] * len(DIFFERENCE)
-        if found is None
-        else [found.mean, found.low, found.high, found.p, found.smallest_p]
-    )
-    means = structure_means(rows, ["dice", distance])
-    return {
-        "Method": entry.name,
-        "Deviations": entry.deviations or NONE,
-        "Dice": entry.dice,
-        asd: float(entry.scores[distance].mean()),
-        **dict(zip((column.name for column in DIFFERENCE), comparison, strict=True)),
-        "Family": first["family"],
-        "Fidelity": first["fidelity"],
-        "Labelled": f"{_range(rows['labelled_patients'])} of {_range(rows['train_patients'])}",
-        "Patients": len(entry.scores),
-        "Folds": entry.folds,
-        "Draws": rows["draw"].nunique(),
-        "Seeds": rows["seed"].nunique(),
-        **{_heading(name, "Dice"): value for name, value in means["dice"].items()},
-        **{_heading(name, asd): value for name, value in means[distance].items()},
-    }
-
-
-def _range(counts: pd.Series[int]) -> str:
-    low, high = int(counts.min()), int(counts.max())
-    return str(low) if low == high else f"{low} to {high}"

@@ -24,9 +24,9 @@ def observations(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
         RequestError: if a row lacks the metric.
     """
     kept = applicable(rows, [metric])
-    cases = kept.groupby([*UNIT, "run", "case"])[metric].mean()
-    runs = cases.groupby(level=[*UNIT, "run"]).mean()
-    return runs.groupby(level=UNIT).mean().rename("score").reset_index()
+    cases = kept.groupby([*UNIT, "run", "case"], observed=True)[metric].mean()
+    runs = cases.groupby(level=[*UNIT, "run"], observed=True).mean()
+    return runs.groupby(level=UNIT, observed=True).mean().rename("score").reset_index()
 
 
 def differences(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:

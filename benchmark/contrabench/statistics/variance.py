@@ -177,7 +177,7 @@ def _half_squares(observed: pd.DataFrame) -> dict[Sharing, float]:
         names = [
             name for name, same in zip(("patient", "draw", "seed"), sharing, strict=True) if same
         ]
-        groups = centred.groupby(["fold", *names])
+        groups = centred.groupby(["fold", *names], observed=True)
         sizes, sums = groups.size(), groups[["score", "square"]].sum()
         richer = [
             other for other in pairs if all(o >= s for o, s in zip(other, sharing, strict=True))

@@ -3,13 +3,14 @@
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
 import pytest
 from tests.study.conftest import plan_tiny
 
-from contrabench import plugin_paths
+from contrabench import catalogue, plugin_paths, plugins
 from contrabench.store.rows import ROWS_FILE, read_rows
 from contrabench.study.executors.local import LocalExecutor, _end_of
 from contrabench.study.graph import failure_of
@@ -28,13 +29,16 @@ class Quiet:
 
 @pytest.fixture(scope="module", autouse=True)
 def _troubles():
-    before = os.environ.get("CONTRABENCH_PLUGINS")
-    plugin_paths.add(TROUBLES)
-    yield
-    if before is None:
-        os.environ.pop("CONTRABENCH_PLUGINS", None)
-    else:
-        os.environ["CONTRABENCH_PLUGINS"] = before
+    """The plug-in is there for these tests, and gone after them."""
+    catalogue.methods.entries()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(plugin_paths.VARIABLE, "")
+        patch.setattr(plugins, "__path__", list(plugins.__path__))
+        for name in ("_registered", "_collisions", "_failed"):
+            patch.setattr(catalogue.methods, name, dict(getattr(catalogue.methods, name)))
+        plugin_paths.add(TROUBLES)
+        yield
+    sys.modules.pop(f"{plugin_paths.PACKAGE}.troubles", None)
 
 
 @pytest.fixture

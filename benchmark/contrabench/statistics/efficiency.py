@@ -1,0 +1,165 @@
+"""Label efficiency: the scores of each method against the number of labelled patients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from contrabench.report import Column, Kind, Section, Table
+from contrabench.statistics.board import NAMES, asd_heading, labelled, make_table, names_of
+from contrabench.statistics.entries import FULL_SUPERVISION, REFERENCE, Entry, reference_of
+from contrabench.statistics.intervals import mean_interval
+from contrabench.statistics.saved import labels_needed
+
+_LOW, _HIGH = "95% low", "95% high"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What is known at one label budget.
+
+    Attributes:
+        labels: the budget as it was asked for, e.g. `10%`.
+        fraction: of the training patients.
+        rows: the result rows.
+        entries: the methods, best Dice first, and full supervision.
+        distance: the column of the ASD, `asd_mm` or `asd_voxel`.
+    """
+
+    labels: str
+    fraction: float
+    rows: pd.DataFrame
+    entries: tuple[Entry, ...]
+    distance: str
+
+    @property
+    def heading(self) -> str:
+        """How a column names it: `10%, 2 of 16`."""
+        return f"{self.labels}, {labelled(self.rows)}"
+
+    def find(self, label: str) -> Entry | None:
+        """The entry of that name; at all labels, training from scratch is full supervision."""
+        if label == FULL_SUPERVISION and self.fraction == 1:
+            label = REFERENCE
+        return next((entry for entry in self.entries if entry.label == label), None)
+
+
+def efficiency_section(shown: Sequence[Budget], known: Sequence[Budget], name: str) -> Section:
+    """The tables across the label budgets of one protocol.
+
+    Args:
+        shown: budgets with a column each, in ascending order.
+        known: all budgets of the protocol, which the curve from scratch rests on.
+        name: title of the sections of this protocol.
+    """
+    entries: dict[str, Entry] = {}
+    for budget in shown:
+        for entry in budget.entries:
+            entries.setdefault(entry.label, entry)
+    tables = [_curves(shown, list(entries.values()))]
+    curve = _scratch(known)
+    notes = []
+    if isinstance(curve, str):
+        notes.append(curve)
+    else:
+        tables.append(_saved(shown, list(entries.values()), curve))
+    return Section(
+        title=f"{name}, across label budgets",
+        protocol=str(shown[0].rows["protocol"].iloc[0]),
+        tables=tuple(tables),
+        notes=tuple(notes),
+    )
+
+
+def _curves(shown: Sequence[Budget], entries: Sequence[Entry]) -> Table:
+    """Methods by label budget: Dice with its interval, and ASD."""
+    columns, cells = list(NAMES), [dict[str, Any](names_of(entry)) for entry in entries]
+    kinds: dict[str, tuple[str, Kind]] = {"Dice": ("dice", "score")}
+    asd = asd_heading(shown[0].distance)
+    kinds[asd] = (shown[0].distance, "distance")
+    for metric, (column, kind) in kinds.items():
+        highest = 1.0 if metric == "Dice" else math.inf
+        for budget in shown:
+            names = [f"{metric} at {budget.heading}", *(
+                f"{metric} {end} at {budget.heading}" for end in (_LOW, _HIGH)
+            )]  # fmt: skip
+            patients = labelled(budget.rows)
+            columns += [
+                Column(names[0], kind, f"{metric} by labelled patients", patients, metric),
+                *(
+                    Column(name, kind, f"{metric}, 95% intervals", f"{patients} {end}", metric)
+                    for name, end in zip(names[1:], ("low", "high"), strict=True)
+                ),
+            ]
+            for entry, row in zip(entries, cells, strict=True):
+                found = budget.find(entry.label)
+                if found is not None and column in found.scores:
+                    values = found.scores[column]
+                    ends = mean_interval(values, lowest=0, highest=highest)
+                    row |= dict(zip(names, (float(values.mean()), *ends), strict=True))
+    notes = (
+        f"{REFERENCE} is the floor, {FULL_SUPERVISION} the ceiling. Intervals are over patients "
+        "and not paired: see the differences at each budget.",
+    )
+    return make_table("label efficiency", columns, cells, notes=notes)
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """Training from scratch over the label budgets: counts, and scores by patient."""
+
+    counts: list[float]
+    scores: pd.DataFrame
+
+
+def _scratch(known: Sequence[Budget]) -> _Curve | str:
+    """The curve of scratch; or why there is none, in a sentence."""
+    found = [(budget, reference_of(budget.entries)) for budget in known]
+    points = {
+        float(budget.rows["labelled_patients"].mean()): entry.scores["dice"]
+        for budget, entry in found
+        if entry is not None and len(entry.scores)
+    }
+    counts = sorted(points)
+    if len(counts) < 2:
+        return f"Labels saved need {REFERENCE} at two label budgets or more."
+    first = points[counts[0]].index
+    if not all(points[count].index.equals(first) for count in counts):
+        return (
+            f"Labels saved are not given: {REFERENCE} was not tested on the same patients at every "
+            "label budget."
+        )
+    return _Curve(counts, pd.DataFrame({count: points[count] for count in counts}))
+
+
+def _saved(shown: Sequence[Budget], entries: Sequence[Entry], curve: _Curve) -> Table:
+    """How many labelled patients training from scratch needs to reach each method."""
+    columns = list(NAMES)
+    rivals = [entry for entry in entries if not (entry.is_reference or entry.is_ceiling)]
+    cells = [dict[str, Any](names_of(entry)) for entry in rivals]
+    matrix = np.asarray(curve.scores, dtype=float)
+    for budget in shown:
+        part = f"{REFERENCE} needs, to reach the method at {budget.heading}"
+        names = [f"{word} at {budget.heading}" for word in ("Needed", "Needed low", "Needed high")]
+        columns += [
+            Column(name, "text", part, heading)
+            for name, heading in zip(names, ("labelled patients", _LOW, _HIGH), strict=True)
+        ]
+        for entry, row in zip(rivals, cells, strict=True):
+            found = budget.find(entry.label)
+            if found is not None and found.scores.index.equals(curve.scores.index):
+                needed = labels_needed(curve.counts, matrix, found.scores["dice"])
+                numbers = (needed.needed, needed.low, needed.high)
+                row |= dict(zip(names, map(needed.words, numbers), strict=True))
+    notes = (
+        f"The number of labelled patients with which {REFERENCE} has the same Dice; what it needs "
+        "beyond those of the column is what the method saves.",
+        f"The curve of {REFERENCE} is made monotone, and linear in the logarithm of the number "
+        "between label budgets; beyond them nothing is extrapolated.",
+    )
+    return make_table("labels saved", columns, cells, notes=notes)

@@ -1,0 +1,77 @@
+"""The whole report as JSON, for a script; `contrabench/report.schema.json` describes it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from contrabench import ReportFormat, register_report
+from contrabench.report import (
+    Column,
+    Report,
+    ReportInfo,
+    Section,
+    Table,
+    is_missing,
+    number_value,
+    plain,
+)
+
+SCHEMA_VERSION = 1
+
+
+@register_report("json")
+class JsonReport(ReportFormat):
+    """Numbers with all digits; null for what is missing."""
+
+    info = ReportInfo(title="JSON with a schema", suffix=".json")
+
+    def render(self, report: Report) -> str:
+        """Returns one JSON object."""
+        data = {
+            "schema_version": SCHEMA_VERSION,
+            "command": plain(report.command),
+            "sections": [_section(section) for section in report.sections],
+        }
+        return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _section(section: Section) -> dict[str, Any]:
+    return {
+        "title": plain(section.title),
+        "protocol": plain(section.protocol),
+        "verdict": [plain(line) for line in section.verdict],
+        "tables": [_table(table) for table in section.tables],
+        "notes": [plain(line) for line in section.notes],
+    }
+
+
+def _table(table: Table) -> dict[str, Any]:
+    return {
+        "name": table.name,
+        "columns": [
+            {
+                "name": plain(column.name),
+                "kind": column.kind,
+                "part": plain(column.part),
+                "structure": plain(column.structure),
+                "metric": plain(column.metric),
+            }
+            for column in table.columns
+        ],
+        "rows": [
+            {
+                plain(column.name): _value(column, table.data[column.name].iloc[row])
+                for column in table.columns
+            }
+            for row in range(len(table.data))
+        ],
+        "leader": table.leader,
+        "notes": [plain(line) for line in table.notes],
+    }
+
+
+def _value(column: Column, value: Any) -> str | float | int | None:
+    if column.kind == "text" and not is_missing(value):
+        return plain(value).strip()
+    return number_value(column, value)
