@@ -8,8 +8,6 @@ clipping, the budget's optimiser, and the objective's hook.
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from operator import truediv
@@ -24,8 +22,8 @@ from contrabench.method import Method, Stage
 from contrabench.model.unet import TAPS, build_unet
 from contrabench.protocol import Backbone, Budget, Seeds, seed_for
 from contrabench.training.memory import saved_for_backward
-from contrabench.training.optimizer import build_optimizer
 from contrabench.training.runtime import Runtime
+from contrabench.training.stepper import Stepper
 from contrabench.training.tasks import PretrainTask, count_parameters
 from contrabench.views.batch import Batch
 
@@ -176,33 +174,30 @@ def profile_stage(
     )
 
 
-class _Bench:
-    """One stage, ready to take steps."""
+class _Bench(Stepper):
+    """One pre-training stage, ready to take steps."""
+
+    task: PretrainTask
 
     def __init__(
         self, method: Method, stage: Stage, budget: Budget, runtime: Runtime, steps: int
     ) -> None:
-        self.runtime, self.phase, self.steps = runtime, budget.pretrain, steps
+        phase = budget.pretrain
         backbone = build_unet(Backbone(width=budget.width), 0)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for("objective", stage.name, 0))
             objective = method.objective(stage, backbone)
         bank = synthetic_bank(budget.pixels, stage.labels, runtime.torch_device)
-        task = PretrainTask(backbone, objective, stage, bank, self.phase, Seeds())
-        task.to(runtime.torch_device)
-        if runtime.channels_last:
-            task.to(memory_format=torch.channels_last)
-        self.task = task.train()
-        self.trained = [p for p in task.parameters() if p.requires_grad]
-        self.optimizer = build_optimizer(self.trained, self.phase)
+        task = PretrainTask(backbone, objective, stage, bank, phase, Seeds())
+        super().__init__(task, phase, runtime, steps)
         self.deepest = max(stage.trains, key=TAPS.index) if stage.trains else None
-        self.images = len(stage.views) * self.phase.batch
+        self.images = len(stage.views) * phase.batch
 
     def count(self) -> tuple[int, int, int]:
         """Operations of a step and of a bare pass, and bytes kept for the backward pass."""
         batch = self.task.batch(0, 0, 1)
         with FlopCounterMode(display=False) as counter:
-            with saved_for_backward(self.task.state_dict().values()) as saved, self._autocast():
+            with saved_for_backward(self.task.state_dict().values()) as saved, self.autocast():
                 loss = self.task(batch).loss
             loss.backward()
             self.task.after_step(1 / self.steps)
@@ -211,44 +206,14 @@ class _Bench:
         self.optimizer.zero_grad(set_to_none=True)
         return counter.get_total_flops(), beside.get_total_flops(), saved.bytes
 
-    def step(self, number: int) -> None:
-        """One optimiser step, as the loop takes it."""
-        torch.manual_seed(seed_for("step", number))
-        batch = self.task.batch(number, 0, 1)
-        with self._autocast():
-            loss = self.task(batch).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.trained, self.phase.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.task.after_step((number + 1) / self.steps)
-
     def bare(self, batch: Batch) -> None:
         """The network alone on a batch's images, forward and backward."""
         if self.deepest is None:
             return
-        with self._autocast():
+        with self.autocast():
             maps = [
                 self.task.backbone.features(view.image, (self.deepest,))[self.deepest]
                 for view in batch.views
             ]
         torch.autograd.backward([item.float().sum() for item in maps])
         self.optimizer.zero_grad(set_to_none=True)
-
-    def timed(self, work: Callable[[], object]) -> float:
-        """Seconds that a piece of work takes, until the device is done with it."""
-        self._wait()
-        began = time.perf_counter()
-        work()
-        self._wait()
-        return time.perf_counter() - began
-
-    def _wait(self) -> None:
-        if self.runtime.device == "cuda":
-            torch.cuda.synchronize(self.runtime.torch_device)
-        elif self.runtime.device == "mps":
-            torch.mps.synchronize()
-
-    def _autocast(self) -> torch.autocast:
-        enabled = self.runtime.precision == "bf16"
-        return torch.autocast(self.runtime.device, torch.bfloat16, enabled=enabled)
