@@ -43,7 +43,8 @@ def compare(straight: Path, other: Path) -> bool:
     runs = sum(name.startswith("runs/") for name in ours)
     differing = sum(ours[name] != theirs[name] for name in ours.keys() & theirs.keys())
     apart = len(ours.keys() ^ theirs.keys())
-    sys.stdout.write(f"{runs} runs, {len(ours)} files: {apart} in one store alone, {differing} differ\n")
+    found = f"{apart} in one store alone, {differing} differ"
+    sys.stdout.write(f"{runs} runs, {len(ours)} files: {found}\n")
     return not differing and not apart
 
 
