@@ -50,18 +50,18 @@ def forecast(
     """
     timing = learned(session)
     recorded = len(timing.known)
-    todo = [task for key, task in session.graph.tasks.items() if board.status[key] == "waiting"]
+    waiting = [task for key, task in session.graph.tasks.items() if board.status[key] == "waiting"]
     if measuring:
-        _measure(session, timing, todo, reporter)
+        _measure(session, timing, waiting, reporter)
     by_kind: dict[str, float] = {}
-    for task in todo:
+    for task in waiting:
         kind = task.node.kind
         by_kind[kind] = by_kind.get(kind, 0.0) + timing.expect(task.node)
     return Forecast(
         seconds=sum(by_kind.values()) / workers,
         by_kind=by_kind,
-        unknown=sum(not timing.knows(task.node) for task in todo),
-        disk=_disk(session, todo),
+        unknown=sum(not timing.knows(task.node) for task in waiting),
+        disk=_disk(session, waiting),
         recorded=recorded,
         measured=len(timing.known) - recorded,
         workers=workers,
@@ -76,9 +76,9 @@ def learned(session: Session) -> Timing:
     return timing
 
 
-def _measure(session: Session, timing: Timing, todo: list[Task], reporter: Reporter) -> None:
+def _measure(session: Session, timing: Timing, waiting: list[Task], reporter: Reporter) -> None:
     """Measures one stage of each cost that is not known yet."""
-    wanted = {task.node.cost: task for task in reversed(todo) if not timing.knows(task.node)}
+    wanted = {task.node.cost: task for task in reversed(waiting) if not timing.knows(task.node)}
     if not wanted:
         return
     with reporter.track("measuring steps", len(wanted)) as track:
@@ -91,11 +91,11 @@ def _measure(session: Session, timing: Timing, todo: list[Task], reporter: Repor
             track.advance(number, f"{task.step} {task.variant}")
 
 
-def _disk(session: Session, todo: list[Task]) -> int:
+def _disk(session: Session, waiting: list[Task]) -> int:
     """Bytes that the stages to do will keep; those of one cost keep alike."""
     known: dict[tuple[str, str], int] = {}
     total = 0
-    for task in todo:
+    for task in waiting:
         alike = (task.node.kind, task.node.cost)
         if alike not in known:
             known[alike] = disk_of(task, session.cases, session.runtime)

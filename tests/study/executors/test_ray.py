@@ -9,6 +9,7 @@ from tests.study.conftest import plan_tiny
 from contrabench.errors import RequestError
 from contrabench.store.rows import ROWS_FILE
 from contrabench.study.executors.ray import RayExecutor
+from contrabench.training.stop import request_stop
 
 ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
@@ -100,7 +101,7 @@ def test_a_stop_is_calm(cluster, tmp_path):
 
         def tick(self):
             if self.since is not None and list(tmp_path.glob("stages/finetune/*.work")):
-                raise KeyboardInterrupt
+                request_stop()
 
     try:
         board = session.survey()

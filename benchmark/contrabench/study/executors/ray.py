@@ -95,7 +95,7 @@ class RayExecutor(Executor):
             return Outcome(job.key, "stopped", "stopped on request")
         except errors.RayError as error:
             # A dead node, a dead process, or a worker that cannot import what it needs.
-            return Outcome(job.key, "lost", f"its worker was lost ({_first_line(error)})")
+            return Outcome(job.key, "lost", f"its worker was lost ({_in_short(error)})")
         return outcome
 
     def stop(self) -> None:
@@ -122,6 +122,7 @@ def _knock(address: str | None) -> None:
         socket.create_connection((host, int(port)), timeout=5).close()
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+def _in_short(error: Exception) -> str:
+    """What happened; Ray's advice, a paragraph long, is left out."""
+    sentence = str(error).strip().partition("\n")[0].partition(". ")[0]
+    return f"{type(error).__name__}: {sentence}" if sentence else type(error).__name__
