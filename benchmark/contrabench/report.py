@@ -108,6 +108,32 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """What a section rests on, for formats that draw, filter, or lead back to the runs.
+
+    Attributes:
+        dataset: its name.
+        labels: the label budget; "" for several.
+        structures: in the order of the rows.
+        distance: what the ASD is called in the tables.
+        methods: one row per method: `Method` and `Deviations` as in the tables, `family`,
+            `role` ("floor", "ceiling" or ""), and `runs`, a tuple of their keys.
+        cases: every case of every method, means over its runs: `method` (row of `methods`),
+            `patient`, `case`, `structure` ("" for the mean over structures), `dice`, `asd`.
+        curves: means over patients by label budget: `method`, `labelled` (mean number of
+            labelled patients), `metric` ("dice" or "asd"), `mean`, `low`, `high`.
+    """
+
+    dataset: str
+    labels: str
+    structures: tuple[str, ...]
+    distance: str
+    methods: pd.DataFrame
+    cases: pd.DataFrame
+    curves: pd.DataFrame
+
+
+@dataclass(frozen=True)
 class Section:
     """What the rows of one protocol say, at one label budget or across them.
 
@@ -117,6 +143,7 @@ class Section:
         tables: the leaderboard first, or the label-efficiency table.
         verdict: what the tables allow to say, in sentences.
         notes: what is missing, flagged, or limits the comparison.
+        evidence: what the tables rest on.
     """
 
     title: str
@@ -124,6 +151,7 @@ class Section:
     tables: tuple[Table, ...]
     verdict: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True)

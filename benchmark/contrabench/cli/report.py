@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 STORE = Path("contrabench-runs")
-FORMATS = "terminal, markdown, latex, csv, parquet, json, or a plug-in."
+FORMATS = "terminal, html, markdown, latex, csv, parquet, json, or a plug-in."
 EPILOG = examples(
     "bench report",
     "bench report --labels 10% --format markdown --out leaderboard.md",
-    "bench report --format parquet --out report.parquet",
+    "bench report --format html --out report.html",
 )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -17,6 +18,7 @@ from contrabench.statistics.board import board, by_structure, how_run
 from contrabench.statistics.comparison import compare
 from contrabench.statistics.efficiency import Budget, efficiency_section
 from contrabench.statistics.entries import FULL_SUPERVISION, REFERENCE, Entry
+from contrabench.statistics.evidence import evidence
 from contrabench.statistics.pair_tables import pair_table, stability_table
 from contrabench.statistics.remarks import reference_notes, remarks
 from contrabench.statistics.verdict import verdict
@@ -52,7 +54,8 @@ def build_report(rows: pd.DataFrame, command: str, labels: Sequence[str] = ()) -
         name = _title(part, contracts > 1)
         sections += [_section(budget, name) for budget in shown]
         if len(shown) > 1:
-            sections.append(efficiency_section(shown, budgets, name))
+            across = efficiency_section(shown, budgets, name)
+            sections.append(replace(across, evidence=evidence(shown)))
     return Report(tuple(sections), rows, command)
 
 
@@ -115,6 +118,7 @@ def _section(budget: Budget, name: str) -> Section:
         tables=tuple(table for table in tables if table is not None),
         verdict=verdict(compared),
         notes=remarks(compared, budget.distance),
+        evidence=evidence([budget]),
     )
 
 

@@ -1,0 +1,1 @@
+"""The parts of the report page: templates, style, scripts, and what they are filled with."""

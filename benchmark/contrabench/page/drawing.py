@@ -1,0 +1,85 @@
+"""What the plots of the page draw, as compact JSON, and the library that draws it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import pandas as pd
+
+from contrabench.report import NONE, Evidence, Report, plain
+
+DIGITS = 4
+MOST_POINTS = 40_000
+"""Beyond so many points a section draws the means over structures alone, to stay small."""
+
+
+def library() -> str:
+    """The JavaScript of Vega, Vega-Lite and Vega-Embed, to stand in the page itself.
+
+    Returns:
+        "" where the extra `html` is not installed: the page then has no plots.
+    """
+    if importlib.util.find_spec("vl_convert") is None:
+        return ""
+    return _bundle()
+
+
+@cache
+def _bundle() -> str:
+    """Putting the bundle together takes seconds."""
+    import vl_convert
+
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+
+
+def data(report: Report) -> str:
+    """The points of every section as JSON that may stand in a script element."""
+    drawn = {
+        f"s{number}": _section(section.evidence)
+        for number, section in enumerate(report.sections, start=1)
+        if section.evidence
+    }
+    text = json.dumps(drawn, separators=(",", ":"), allow_nan=False)
+    # Neither may end the script element or start a comment in it.
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _section(found: Evidence) -> dict[str, Any]:
+    cases = found.cases
+    if len(cases) > MOST_POINTS:
+        cases = cases[cases["structure"] == ""]
+    pairs = list(dict.fromkeys(zip(cases["patient"], cases["case"], strict=True)))
+    numbers = {pair: number for number, pair in enumerate(pairs)}
+    names = zip(found.methods["Method"], found.methods["Deviations"], strict=True)
+    return {
+        "names": [
+            plain(name if deviations == NONE else f"{name} ({deviations})")
+            for name, deviations in names
+        ],
+        "families": [plain(family) for family in found.methods["family"]],
+        "roles": list(found.methods["role"]),
+        "distance": plain(found.distance),
+        "cases": [[plain(patient), plain(case)] for patient, case in pairs],
+        "points": [
+            [method, numbers[patient, case], plain(structure), _number(dice), _number(asd)]
+            for method, patient, case, structure, dice, asd in _lines(cases)
+        ],
+        "curves": [
+            [method, labelled, metric, _number(mean), _number(low), _number(high)]
+            for method, labelled, metric, mean, low, high in _lines(found.curves)
+        ],
+    }
+
+
+def _lines(frame: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
+    """The rows of a frame in Python's own types."""
+    return zip(*(frame[name].tolist() for name in frame), strict=True)
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, DIGITS)

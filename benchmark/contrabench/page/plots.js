@@ -1,0 +1,136 @@
+// The plots: Vega-Lite draws what the page holds as data; colours that depend on the theme are CSS.
+const sections = JSON.parse(document.getElementById("points").textContent);
+// An empty selection has no extent, of which Vega would warn.
+const ERRORS = 1;
+const GREY = "#8b9498";
+const HUES = ["#3f8f95", "#d0813a", "#6f7fc4", "#b05c86", "#7a9a3d", "#b99a2b", "#5aa0d6", "#a56a4c", "#8a6fb0", "#c9605b"];
+const config = {
+  background: "transparent", font: "system-ui, sans-serif", view: { stroke: null },
+  axis: { labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", domain: false, ticks: false, labelPadding: 6 },
+  legend: { labelFontSize: 12, symbolOpacity: 1, symbolStrokeWidth: 0, labelLimit: 210 },
+};
+const named = (section) => ({ name: "names", value: section.names });
+const label = (limit) => ({ labelExpr: "names[datum.value]", labelLimit: limit });
+const metricName = (section, metric) => (metric === "dice" ? "Dice" : section.distance);
+
+function cases(section, metric, wanted, narrow) {
+  const values = section.points
+    .filter(([method, , structure]) => structure === wanted.structure && shows(section, method, wanted))
+    .map(([method, number, , dice, asd]) => ({
+      m: method, name: section.names[method], n: number, patient: section.cases[number][0],
+      c: section.cases[number][1], v: metric === "dice" ? dice : asd, role: section.roles[method],
+    }));
+  const title = metricName(section, metric) + (wanted.structure ? `, ${wanted.structure}` : "");
+  const x = { field: "v", type: "quantitative", title, scale: { zero: metric === "asd", nice: true }, axis: { grid: true, tickCount: 5 } };
+  const y = { field: "m", type: "ordinal", title: null, axis: label(narrow ? 105 : 190) };
+  return {
+    height: 24 * Math.max(1, new Set(values.map((point) => point.m)).size), data: { values }, params: [named(section)],
+    layer: [
+      {
+        transform: [{ filter: { param: "case", empty: false } }],
+        mark: { type: "line", color: "#d0813a", strokeWidth: 1.5, opacity: 0.9 },
+        encoding: { x, y, order: { field: "m" }, detail: { field: "n" } },
+      },
+      {
+        params: [{ name: "case", select: { type: "point", fields: ["n"], on: "pointerover", clear: "pointerout" } }],
+        mark: { type: "circle", cursor: "pointer" },
+        encoding: {
+          x, y,
+          color: {
+            condition: [
+              { param: "case", empty: false, value: "#d0813a" },
+              { test: "datum.role != ''", value: GREY },
+            ],
+            value: "#3f8f95",
+          },
+          size: { condition: { param: "case", empty: false, value: 90 }, value: 42 },
+          opacity: { condition: { param: "case", empty: false, value: 1 }, value: 0.55 },
+          tooltip: [
+            { field: "patient", title: "Patient" }, { field: "c", title: "Case" },
+            { field: "name", title: "Method" }, { field: "v", title },
+          ],
+        },
+      },
+    ],
+  };
+}
+
+function curves(section, metric, wanted, narrow) {
+  const found = section.curves
+    .filter(([method, , which]) => which === metric && shows(section, method, wanted))
+    .map(([method, labelled, , mean, low, high]) => ({
+      m: method, name: section.names[method], role: section.roles[method], x: labelled, v: mean, low, high,
+    }));
+  const values = found.filter((point) => point.role !== "ceiling");
+  const ceiling = found.filter((point) => point.role === "ceiling").slice(0, 1);
+  const methods = [...new Set(values.map((point) => point.m))];
+  let hue = 0;
+  const range = methods.map((m) => (section.roles[m] === "floor" ? GREY : HUES[hue++ % HUES.length]));
+  const x = {
+    field: "x", type: "quantitative", title: "Labelled patients", scale: { type: "log", nice: false, padding: 12 },
+    axis: { values: [...new Set(values.map((point) => point.x))], format: "~g", grid: false },
+  };
+  const scale = { zero: metric === "asd" };
+  const color = {
+    field: "m", type: "nominal", scale: { domain: methods, range },
+    legend: { orient: "bottom", columns: narrow ? 1 : 2, title: null, ...label(narrow ? 230 : 190) },
+  };
+  const on = (yes, no) => ({ condition: { param: "pick", empty: false, value: yes }, value: no });
+  const tooltip = [
+    { field: "name", title: "Method" }, { field: "x", title: "Labelled" },
+    { field: "v", title: metricName(section, metric) }, { field: "low", title: "95% low" }, { field: "high", title: "95% high" },
+  ];
+  const y = { field: "v", type: "quantitative", title: metricName(section, metric), scale, axis: { tickCount: 5 } };
+  return {
+    height: 250, data: { values }, params: [named(section)], encoding: { x, color },
+    layer: [
+      { mark: { type: "area" }, encoding: { y: { ...y, field: "low" }, y2: { field: "high" }, opacity: on(0.28, 0.05) } },
+      {
+        mark: { type: "line" },
+        encoding: {
+          y, opacity: on(1, 0.8), size: on(3.5, 2),
+          strokeDash: { condition: { test: "datum.role == 'floor'", value: [5, 4] }, value: [1, 0] },
+        },
+      },
+      {
+        params: [{ name: "pick", select: { type: "point", fields: ["m"], on: "pointerover", clear: "pointerout" } }],
+        mark: { type: "circle", size: 80, opacity: 1, cursor: "pointer" }, encoding: { y, tooltip },
+      },
+      ...(ceiling.length ? [{
+        data: { values: ceiling }, mark: { type: "rule", strokeDash: [2, 3], strokeWidth: 2, color: GREY },
+        encoding: { x: null, color: null, y, tooltip: tooltip.filter((each) => each.field !== "x") },
+      }] : []),
+    ],
+  };
+}
+
+function shows(section, method, wanted) {
+  return !wanted.family || section.families[method] === wanted.family;
+}
+
+const makers = { cases, curves };
+const drawn = new Map();
+
+async function draw(wanted) {
+  for (const figure of document.querySelectorAll("figure[data-plot]")) {
+    const section = sections[figure.dataset.section];
+    const what = [wanted.family, figure.dataset.plot === "cases" ? wanted.structure : ""].join("|");
+    if (figure.dataset.drawn === what) continue;
+    figure.dataset.drawn = what;
+    figure.hidden = false;
+    for (const plot of figure.querySelectorAll(".plot")) {
+      drawn.get(plot)?.finalize();
+      const narrow = plot.clientWidth > 0 && plot.clientWidth < 420;
+      const spec = makers[figure.dataset.plot](section, plot.dataset.metric, wanted, narrow);
+      const whole = { ...spec, width: "container", autosize: { type: "fit-x", contains: "padding" }, config };
+      drawn.set(plot, await window.vegaEmbed(plot, whole, {
+        mode: "vega-lite", logLevel: ERRORS, renderer: "svg", actions: false, tooltip: { disableDefaultStyle: true },
+      }));
+    }
+  }
+}
+
+const selects = [...document.querySelectorAll("[data-filter]")].map((select) => [select.dataset.filter, select.value]);
+let last = draw({ structure: "", family: "", ...Object.fromEntries(selects) });
+document.addEventListener("filtered", (event) => { last = last.then(() => draw(event.detail)); });
+last.then(() => { document.documentElement.dataset.drawn = "yes"; });

@@ -1,0 +1,324 @@
+"""The page holds every cell, leads back to the runs, and no name breaks out of its place."""
+
+import dataclasses
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from contrabench.catalogue import reports
+from contrabench.page import drawing
+from contrabench.report import Evidence, Report, plain, tidy
+
+VOID = {"meta", "link", "wbr", "br", "hr", "img", "input"}
+NASTY = "</script><script>alert(2)</script><!-- & \" ' \u2028"
+
+
+def render(report):
+    return reports.get("html")().render(report)
+
+
+def with_evidence(report, **changes):
+    """The report with runs, cases and curves behind its first section."""
+    (section,) = report.sections
+    structures = tuple(dict.fromkeys(c.structure for c in section.tables[1].columns[2:]))
+    names = section.tables[0].data[["Method", "Deviations"]]
+    methods = names.assign(
+        family=["local", "instance", NASTY], role=["", "floor", ""],
+        runs=[("aaaa", "bbbb"), ("cccc",), tuple(f"run{n:02d}" for n in range(30))],
+    )  # fmt: skip
+    cases = pd.DataFrame(
+        [
+            (method, patient, f"{patient}_ed", structure, 0.5 + 0.1 * method, 2.0 - method / 3)
+            for method in range(3)
+            for patient in ("p0", NASTY)
+            for structure in ("", "RV", "x|y")
+        ],
+        columns=["method", "patient", "case", "structure", "dice", "asd"],
+    )
+    curves = pd.DataFrame(
+        [
+            (m, x, metric, 0.5, 0.4, 0.6)
+            for m in range(3)
+            for x in (2.0, 4.0)
+            for metric in ("dice", "asd")
+        ],
+        columns=["method", "labelled", "metric", "mean", "low", "high"],
+    )
+    found = Evidence(
+        dataset="phantom", labels="10%", structures=structures, distance="ASD mm",
+        methods=methods, cases=cases, curves=curves,
+    )  # fmt: skip
+    found = dataclasses.replace(found, **changes)
+    return dataclasses.replace(report, sections=(dataclasses.replace(section, evidence=found),))
+
+
+class Page(HTMLParser):
+    """What a reader of the page gets: its elements, checked for nesting, and its tables."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.open, self.elements, self.tables, self.scripts = [], [], [], []
+        self.cell = None
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        assert len(found) == len(attributes), "an attribute twice"
+        self.elements.append((tag, found, tuple(self.open)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append({**found, "caption": "", "heads": [], "rows": []})
+        elif tag == "caption":
+            self.cell = ["caption", ""]
+        elif tag == "th" and found["scope"] == "col":
+            self.tables[-1]["heads"].append(found["data-column"])
+            self.cell = ["head", ""]
+        elif tag == "tr" and "data-row" in found:
+            self.tables[-1]["rows"].append({"names": {}, "cells": [], "values": []})
+        elif "data-column" in found:
+            self.cell = [found["data-column"], ""]
+        elif tag == "td":
+            self.tables[-1]["rows"][-1]["values"].append(found.get("data-value"))
+            self.cell = ["td", ""]
+        elif tag == "script":
+            self.scripts.append([found, ""])
+
+    def handle_data(self, data):
+        if self.cell:
+            self.cell[1] += data
+        if self.open and self.open[-1] == "script":
+            self.scripts[-1][1] += data
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+        if not self.cell:
+            return
+        kind, text = self.cell
+        row = self.tables[-1]["rows"][-1] if self.tables[-1]["rows"] else None
+        if tag == "caption":
+            self.tables[-1]["caption"] = text
+        elif tag == "td":
+            row["cells"].append(text)
+        elif tag in ("a", "span", "small") and kind not in ("caption", "head", "td"):
+            row["names"][kind] = text
+        else:
+            return
+        self.cell = None
+
+
+@pytest.fixture
+def full(report):
+    return with_evidence(report)
+
+
+@pytest.fixture
+def page(full):
+    return Page(render(full))
+
+
+@pytest.mark.parametrize("has_evidence", [True, False])
+def test_every_cell_is_that_of_the_tidy_table(report, full, has_evidence):
+    shown = Page(render(full if has_evidence else report))
+    found = {}
+    for table in shown.tables:
+        for number, row in enumerate(table["rows"]):
+            cells = zip(table["heads"][1:], row["cells"], row["values"], strict=True)
+            for column, text, value in cells:
+                place = table["data-table"], number, table["caption"], column
+                assert place not in found
+                found[place] = (text, value and float(value), row["names"])
+    assert found == {
+        (line["table"], line["row"], line["part"], line["column"]): (
+            line["text"],
+            line["value"],
+            {"Method": line["Method"], "Deviations": line["Deviations"]},
+        )
+        for line in tidy(report)
+    }
+
+
+def test_every_table_has_a_caption_and_every_head_a_scope(page):
+    assert page.tables
+    assert all(table["caption"] for table in page.tables)
+    heads = [(found, path) for tag, found, path in page.elements if tag == "th"]
+    assert all(found["scope"] == ("col" if "thead" in path else "row") for found, path in heads)
+    assert sum(tag == "caption" for tag, *_ in page.elements) == len(page.tables)
+
+
+def test_landmarks_and_headings(page):
+    tags = [tag for tag, *_ in page.elements]
+    for landmark in ("header", "main", "footer", "h1"):
+        assert tags.count(landmark) == 1
+    html = next(found for tag, found, _ in page.elements if tag == "html")
+    assert html == {"lang": "en"}
+    assert tags[tags.index("body") + 1] == "a"  # the skip link comes first
+
+
+def test_ids_are_unique_and_every_reference_has_its_target(page):
+    ids = [found["id"] for _, found, _ in page.elements if "id" in found]
+    assert len(ids) == len(set(ids))
+    for _, found, _ in page.elements:
+        if found.get("href", "").startswith("#"):
+            assert found["href"][1:] in ids
+        if "aria-labelledby" in found:
+            assert found["aria-labelledby"] in ids
+
+
+def test_the_page_asks_for_nothing_from_outside(page):
+    for _, found, _ in page.elements:
+        assert not {"src", "srcset", "action", "formaction", "background"} & set(found)
+        assert found.get("href", "#").startswith(("#", "data:,"))
+        assert not any(name.startswith("on") for name in found)
+    policy = next(f["content"] for t, f, _ in page.elements if f.get("http-equiv"))
+    assert "default-src 'none'" in policy
+    assert "http" not in policy
+    style = render(Report((), pd.DataFrame(), "x")).split("<style>")[1].split("</style>")[0]
+    assert "@import" not in style
+    assert "url(" not in style
+
+
+def test_names_stay_text(page, full):
+    """Only our own scripts are there, whatever a name says."""
+    kinds = [found.get("type") for found, _ in page.scripts]
+    # The data, the library if there is one with what uses it, and the tables.
+    has_library = bool(drawing.library())
+    assert kinds == ["application/json", *["module"] * (3 if has_library else 1)]
+    assert not any("alert(" in text for _, text in page.scripts[1:] if len(text) < 20_000)
+    tags = {tag for tag, *_ in page.elements}
+    assert not tags & {"b", "img", "iframe", "object", "embed"}
+
+
+def test_no_control_or_direction_mark_gets_through(full):
+    text = render(full)
+    library = drawing.library()
+    ours = text.replace(library, "") if library else text
+    assert all(mark.isprintable() or mark == "\n" for mark in ours)
+
+
+def test_the_points_are_the_cases(page, full):
+    raw = page.scripts[0][1]
+    assert "<" not in raw
+    found = json.loads(raw)["s1"]
+    cases = full.sections[0].evidence.cases
+    points = [
+        (method, *found["cases"][case], structure, dice, asd)
+        for method, case, structure, dice, asd in found["points"]
+    ]
+    assert points == [
+        (row.method, plain(row.patient), plain(row.case), row.structure,
+         pytest.approx(row.dice, abs=5e-5), pytest.approx(row.asd, abs=5e-5))
+        for row in cases.itertuples()
+    ]  # fmt: skip
+    assert len(found["curves"]) == len(full.sections[0].evidence.curves)
+
+
+def test_a_missing_number_is_null(report):
+    cases = pd.DataFrame(
+        [(0, "p", "p_ed", "", 0.5, float("nan"))],
+        columns=["method", "patient", "case", "structure", "dice", "asd"],
+    )
+    raw = Page(render(with_evidence(report, cases=cases))).scripts[0][1]
+    assert json.loads(raw)["s1"]["points"] == [[0, 0, "", 0.5, None]]
+
+
+def test_too_many_points_leave_the_means(report, monkeypatch):
+    monkeypatch.setattr(drawing, "MOST_POINTS", 10)
+    points = json.loads(Page(render(with_evidence(report))).scripts[0][1])["s1"]["points"]
+    assert {point[2] for point in points} == {""}
+    assert len(points) == 6
+
+
+def test_every_row_leads_to_its_runs(full):
+    text = render(full)
+    page = Page(text)
+    links = [f["href"] for tag, f, path in page.elements if tag == "a" and "tbody" in path]
+    assert set(links) == {"#s1-r0", "#s1-r1", "#s1-r2"}
+    assert len(links) == sum(len(table["rows"]) for table in page.tables)
+    for number, runs in enumerate(full.sections[0].evidence.methods["runs"]):
+        (listed,) = re.findall(rf'<div id="s1-r{number}".*?</div>', text, re.DOTALL)
+        assert re.findall(r"<code>(.*?)</code>", listed)[0].split() == list(runs)
+    titles = [f.get("title") for tag, f, _ in page.elements if f.get("scope") == "row"]
+    assert titles[:3] == ["runs aaaa, bbbb", "runs cccc", "30 runs"]
+
+
+def test_filters_offer_what_there_is(full):
+    text = render(full)
+    for name, options in {"structure": ["RV", "x|y"], "family": ["instance", "local"]}.items():
+        (select,) = re.findall(rf'<select data-filter="{name}">.*?</select>', text, re.DOTALL)
+        assert set(options) <= set(re.findall(r"<option>(.*?)</option>", select))
+    assert 'data-filter="dataset"' not in text  # one dataset leaves nothing to choose
+    heads = re.findall(r'data-column="([^"]*)" data-structure="([^"]*)"', text)
+    assert ("RV: Dice", "RV") in heads
+    assert all(column.startswith(structure) for column, structure in heads)
+
+
+def test_the_matrix_is_coloured_by_sign_and_size(report):
+    (section,) = report.sections
+    pairs = section.tables[2]
+    columns = [column.name for column in pairs.columns[2:]]
+    data = pairs.data.copy()
+    data[columns] = [[0.1, -0.1, 0.0], [0.05, -0.01, float("nan")], [0.026, -0.074, 0.012]]
+    changed = dataclasses.replace(pairs, data=data)
+    text = render(
+        dataclasses.replace(report, sections=(dataclasses.replace(section, tables=(changed,)),))
+    )
+    shades = re.findall(
+        r"<td(?: data-value=\"[^\"]*\")?(?: class=\"(\w+)\")?>", text.split("</main>")[0]
+    )
+    assert shades == ["up4", "down4", "", "up2", "", "", "up1", "down3", ""]
+
+
+def test_the_leader_is_marked(page):
+    leading = [path for tag, found, path in page.elements if found.get("class") == "leads"]
+    assert len(leading) == 1
+
+
+def test_the_page_is_small_and_the_same_each_time(full):
+    text = render(full)
+    assert text == render(full)
+    assert len(text.encode()) < 5_000_000
+    assert text.endswith("</html>\n")
+
+
+def test_another_process_writes_the_same_bytes():
+    program = (
+        "import hashlib, pandas as pd\n"
+        "from contrabench.catalogue import reports\n"
+        "from contrabench.report import Report\n"
+        "page = reports.get('html')().render(Report((), pd.DataFrame(), 'x'))\n"
+        "print(hashlib.sha256(page.encode()).hexdigest())\n"
+    )
+    made = {
+        subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout
+        for _ in range(2)
+    }
+    assert len(made) == 1
+
+
+def test_without_the_library_the_page_says_so(full, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "vl_convert" else find(name)
+    )
+    text = render(full)
+    assert "contrabench[html]" in text
+    assert "<figure" not in text
+    assert "vegaEmbed" not in text
+    assert len(Page(text).tables) == 4
+
+
+def test_with_the_library_there_are_plots(full):
+    pytest.importorskip("vl_convert")
+    text = render(full)
+    assert "contrabench[html]" not in text
+    assert text.count("<figure") == 2
+    assert "</script" not in drawing.library().lower()

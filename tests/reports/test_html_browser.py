@@ -1,0 +1,223 @@
+"""The page in a real browser: no request, no error, and everything that moves does."""
+
+import json
+import shutil
+import time
+
+import pytest
+
+from contrabench.catalogue import reports
+
+pytest.importorskip("selenium", reason="needs the package selenium")
+pytest.importorskip("vl_convert", reason="needs the extra html")
+
+from selenium import webdriver
+from selenium.webdriver import ActionChains
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select, WebDriverWait
+
+from .test_html import with_evidence
+
+POINT = ".mark-symbol path[aria-roledescription]"
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
+DRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="needs Chromium and chromedriver on the path"
+)
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def opened(browser, report, tmp_path):
+    """The browser at a fresh page, 1280 wide, when all plots are drawn."""
+    file = tmp_path / "report.html"
+    file.write_text(reports.get("html")().render(with_evidence(report)), encoding="utf-8")
+    size(browser, 1280)
+    browser.get_log("browser"), browser.get_log("performance")
+    browser.get(file.as_uri())
+    wait(browser, lambda d: d.execute_script("return document.documentElement.dataset.drawn"))
+    return browser
+
+
+def size(browser, width):
+    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+
+
+def wait(browser, condition):
+    WebDriverWait(browser, 30).until(condition)
+
+
+def find(browser, selector):
+    return browser.find_element(By.CSS_SELECTOR, selector)
+
+
+def every(browser, selector):
+    return browser.find_elements(By.CSS_SELECTOR, selector)
+
+
+def column(browser, place=2):
+    return [cell.text for cell in every(browser, f"#s1-t1-1 tbody tr > :nth-child({place})")]
+
+
+def background(browser):
+    return browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+
+
+def test_it_loads_without_an_error_or_a_request(opened):
+    # Scripts that a name smuggled in would open a dialog, which fails every call below.
+    time.sleep(0.2)
+    assert opened.get_log("browser") == []
+    events = (json.loads(entry["message"])["message"] for entry in opened.get_log("performance"))
+    asked = {
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+        # A fresh browser may still be at its own first page.
+        and event["params"]["documentURL"] == opened.current_url
+    }
+    assert {url for url in asked if not url.startswith("data:")} == {opened.current_url}
+    assert opened.execute_script("return performance.getEntriesByType('resource').length") == 0
+
+
+def test_the_plots_are_there(opened):
+    assert len(every(opened, "figure .plot svg")) == 4
+    for plot in every(opened, "[data-plot=cases] svg"):
+        assert len(plot.find_elements(By.CSS_SELECTOR, POINT)) == 6
+        assert plot.size["width"] > 300
+    for plot in every(opened, "[data-plot=curves] svg"):
+        assert len(plot.find_elements(By.CSS_SELECTOR, ".mark-area path")) == 3
+
+
+def test_pointing_at_a_case_names_it(opened):
+    point = every(opened, f"[data-plot=cases] {POINT}")[0]
+    opened.execute_script(
+        "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", point
+    )
+    before = len(every(opened, "[data-plot=cases] .mark-line path"))
+    ActionChains(opened).move_to_element(point).perform()
+    wait(opened, lambda d: every(d, "#vg-tooltip-element.visible"))
+    text = find(opened, "#vg-tooltip-element").text
+    assert "Patient" in text
+    assert "Method" in text
+    # The same case is joined across the methods.
+    wait(opened, lambda d: len(every(d, "[data-plot=cases] .mark-line path")) > before)
+    assert every(opened, "#vg-tooltip-element script, #vg-tooltip-element b") == []
+
+
+def test_columns_sort_by_mouse_and_keyboard(opened):
+    head = find(opened, "#s1-t1-1 thead th:nth-child(2)")
+    first = column(opened)
+    assert head.get_attribute("aria-sort") == "none"
+    button = head.find_element(By.TAG_NAME, "button")
+    button.click()
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert column(opened) == ["0.410", "0.812", "–"]
+    opened.execute_script("arguments[0].focus()", button)
+    ActionChains(opened).send_keys(Keys.ENTER).perform()
+    assert head.get_attribute("aria-sort") == "descending"
+    assert column(opened) == ["0.812", "0.410", "–"]
+    assert "descending" in find(opened, "#status").get_attribute("textContent")
+    ActionChains(opened).send_keys(Keys.SPACE).perform()
+    assert head.get_attribute("aria-sort") == "none"
+    assert column(opened) == first
+
+
+def test_names_and_counts_sort_by_what_they_are(opened):
+    every(opened, "#s1-t1-1 thead th button")[0].click()
+    assert [text.split("\n")[0][0] for text in column(opened, 1)] == ["=", "m", "s"]
+    heads = [cell.text for cell in every(opened, "#s1-t1-1 thead th")]
+    # As texts, 2e-06 would come after 0.0625, and signs would decide.
+    for name, ascending in {
+        "A distance": ["1.00", "371.25", "–"],
+        "A difference": ["+0.000", "+0.051", "–"],
+        "A p": ["2e-06", "0.0625", "–"],
+    }.items():
+        place = heads.index(name) + 1
+        find(opened, f"#s1-t1-1 thead th:nth-child({place}) button").click()
+        assert column(opened, place) == ascending
+
+
+def test_filters_leave_what_was_asked_for(opened):
+    Select(find(opened, "[data-filter=family]")).select_by_visible_text("instance")
+    for table in every(opened, "table[id]"):
+        rows = table.find_elements(By.CSS_SELECTOR, "tbody tr")
+        assert [row.is_displayed() for row in rows] == [False, True, False]
+    points = f"[data-plot=cases] {POINT}"
+    wait(opened, lambda d: len(every(d, points)) == 2 * 2)
+    Select(find(opened, "[data-filter=family]")).select_by_index(0)
+    wait(opened, lambda d: len(every(d, points)) == 2 * 6)
+
+    Select(find(opened, "[data-filter=structure]")).select_by_visible_text("RV")
+    heads = [cell.text for cell in every(opened, "#s1-t2-1 thead th") if cell.is_displayed()]
+    assert heads == ["Method", "RV"]
+    cells = every(opened, "#s1-t2-1 tbody tr:first-child td")
+    assert [cell.is_displayed() for cell in cells].count(True) == 1
+    title = "[data-plot=cases] .role-axis-title text"
+    wait(opened, lambda d: any("RV" in text.text for text in every(d, title)))
+    assert opened.get_log("browser") == []
+
+
+def test_the_theme_follows_the_system_and_the_switch(opened):
+    def prefer(value):
+        feature = {"features": [{"name": "prefers-color-scheme", "value": value}]}
+        opened.execute_cdp_cmd("Emulation.setEmulatedMedia", feature)
+
+    prefer("light")
+    light = background(opened)
+    switch = find(opened, "#theme")
+    assert switch.get_attribute("aria-pressed") == "false"
+    switch.click()
+    dark = background(opened)
+    assert dark != light
+    assert switch.get_attribute("aria-pressed") == "true"
+    switch.click()
+    assert background(opened) == light
+    opened.refresh()
+    prefer("dark")
+    assert background(opened) == dark
+
+
+def test_a_row_leads_to_its_runs(opened):
+    opened.execute_script("arguments[0].click()", find(opened, "#s1-t1-1 tbody a"))
+    wait(opened, lambda d: find(d, "#s1-r0").is_displayed())
+    assert "aaaa bbbb" in find(opened, "#s1-r0").text
+
+
+def test_on_a_phone_tables_scroll_in_their_own_box(opened):
+    size(opened, 390)
+    assert opened.execute_script("return document.documentElement.scrollWidth") == 390
+    box = find(opened, ".scroll:has(#s1-t2-1)")
+    name = box.find_element(By.CSS_SELECTOR, "tbody th")
+    assert opened.execute_script("return arguments[0].scrollWidth", box) > 390
+    opened.execute_script("arguments[0].scrollIntoView({behavior: 'instant'})", box)
+    before = name.rect["x"]
+    opened.execute_script("arguments[0].scrollLeft = 200", box)
+    assert name.rect["x"] == pytest.approx(before, abs=1)
+
+
+def test_print_shows_all_on_white(opened):
+    opened.execute_script("document.documentElement.dataset.theme = 'dark'")
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert background(opened) == "rgb(255, 255, 255)"
+    assert not find(opened, "#theme").is_displayed()
+    opened.execute_script("dispatchEvent(new Event('beforeprint'))")
+    assert find(opened, "#s1-r0").is_displayed()
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

@@ -1,0 +1,130 @@
+"""The evidence of a section, against loops over its rows and the tables beside it."""
+
+import pandas as pd
+import pytest
+
+from contrabench.statistics import leaderboard
+from contrabench.statistics.evidence import evidence
+
+
+def study(method, shift=0.0, **changes):
+    return [
+        {
+            "method": method, "family": f"family of {method}", "patient": f"p{p}",
+            "case": f"p{p}_{phase}", "structure": structure, "draw": draw,
+            "dice": 0.4 + 0.03 * p + 0.01 * draw + 0.05 * (phase == "es") * p + shift
+            - 0.1 * (structure == "RV"),
+            "asd_mm": 3.0 - shift + draw, **changes,
+        }
+        for p in range(4)
+        for phase in ("ed", "es")
+        for structure in ("LV", "RV")
+        for draw in range(2)
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def rows(frame):
+    more = {"labels": "20%", "fraction": 0.2, "labelled_patients": 4}
+    full = {"labels": "100%", "fraction": 1.0, "labelled_patients": 16}
+    return frame(
+        *study("scratch"), *study("mine", 0.1, deviations="wider"),
+        *study("scratch", 0.05, **more), *study("scratch", 0.2, **full),
+        *study("mine", 0.1, deviations="wider", **more),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def budgets(rows, monkeypatch):
+    """The label budgets as the report makes them."""
+    seen = []
+    made = leaderboard._section
+    monkeypatch.setattr(
+        leaderboard, "_section", lambda budget, name: seen.append(budget) or made(budget, name)
+    )
+    leaderboard.build_report(rows, "bench report", ["10%", "20%"])
+    return seen
+
+
+def test_each_method_names_its_runs_family_and_role(rows, budgets):
+    found = evidence(budgets[:1])
+    assert (found.dataset, found.labels, found.distance) == ("phantom", "10%", "ASD mm")
+    assert found.structures == ("LV", "RV")
+    at_budget = rows[rows["labels"] == "10%"]
+    lines = {(line.Method, line.Deviations): line for line in found.methods.itertuples()}
+    assert {key: line.role for key, line in lines.items()} == {
+        ("full supervision", "none"): "ceiling",
+        ("mine", "wider"): "",
+        ("scratch", "none"): "floor",
+    }
+    for name in ("mine", "scratch"):
+        line = next(line for key, line in lines.items() if key[0] == name)
+        assert line.runs == tuple(sorted(set(at_budget.loc[at_budget["method"] == name, "run"])))
+        assert line.family == f"family of {name}"
+
+
+def test_every_case_is_its_mean_over_runs(rows, budgets):
+    found = evidence(budgets[:1])
+    assert found.curves.empty
+    assert len(found.cases) == 3 * 8 * 3  # methods, cases, two structures and their mean
+    names = found.methods["Method"]
+    for point in found.cases.itertuples():
+        name = names[point.method]
+        labels = "100%" if name == "full supervision" else "10%"
+        method = "scratch" if name == "full supervision" else name
+        kept = rows[
+            (rows["method"] == method) & (rows["labels"] == labels) & (rows["case"] == point.case)
+        ]
+        if point.structure:
+            kept = kept[kept["structure"] == point.structure]
+        assert set(kept["patient"]) == {point.patient}
+        assert point.dice == pytest.approx(sum(kept["dice"]) / len(kept))
+        assert point.asd == pytest.approx(sum(kept["asd_mm"]) / len(kept))
+
+
+def test_a_structure_that_applies_nowhere_is_no_point(frame, monkeypatch):
+    changed = [
+        row | ({"flag": "not applicable"} if row["structure"] == "RV" else {})
+        for row in study("scratch")
+    ]
+    seen = []
+    made = leaderboard._section
+    monkeypatch.setattr(
+        leaderboard, "_section", lambda budget, name: seen.append(budget) or made(budget, name)
+    )
+    leaderboard.build_report(frame(*changed), "bench report")
+    assert set(evidence(seen).cases["structure"]) == {"", "LV"}
+
+
+def test_curves_are_the_numbers_of_the_table(rows, budgets):
+    found = evidence(budgets)
+    assert found.cases.empty
+    assert found.labels == ""
+    across = leaderboard.build_report(rows, "x", ["10%", "20%"]).sections[-1]
+    table = across.tables[0].data.set_index("Method")
+    shown = {
+        (name, labels, metric): tuple(
+            table.loc[name, f"{heading}{end} at {labels}, {count} of 16"]
+            for end in ("", " 95% low", " 95% high")
+        )
+        for name in ("scratch", "mine")
+        for labels, count in (("10%", 2), ("20%", 4))
+        for metric, heading in (("dice", "Dice"), ("asd", "ASD mm"))
+    }
+    names, labels = found.methods["Method"], {2: "10%", 4: "20%"}
+    drawn = {
+        (names[point.method], labels[point.labelled], point.metric): (
+            point.mean, point.low, point.high,
+        )
+        for point in found.curves.itertuples()
+        if found.methods["role"][point.method] != "ceiling"
+    }  # fmt: skip
+    assert drawn.keys() == shown.keys()
+    for key, numbers in shown.items():
+        assert drawn[key] == pytest.approx(numbers, nan_ok=True)
+    ceiling = found.curves[found.curves["method"].map(found.methods["role"]) == "ceiling"]
+    assert list(ceiling["labelled"]) == [16.0, 16.0]
+    runs = set(rows.loc[rows["method"] == "mine", "run"])
+    (mine,) = found.methods.loc[found.methods["Method"] == "mine", "runs"]
+    assert set(mine) == runs
+    assert isinstance(found.curves, pd.DataFrame)
