@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -119,6 +120,16 @@ ConfigOption = Annotated[
     Path | None,
     typer.Option(help="Configuration file with data folders.", rich_help_panel=PLACES),
 ]
+
+
+def pin_threads(threads: int | None) -> None:
+    """Tells the numerical libraries, before they are loaded, how many threads they will get.
+
+    Some of them split their sums by what the environment says when they are loaded, whatever
+    is set later: then `--threads 1` would give other bits with OMP_NUM_THREADS than without.
+    """
+    if threads is not None:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
 
 
 def tracker_names(text: str) -> tuple[str, ...]:

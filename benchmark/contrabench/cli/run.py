@@ -30,6 +30,7 @@ from contrabench.cli.options import (
     StoreOption,
     TrackOption,
     ViewsOption,
+    pin_threads,
     tracker_names,
 )
 from contrabench.errors import RequestError
@@ -115,6 +116,7 @@ def run(
     plugin: PluginOption = None,
 ) -> None:
     """Pre-train a method, fine-tune on few labels, and score Dice and ASD on unseen patients."""
+    pin_threads(threads)
     from contrabench.cli.config import load_config
     from contrabench.progress import ConsoleReporter
     from contrabench.study.resolve import Request, resolve

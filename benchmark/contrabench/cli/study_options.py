@@ -33,6 +33,7 @@ from contrabench.cli.options import (
     StoreOption,
     TrackOption,
     ViewsOption,
+    pin_threads,
     tracker_names,
 )
 from contrabench.errors import RequestError
@@ -159,6 +160,7 @@ class StudyArguments:
         Raises:
             RequestError: if a device or a tracker is not there.
         """
+        pin_threads(self.threads)
         from contrabench.training.runtime import default_threads, make_runtime
 
         return make_runtime(
