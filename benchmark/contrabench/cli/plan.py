@@ -37,13 +37,14 @@ KINDS = {
 """The kinds of stages in the words of a table."""
 STATES = {
     "done": "done",
-    "cached": "done",
+    "cached": "cached",
     "waiting": "to do",
     "failed": "failed",
     "blocked": "blocked",
     "not needed": "not needed",
 }
-"""The status of a stage before anything runs, in words."""
+"""The status of a stage before anything runs, in words: what is in the store is cached, and
+a run whose rows are there is done."""
 
 
 @takes_study
@@ -96,7 +97,7 @@ def _tree(graph: Graph, board: Board) -> Tree:
             branches[home] = tree.add(Text(home, "bold"))
         if task.node.kind == "pretrain":
             words = f"pre-train {task.node.name}: {task.place}"
-            branches[key] = branches[home].add(_leaf(words, [board.status[key]]))
+            branches[key] = branches[home].add(_leaf(words, [_status(board, key)]))
             continue
         # A variant that shares another one's pre-training stands under it, by its name.
         place = "" if before else f"fold {task.request.fold}"
@@ -104,7 +105,7 @@ def _tree(graph: Graph, board: Board) -> Tree:
         groups.setdefault((home, place, task.variant if shared else ""), []).append(task)
     for (home, place, variant), tasks in groups.items():
         chains = [
-            [board.status[key] for key in (*task.node.inputs[-2:], task.key)] for task in tasks
+            [_status(board, key) for key in (*task.node.inputs[-2:], task.key)] for task in tasks
         ]
         for state in dict.fromkeys(_state(chain) for chain in chains):
             some = [t for t, chain in zip(tasks, chains, strict=True) if _state(chain) == state]
@@ -133,19 +134,27 @@ def _before(graph: Graph, task: Task) -> str | None:
     return task.node.inputs[-1] if task.node.inputs else None
 
 
+def _status(board: Board, key: str) -> str:
+    """The status of a stage; rows that are in the store are done."""
+    status = board.status[key]
+    return "done" if status == "cached" and board.graph.tasks[key].node.kind == "runs" else status
+
+
 def _state(chain: Iterable[str]) -> str:
-    """The least advanced state of stages that follow each other."""
+    """The state of stages that follow each other, the last of them a run's rows if several."""
     found = {STATES[status] for status in chain}
-    if found == {"to do", "done"}:
+    if found == {"to do", "cached"}:
         return "begun"
-    order = ("failed", "blocked", "to do", "done", "not needed")
+    order = ("failed", "blocked", "to do", "done", "cached", "not needed")
     return next(state for state in order if state in found)
 
 
 def _leaf(words: str, chain: Iterable[str]) -> Text:
     """A line of the tree with its state."""
     state = _state(chain)
-    style = {"done": "green", "failed": "red", "blocked": "red"}.get(state, "yellow")
+    style = {"done": "green", "cached": "green", "failed": "red", "blocked": "red"}.get(
+        state, "yellow"
+    )
     return Text.assemble(words, "  ", (state, style))
 
 
@@ -158,7 +167,7 @@ def _counts(board: Board, expected: Forecast) -> Table:
         table.add_column(heading, justify="right")
     for kind, words in KINDS.items():
         tasks = [task for task in board.graph.tasks.values() if task.node.kind == kind]
-        counts = Counter(STATES[board.status[task.key]] for task in tasks)
+        counts = Counter(STATES[_status(board, task.key)] for task in tasks)
         seconds = expected.by_kind.get(kind, 0.0)
         left = clock(seconds) if seconds else "-"
         table.add_row(words, *(str(counts[s]) for s in shown), str(len(tasks)), left)
@@ -166,7 +175,7 @@ def _counts(board: Board, expected: Forecast) -> Table:
 
 
 def _some(board: Board, state: str) -> bool:
-    return any(STATES[status] == state for status in board.status.values())
+    return any(STATES[_status(board, key)] == state for key in board.status)
 
 
 def _remarks(session: Session, board: Board, expected: Forecast) -> list[str]:
@@ -225,7 +234,7 @@ def _stage(task: Task, board: Board) -> dict[str, Any]:
         "kind": task.node.kind,
         "key": task.key,
         "title": task.title,
-        "state": STATES[board.status[task.key]],
+        "state": STATES[_status(board, task.key)],
         "reason": board.reasons.get(task.key),
         "units": task.node.units,
         "inputs": list(task.node.inputs),
