@@ -340,8 +340,8 @@ def test_the_view_has_a_line_for_each_stage_at_work_on_80_columns(planned, store
     assert plain[0].endswith("12000/24000  10 min 00 s left")
     assert plain[1].startswith(tuned[1].title)
     assert plain[1].endswith("starting")
-    todo = len(planned.graph.tasks) - 2
-    assert plain[2].startswith(f"0 done, 2 running, {todo} to do; about ")
+    waiting = len(planned.graph.tasks) - 2
+    assert plain[2].startswith(f"0 done, 2 running, {waiting} to do; about ")
     assert all(len(line) <= 80 for line in plain)
 
     view, board, console = view_of(planned, store, 120, True)

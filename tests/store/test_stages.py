@@ -59,7 +59,12 @@ def test_a_failure_is_recorded_never_served_and_tried_again(tmp_path):
         store.run("k", {}, fail)
     (reason,) = (tmp_path / "stages" / "k").glob("*.failed.json")
     assert json.loads(reason.read_text())["reason"] == "no luck"
-    assert not store.run("k", {}, write).cached
+
+    def again(folder):
+        assert not reason.exists(), "an attempt under way has not failed"
+        write(folder)
+
+    assert not store.run("k", {}, again).cached
     assert not list((tmp_path / "stages" / "k").glob("*.failed.json"))
 
 

@@ -104,6 +104,8 @@ class StageStore:
                     shutil.rmtree(final)
                 else:
                     return StageOutput(kind, key, final, cached=True)
+            # Whoever waits for this attempt must not take an earlier failure for its end.
+            forget_failure(home, key)
             try:
                 work.mkdir(exist_ok=True)
                 make(work)
