@@ -1,5 +1,6 @@
 """The index: never seen in the result, whatever happens to it or to the runs."""
 
+import json
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from filelock import FileLock
 
 from contrabench.store import row_index, row_reading, run_files
+from contrabench.store.results import read_results
 from contrabench.store.rows import SCHEMA, read_rows, write_rows
 
 from .conftest import make_rows
@@ -27,6 +29,8 @@ def put(store, key, dice=0.5, patients=2, **changes):
     seed = changes.pop("seed", number)
     rows = make_rows(key, seed, dice, VARIANTS[number % 3], patients, **changes)
     write_rows(folder / "rows.parquet", rows)
+    record = {"cost": {"finetune_seconds": number / 4}, "environment": {"torch": str(number % 2)}}
+    (folder / "run.json").write_text(json.dumps(record))
     (folder / "done.json").write_text("{}")
     return folder
 
@@ -67,7 +71,19 @@ def check(store):
         assert [None if x != x else x for x in frame[name]] == [
             None if x != x or x is None else x for x in expected[name]
         ], name
+    check_facts(store)
     return len(read)
+
+
+def check_facts(store):
+    """The facts are those of the records, whichever part they come from."""
+    facts = read_results(store).runs
+    keys = sorted(path.parent.name for path in store.glob("runs/*/done.json"))
+    assert list(facts.index) == keys
+    for key in keys:
+        record = json.loads((store / "runs" / key / "run.json").read_text())
+        assert facts.loc[key, "finetune_seconds"] == record["cost"]["finetune_seconds"]
+        assert json.loads(facts.loc[key, "environment"]) == record["environment"]
 
 
 def parts(store):

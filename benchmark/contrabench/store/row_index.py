@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from contrabench.files import is_temporary, sync_folder, temporary_sibling
 from contrabench.protocol import digest
 from contrabench.sealed import damage, seal
+from contrabench.store.facts import FACTS, WORDS
 from contrabench.store.run_files import ROWS_FILE, RunFile
 from contrabench.store.schema import SCHEMA, TEXT
 
@@ -33,6 +35,7 @@ PART_RUNS = 5000
 MANY_PARTS = 8
 """Parts of less than half the full size that are joined when the next one is made."""
 _RUNS_FILE = "runs.parquet"
+_FACTS_FILE = "facts.parquet"
 _STAMP = ("rows_size", "rows_changed_ns", "marker_size", "marker_changed_ns")
 _RUNS_SCHEMA = pa.schema(
     [("run", pa.string()), *((name, pa.int64()) for name in _STAMP), ("rows", pa.int64())]
@@ -40,7 +43,12 @@ _RUNS_SCHEMA = pa.schema(
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 _WORDS = pa.schema([field.with_type(_TEXT) if field.name in TEXT else field for field in SCHEMA])
 """The rows in memory and in the index: every word once."""
-_LAYOUT = digest({"version": 1, "rows": str(SCHEMA), "runs": str(_RUNS_SCHEMA)}, 8)
+FACT_WORDS = pa.schema(
+    [field.with_type(_TEXT) if field.name in WORDS else field for field in FACTS]
+)
+_LAYOUT = digest(
+    {"version": 2, "rows": str(SCHEMA), "runs": str(_RUNS_SCHEMA), "facts": str(FACTS)}, 8
+)
 """Part of each part's name: another release's parts are not read."""
 
 
@@ -53,6 +61,7 @@ class Part:
         counts: number of rows of each, shape (runs,).
         live: which of the runs are taken from here, shape (runs,).
         read: gives the table of some columns, all rows of all runs.
+        read_facts: gives the facts of all runs, one row each in their order.
         folder: where it is kept; None in memory.
     """
 
@@ -60,6 +69,7 @@ class Part:
     counts: NDArray[np.int64]
     live: NDArray[np.bool_]
     read: Callable[[Sequence[str]], pa.Table]
+    read_facts: Callable[[], pa.Table]
     folder: Path | None = None
 
     def table(self, columns: Sequence[str]) -> pa.Table:
@@ -69,22 +79,39 @@ class Part:
             return table
         return table.filter(pa.array(np.repeat(self.live, self.counts)))
 
+    def facts(self) -> pa.Table:
+        """The facts of the runs that are taken from here."""
+        table = self.read_facts()
+        return table if self.live.all() else table.filter(pa.array(self.live))
+
     @property
     def live_runs(self) -> list[RunFile]:
         """The runs that are taken from here."""
         return [run for run, live in zip(self.runs, self.live, strict=True) if live]
 
 
-def part_of(runs: list[RunFile], tables: Sequence[pa.Table]) -> Part:
-    """A part in memory, from the rows of each of some runs."""
+def part_of(
+    runs: list[RunFile], tables: Sequence[pa.Table], facts: Sequence[Mapping[str, Any]]
+) -> Part:
+    """A part in memory, from the rows and the facts of each of some runs."""
     counts = np.array([len(one) for one in tables], np.int64)
-    return _in_memory(runs, counts, tables)
+    return _in_memory(runs, counts, tables, [pa.Table.from_pylist(list(facts), schema=FACTS)])
 
 
-def _in_memory(runs: list[RunFile], counts: NDArray[np.int64], tables: Sequence[pa.Table]) -> Part:
-    joined = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
-    table = joined.unify_dictionaries().combine_chunks().cast(_WORDS)
-    return Part(runs, counts, np.ones(len(runs), np.bool_), table.select)
+def _in_memory(
+    runs: list[RunFile],
+    counts: NDArray[np.int64],
+    tables: Sequence[pa.Table],
+    facts: Sequence[pa.Table],
+) -> Part:
+    rows, known = _joined(tables, _WORDS), _joined(facts, FACT_WORDS)
+    return Part(runs, counts, np.ones(len(runs), np.bool_), rows.select, lambda: known)
+
+
+def _joined(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
+    if not tables:
+        return schema.empty_table()
+    return pa.concat_tables(tables).unify_dictionaries().combine_chunks().cast(schema)
 
 
 class RowIndex:
@@ -128,6 +155,7 @@ class RowIndex:
         try:
             work.mkdir()
             pq.write_table(part.table(SCHEMA.names), work / ROWS_FILE, compression="zstd")
+            pq.write_table(part.facts(), work / _FACTS_FILE, compression="zstd")
             pq.write_table(listing, work / _RUNS_FILE, compression="zstd")
             seal(work)
             work.rename(final)
@@ -171,7 +199,8 @@ class RowIndex:
 
 def _join(batch: Sequence[Part], runs: list[RunFile]) -> Part:
     counts = np.concatenate([part.counts[part.live] for part in batch])
-    return _in_memory(runs, counts, [part.table(SCHEMA.names) for part in batch])
+    rows = [part.table(SCHEMA.names) for part in batch]
+    return _in_memory(runs, counts, rows, [part.facts() for part in batch])
 
 
 def _open(folder: Path) -> Part | None:
@@ -192,4 +221,7 @@ def _open(folder: Path) -> Part | None:
     def read(columns: Sequence[str]) -> pa.Table:
         return file.read(columns=list(columns), use_threads=False)
 
-    return Part(runs, counts, np.zeros(len(runs), np.bool_), read, folder)
+    def read_facts() -> pa.Table:
+        return pq.read_table(folder / _FACTS_FILE, schema=FACT_WORDS)
+
+    return Part(runs, counts, np.zeros(len(runs), np.bool_), read, read_facts, folder)

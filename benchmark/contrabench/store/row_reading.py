@@ -1,4 +1,4 @@
-"""All rows of a store as one frame: most of them from the index, the rest run by run."""
+"""All rows of a store, and what its runs' records tell: from the index, the rest run by run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contrabench.progress import Reporter, Silent, Track
-from contrabench.store.row_index import PART_RUNS, Part, RowIndex, part_of
+from contrabench.store.facts import read_facts
+from contrabench.store.row_index import FACT_WORDS, PART_RUNS, Part, RowIndex, part_of
 from contrabench.store.run_files import RunFile, finished_runs, read_run
 from contrabench.store.schema import SCHEMA, TEXT
 from contrabench.store.stages import RUNS
@@ -23,10 +24,16 @@ INDEX_FROM = 200
 """Runs outside the index from which it pays to write them into it."""
 
 
-def gather(
-    store: Path, columns: Sequence[str], reporter: Reporter | None = None
-) -> tuple[pd.DataFrame, list[str]]:
-    """Reads the wanted columns; see `contrabench.store.rows.read_rows`."""
+def gather(store: Path, reporter: Reporter | None = None) -> tuple[list[Part], list[str]]:
+    """Finds the rows and facts of every finished run of a store.
+
+    Args:
+        store: folder that holds `runs/<key>/rows.parquet` beside `done.json`.
+        reporter: where the progress of a first reading of many runs is told.
+
+    Returns:
+        The parts to take them from, and one line for each run that was left out.
+    """
     runs = sorted(finished_runs(store), key=lambda run: run.run)
     index = RowIndex(store)
     parts = index.parts()
@@ -43,7 +50,7 @@ def gather(
                 parts.append(index.keep(part) if allowed else part)
             if allowed:
                 parts = index.tidy(parts)
-    return _frame([part for part in parts if part.live.any()], columns), problems
+    return [part for part in parts if part.live.any()], problems
 
 
 def _claim(parts: Sequence[Part], runs: Sequence[RunFile]) -> list[RunFile]:
@@ -62,7 +69,7 @@ def _read(
     store: Path, runs: Sequence[RunFile], problems: list[str], track: Track, before: int = 0
 ) -> Part:
     """Reads runs one by one; those that cannot be trusted become problems."""
-    sound, tables = [], []
+    sound, tables, facts = [], [], []
     for number, run in enumerate(runs, start=before + 1):
         table, fault = read_run(store / RUNS / run.run)
         if fault:
@@ -70,14 +77,19 @@ def _read(
         else:
             sound.append(run)
             tables.append(table)
+            facts.append(read_facts(store / RUNS / run.run))
         track.advance(number)
-    return part_of(sound, tables)
+    return part_of(sound, tables, facts)
 
 
-def _frame(parts: Sequence[Part], columns: Sequence[str]) -> pd.DataFrame:
-    """The columns of all parts, run by run in the order of their keys.
+def rows_frame(parts: Sequence[Part], columns: Sequence[str]) -> pd.DataFrame:
+    """The rows of all parts, run by run in the order of their keys.
 
     Column by column, so that no more than one is in memory twice.
+
+    Args:
+        parts: as `gather` gives them.
+        columns: those wanted, in this order.
     """
     import pandas as pd
 
@@ -101,6 +113,19 @@ def _frame(parts: Sequence[Part], columns: Sequence[str]) -> pd.DataFrame:
             values = values[order]
         data[name] = values if words is None else _categories(values, words)
     return pd.DataFrame(data, columns=pd.Index(columns), copy=False)
+
+
+def facts_frame(parts: Sequence[Part]) -> pd.DataFrame:
+    """The facts of all runs, one line each in the order of their keys, which are its index.
+
+    Words are categories, as those of the rows are.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    tables = [part.facts() for part in parts] or [FACT_WORDS.empty_table()]
+    joined = pa.concat_tables(tables).unify_dictionaries().sort_by("run")
+    return pd.DataFrame(joined.to_pandas()).set_index("run")
 
 
 def _codes(pieces: Sequence[pa.ChunkedArray]) -> tuple[NDArray[np.int32], list[str]]:

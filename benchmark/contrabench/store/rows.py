@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from contrabench.errors import RunError
 from contrabench.files import replacing
-from contrabench.store.row_reading import gather
+from contrabench.store.row_reading import gather, rows_frame
 from contrabench.store.run_files import ROWS_FILE
 from contrabench.store.schema import (
     NOT_APPLICABLE,
@@ -81,5 +81,5 @@ def read_rows(
         The rows of all readable runs, in the order of the runs' keys, empty but with
         all columns if there are none; and one line for each run that was left out.
     """
-    wanted = SCHEMA.names if columns is None else list(columns)
-    return gather(store, wanted, reporter)
+    parts, problems = gather(store, reporter)
+    return rows_frame(parts, SCHEMA.names if columns is None else columns), problems
