@@ -40,6 +40,9 @@ def _section(section: Section) -> dict[str, Any]:
     return {
         "title": plain(section.title),
         "protocol": plain(section.protocol),
+        "dataset": plain(section.dataset),
+        "labels": plain(section.labels),
+        "appendix": section.is_appendix,
         "verdict": [plain(line) for line in section.verdict],
         "tables": [_table(table) for table in section.tables],
         "notes": [plain(line) for line in section.notes],

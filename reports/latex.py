@@ -44,7 +44,9 @@ class LatexReport(ReportFormat):
         """Returns a fragment in plain ASCII; no name can be taken for a command."""
         lines = [*PREAMBLE, f"% Made by: {_comment(report.command)}"]
         for section in report.sections:
-            lines += ["", *_section(section)]
+            # Settings and manifests fill pages and belong into no table of a paper.
+            if not section.is_appendix:
+                lines += ["", *_section(section)]
         return "\n".join(lines) + "\n"
 
 

@@ -14,8 +14,9 @@ from contrabench.report import NAME, NONE, Column, Report, ReportInfo, Section, 
 
 GAP = 2
 NAME_WIDTH = 26
-HEADING_WIDTH = 11
+HEADING_WIDTH = 12
 TEXT_WIDTH = 18
+APPENDIX = "Settings, methods, label manifests and software: with --format html or markdown."
 
 
 @register_report("terminal")
@@ -39,8 +40,11 @@ class TerminalReport(ReportFormat):
         )
         with out.capture() as captured:
             for section in report.sections:
-                self._section(out, section)
+                if not section.is_appendix:
+                    self._section(out, section)
             out.print(Text(plain(f"Made by: {report.command}")))
+            if any(section.is_appendix for section in report.sections):
+                out.print(Text(APPENDIX))
         return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
 
     def _section(self, out: Console, section: Section) -> None:

@@ -20,9 +20,13 @@ from contrabench.protocol import Frozen
 if TYPE_CHECKING:
     import pandas as pd
 
-Kind = Literal["text", "count", "rank", "score", "share", "difference", "distance", "p"]
+    from contrabench.gallery.contract import Gallery
+
+Kind = Literal["text", "count", "rank", "score", "share", "difference", "distance", "p", "seconds"]
 
 _CODE = re.compile(r"`([^`]*)`")
+
+_DIGITS = {"distance": 2, "share": 2, "seconds": 1}
 
 NAME = "name"
 """The part of the columns that say what a row is about."""
@@ -112,8 +116,6 @@ class Evidence:
     """What a section rests on, for formats that draw, filter, or lead back to the runs.
 
     Attributes:
-        dataset: its name.
-        labels: the label budget; "" for several.
         structures: in the order of the rows.
         distance: what the ASD is called in the tables.
         methods: one row per method: `Method` and `Deviations` as in the tables, `family`,
@@ -124,8 +126,6 @@ class Evidence:
             labelled patients), `metric` ("dice" or "asd"), `mean`, `low`, `high`.
     """
 
-    dataset: str
-    labels: str
     structures: tuple[str, ...]
     distance: str
     methods: pd.DataFrame
@@ -143,7 +143,12 @@ class Section:
         tables: the leaderboard first, or the label-efficiency table.
         verdict: what the tables allow to say, in sentences.
         notes: what is missing, flagged, or limits the comparison.
+        dataset: its name.
+        labels: the label budget; "" for several.
         evidence: what the tables rest on.
+        gallery: pictures of single patients.
+        is_appendix: to be looked up rather than read: a format with little room only
+            names its tables.
     """
 
     title: str
@@ -151,7 +156,11 @@ class Section:
     tables: tuple[Table, ...]
     verdict: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    dataset: str = ""
+    labels: str = ""
     evidence: Evidence | None = None
+    gallery: Gallery | None = None
+    is_appendix: bool = False
 
 
 @dataclass(frozen=True)
@@ -257,9 +266,9 @@ def number_text(kind: Kind, number: float) -> str:
     """Writes a number of a kind.
 
     Returns:
-        Scores and differences with three decimals, distances and shares with two, p with
-        three significant digits, ranks with a half where places are shared, `MISSING`
-        for NaN.
+        Scores and differences with three decimals, distances and shares with two, seconds
+        with one, p with three significant digits, ranks with a half where places are
+        shared, `MISSING` for NaN.
     """
     if math.isnan(number):
         return MISSING
@@ -270,6 +279,6 @@ def number_text(kind: Kind, number: float) -> str:
     if kind == "p":
         return f"{number:.3g}" if number >= 0.001 else f"{number:.0e}"
     # Adding 0.0 after rounding turns -0.0 into 0.0.
-    digits = 2 if kind in ("distance", "share") else 3
+    digits = _DIGITS.get(kind, 3)
     sign = "+" if kind == "difference" else ""
     return f"{round(number, digits) + 0.0:{sign}.{digits}f}"

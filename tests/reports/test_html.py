@@ -13,7 +13,8 @@ import pytest
 
 from contrabench.catalogue import reports
 from contrabench.page import drawing
-from contrabench.report import Evidence, Report, plain, tidy
+from contrabench.page.shades import shades
+from contrabench.report import Column, Evidence, Report, Table, plain, tidy
 
 VOID = {"meta", "link", "wbr", "br", "hr", "img", "input"}
 NASTY = "</script><script>alert(2)</script><!-- & \" ' \u2028"
@@ -51,11 +52,42 @@ def with_evidence(report, **changes):
         columns=["method", "labelled", "metric", "mean", "low", "high"],
     )
     found = Evidence(
-        dataset="phantom", labels="10%", structures=structures, distance="ASD mm",
+        structures=structures, distance="ASD mm",
         methods=methods, cases=cases, curves=curves,
     )  # fmt: skip
     found = dataclasses.replace(found, **changes)
-    return dataclasses.replace(report, sections=(dataclasses.replace(section, evidence=found),))
+    whole = dataclasses.replace(section, dataset="phantom", labels="10%", evidence=found)
+    return dataclasses.replace(report, sections=(whole,))
+
+
+def with_tables(report):
+    """With a leaderboard, a rank stability and a cost table, as the statistics make them."""
+    found = with_evidence(report)
+    (section,) = found.sections
+    names = section.evidence.methods[["Method", "Deviations"]]
+    kinds = {
+        "leaderboard": {"Dice": "score", "ASD mm": "distance"},
+        "rank stability": {
+            "Dice mean score": "rank", "ASD mm mean score": "rank",
+            "Resampled 95% low": "rank", "Resampled 95% high": "rank",
+        },
+        "cost": {"Training": "seconds"},
+    }  # fmt: skip
+    nan = float("nan")
+    values = {
+        "Dice": [0.8, 0.7, 0.6], "ASD mm": [2.0, 3.0, nan], "Dice mean score": [1.0, 2.0, 3.0],
+        "ASD mm mean score": [1.5, 1.5, nan], "Resampled 95% low": [1.0, 1.0, 2.0],
+        "Resampled 95% high": [2.0, 3.0, 3.0], "Training": [12.0, nan, 40.0],
+    }  # fmt: skip
+    tables = tuple(
+        Table(
+            name,
+            (*section.tables[0].columns[:2], *(Column(c, k, "Part") for c, k in columns.items())),
+            names.assign(**{column: values[column] for column in columns}),
+        )
+        for name, columns in kinds.items()
+    )
+    return dataclasses.replace(found, sections=(dataclasses.replace(section, tables=tables),))
 
 
 class Page(HTMLParser):
@@ -246,7 +278,7 @@ def test_every_row_leads_to_its_runs(full):
     for number, runs in enumerate(full.sections[0].evidence.methods["runs"]):
         (listed,) = re.findall(rf'<div id="s1-r{number}".*?</div>', text, re.DOTALL)
         assert re.findall(r"<code>(.*?)</code>", listed)[0].split() == list(runs)
-    titles = [f.get("title") for tag, f, _ in page.elements if f.get("scope") == "row"]
+    titles = [f.get("title") for _, f, _ in page.elements if "data-row" in f]
     assert titles[:3] == ["runs aaaa, bbbb", "runs cccc", "30 runs"]
 
 
@@ -271,10 +303,37 @@ def test_the_matrix_is_coloured_by_sign_and_size(report):
     text = render(
         dataclasses.replace(report, sections=(dataclasses.replace(section, tables=(changed,)),))
     )
-    shades = re.findall(
+    found = re.findall(
         r"<td(?: data-value=\"[^\"]*\")?(?: class=\"(\w+)\")?>", text.split("</main>")[0]
     )
-    assert shades == ["up4", "down4", "", "up2", "", "", "up1", "down3", ""]
+    assert found == ["up4", "down4", "", "up2", "", "", "up1", "down3", ""]
+
+
+def test_structures_are_coloured_from_worst_to_best_each_in_its_direction(report):
+    (section,) = report.sections
+    table = section.tables[1]
+    data = table.data.copy()
+    data["RV: Dice"] = [0.5, 0.9, 0.6]
+    data["RV: ASD mm"] = [2.0, 10.0, 3.0]
+    data["LA: Dice"] = [0.4, float("nan"), 0.4]
+    found = shades(dataclasses.replace(table, data=data), table.columns[2:])
+    assert {k: v for k, v in found.items() if k[0].startswith(("RV", "LA: D"))} == {
+        ("RV: Dice", 1): "good4", ("RV: Dice", 2): "good1",
+        ("RV: ASD mm", 0): "good4", ("RV: ASD mm", 2): "good4",
+    }  # fmt: skip
+    assert shades(section.tables[0], section.tables[0].columns) == {}
+
+
+def test_ranks_and_costs_are_drawn_from_their_tables(report):
+    drawn = json.loads(drawing.data(with_tables(report)))["s1"]
+    assert drawn["ranks"] == [
+        [0, "Dice mean score", 1.0], [1, "Dice mean score", 2.0], [2, "Dice mean score", 3.0],
+        [0, "ASD mm mean score", 1.5], [1, "ASD mm mean score", 1.5],
+    ]  # fmt: skip
+    assert drawn["ranges"] == [[0, 1.0, 2.0], [1, 1.0, 3.0], [2, 2.0, 3.0]]
+    assert drawn["costs"] == [[0, 12.0, 0.8, 2.0], [2, 40.0, 0.6, None]]
+    bare = json.loads(drawing.data(with_evidence(report)))["s1"]
+    assert bare["ranks"] == bare["ranges"] == bare["costs"] == []
 
 
 def test_the_leader_is_marked(page):

@@ -18,7 +18,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from .test_html import with_evidence
+from .test_html import with_evidence, with_tables
 
 POINT = ".mark-symbol path[aria-roledescription]"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
@@ -47,8 +47,12 @@ def browser(tmp_path_factory):
 @pytest.fixture
 def opened(browser, report, tmp_path):
     """The browser at a fresh page, 1280 wide, when all plots are drawn."""
-    file = tmp_path / "report.html"
-    file.write_text(reports.get("html")().render(with_evidence(report)), encoding="utf-8")
+    return open_page(browser, with_evidence(report), tmp_path)
+
+
+def open_page(browser, report, folder):
+    file = folder / "report.html"
+    file.write_text(reports.get("html")().render(report), encoding="utf-8")
     size(browser, 1280)
     browser.get_log("browser"), browser.get_log("performance")
     browser.get(file.as_uri())
@@ -106,6 +110,19 @@ def test_the_plots_are_there(opened):
         assert len(plot.find_elements(By.CSS_SELECTOR, ".mark-area path")) == 3
 
 
+def test_ranks_and_costs_are_drawn(browser, report, tmp_path):
+    opened = open_page(browser, with_tables(report), tmp_path)
+    assert opened.get_log("browser") == []
+    assert len(every(opened, f"[data-plot=ranks] {POINT}")) == 5
+    assert len(every(opened, "[data-plot=ranks] .mark-rect path")) == 3
+    for metric, known in (("dice", 2), ("asd", 1)):
+        plot = f"[data-plot=costs] [data-metric={metric}]"
+        assert len(every(opened, f"{plot} {POINT}")) == known
+        assert len(every(opened, f"{plot} .mark-text.role-mark text")) == known
+    Select(find(opened, "[data-filter=family]")).select_by_visible_text("local")
+    wait(opened, lambda d: len(every(d, f"[data-plot=ranks] {POINT}")) == 4)
+
+
 def test_pointing_at_a_case_names_it(opened):
     point = every(opened, f"[data-plot=cases] {POINT}")[0]
     opened.execute_script(
@@ -156,12 +173,13 @@ def test_names_and_counts_sort_by_what_they_are(opened):
 
 
 def test_filters_leave_what_was_asked_for(opened):
-    Select(find(opened, "[data-filter=family]")).select_by_visible_text("instance")
+    # The second method is the floor, which stays beside every family.
+    Select(find(opened, "[data-filter=family]")).select_by_visible_text("local")
     for table in every(opened, "table[id]"):
         rows = table.find_elements(By.CSS_SELECTOR, "tbody tr")
-        assert [row.is_displayed() for row in rows] == [False, True, False]
+        assert [row.is_displayed() for row in rows] == [True, True, False]
     points = f"[data-plot=cases] {POINT}"
-    wait(opened, lambda d: len(every(d, points)) == 2 * 2)
+    wait(opened, lambda d: len(every(d, points)) == 2 * 4)
     Select(find(opened, "[data-filter=family]")).select_by_index(0)
     wait(opened, lambda d: len(every(d, points)) == 2 * 6)
 

@@ -6,6 +6,8 @@ import hashlib
 import pandas as pd
 import pytest
 
+from contrabench.store.facts import NUMBERS, WORDS
+from contrabench.store.results import Results
 from contrabench.store.rows import ResultRow
 
 DEFAULTS = {
@@ -30,6 +32,14 @@ def make_row(**changes):
     parts = "|".join(str(values[name]) for name in KEY)
     values.setdefault("run", hashlib.sha256(parts.encode()).hexdigest()[:16])
     return ResultRow(**values)
+
+
+def results(rows, runs=None):
+    """Rows as a store would give them; without records unless they are given."""
+    if runs is None:
+        runs = pd.DataFrame(columns=[*NUMBERS, *WORDS], index=pd.Index([], name="run", dtype="str"))
+        runs = runs.astype(dict.fromkeys(NUMBERS, float))
+    return Results(rows, runs)
 
 
 @pytest.fixture

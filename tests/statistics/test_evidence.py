@@ -6,6 +6,8 @@ import pytest
 from contrabench.statistics import leaderboard
 from contrabench.statistics.evidence import evidence
 
+from .conftest import results
+
 
 def study(method, shift=0.0, **changes):
     return [
@@ -40,15 +42,15 @@ def budgets(rows, monkeypatch):
     seen = []
     made = leaderboard._section
     monkeypatch.setattr(
-        leaderboard, "_section", lambda budget, name: seen.append(budget) or made(budget, name)
+        leaderboard, "_section", lambda budget, *more: seen.append(budget) or made(budget, *more)
     )
-    leaderboard.build_report(rows, "bench report", ["10%", "20%"])
+    leaderboard.build_report(results(rows), "bench report", ["10%", "20%"])
     return seen
 
 
 def test_each_method_names_its_runs_family_and_role(rows, budgets):
     found = evidence(budgets[:1])
-    assert (found.dataset, found.labels, found.distance) == ("phantom", "10%", "ASD mm")
+    assert found.distance == "ASD mm"
     assert found.structures == ("LV", "RV")
     at_budget = rows[rows["labels"] == "10%"]
     lines = {(line.Method, line.Deviations): line for line in found.methods.itertuples()}
@@ -90,17 +92,16 @@ def test_a_structure_that_applies_nowhere_is_no_point(frame, monkeypatch):
     seen = []
     made = leaderboard._section
     monkeypatch.setattr(
-        leaderboard, "_section", lambda budget, name: seen.append(budget) or made(budget, name)
+        leaderboard, "_section", lambda budget, *more: seen.append(budget) or made(budget, *more)
     )
-    leaderboard.build_report(frame(*changed), "bench report")
+    leaderboard.build_report(results(frame(*changed)), "bench report")
     assert set(evidence(seen).cases["structure"]) == {"", "LV"}
 
 
 def test_curves_are_the_numbers_of_the_table(rows, budgets):
     found = evidence(budgets)
     assert found.cases.empty
-    assert found.labels == ""
-    across = leaderboard.build_report(rows, "x", ["10%", "20%"]).sections[-1]
+    across = leaderboard.build_report(results(rows), "x", ["10%", "20%"]).sections[-1]
     table = across.tables[0].data.set_index("Method")
     shown = {
         (name, labels, metric): tuple(

@@ -15,6 +15,8 @@ from contrabench.statistics.pairwise import pairwise
 from contrabench.statistics.ranking import rank_limits, rank_methods, rank_stability
 from contrabench.statistics.saved import labels_needed
 
+from .conftest import results
+
 NOISE = np.random.default_rng(11).normal(0, 0.02, (8, 20))
 FRACTIONS = {"10%": (0.125, 2), "20%": (0.25, 4), "100%": (1.0, 16)}
 
@@ -39,7 +41,7 @@ def scores(rows, variants):
 
 
 def sections(frame, *rows, labels=()):
-    return build_report(frame(*rows), "bench report", labels).sections
+    return build_report(results(frame(*rows)), "bench report", labels).sections
 
 
 def table(section, name):
@@ -160,8 +162,8 @@ def test_categories_in_any_order_change_nothing(frame):
         if data[column].notna().all():
             names = sorted(set(data[column]), reverse=True)
             turned[column] = pd.Categorical(data[column], categories=[*names, "never seen"])
-    first = build_report(data, "x").sections
-    second = build_report(turned, "x").sections
+    first = build_report(results(data), "x").sections
+    second = build_report(results(turned), "x").sections
     assert [part.title for part in first] == [part.title for part in second]
     for one, other in zip(first, second, strict=True):
         assert (one.verdict, one.notes) == (other.verdict, other.notes)
@@ -234,7 +236,7 @@ def test_names_of_plug_ins_and_data_reach_every_format_as_text(frame):
         {**row, "dataset": name, "structure": name, "labels": name, "family": name}
         for row in [*study("scratch"), *study(name, 0.1, 1), *study("gcl", 0.2, 2)]
     ]
-    report = build_report(frame(*rows), f"bench report --dataset '{name}'")
+    report = build_report(results(frame(*rows)), f"bench report --dataset '{name}'")
     for format_name in ("terminal", "markdown", "latex", "csv", "json"):
         text = reports.get(format_name)().render(report)
         assert all(mark.isprintable() or mark == "\n" for mark in text)
@@ -250,7 +252,7 @@ def test_names_of_plug_ins_and_data_reach_every_format_as_text(frame):
 @pytest.mark.parametrize("format_name", ["terminal", "markdown", "latex", "csv", "json", "parquet"])
 def test_building_again_gives_the_same_bytes(frame, format_name):
     made = [
-        reports.get(format_name)().render(build_report(frame(*CURVE), "bench report"))
+        reports.get(format_name)().render(build_report(results(frame(*CURVE)), "bench report"))
         for _ in range(2)
     ]
     assert made[0] == made[1]
@@ -258,7 +260,7 @@ def test_building_again_gives_the_same_bytes(frame, format_name):
 
 def test_a_deleted_row_changes_the_numbers_and_nothing_else_is_filled_in(frame):
     whole, cut = frame(*FIELD), frame(*FIELD[:-1])
-    before, after = (build_report(data, "x").sections[0] for data in (whole, cut))
+    before, after = (build_report(results(data), "x").sections[0] for data in (whole, cut))
     assert "simclr was tested on 11 of the 12 patients" in "\n".join(after.notes)
     assert "and it is not compared" in "\n".join(after.notes)
     assert math.isnan(table(after, "leaderboard").loc["simclr", "Adjusted p"])

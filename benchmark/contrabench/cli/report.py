@@ -48,7 +48,7 @@ def report(
     """Show the leaderboard: one table per dataset, protocol and label budget."""
     from contrabench.catalogue import reports
     from contrabench.statistics.leaderboard import build_report
-    from contrabench.store.rows import read_rows
+    from contrabench.store.results import Results, read_results
 
     name = "json" if as_json else format_name
     renderer = reports.get(name)()
@@ -56,20 +56,20 @@ def report(
         raise RequestError(
             f"{name} is no text for a screen; name a file with --out report{renderer.info.suffix}"
         )
-    rows, problems = read_rows(store)
-    for problem in problems:
+    results = read_results(store)
+    for problem in results.problems:
         typer.echo(f"note: {problem}", err=True)
-    if rows.empty:
+    if results.rows.empty:
         raise RequestError(
             f"{store} holds no finished run, so there is nothing to report; "
             "make one with `bench run`, or name another folder with --store"
         )
-    rows = _only(rows, "dataset", dataset)
+    rows = _only(results.rows, "dataset", dataset)
     _only(rows, "labels", labels)
     words = ["bench", "report", "--store", str(store), "--format", name]
     for option, values in (("--dataset", dataset), ("--labels", labels)):
         words += [word for value in values or () for word in (option, value)]
-    made = build_report(rows, shlex.join(words), labels or ())
+    made = build_report(Results(rows, results.runs), shlex.join(words), labels or ())
     _write(renderer.render(made), out)
 
 

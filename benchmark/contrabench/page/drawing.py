@@ -11,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from contrabench.report import NONE, Evidence, Report, plain
+from contrabench.page.figures import costs, ranges, ranks
+from contrabench.report import NONE, Evidence, Report, Section, plain
 
 DIGITS = 4
 MOST_POINTS = 40_000
@@ -40,7 +41,7 @@ def _bundle() -> str:
 def data(report: Report) -> str:
     """The points of every section as JSON that may stand in a script element."""
     drawn = {
-        f"s{number}": _section(section.evidence)
+        f"s{number}": _section(section.evidence) | _tables(section, section.evidence)
         for number, section in enumerate(report.sections, start=1)
         if section.evidence
     }
@@ -73,6 +74,17 @@ def _section(found: Evidence) -> dict[str, Any]:
             [method, labelled, metric, _number(mean), _number(low), _number(high)]
             for method, labelled, metric, mean, low, high in _lines(found.curves)
         ],
+    }
+
+
+def _tables(section: Section, found: Evidence) -> dict[str, Any]:
+    """What is drawn of the tables of a section."""
+    names = zip(found.methods["Method"], found.methods["Deviations"], strict=True)
+    places = {name: place for place, name in enumerate(names)}
+    return {
+        "ranks": ranks(section, places),
+        "ranges": ranges(section, places),
+        "costs": costs(section, places, found.distance),
     }
 
 

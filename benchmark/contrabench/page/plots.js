@@ -105,10 +105,68 @@ function curves(section, metric, wanted, narrow) {
 }
 
 function shows(section, method, wanted) {
-  return !wanted.family || section.families[method] === wanted.family;
+  // The references stay: they are what every family is compared with.
+  return !wanted.family || section.roles[method] !== "" || section.families[method] === wanted.family;
 }
 
-const makers = { cases, curves };
+function ranks(section, metric, wanted, narrow) {
+  const values = section.ranks
+    .filter(([method]) => shows(section, method, wanted))
+    .map(([method, scheme, rank]) => ({ m: method, name: section.names[method], scheme, rank }));
+  const spans = section.ranges
+    .filter(([method]) => shows(section, method, wanted))
+    .map(([method, low, high]) => ({ m: method, name: section.names[method], low, high }));
+  const schemes = [...new Set(values.map((point) => point.scheme))];
+  const order = spans.map((span) => span.m);
+  const x = { type: "quantitative", title: "Rank", scale: { domainMin: 0.5, nice: false }, axis: { tickMinStep: 1, format: "d", grid: true } };
+  const y = { field: "m", type: "ordinal", sort: order, title: null, axis: label(narrow ? 105 : 190) };
+  return {
+    height: 26 * Math.max(1, order.length), data: { values }, params: [named(section)],
+    layer: [
+      {
+        data: { values: spans }, mark: { type: "bar", height: 12, cornerRadius: 6, color: GREY, opacity: 0.35 },
+        encoding: {
+          y, x: { ...x, field: "low" }, x2: { field: "high" },
+          tooltip: [{ field: "name", title: "Method" }, { field: "low", title: "95% low" }, { field: "high", title: "95% high" }],
+        },
+      },
+      {
+        mark: { type: "point", size: 75, strokeWidth: 2, filled: false, opacity: 1 },
+        encoding: {
+          y, x: { ...x, field: "rank" },
+          color: { field: "scheme", type: "nominal", scale: { domain: schemes, range: HUES }, legend: { orient: "bottom", columns: narrow ? 1 : 3, title: null, symbolStrokeWidth: 2 } },
+          shape: { field: "scheme", type: "nominal", scale: { domain: schemes } },
+          tooltip: [{ field: "name", title: "Method" }, { field: "scheme", title: "Scheme" }, { field: "rank", title: "Rank" }],
+        },
+      },
+    ],
+  };
+}
+
+function costs(section, metric, wanted) {
+  const values = section.costs
+    .filter(([method]) => shows(section, method, wanted))
+    .map(([method, seconds, dice, asd]) => ({
+      name: section.names[method], s: seconds, v: metric === "dice" ? dice : asd, role: section.roles[method],
+    }))
+    .filter((point) => point.v !== null);
+  const title = metricName(section, metric);
+  const x = { field: "s", type: "quantitative", title: "Seconds of training of a run", scale: { zero: true }, axis: { grid: false, format: "~s", tickCount: 5 } };
+  const y = { field: "v", type: "quantitative", title, scale: { zero: false, padding: 16 }, axis: { tickCount: 5 } };
+  const tooltip = [{ field: "name", title: "Method" }, { field: "s", title: "Seconds", format: ".1f" }, { field: "v", title }];
+  return {
+    height: 280, data: { values }, encoding: { x, y },
+    layer: [
+      {
+        mark: { type: "circle", size: 90, opacity: 0.9 },
+        encoding: { tooltip, color: { condition: { test: "datum.role != ''", value: GREY }, value: "#3f8f95" } },
+      },
+      { mark: { type: "text", dy: -10, fontSize: 11, limit: 120 }, encoding: { text: { field: "name" } } },
+    ],
+  };
+}
+
+const makers = { cases, curves, ranks, costs };
 const drawn = new Map();
 
 async function draw(wanted) {

@@ -1,29 +1,39 @@
-"""How strongly the cells of the paired matrix are coloured."""
+"""How strongly the cells of a table are coloured."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from contrabench.report import Column, Table
+from contrabench.statistics.board import STRUCTURES
+from contrabench.statistics.pair_tables import PAIRS
 
-MATRIX = "pairs"
-"""The table that is coloured."""
 STEPS = 4
 LEVELS = (0.05, 0.01, 0.001)
 
+Shades = dict[tuple[str, int], str]
+"""A class of the style sheet by column name and row; nothing for a cell without colour."""
 
-def matrix_shades(table: Table, columns: Sequence[Column]) -> dict[tuple[str, int], str]:
-    """Colours differences by sign and size, and p by the levels that it reaches.
+
+def shades(table: Table, columns: Sequence[Column]) -> Shades:
+    """Colours the tables in which a pattern is looked for.
 
     Args:
-        table: the matrix.
+        table: any table.
         columns: those of one of its parts.
 
     Returns:
-        A class of the style sheet by column name and row: `up1` to `up4`, `down1` to
-        `down4`, `p1` to `p3`; nothing for a cell without colour.
+        For the matrix of pairs `up1` to `up4` and `down1` to `down4` by the size of a
+        difference, and `p1` to `p3` by the level that a p reaches; for the structures
+        `good1` to `good4`, from the worst method of a column to the best.
     """
+    if table.name == PAIRS:
+        return _matrix(table, columns)
+    return dict(_columns(table, columns)) if table.name == STRUCTURES else {}
+
+
+def _matrix(table: Table, columns: Sequence[Column]) -> Shades:
     cells = {
         (column.name, row): (column.kind, float(value))
         for column in columns
@@ -32,11 +42,11 @@ def matrix_shades(table: Table, columns: Sequence[Column]) -> dict[tuple[str, in
     }
     sizes = (abs(value) for kind, value in cells.values() if kind == "difference")
     largest = max(sizes, default=0.0)
-    shades = {
+    found = {
         place: _level(value) if kind == "p" else _strength(value, largest)
         for place, (kind, value) in cells.items()
     }
-    return {place: shade for place, shade in shades.items() if shade}
+    return {place: shade for place, shade in found.items() if shade}
 
 
 def _level(p: float) -> str:
@@ -47,3 +57,18 @@ def _level(p: float) -> str:
 def _strength(value: float, largest: float) -> str:
     step = round(STEPS * abs(value) / largest) if largest else 0
     return f"{'up' if value > 0 else 'down'}{step}" if step else ""
+
+
+def _columns(table: Table, columns: Sequence[Column]) -> Iterator[tuple[tuple[str, int], str]]:
+    """Each column by itself: structures differ far more than methods."""
+    for column in columns:
+        values = [float(value) for value in table.data[column.name]]
+        known = [value for value in values if not math.isnan(value)]
+        low, high = min(known, default=0.0), max(known, default=0.0)
+        worst, best = (high, low) if column.kind == "distance" else (low, high)
+        if worst == best:
+            continue
+        for row, value in enumerate(values):
+            step = 0 if math.isnan(value) else round(STEPS * (value - worst) / (best - worst))
+            if step:
+                yield (column.name, row), f"good{step}"

@@ -61,10 +61,13 @@ function chosen() {
 function filter() {
   const wanted = chosen();
   for (const part of all("main > section, nav li")) {
-    part.hidden = ["dataset", "labels"].some((name) => wanted[name] && part.dataset[name] !== wanted[name]);
+    part.hidden = ["dataset", "labels"].some((name) =>
+      wanted[name] && name in part.dataset && part.dataset[name] !== wanted[name]);
   }
-  for (const row of all("tbody tr")) {
-    row.hidden = Boolean(wanted.family) && row.dataset.family !== wanted.family;
+  for (const row of all("tbody tr[data-family]")) {
+    // The references stay: they are what every family is compared with.
+    row.hidden = Boolean(wanted.family) && Boolean(row.dataset.family) && !row.dataset.role
+      && row.dataset.family !== wanted.family;
   }
   for (const table of all("table")) {
     const hides = [...table.tHead.rows[0].cells].map((head) =>

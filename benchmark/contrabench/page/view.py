@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from contrabench.page.shades import MATRIX, matrix_shades
+from contrabench.page.shades import Shades, shades
 from contrabench.report import (
     NAME,
     NONE,
@@ -22,6 +22,9 @@ from contrabench.report import (
     number_value,
     plain,
 )
+from contrabench.statistics.board import LEADERBOARD
+from contrabench.statistics.cost import COST
+from contrabench.statistics.pair_tables import STABILITY
 
 Note = list[tuple[str, bool]]
 """Pieces of a sentence, and whether each is a command."""
@@ -57,6 +60,7 @@ class RowView:
     names: list[tuple[str, str]]
     cells: list[CellView]
     family: str
+    role: str
     runs: str
     source: str
     leads: bool
@@ -78,6 +82,8 @@ class PartView:
 class TableView:
     """A table: its parts, and the notes below them."""
 
+    name: str
+    caption: str
     parts: list[PartView]
     notes: list[Note]
 
@@ -89,6 +95,7 @@ class SourceView:
     id: str
     name: str
     family: str
+    role: str
     runs: tuple[str, ...]
     is_listed: bool
 
@@ -106,8 +113,8 @@ class SectionView:
     notes: list[Note]
     tables: list[TableView]
     sources: list[SourceView]
-    has_cases: bool
-    has_curves: bool
+    is_appendix: bool
+    plots: frozenset[str]
 
 
 def sections(report: Report) -> list[SectionView]:
@@ -119,8 +126,8 @@ def choices(report: Report) -> dict[str, list[str]]:
     """What each filter of the page offers, in the order of the sections."""
     known = [section.evidence for section in report.sections if section.evidence]
     return {
-        "dataset": _each(part.dataset for part in known),
-        "labels": _each(part.labels for part in known if part.labels),
+        "dataset": _each(part.dataset for part in report.sections if part.dataset),
+        "labels": _each(part.labels for part in report.sections if part.labels),
         "structure": _each(name for part in known for name in part.structures),
         "family": sorted(_each(name for part in known for name in part.methods["family"])),
     }
@@ -132,13 +139,13 @@ def _each(texts: Iterable[str]) -> list[str]:
 
 def _section(own: str, section: Section) -> SectionView:
     found = section.evidence
-    sources = _sources(own, found) if found else {}
+    sources = _sources(own, found, bool(section.labels)) if found else {}
     return SectionView(
         id=own,
         title=plain(section.title),
         protocol=plain(section.protocol),
-        dataset=plain(found.dataset) if found else "",
-        labels=plain(found.labels) if found else "",
+        dataset=plain(section.dataset),
+        labels=plain(section.labels),
         verdict=notes(section.verdict),
         notes=notes(section.notes),
         tables=[
@@ -146,9 +153,24 @@ def _section(own: str, section: Section) -> SectionView:
             for number, table in enumerate(section.tables, start=1)
         ],
         sources=[source for source in sources.values() if source.is_listed],
-        has_cases=found is not None and not found.cases.empty,
-        has_curves=found is not None and not found.curves.empty,
+        is_appendix=section.is_appendix,
+        plots=frozenset(_plots(section)),
     )
+
+
+def _plots(section: Section) -> Iterator[str]:
+    """The plots that the section has something to draw in."""
+    found, tables = section.evidence, {table.name for table in section.tables}
+    if found is None:
+        return
+    if not found.cases.empty:
+        yield "cases"
+    if not found.curves.empty:
+        yield "curves"
+    if STABILITY in tables:
+        yield "ranks"
+    if {COST, LEADERBOARD} <= tables:
+        yield "costs"
 
 
 def breakable(text: str) -> Markup:
@@ -161,19 +183,20 @@ def notes(lines: Sequence[str]) -> list[Note]:
     return [[(plain(piece), code) for piece, code in code_pieces(line)] for line in lines]
 
 
-def _sources(own: str, found: Evidence) -> dict[tuple[str, ...], SourceView]:
+def _sources(own: str, found: Evidence, is_listed: bool) -> dict[tuple[str, ...], SourceView]:
     """The runs of each method by its names, as the tables hold them."""
-    names = ("Method", "Deviations", "family", "runs")
+    names = ("Method", "Deviations", "family", "role", "runs")
     lines = zip(*(found.methods[name] for name in names), strict=True)
     return {
         (method, deviations): SourceView(
             id=f"{own}-r{place}",
             name=plain(method if deviations == NONE else f"{method} ({deviations})"),
             family=plain(family),
+            role=role,
             runs=runs,
-            is_listed=bool(found.labels),
+            is_listed=is_listed,
         )
-        for place, (method, deviations, family, runs) in enumerate(lines)
+        for place, (method, deviations, family, role, runs) in enumerate(lines)
     }
 
 
@@ -183,7 +206,7 @@ def _table(
     parts = []
     for number, caption in enumerate(table.parts, start=1):
         columns = table.part(caption)
-        shades = matrix_shades(table, columns) if table.name == MATRIX else {}
+        coloured = shades(table, columns)
         parts.append(
             PartView(
                 id=f"{own}-{number}",
@@ -191,10 +214,13 @@ def _table(
                 caption=plain(caption),
                 first=plain(table.part(NAME)[0].heading),
                 heads=[_head(column, structures) for column in columns],
-                rows=[_row(table, row, columns, sources, shades) for row in range(len(table.data))],
+                rows=[
+                    _row(table, row, columns, sources, coloured) for row in range(len(table.data))
+                ],
             )
         )
-    return TableView(parts, notes(table.notes))
+    name = plain(table.name)
+    return TableView(name, name.capitalize(), parts, notes(table.notes))
 
 
 def _head(column: Column, structures: Sequence[str]) -> HeadView:
@@ -207,7 +233,7 @@ def _row(
     row: int,
     columns: Sequence[Column],
     sources: dict[tuple[str, ...], SourceView],
-    shades: dict[tuple[str, int], str],
+    coloured: Shades,
 ) -> RowView:
     named = table.part(NAME)
     source = sources.get(tuple(table.data[column.name].iloc[row] for column in named))
@@ -215,10 +241,11 @@ def _row(
     return RowView(
         names=list(zip((plain(c.name) for c in named), table.texts(row, named), strict=True)),
         cells=[
-            CellView(text, _value(table, column, row), shades.get((column.name, row), ""))
+            CellView(text, _value(table, column, row), coloured.get((column.name, row), ""))
             for column, text in zip(columns, texts, strict=True)
         ],
         family=source.family if source else "",
+        role=source.role if source else "",
         runs=_runs(source.runs) if source else "",
         source=source.id if source and source.is_listed else "",
         leads=row == table.leader,

@@ -16,6 +16,8 @@ from contrabench.statistics.entries import REFERENCE, Entry
 from contrabench.statistics.intervals import mean_interval
 from contrabench.statistics.ranking import rank_methods
 
+LEADERBOARD = "leaderboard"
+STRUCTURES = "structures"
 NAMES = (Column("Method", "text", NAME), Column("Deviations", "text", NAME))
 
 _RESULT, _BOUNDS, _TESTS, _RUNS = (
@@ -90,7 +92,7 @@ def board(compared: Comparison, distance: str) -> Table:
             "Best rank": best,
             "Worst rank": worst,
         })  # fmt: skip
-    return make_table("leaderboard", columns, rows, leader=compared.leader)
+    return make_table(LEADERBOARD, columns, rows, leader=compared.leader)
 
 
 def _means(entry: Entry, distance: str) -> dict[str, float]:
@@ -156,7 +158,7 @@ def by_structure(entries: Sequence[Entry], structures: Sequence[str], distance: 
             for name, value in means[column].items()
         }
         rows.append(names_of(entry) | cells)
-    return make_table("structures", (*NAMES, *columns), rows)
+    return make_table(STRUCTURES, (*NAMES, *columns), rows)
 
 
 def how_run(entries: Sequence[Entry]) -> Table:

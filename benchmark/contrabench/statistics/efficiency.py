@@ -73,6 +73,7 @@ def efficiency_section(shown: Sequence[Budget], known: Sequence[Budget], name: s
         protocol=str(shown[0].rows["protocol"].iloc[0]),
         tables=tuple(tables),
         notes=tuple(notes),
+        dataset=str(shown[0].rows["dataset"].iloc[0]),
     )
 
 
@@ -143,7 +144,8 @@ def _saved(shown: Sequence[Budget], entries: Sequence[Entry], curve: _Curve) -> 
     rivals = [entry for entry in entries if not (entry.is_reference or entry.is_ceiling)]
     cells = [dict[str, Any](names_of(entry)) for entry in rivals]
     matrix = np.asarray(curve.scores, dtype=float)
-    for budget in shown:
+    run = [b for b in shown if any(b.find(entry.label) is not None for entry in rivals)]
+    for budget in run:
         part = f"{REFERENCE} needs, to reach the method at {budget.heading}"
         names = [f"{word} at {budget.heading}" for word in ("Needed", "Needed low", "Needed high")]
         columns += [

@@ -39,8 +39,6 @@ def evidence(budgets: Sequence[Budget]) -> Evidence:
             found.setdefault(entry.label, []).append((budget, entry))
     first = budgets[0]
     return Evidence(
-        dataset=str(first.rows["dataset"].iloc[0]),
-        labels=first.labels if single else "",
         structures=tuple(dict.fromkeys(map(str, first.rows["structure"]))),
         distance=asd_heading(first.distance),
         methods=pd.DataFrame([_method([entry for _, entry in part]) for part in found.values()]),

@@ -6,7 +6,7 @@ Every number of a report is computed here and in the modules below; a format onl
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,36 +14,43 @@ import pandas as pd
 
 from contrabench.report import Report, Section
 from contrabench.statistics.aggregate import applicable, patient_scores
+from contrabench.statistics.appendix import appendix
 from contrabench.statistics.board import board, by_structure, how_run
 from contrabench.statistics.comparison import compare
+from contrabench.statistics.cost import cost_table
 from contrabench.statistics.efficiency import Budget, efficiency_section
 from contrabench.statistics.entries import FULL_SUPERVISION, REFERENCE, Entry
 from contrabench.statistics.evidence import evidence
+from contrabench.statistics.literature import literature_table
 from contrabench.statistics.pair_tables import pair_table, stability_table
 from contrabench.statistics.remarks import reference_notes, remarks
+from contrabench.statistics.settings import parsed
 from contrabench.statistics.verdict import verdict
+from contrabench.store.results import Results
 
 TABLE = ["dataset", "budget", "recipe", "protocol", "metric_contract"]
 """What the rows of one table have in common, beside the label budget."""
 
 
-def build_report(rows: pd.DataFrame, command: str, labels: Sequence[str] = ()) -> Report:
+def build_report(results: Results, command: str, labels: Sequence[str] = ()) -> Report:
     """Computes every table of a report.
 
     Args:
-        rows: result rows as `contrabench.store.rows.read_rows` returns them.
+        results: the rows, and what is known of their runs.
         command: the command that makes the report again.
         labels: label budgets to show, as they were asked for; all by default. The rows
             of the others still serve as references.
 
     Returns:
-        One section per dataset, protocol, metric contract and label budget, and after
-        those of a protocol one across its label budgets, if it has several.
+        One section per dataset, protocol, metric contract and label budget; after those
+        of a protocol one across its label budgets, if it has several, and one with all
+        that was frozen, if the runs have records.
 
     Raises:
         RequestError: if a row of a table lacks the metric of the others.
     """
-    sections = []
+    sections: list[Section] = []
+    rows = results.rows
     contracts = rows["metric_contract"].nunique()
     for _, part in _groups(rows, TABLE):
         full = _full_supervision(part)
@@ -52,10 +59,12 @@ def build_report(rows: pd.DataFrame, command: str, labels: Sequence[str] = ()) -
         ]
         shown = [budget for budget in budgets if not labels or budget.labels in labels]
         name = _title(part, contracts > 1)
-        sections += [_section(budget, name) for budget in shown]
+        sections += [_section(budget, name, results.runs) for budget in shown]
         if len(shown) > 1:
             across = efficiency_section(shown, budgets, name)
             sections.append(replace(across, evidence=evidence(shown)))
+        known = appendix(part[part["labels"].isin(labels)] if labels else part, results.runs, name)
+        sections += [known] if known else []
     return Report(tuple(sections), rows, command)
 
 
@@ -102,7 +111,7 @@ def _title(rows: pd.DataFrame, name_contract: bool) -> str:
     return title
 
 
-def _section(budget: Budget, name: str) -> Section:
+def _section(budget: Budget, name: str, runs: pd.DataFrame) -> Section:
     compared = compare(budget.entries)
     structures = list(dict.fromkeys(budget.rows["structure"]))
     tables = (
@@ -111,6 +120,8 @@ def _section(budget: Budget, name: str) -> Section:
         stability_table(compared, budget.distance),
         by_structure(budget.entries, structures, budget.distance),
         how_run(budget.entries),
+        cost_table(budget.entries, runs),
+        literature_table(budget, _dataset_options(budget.rows, runs)),
     )
     return Section(
         title=f"{name}, {budget.labels} of the labels",
@@ -118,8 +129,17 @@ def _section(budget: Budget, name: str) -> Section:
         tables=tuple(table for table in tables if table is not None),
         verdict=verdict(compared),
         notes=remarks(compared, budget.distance),
+        dataset=str(budget.rows["dataset"].iloc[0]),
+        labels=budget.labels,
         evidence=evidence([budget]),
     )
+
+
+def _dataset_options(rows: pd.DataFrame, runs: pd.DataFrame) -> Mapping[str, Any] | None:
+    """What was asked of the dataset, as a record of one of its runs tells; None without one."""
+    specs = runs["protocol"].reindex(rows["run"].astype(str).unique()).dropna()
+    found = next((parsed(text) for text in specs if text), {})
+    return found.get("dataset_options")
 
 
 def _budget(rows: pd.DataFrame, full: pd.DataFrame) -> Budget:

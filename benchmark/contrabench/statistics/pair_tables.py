@@ -17,6 +17,10 @@ from contrabench.statistics.ranking import (
     scheme_ranks,
 )
 
+PAIRS = "pairs"
+STABILITY = "rank stability"
+RESAMPLED = ("Resampled 95% low", "Resampled 95% high")
+"""The columns of the range of a rank over resampled patients."""
 _DIFFERENCE = "Dice of the row minus Dice of the column"
 _ADJUSTED = "Adjusted p of the pair"
 _RANKS = "Rank stability"
@@ -54,7 +58,7 @@ def pair_table(compared: Comparison) -> Table | None:
         f"Paired over {len(pairs.scores)} patients; p of the sign-flip test, Holm over "
         f"{pairs.pairs} pairs.",
     )
-    return make_table("pairs", columns, rows, notes=notes, detail=True)
+    return make_table(PAIRS, columns, rows, notes=notes, detail=True)
 
 
 def stability_table(compared: Comparison, distance: str) -> Table | None:
@@ -78,8 +82,7 @@ def stability_table(compared: Comparison, distance: str) -> Table | None:
     columns = [
         *NAMES,
         *(Column(name, "rank", _RANKS) for name in names.values()),
-        Column("Resampled 95% low", "rank", _RANKS),
-        Column("Resampled 95% high", "rank", _RANKS),
+        *(Column(name, "rank", _RANKS) for name in RESAMPLED),
         Column("First places", "share", _RANKS),
     ]
     rows = []
@@ -89,8 +92,7 @@ def stability_table(compared: Comparison, distance: str) -> Table | None:
         rows.append({
             **names_of(entry),
             **{name: own[scheme] for scheme, name in names.items()},
-            "Resampled 95% low": moved["low"],
-            "Resampled 95% high": moved["high"],
+            **dict(zip(RESAMPLED, (moved["low"], moved["high"]), strict=True)),
             "First places": moved["first"],
         })  # fmt: skip
     taus = agreement(ranks)[SCHEMES[0]].to_dict()
@@ -107,4 +109,4 @@ def stability_table(compared: Comparison, distance: str) -> Table | None:
         "Resampling shows how far the order hangs on single patients. It is no confidence interval "
         "of a rank: the best and worst rank of the leaderboard are.",
     )
-    return make_table("rank stability", columns, rows, notes=notes)
+    return make_table(STABILITY, columns, rows, notes=notes)
