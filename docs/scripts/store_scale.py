@@ -4,8 +4,8 @@
 
 Simulates a store below --folder (removed at the end), with real files and markers, and prints
 time and peak memory of: listing the runs; the first reading, which makes the index; the second
-one; and the means per patient of every variant at every label budget. Each step is a process
-of its own, one after another.
+one; the means per patient of every variant at every label budget; and the whole report as a page
+and as tidy Parquet, reading included. Each step is a process of its own, one after another.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-STEPS = ("simulating", "listing", "first reading", "second reading", "aggregating")
+STEPS = ("simulating", "listing", "first reading", "second reading", "aggregating", "report")
 STRUCTURES, PATIENTS, FOLDS, LABELS = 7, 20, 5, (0.05, 0.1, 0.2, 0.4)
 METHODS = 25
 METRICS = ["dice", "asd_mm"]
@@ -41,6 +42,27 @@ def cells() -> Iterator[tuple[int, int, int, int, int]]:
         )
 
 
+def record(key: str, cell: dict[str, Any]) -> dict[str, Any]:
+    """What a run of that cell would tell of itself."""
+    patients = [f"p{number:02d}" for number in range(2)]
+    place = f"{cell['labels']}-{cell['fold']}-{cell['draw']}"
+    runtime = {"device": "cpu", "device_name": "x86_64", "threads": 1, "devices": 1}
+    return {
+        "run": key,
+        "cost": {
+            "pretrain_seconds": 3.0, "finetune_seconds": 20.0, "evaluate_seconds": 1.0,
+            "peak_memory_mb": 1000.0, "parameters": 486352, "pretraining_heads": 33024,
+        },
+        "training": {"finetune": {"runtime": runtime}},
+        "environment": {"contrabench": "0.1.0", "torch": "2.15.0"},
+        "protocol": {"hash": "ab12cd34ef56ab12", "folds": FOLDS, "dataset": "phantom"},
+        "method": {"name": "simulated", "code": "c0de", "options": {}, "info": {}},
+        "patients": {"labelled": patients},
+        "manifests": {"split": f"{cell['fold']:016x}", "labels": place},
+        "stages": {"evaluate": key},
+    }  # fmt: skip
+
+
 def simulate(store: Path, runs: int) -> None:
     """Writes the runs; scores are random, all else is as a study would write it."""
     import numpy as np
@@ -48,6 +70,7 @@ def simulate(store: Path, runs: int) -> None:
     import pyarrow.parquet as pq
 
     from contrabench.files import checksum
+    from contrabench.store.run_files import RECORD_FILE, ROWS_FILE
     from contrabench.store.schema import SCHEMA, SCHEMA_VERSION
     from contrabench.store.stages import SPEC, key_of
 
@@ -81,16 +104,18 @@ def simulate(store: Path, runs: int) -> None:
         folder = store / "runs" / key
         folder.mkdir(parents=True)
         table = pa.table({field.name: columns[field.name] for field in SCHEMA}, schema=SCHEMA)
-        pq.write_table(table, folder / "rows.parquet", compression="zstd")
+        pq.write_table(table, folder / ROWS_FILE, compression="zstd")
         (folder / SPEC).write_text(json.dumps(spec))
+        (folder / RECORD_FILE).write_text(json.dumps(record(key, cell)))
         # As `seal` writes it, without waiting for the disk three hundred thousand times.
-        sums = {name: checksum(folder / name) for name in ("rows.parquet", SPEC)}
+        sums = {name: checksum(folder / name) for name in (ROWS_FILE, RECORD_FILE, SPEC)}
         (folder / "done.json").write_text(json.dumps({"files": sums}))
 
 
 def step(name: str, store: Path, runs: int) -> None:
     """Carries out one step in this process, and prints time, peak memory and what came of it."""
     from contrabench.statistics.aggregate import patient_scores
+    from contrabench.store.results import read_results
     from contrabench.store.rows import read_rows
     from contrabench.store.run_files import finished_runs
 
@@ -100,6 +125,13 @@ def step(name: str, store: Path, runs: int) -> None:
         found = ""
     elif name == "listing":
         found = f"{sum(1 for _ in finished_runs(store))} runs"
+    elif name == "report":
+        from contrabench.catalogue import reports
+        from contrabench.statistics.leaderboard import build_report
+
+        made = build_report(read_results(store), "bench report")
+        sizes = [len(reports.get(one)().render(made)) / 2**20 for one in ("html", "parquet")]
+        found = f"{len(made.sections)} sections, {sizes[0]:.1f} and {sizes[1]:.1f} MiB"
     else:
         rows, problems = read_rows(store, MEANS if name == "aggregating" else None)
         size = rows.memory_usage(deep=False).sum() / 2**20

@@ -33,6 +33,14 @@ def applicable(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     return kept
 
 
+def distance_of(rows: pd.DataFrame) -> str:
+    """The column that holds the ASD: `asd_voxel` where no spacing is known, else `asd_mm`."""
+    scored = applicable(rows, [])
+    # Where nothing applies, nothing says that the spacing were unknown.
+    in_voxels = len(scored) > 0 and bool(scored["asd_mm"].isna().all())
+    return "asd_voxel" if in_voxels else "asd_mm"
+
+
 def patient_scores(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """Averages the rows of one method variant within each patient.
 

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from contrabench.report import Report, Section
-from contrabench.statistics.aggregate import applicable, patient_scores
+from contrabench.statistics.aggregate import distance_of, patient_scores
 from contrabench.statistics.appendix import appendix
 from contrabench.statistics.board import board, by_structure, how_run
 from contrabench.statistics.comparison import compare
@@ -144,7 +144,7 @@ def _dataset_options(rows: pd.DataFrame, runs: pd.DataFrame) -> Mapping[str, Any
 
 def _budget(rows: pd.DataFrame, full: pd.DataFrame) -> Budget:
     """The entries of one label budget, best Dice first, with full supervision among them."""
-    distance = "asd_voxel" if applicable(rows, [])["asd_mm"].isna().all() else "asd_mm"
+    distance = distance_of(rows)
     newest = rows.groupby("variant", observed=True)["method_version"].max().to_dict()
     entries = []
     for (variant, deviations, version), part in _groups(
