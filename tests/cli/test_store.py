@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from contrabench.cli.store import app
 from contrabench.errors import RequestError
+from contrabench.store.archive import pack
 
 spec = importlib.util.spec_from_file_location(
     "store_conftest", Path(__file__).parents[1] / "store" / "conftest.py"
@@ -73,7 +74,7 @@ def test_a_conflict_and_a_refusal_are_named_with_exit_code_1(stores, tmp_path):
         done.output
     )
     assert f"refused: {other.parent / ('0' * 16)}: the file done.json is missing" in done.output
-    assert "2 folders left out; the rest is merged" in done.output
+    assert "2 left out; the rest is merged" in done.output
     content = json.loads(bench("merge", tmp_path / "other", "--into", ours, "--json").stdout)
     assert [item["verdict"] for item in content["left_out"]] == ["refused", "conflict"]
 
@@ -82,3 +83,19 @@ def test_a_folder_that_is_no_store_is_a_wrong_request(stores, tmp_path):
     done = bench("merge", tmp_path / "nothing", "--into", stores[0])
     assert isinstance(done.exception, RequestError)
     assert done.exception.exit_code == 2
+
+
+def test_archives_are_taken_in_beside_stores_and_a_bad_one_is_named(stores, tmp_path):
+    ours, theirs = stores
+    board = tmp_path / "board"
+    pack(theirs, board / "b.zip")
+    data = (board / "b.zip").read_bytes()
+    (board / "a.zip").write_bytes(data[:-40])
+    done = bench("merge", board / "a.zip", board / "b.zip", ours, "--into", tmp_path / "all")
+    assert done.exit_code == 1
+    assert f"refused: {board / 'a.zip'}: it is no ZIP archive, or not all" in done.output
+    assert "1 left out; the rest is merged" in done.output
+    content = json.loads(bench("merge", board, "--into", tmp_path / "all", "--json").stdout)
+    assert (content["taken"], content["duplicates"]) == ({}, {"runs": 2, "splits": 4})
+    assert [item["folder"] for item in content["left_out"]] == [str(board / "a.zip")]
+    assert bench("merge", board / "b.zip", "--into", tmp_path / "all").exit_code == 0

@@ -58,13 +58,15 @@ class Lab:
         def make(folder):
             key = key_of("runs", spec)
             write_rows(folder / "rows.parquet", make_rows(key, seed, **rows))
-            record = {"run": key, "cost": {"wall_seconds": wall}}
+            record = {"run": key, "cost": {"wall_seconds": wall}, "manifests": manifests}
             (folder / "run.json").write_text(json.dumps(record))
 
         split = Split(fold=0, folds=5, seed=seed, train=("a", "b"), labelled=("a",), test=("c",))
-        manifest = LabelManifest(labels="10%", fraction=0.1, draw=seed, patients=("a",), of=2)
-        save_manifest(root / "splits", "split", split)
-        save_manifest(root / "splits", "labels", manifest)
+        labels = LabelManifest(labels="10%", fraction=0.1, draw=seed, patients=("a",), of=2)
+        manifests = {
+            "split": save_manifest(root / "splits", "split", split),
+            "labels": save_manifest(root / "splits", "labels", labels),
+        }
         return StageStore(root, Silent()).run("runs", spec, make).folder
 
     @staticmethod

@@ -29,6 +29,8 @@ from contrabench.cli.report import report
 from contrabench.cli.run import run
 from contrabench.cli.status import EPILOG as STATUS_EXAMPLES
 from contrabench.cli.status import status
+from contrabench.cli.submit import EPILOG as SUBMIT_EXAMPLES
+from contrabench.cli.submit import submit
 from contrabench.errors import ContrabenchError
 
 
@@ -97,6 +99,7 @@ app.command(epilog=PLAN_EXAMPLES)(plan)
 app.add_typer(study.app, name="study")
 app.command(epilog=STATUS_EXAMPLES)(status)
 app.command(epilog=REPORT_EXAMPLES)(report)
+app.command(epilog=SUBMIT_EXAMPLES)(submit)
 app.command(epilog=INSPECT_EXAMPLES)(inspect)
 app.command(epilog=PROFILE_EXAMPLES)(profile)
 app.command(epilog=DOCTOR_EXAMPLES)(doctor)

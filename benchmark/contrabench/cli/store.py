@@ -10,7 +10,6 @@ import typer
 from contrabench.cli.common import JsonOption, console, examples, print_rows, write_json
 from contrabench.cli.options import DEFAULT_STORE
 from contrabench.errors import RequestError
-from contrabench.words import counted
 
 if TYPE_CHECKING:
     from contrabench.store.merge_result import MergeResult
@@ -50,7 +49,7 @@ def list_store(
     print_rows(f"{store}", lines, "no finished run")
     print_rows(
         "Disk",
-        [{"folder": name, "size": _size(size)} for name, size in disk.items()],
+        [{"folder": name, "size": size_words(size)} for name, size in disk.items()],
         "empty",
     )
 
@@ -60,11 +59,15 @@ def list_store(
     epilog=examples(
         "bench store merge lab-b-runs",
         "bench store merge node1 node2 --into all-runs --dry-run",
+        "bench store merge board/*.zip --into all-runs",
     ),
 )
 def merge(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="FROM...", help="Stores to take from; only read.")
+        list[Path],
+        typer.Argument(
+            metavar="FROM...", help="Stores, archives of `bench submit`, or folders of these."
+        ),
     ],
     into: Annotated[
         Path, typer.Option(envvar="CONTRABENCH_STORE", help="Store to take into.")
@@ -77,7 +80,7 @@ def merge(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Take the finished runs and stages of other stores into one; damaged ones are refused."""
+    """Take the finished work of other stores and archives into one; damaged parts are refused."""
     from contrabench.progress import ConsoleReporter
     from contrabench.store.merge import merge_stores
 
@@ -111,11 +114,10 @@ def _show(result: MergeResult, into: Path, dry_run: bool) -> None:
     if more > 0:
         screen.print(f"and {more} more; --json names all")
     if not result.complete:
-        count = counted(len(result.left_out), "folder")
-        screen.print(f"{count} left out; the rest is merged.", soft_wrap=True)
+        screen.print(f"{len(result.left_out)} left out; the rest is merged.", soft_wrap=True)
 
 
-def _size(count: int) -> str:
+def size_words(count: int) -> str:
     """Bytes as a reader would write them."""
     size, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]
     while size >= 1024 and len(units) > 1:

@@ -34,7 +34,7 @@ def take_manifests(
         yield "refused", home, "it is a link, and may lead anywhere"
         return
     for path in sorted(home.glob("*.json")):
-        content = _read(path)
+        content = read_manifest(path)
         if content is None:
             yield "refused", path, "it is no split or label manifest of the name that it has"
         elif (target / FOLDER / path.name).is_file():
@@ -45,8 +45,8 @@ def take_manifests(
             yield "taken", path, ""
 
 
-def _read(path: Path) -> Split | LabelManifest | None:
-    """A manifest whose name is its hash, or None."""
+def read_manifest(path: Path) -> Split | LabelManifest | None:
+    """A manifest whose name is the hash of its content; None if it is not, or not there."""
     match = _NAME.fullmatch(path.name)
     if match is None or path.is_symlink() or not path.is_file():
         return None

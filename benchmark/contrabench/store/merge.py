@@ -1,8 +1,9 @@
-"""Takes the finished work of other stores into one: two labs' folders, or two machines'.
+"""Takes the finished work of others into one store: two labs' folders or archives, two machines'.
 
 Only `runs/`, `stages/` and `splits/` are looked at, and of these only what is finished. Each
 folder is copied beside its place, looked through there, and renamed; so an interrupted merge
-leaves whole folders alone, and the same command goes on with it. Sources are never written.
+leaves whole folders alone, and the same command goes on with it. Sources are never written;
+an archive is unpacked elsewhere, and taken in like a store if nothing is wrong with any of it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from contrabench.store.manifests import take_manifests
 from contrabench.store.merge_result import LeftOut, MergeResult, Verdict
 from contrabench.store.run_files import ROWS_FILE, read_run
 from contrabench.store.stages import RUNS, home_of
-from contrabench.store.vetting import unsafe, unsound
+from contrabench.store.unpacking import ArchiveError, archives_of, is_store, unpacked
+from contrabench.store.vetting import is_stage, unsafe, unsound
 
 STAGES = ("pretrain", "finetune", "evaluate")
 """Kinds of stages in the order in which they rest on each other; the runs come last."""
@@ -40,14 +42,15 @@ def merge_stores(
     dry_run: bool = False,
     reporter: Reporter | None = None,
 ) -> MergeResult:
-    """Takes the finished stages, runs and manifests of some stores into another one.
+    """Takes the finished stages, runs and manifests of stores and archives into a store.
 
     A folder of the same key is a duplicate if its rows are equal, whatever its record says
     of times and machines; a stage of the same key is one whatever its bytes, for two
     machines round the last digits of weights differently. Ours is kept, unless it is damaged.
 
     Args:
-        sources: store folders; read only.
+        sources: store folders, archives of `bench submit`, or folders of such archives;
+            read only. An archive with a fault is refused as a whole.
         target: the store to fill; made if need be.
         rows_only: leave out the stages, and with them all weights and predictions.
         dry_run: look through everything and change nothing.
@@ -63,12 +66,12 @@ def merge_stores(
     teller = reporter or Silent()
     result = MergeResult()
     if dry_run:
-        _merge(sources, target, rows_only, True, teller, result)
+        _merge_all(sources, target, rows_only, True, teller, result)
         return result
     try:
         target.mkdir(parents=True, exist_ok=True)
         with _alone(target, teller):
-            _merge(sources, target, rows_only, False, teller, result)
+            _merge_all(sources, target, rows_only, False, teller, result)
     except OSError as error:
         if is_disk_full(error):
             raise DiskFullError(
@@ -83,13 +86,40 @@ def merge_stores(
 
 
 def _check_source(source: Path, target: Path) -> None:
-    if not any((source / name).is_dir() for name in (RUNS, "stages")):
+    if not is_store(source) and not archives_of(source):
         raise RequestError(
-            f"{source} is no store: it has neither runs/ nor stages/; give the folder that "
-            "`bench run --store` wrote to"
+            f"{source} is no store: it has neither runs/ nor stages/, nor archives; give the "
+            "folder that `bench run --store` wrote to, or what `bench submit` made of it"
         )
     if source.resolve() == target.resolve():
         raise RequestError(f"{source} cannot be merged into itself; name another one with --into")
+
+
+def _merge_all(
+    sources: Sequence[Path],
+    target: Path,
+    rows_only: bool,
+    dry_run: bool,
+    teller: Reporter,
+    result: MergeResult,
+) -> None:
+    """Takes in the stores, then the archives, one unpacked at a time."""
+    stores = [source for source in sources if is_store(source)]
+    if stores:
+        _merge(stores, target, rows_only, dry_run, teller, result)
+    archives = [archive for source in sources for archive in archives_of(source)]
+    if not archives:
+        return
+    with teller.track("merging archives", len(archives)) as track:
+        for number, archive in enumerate(archives, start=1):
+            try:
+                with unpacked(archive) as store:
+                    part = MergeResult()
+                    _merge([store], target, True, dry_run, Silent(), part)
+                    result.add(part, store, archive)
+            except ArchiveError as error:
+                result.left_out.append(LeftOut("refused", archive, error.reason))
+            track.advance(number)
 
 
 def _merge(
@@ -135,16 +165,11 @@ def _finished(source: Path, kind: str, result: MergeResult) -> Iterator[Path]:
             return
     if home.is_dir():
         try:
-            yield from sorted(item for item in home.iterdir() if _is_stage(item))
+            yield from sorted(item for item in home.iterdir() if is_stage(item))
         except OSError as error:
             result.left_out.append(
                 LeftOut("refused", home, f"it cannot be listed ({error.strerror})")
             )
-
-
-def _is_stage(item: Path) -> bool:
-    """Locks, logs and folders that are being filled have a dot in their names."""
-    return "." not in item.name and (item.is_dir() or item.is_symlink())
 
 
 def _settle(folder: Path, place: Path, kind: str, dry_run: bool) -> tuple[Verdict, str]:

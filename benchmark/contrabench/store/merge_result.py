@@ -16,7 +16,7 @@ class LeftOut:
     Attributes:
         verdict: "conflict": ours has other rows and is kept; "refused": it is damaged or
             not what it says; "busy": another process makes the same in the target.
-        folder: where it lies.
+        folder: where it lies; the path of an archive goes on inside it.
         reason: in words.
     """
 
@@ -54,6 +54,25 @@ class MergeResult:
         self.taken[kind] = self.taken.get(kind, 0) + 1
         if verdict == "replaced":
             self.replaced[kind] = self.replaced.get(kind, 0) + 1
+
+    def add(self, part: MergeResult, store: Path, archive: Path) -> None:
+        """Adds what a merge of one archive has done, told by the archive's own name.
+
+        Args:
+            part: of the merge of `store`.
+            store: where the archive was unpacked.
+            archive: its file.
+        """
+        for mine, other in (
+            (self.taken, part.taken),
+            (self.replaced, part.replaced),
+            (self.duplicates, part.duplicates),
+        ):
+            for kind, number in other.items():
+                mine[kind] = mine.get(kind, 0) + number
+        for item in part.left_out:
+            place = archive / item.folder.relative_to(store)
+            self.left_out.append(LeftOut(item.verdict, place, item.reason))
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON-like data."""

@@ -33,6 +33,11 @@ LARGEST_ROWS = 256 * _MIB
 MOST_ROWS = 1_000_000
 
 
+def is_stage(item: Path) -> bool:
+    """Whether a name in a store is a finished stage's: locks, logs and work have a dot in it."""
+    return "." not in item.name and (item.is_dir() or item.is_symlink())
+
+
 def unsafe(folder: Path, kind: str) -> str | None:
     """Says why the files of a folder may not even be copied, or None.
 

@@ -1,0 +1,114 @@
+"""`bench submit`: a study's rows as one archive, for others to merge or report on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from contrabench.cli.common import JsonOption, console, examples, print_facts, write_json
+from contrabench.cli.options import DEFAULT_STORE, ConfigOption, StoreOption
+from contrabench.cli.store import size_words
+from contrabench.errors import RequestError
+from contrabench.words import counted
+
+if TYPE_CHECKING:
+    from contrabench.store.archive import Packed
+
+EPILOG = examples(
+    "bench submit --out lab-a.zip",
+    "bench submit --study 3f2a91bc --out lab-a.zip",
+    "bench submit --dataset mmwhs --out board/lab-a.zip --json",
+)
+
+
+def submit(
+    *,
+    out: Annotated[Path, typer.Option(help="Archive to write, a name in .zip.")],
+    study: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Only this study, by the beginning of its id."),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only runs on this dataset.")
+    ] = None,
+    store: StoreOption = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Pack finished runs as one checked archive: rows and records, no weights, no images."""
+    from contrabench.cli.config import load_config
+    from contrabench.progress import ConsoleReporter
+    from contrabench.store.archive import pack
+
+    place = store or load_config(config).store or DEFAULT_STORE
+    runs, missing = (None, 0) if study is None else _runs_of(place, study)
+    reporter: Any = ConsoleReporter(console(stderr=True))
+    packed = pack(place, out, runs=runs, dataset=dataset, reporter=reporter)
+    if json:
+        facts = packed.submission.model_dump(mode="json", exclude={"files"})
+        write_json(
+            {
+                "archive": str(packed.path),
+                "sha256": packed.sha256,
+                "bytes": packed.size,
+                "missing": missing,
+                **facts,
+            }
+        )
+        return
+    _show(packed, missing)
+
+
+def _runs_of(store: Path, study: str) -> tuple[set[str], int]:
+    """The keys of a study's finished runs, and the number of those that are not finished.
+
+    Raises:
+        RequestError: if there is not exactly one study of such an id.
+    """
+    from contrabench.study.ledger import read_studies
+
+    found = read_studies(store)
+    fitting = [item for item in found if item.file.study.startswith(study)]
+    if len(fitting) != 1:
+        there = ", ".join(item.file.study for item in fitting or found) or "none"
+        number = "no study" if not fitting else "more than one study"
+        raise RequestError(
+            f"there is {number} {study} in {store}; there are: {there}. Give the id as `bench "
+            "status` shows it, or leave out --study for all finished runs"
+        )
+    stages = [stage for stage in fitting[0].stages if stage.kind == "runs"]
+    # A folder without its marker is damaged, and not merely missing.
+    done = {stage.key for stage in stages if (store / "runs" / stage.key).is_dir()}
+    return done, len(stages) - len(done)
+
+
+def _show(packed: Packed, missing: int) -> None:
+    """What is in the archive, how to tell it from another, and what it gives away."""
+    screen, listing = console(), packed.submission
+    print_facts(
+        {
+            "archive": packed.path,
+            "size": f"{size_words(packed.size)} ({packed.size} bytes)",
+            "SHA-256": packed.sha256,
+            "runs": f"{listing.runs}, {counted(listing.rows, 'row')}",
+            "datasets": list(listing.datasets),
+            "protocols": list(listing.protocols),
+            "methods": [
+                f"{name} (version {', '.join(map(str, versions))})"
+                for name, versions in listing.methods.items()
+            ],
+        }
+    )
+    if missing:
+        screen.print(
+            f"Not finished, and so not in it: {counted(missing, 'run')} of the study; `bench "
+            "status` tells why.",
+            soft_wrap=True,
+        )
+    screen.print(
+        "Publish the SHA-256 beside the archive. Its rows name patients and cases as the dataset "
+        "does: see that its terms allow that.",
+        soft_wrap=True,
+    )
