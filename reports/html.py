@@ -13,7 +13,7 @@ class HtmlReport(ReportFormat):
     Plots need the extra `html`; without it the page says so and has the tables alone.
     """
 
-    info = ReportInfo(title="one self-contained page", suffix=".html")
+    info = ReportInfo(title="one self-contained page", suffix=".html", pictures=True)
 
     def render(self, report: Report) -> str:
         """Returns one HTML document that holds its style, its scripts and all data."""

@@ -13,7 +13,7 @@ from contrabench import ReportFormat, register_report
 from contrabench.report import NAME, NONE, Column, Report, ReportInfo, Section, Table, plain
 
 GAP = 2
-NAME_WIDTH = 26
+NAME_WIDTH = 30
 HEADING_WIDTH = 12
 TEXT_WIDTH = 18
 APPENDIX = "Settings, methods, label manifests and software: with --format html or markdown."

@@ -42,6 +42,7 @@ class ReportInfo(Frozen):
     title: str
     suffix: str = Field(description="file name ending, with its dot")
     binary: bool = Field(default=False, description="bytes that no screen can show")
+    pictures: bool = Field(default=False, description="shows the gallery, which takes seconds")
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,21 @@ import sys
 import pandas as pd
 import pytest
 import typer
+from tests.store.conftest import Lab
 from typer.testing import CliRunner
 
 from contrabench.cli.report import EPILOG, report
 from contrabench.errors import RequestError
 from contrabench.protocol import digest
+from contrabench.store.archive import pack
 from contrabench.store.rows import ResultRow, write_rows
 
 
-def write(store, variant, labels, fraction, shift):
-    key = digest({"variant": variant, "labels": labels})
+def write(store, variant, labels, fraction, shift, protocol="ab12cd34ef56ab12"):
+    key = digest({"variant": variant, "labels": labels, "protocol": protocol})
     rows = [
         ResultRow(
-            run=key, protocol="ab12cd34ef56ab12", dataset="phantom", budget="smoke",
+            run=key, protocol=protocol, dataset="phantom", budget="smoke",
             method=variant, variant=variant, method_version=1, recipe="common",
             family="reference", fidelity="re-implementation",
             deviations="", labels=labels, fraction=fraction, labelled_patients=2,
@@ -168,3 +170,53 @@ def test_neither_help_nor_report_loads_torch(store):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["[]", "[]"]
+
+
+def compared(bench, store, a, b, *words):
+    return bench("--store", store, "--compare", a, b, "--json", *words)
+
+
+def test_two_stores_side_by_side(bench, store, tmp_path):
+    other = tmp_path / "other"
+    write(other, "scratch", "10%", 0.1, 0.0)
+    write(other, "mmgl", "10%", 0.1, 0.15)
+    done = compared(bench, store, store, other)
+    assert done.exit_code == 0, done.output
+    data = json.loads(done.stdout)
+    assert data["command"].split()[4:7] == ["--compare", str(store), str(other)]
+    tables = {t["name"]: t for section in data["sections"] for t in section["tables"]}
+    moved = {row["Method"]: row for row in tables["side by side"]["rows"]}
+    assert moved["mmgl"]["B minus A"] == pytest.approx(0.05)
+    assert moved["scratch"]["B minus A"] == 0
+
+
+def test_the_protocols_of_one_store_side_by_side(bench, store):
+    write(store, "mmgl", "10%", 0.1, 0.3, protocol="abffffffffffffff")
+    data = json.loads(compared(bench, store, "ab12", "abff").stdout)
+    assert data["sections"][0]["title"].endswith("what changed")
+    error = compared(bench, store, "ab", "abff").exception
+    assert isinstance(error, RequestError)
+    assert "not the only study or protocol" in str(error)
+    assert "ab12cd34ef56ab12, abffffffffffffff" in str(error)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "0123"])
+def test_a_side_that_is_nothing_is_one_line(bench, store, name):
+    error = compared(bench, store, store, name).exception
+    assert isinstance(error, RequestError)
+    assert f"'{name}' is no path, and no study or protocol" in str(error)
+
+
+def test_a_folder_of_archives_is_reported_like_a_store(bench, tmp_path):
+    made = tmp_path / "made"
+    Lab.run(made, seed=1, variant="scratch")
+    board = tmp_path / "board"
+    board.mkdir()
+    pack(made, board / "a.zip")
+    (board / "b.zip").write_bytes(b"no archive")
+    done = bench("--store", board, "--json")
+    assert done.exit_code == 0, done.output
+    assert "b.zip is left out" in done.stderr
+    data = json.loads(done.stdout)
+    assert data["command"].startswith(f"bench report --store {board} ")
+    assert [row["Method"] for row in data["sections"][0]["tables"][0]["rows"]] == ["scratch"]

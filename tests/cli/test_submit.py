@@ -1,23 +1,15 @@
 """`bench submit`: what it says, what it packs, and how it ends."""
 
 import hashlib
-import importlib.util
 import json
 import shutil
-from pathlib import Path
 
 import pytest
+from tests.store.conftest import Lab
 
 from contrabench.store.unpacking import unpacked
 from contrabench.study.ledger import StudyFile, StudyStage
 from contrabench.study.spec import StudySpec
-
-spec = importlib.util.spec_from_file_location(
-    "store_conftest", Path(__file__).parents[1] / "store" / "conftest.py"
-)
-builder = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(builder)
-Lab = builder.Lab
 
 
 @pytest.fixture

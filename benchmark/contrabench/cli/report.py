@@ -1,8 +1,12 @@
-"""`bench report`: the leaderboard, from the rows of a store."""
+"""`bench report`: verdict and leaderboard, from the rows of a store; or two of them compared."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +16,8 @@ from contrabench.cli.common import PluginOption, examples
 from contrabench.errors import RequestError
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from contrabench.report import Report
+    from contrabench.store.results import Results
 
 STORE = Path("contrabench-runs")
 FORMATS = "terminal, html, markdown, latex, csv, parquet, json, or a plug-in."
@@ -20,14 +25,29 @@ EPILOG = examples(
     "bench report",
     "bench report --labels 10% --format markdown --out leaderboard.md",
     "bench report --format html --out report.html",
+    "bench report --store submissions/ --format html --out board.html",
+    "bench report --compare before.zip contrabench-runs",
 )
 
 
 def report(
     *,
     store: Annotated[
-        Path, typer.Option(envvar="CONTRABENCH_STORE", help="Folder that holds the runs.")
+        Path,
+        typer.Option(
+            envvar="CONTRABENCH_STORE",
+            help="Folder that holds the runs, an archive of 'bench submit', or a folder of these.",
+        ),
     ] = STORE,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            metavar="A B",
+            help="Two results side by side, with what changed: paths as for --store, or studies "
+            "or protocols of the store by the beginning of their ids.",
+            show_default=False,
+        ),
+    ] = None,
     format_name: Annotated[
         str, typer.Option("--format", metavar="NAME", help=FORMATS)
     ] = "terminal",
@@ -45,10 +65,8 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     plugin: PluginOption = None,
 ) -> None:
-    """Show the leaderboard: one table per dataset, protocol and label budget."""
+    """Show what the runs say: verdict, leaderboard and all that stands behind them."""
     from contrabench.catalogue import reports
-    from contrabench.statistics.leaderboard import build_report
-    from contrabench.store.results import Results, read_results
 
     name = "json" if as_json else format_name
     renderer = reports.get(name)()
@@ -56,38 +74,78 @@ def report(
         raise RequestError(
             f"{name} is no text for a screen; name a file with --out report{renderer.info.suffix}"
         )
-    results = read_results(store)
-    for problem in results.problems:
-        typer.echo(f"note: {problem}", err=True)
-    if results.rows.empty:
-        raise RequestError(
-            f"{store} holds no finished run, so there is nothing to report; "
-            "make one with `bench run`, or name another folder with --store"
-        )
-    rows = _only(results.rows, "dataset", dataset)
-    _only(rows, "labels", labels)
-    words = ["bench", "report", "--store", str(store), "--format", name]
+    words = ["bench", "report", "--store", str(store)]
+    words += ["--compare", *compare] if compare else []
+    words += ["--format", name]
     for option, values in (("--dataset", dataset), ("--labels", labels)):
         words += [word for value in values or () for word in (option, value)]
-    made = build_report(Results(rows, results.runs), shlex.join(words), labels or ())
-    _write(renderer.render(made), out)
-
-
-def _write(made: str | bytes, out: Path | None) -> None:
-    """Writes a file, or text to the screen."""
+    command = shlex.join(words)
+    with ExitStack() as stack:
+        if compare:
+            made = _compared(stack, compare, store, command, dataset or (), labels or ())
+        else:
+            pictures = renderer.info.pictures
+            made = _reported(stack, store, command, dataset or (), labels or (), pictures)
+        rendered = renderer.render(made)
     if out is None:
-        typer.echo(made, nl=False)
+        typer.echo(rendered, nl=False)
         return
-    out.write_bytes(made if isinstance(made, bytes) else made.encode("utf-8"))
+    out.write_bytes(rendered if isinstance(rendered, bytes) else rendered.encode("utf-8"))
     typer.echo(f"wrote {out}", err=True)
 
 
-def _only(rows: pd.DataFrame, column: str, wanted: list[str] | None) -> pd.DataFrame:
-    """The rows with one of the wanted values; a value that no row has is an error."""
-    present = sorted(rows[column].unique())
-    for value in wanted or ():
-        if value not in present:
-            raise RequestError(
-                f"no finished run has --{column} {value}; there are: {', '.join(present)}"
-            )
-    return rows[rows[column].isin(wanted)] if wanted else rows
+def _reported(
+    stack: ExitStack,
+    store: Path,
+    command: str,
+    datasets: Sequence[str],
+    labels: Sequence[str],
+    pictures: bool,
+) -> Report:
+    """The report on one result, with a gallery for a format that shows pictures."""
+    from contrabench.cli.sources import results_in
+    from contrabench.statistics.leaderboard import build_report
+
+    folder, found = stack.enter_context(results_in(store))
+    results = _wanted(found, datasets, labels)
+    gallery = None
+    if pictures:
+        from contrabench.gallery.make import make_gallery
+
+        gallery = partial(make_gallery, folder, runs=results.runs)
+    return build_report(results, command, labels, gallery)
+
+
+def _compared(
+    stack: ExitStack,
+    names: tuple[str, str],
+    store: Path,
+    command: str,
+    datasets: Sequence[str],
+    labels: Sequence[str],
+) -> Report:
+    """Two results side by side."""
+    from contrabench.cli.sources import side
+    from contrabench.statistics.side_by_side import compare_results
+
+    a, b = (_wanted(stack.enter_context(side(name, store)), datasets, labels) for name in names)
+    return compare_results(a, b, names, command, labels)
+
+
+def _wanted(results: Results, datasets: Sequence[str], labels: Sequence[str]) -> Results:
+    """The rows of the wanted datasets; label budgets are only looked for.
+
+    Those that are not asked for may still serve as references.
+
+    Raises:
+        RequestError: if no row has a value that was asked for.
+    """
+    rows = results.rows
+    for column, values in (("dataset", datasets), ("labels", labels)):
+        present = sorted(map(str, rows[column].unique()))
+        for value in values:
+            if value not in present:
+                raise RequestError(
+                    f"no finished run has --{column} {value}; there are: {', '.join(present)}"
+                )
+    return replace(results, rows=rows[rows["dataset"].isin(datasets)] if datasets else rows)

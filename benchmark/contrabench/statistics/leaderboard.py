@@ -6,9 +6,9 @@ Every number of a report is computed here and in the modules below; a format onl
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -28,11 +28,19 @@ from contrabench.statistics.settings import parsed
 from contrabench.statistics.verdict import verdict
 from contrabench.store.results import Results
 
+if TYPE_CHECKING:
+    from contrabench.gallery.contract import Gallery
+
 TABLE = ["dataset", "budget", "recipe", "protocol", "metric_contract"]
 """What the rows of one table have in common, beside the label budget."""
 
 
-def build_report(results: Results, command: str, labels: Sequence[str] = ()) -> Report:
+def build_report(
+    results: Results,
+    command: str,
+    labels: Sequence[str] = (),
+    gallery: Callable[[Budget], Gallery] | None = None,
+) -> Report:
     """Computes every table of a report.
 
     Args:
@@ -40,6 +48,7 @@ def build_report(results: Results, command: str, labels: Sequence[str] = ()) -> 
         command: the command that makes the report again.
         labels: label budgets to show, as they were asked for; all by default. The rows
             of the others still serve as references.
+        gallery: draws the pictures of a label budget.
 
     Returns:
         One section per dataset, protocol, metric contract and label budget; after those
@@ -59,7 +68,9 @@ def build_report(results: Results, command: str, labels: Sequence[str] = ()) -> 
         ]
         shown = [budget for budget in budgets if not labels or budget.labels in labels]
         name = _title(part, contracts > 1)
-        sections += [_section(budget, name, results.runs) for budget in shown]
+        for budget in shown:
+            section = _section(budget, name, results.runs)
+            sections.append(replace(section, gallery=gallery(budget)) if gallery else section)
         if len(shown) > 1:
             across = efficiency_section(shown, budgets, name)
             sections.append(replace(across, evidence=evidence(shown)))
