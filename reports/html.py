@@ -19,7 +19,7 @@ class HtmlReport(ReportFormat):
         """Returns one HTML document that holds its style, its scripts and all data."""
         from jinja2 import Environment, PackageLoader, StrictUndefined
 
-        from contrabench.page import drawing, view
+        from contrabench.page import drawing, texts, view
 
         setting = Environment(
             loader=PackageLoader("contrabench", "page"),
@@ -28,7 +28,7 @@ class HtmlReport(ReportFormat):
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        setting.filters["breakable"] = view.breakable
+        setting.filters["breakable"] = texts.breakable
         page = setting.get_template("report.html.jinja").render(
             sections=view.sections(report),
             choices=view.choices(report),

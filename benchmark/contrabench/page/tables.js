@@ -74,6 +74,12 @@ function filter() {
       Boolean(wanted.structure && head.dataset.structure && head.dataset.structure !== wanted.structure));
     for (const row of table.rows) [...row.cells].forEach((cell, place) => { cell.hidden = hides[place]; });
   }
+  for (const part of all(".gallery [data-structure]")) {
+    part.toggleAttribute("hidden", Boolean(wanted.structure) && part.dataset.structure !== wanted.structure);
+  }
+  for (const card of all(".card[data-family]")) {
+    card.hidden = Boolean(wanted.family) && card.dataset.family !== wanted.family;
+  }
   const shown = all("main > section").filter((part) => !part.hidden).length;
   announce(`${shown} sections shown`);
   document.dispatchEvent(new CustomEvent("filtered", { detail: wanted }));

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup, escape
-
+from contrabench.page.gallery_view import GalleryView, gallery_view
 from contrabench.page.shades import Shades, shades
+from contrabench.page.texts import Note, notes
 from contrabench.report import (
     NAME,
     NONE,
@@ -18,7 +17,6 @@ from contrabench.report import (
     Report,
     Section,
     Table,
-    code_pieces,
     number_value,
     plain,
 )
@@ -26,12 +24,8 @@ from contrabench.statistics.board import LEADERBOARD
 from contrabench.statistics.cost import COST
 from contrabench.statistics.pair_tables import STABILITY
 
-Note = list[tuple[str, bool]]
-"""Pieces of a sentence, and whether each is a command."""
-
 FEW_RUNS = 6
 """So many runs of a row are named in the little window over it; more are counted."""
-_JOINTS = re.compile(r"(?<=[_=])|(?=[(\[])")
 
 
 @dataclass(frozen=True)
@@ -113,6 +107,7 @@ class SectionView:
     notes: list[Note]
     tables: list[TableView]
     sources: list[SourceView]
+    gallery: GalleryView | None
     is_appendix: bool
     plots: frozenset[str]
 
@@ -153,9 +148,19 @@ def _section(own: str, section: Section) -> SectionView:
             for number, table in enumerate(section.tables, start=1)
         ],
         sources=[source for source in sources.values() if source.is_listed],
+        gallery=_gallery(own, section),
         is_appendix=section.is_appendix,
         plots=frozenset(_plots(section)),
     )
+
+
+def _gallery(own: str, section: Section) -> GalleryView | None:
+    """The pictures of a section; those of its references stay beside every family."""
+    if section.gallery is None:
+        return None
+    found = section.evidence
+    lines = zip(found.methods["role"], found.methods["runs"], strict=True) if found else ()
+    return gallery_view(own, section.gallery, {run for role, runs in lines if role for run in runs})
 
 
 def _plots(section: Section) -> Iterator[str]:
@@ -171,16 +176,6 @@ def _plots(section: Section) -> Iterator[str]:
         yield "ranks"
     if {COST, LEADERBOARD} <= tables:
         yield "costs"
-
-
-def breakable(text: str) -> Markup:
-    """A name, escaped, that may be broken where its parts begin."""
-    return Markup(_JOINTS.sub("<wbr>", str(escape(text))))
-
-
-def notes(lines: Sequence[str]) -> list[Note]:
-    """Sentences cut at their commands, each on one line."""
-    return [[(plain(piece), code) for piece, code in code_pieces(line)] for line in lines]
 
 
 def _sources(own: str, found: Evidence, is_listed: bool) -> dict[tuple[str, ...], SourceView]:

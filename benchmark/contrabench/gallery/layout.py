@@ -1,0 +1,67 @@
+"""How the planes of an exhibit stand side by side, and how structures are coloured."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from contrabench.gallery.contract import Exhibit, Plane
+
+HUES = (
+    "#ff6b5e", "#4cc9f0", "#ffb703", "#80ed99", "#f48fff", "#ffef7a", "#7aa2ff", "#ff9fb2",
+    "#3ddbc1", "#d8b08c",
+)  # fmt: skip
+"""Bright on a dark image; the first again after the last."""
+_GAP = 0.03
+"""Space between two planes, in widths of all of them."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A plane and the place of its upper left corner in the row."""
+
+    plane: Plane
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """The planes of an exhibit side by side, at one scale.
+
+    Attributes:
+        placed: the planes, from left to right, each in the middle of the row's height.
+        width: of the row, in the unit of the planes.
+        height: the same.
+    """
+
+    placed: tuple[Placed, ...]
+    width: float
+    height: float
+
+
+def row_of(exhibit: Exhibit) -> Row:
+    """Lays the planes of an exhibit side by side."""
+    height = max(plane.height for plane in exhibit.planes)
+    gap = _GAP * sum(plane.width for plane in exhibit.planes)
+    placed, x = [], 0.0
+    for plane in exhibit.planes:
+        placed.append(Placed(plane, round(x, 2), round((height - plane.height) / 2, 2)))
+        x += plane.width + gap
+    return Row(tuple(placed), round(x - gap, 2), round(height, 2))
+
+
+def hue(number: int) -> str:
+    """The colour of a structure by its place, from 0."""
+    return HUES[number % len(HUES)]
+
+
+def data_uri(plane: Plane) -> str:
+    """The image of a plane as an address that holds it."""
+    return "data:image/png;base64," + base64.b64encode(plane.png).decode("ascii")
+
+
+def words_of(planes: Sequence[Plane]) -> str:
+    """The planes in words: `axial plane 31 of 64, coronal plane 70 of 128`."""
+    return ", ".join(f"{plane.name} plane {plane.number} of {plane.count}" for plane in planes)

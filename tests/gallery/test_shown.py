@@ -1,0 +1,188 @@
+"""The gallery on the page and as a file of its own: what it shows, once, and escaped."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from contrabench.gallery.contract import Drawing, Exhibit, Gallery, Plane
+from contrabench.gallery.layout import HUES, data_uri, row_of
+from contrabench.gallery.standalone import exhibit_svg
+from contrabench.page.gallery_view import gallery_view
+from contrabench.page.texts import breakable
+
+NASTY = "a\"'><script>alert(1)</script>&{{ 1 }}\n\x1b]]>"
+SQUARE, CIRCLE = "M1 1l4 0 0 4z", "M10 10l3 3 -6 0z"
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def plane(name, width, height, png, **more):
+    values = {"number": 3, "count": 9, "left": "R", "reference": (SQUARE, CIRCLE, ""),
+              "order": (1, 0, 2)}  # fmt: skip
+    return Plane(name, width=width, height=height, png=png, **{**values, **more})
+
+
+PLANES = (
+    plane("axial", 100.0, 80.0, b"one"),
+    plane("coronal", 100.0, 60.0, b"two"),
+    plane("sagittal", 80.0, 60.0, b"three", left="A"),
+)
+
+
+def drawing(method, dice=0.5, deviations="", contours=((SQUARE, "", CIRCLE),) * 3):
+    return Drawing(method, deviations, f"family of {method}", "ab12", dice, contours)
+
+
+@pytest.fixture
+def gallery():
+    drawings = (drawing("ours", 0.8125), drawing("theirs", float("nan"), "three views"))
+    exhibits = (
+        Exhibit("worst patient", "p1", "p1_ed", 0.25, PLANES, drawings),
+        Exhibit("best patient", "p2", "p2", 0.75, PLANES, drawings[:1]),
+    )
+    return Gallery(("LV", "RV", "left atrium"), "mm", exhibits, ("1 of 4 is left out",))
+
+
+def render(gallery, own="s1"):
+    setting = Environment(
+        loader=PackageLoader("contrabench", "page"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    setting.filters["breakable"] = breakable
+    page = setting.from_string('{% from "gallery.html.jinja" import gallery %}{{ gallery(it) }}')
+    return page.render(it=gallery_view(own, gallery))
+
+
+def tree(page):
+    """Strict reading: what is written is well-formed XML beside `<wbr>`."""
+    return ElementTree.fromstring(page.replace("<wbr>", ""))
+
+
+def test_one_card_for_each_method_and_the_reference(gallery):
+    found = tree(render(gallery))
+    assert found.tag == "div"
+    assert found.get("class") == "gallery"
+    sections = found.findall("section")
+    headings = [" ".join("".join(s.find("h4").itertext()).split()) for s in sections]
+    assert headings == [
+        "Worst patient: p1 p1_ed, mean Dice 0.250",
+        "Best patient: p2 mean Dice 0.750",
+    ]
+    captions = [
+        [" ".join("".join(c.itertext()).split()) for c in s.iter("figcaption")] for s in sections
+    ]
+    assert captions == [
+        ["Reference axial, coronal, sagittal", "ours Dice 0.812", "theirs three views Dice –"],
+        ["Reference axial, coronal, sagittal", "ours Dice 0.812"],
+    ]
+    families = [card.get("data-family") for card in sections[0].iter("figure")]
+    assert families == [None, "family of ours", "family of theirs"]
+    labels = [svg.get("aria-label") for svg in sections[0].iter("svg")]
+    assert labels[0].startswith("Reference of p1: axial plane 3 of 9, coronal")
+    assert labels[2] == "theirs (three views) on p1, Dice –: prediction and reference"
+    assert all(svg.get("role") == "img" for svg in sections[0].iter("svg"))
+
+
+def test_images_and_references_stand_once_in_each_exhibit(gallery):
+    found = tree(render(gallery))
+    ids = [each.get("id") for each in found.iter() if each.get("id")]
+    assert len(ids) == len(set(ids))
+    for number, section in enumerate(found.findall("section"), start=1):
+        images = [image.get("href") for image in section.iter("image")]
+        assert images == [data_uri(each) for each in PLANES]
+        cards = section.findall(".//figure")
+        assert len(list(cards[0].iter("path"))) == 2 * len(PLANES)
+        for card in cards[1:]:
+            used = [use.get("href").removeprefix("#") for use in card.iter("use")]
+            assert used == [f"s1-g{number}-i", f"s1-g{number}-r"]
+            assert set(used) <= set(ids)
+
+
+def test_lines_carry_their_structure_and_colour_from_the_outside_in(gallery):
+    card = tree(render(gallery)).findall(".//figure")[1]
+    lines = [(path.get("data-structure"), path.get("stroke"), path.get("d"))
+             for path in card.iter("path")]  # fmt: skip
+    assert lines == 3 * [("LV", HUES[0], SQUARE), ("left atrium", HUES[2], CIRCLE)]
+    legend = tree(render(gallery)).findall(".//ul[@class='legend']/li")
+    assert [item.get("data-structure") for item in legend] == ["LV", "RV", "left atrium"]
+    assert [item.find(".//path").get("stroke") for item in legend] == list(HUES[:3])
+    reference = tree(render(gallery)).findall(".//figure")[0]
+    assert [path.get("data-structure") for path in reference.iter("path")] == 3 * ["RV", "LV"]
+
+
+def test_only_a_note(gallery):
+    """The element is there, so that a page can count on it."""
+    found = tree(render(replace(gallery, exhibits=(), notes=("Needs `stages/evaluate`.",))))
+    assert found.get("class") == "gallery"
+    assert found.find(".//li/code").text == "stages/evaluate"
+    assert not list(found.iter("figure"))
+    assert found.find(".//ul[@class='legend']") is None
+
+
+class Reader(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags, self.texts = set(), []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.texts += [value for _, value in attrs if value]
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+@pytest.fixture
+def hostile():
+    one = Exhibit("worst patient", NASTY, NASTY + "!", 0.1, PLANES, (drawing(NASTY, 0.1, NASTY),))
+    return Gallery((NASTY, "RV", NASTY + "2"), "mm", (one,), (NASTY,))
+
+
+def test_names_are_escaped_on_the_page(hostile):
+    reader = Reader()
+    reader.feed(render(hostile))
+    assert "script" not in reader.tags
+    assert any("<script>alert(1)</script>" in text for text in reader.texts)
+    assert "{{ 1 }}" in "".join(reader.texts)
+    assert "\x1b" not in render(hostile)
+
+
+def test_names_are_escaped_in_the_file(hostile):
+    text = exhibit_svg(hostile.exhibits[0], hostile.structures)
+    found = ElementTree.fromstring(text)
+    assert {each.tag.removeprefix(SVG) for each in found.iter()} <= {
+        "svg", "rect", "text", "tspan", "defs", "g", "image", "path", "use",
+    }  # fmt: skip
+    assert "\x1b" not in text
+
+
+def test_the_file_refers_to_nothing_outside_it(gallery):
+    text = exhibit_svg(gallery.exhibits[0], gallery.structures)
+    assert text == exhibit_svg(gallery.exhibits[0], gallery.structures)
+    found = ElementTree.fromstring(text)
+    ids = {each.get("id") for each in found.iter()}
+    used = [each.get("href").removeprefix("#") for each in found.iter(f"{SVG}use")]
+    assert set(used) <= ids
+    images = [each.get("href") for each in found.iter(f"{SVG}image")]
+    assert images == [data_uri(each) for each in PLANES]
+    assert re.findall(r"https?://[^\"]+", text) == ["http://www.w3.org/2000/svg"]
+    words = ["".join(each.itertext()) for each in found.iter(f"{SVG}text")]
+    assert {"ours", "Dice 0.812", "theirs (three views)", "Dice –", "Reference"} <= set(words)
+
+
+def test_planes_stand_side_by_side_at_one_scale(gallery):
+    row = row_of(gallery.exhibits[0])
+    assert row.height == 80
+    assert [placed.y for placed in row.placed] == [0, 10, 10]
+    ends = [placed.x + placed.plane.width for placed in row.placed]
+    assert row.placed[0].x == 0
+    assert row.placed[1].x > ends[0]
+    assert row.placed[2].x > ends[1]
+    assert row.width == pytest.approx(ends[2])
+
+
+def test_the_same_bytes_twice(gallery):
+    assert render(gallery) == render(gallery)
