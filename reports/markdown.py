@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from urllib.parse import quote
 
 from contrabench import ReportFormat, register_report
-from contrabench.report import NAME, Column, Report, ReportInfo, Section, Table, code_pieces, plain
+from contrabench.gallery.contract import Gallery
+from contrabench.report import (
+    NAME,
+    Column,
+    Report,
+    ReportInfo,
+    Section,
+    Table,
+    code_pieces,
+    number_text,
+    plain,
+)
 
 _MARKUP = re.compile(r"[\\|*`\[\]~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
@@ -33,7 +45,21 @@ def _blocks(section: Section) -> Iterator[str]:
             yield f"**{escape(caption)}**"
             yield _table(table, table.part(NAME, caption))
         yield from _list(table.notes)
+    if section.gallery:
+        yield from _pictures(section.gallery)
     yield from _list(section.notes)
+
+
+def _pictures(gallery: Gallery) -> Iterator[str]:
+    """The exhibits that lie beside the report as files."""
+    shown = [exhibit for exhibit in gallery.exhibits if exhibit.file]
+    for exhibit in shown:
+        dice = number_text("score", exhibit.dice)
+        title = f"{exhibit.word.capitalize()}: {exhibit.patient}, mean Dice {dice}"
+        yield f"**{escape(title)}**"
+        yield f"![{escape(title)}]({quote(exhibit.file)})"
+    if shown:
+        yield from _list(gallery.notes)
 
 
 def _list(lines: Sequence[str]) -> Iterator[str]:

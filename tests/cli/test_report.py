@@ -220,3 +220,18 @@ def test_a_folder_of_archives_is_reported_like_a_store(bench, tmp_path):
     data = json.loads(done.stdout)
     assert data["command"].startswith(f"bench report --store {board} ")
     assert [row["Method"] for row in data["sections"][0]["tables"][0]["rows"]] == ["scratch"]
+
+
+def test_pictures_that_cannot_be_drawn_are_one_note(bench, store, tmp_path):
+    words = ("--store", store, "--labels", "10%", "--pictures", tmp_path / "pictures")
+    done = bench(*words, "--format", "markdown", "--out", tmp_path / "r.md")
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count("needs the predictions") == 1
+    assert list((tmp_path / "pictures").iterdir()) == []
+    assert "--pictures" in (tmp_path / "r.md").read_text()
+
+
+def test_a_comparison_has_no_pictures(bench, store):
+    error = compared(bench, store, store, store, "--pictures", "x").exception
+    assert isinstance(error, RequestError)
+    assert "no gallery" in str(error)

@@ -1,5 +1,7 @@
 """The page in a real browser: no request, no error, and everything that moves does."""
 
+import base64
+import dataclasses
 import json
 import shutil
 import time
@@ -7,6 +9,7 @@ import time
 import pytest
 
 from contrabench.catalogue import reports
+from contrabench.gallery.contract import Drawing, Exhibit, Gallery, Plane
 
 pytest.importorskip("selenium", reason="needs the package selenium")
 pytest.importorskip("vl_convert", reason="needs the extra html")
@@ -21,6 +24,9 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 from .test_html import with_evidence, with_tables
 
 POINT = ".mark-symbol path[aria-roledescription]"
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
 DRIVER = shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
@@ -239,3 +245,39 @@ def test_print_shows_all_on_white(opened):
     opened.execute_script("dispatchEvent(new Event('beforeprint'))")
     assert find(opened, "#s1-r0").is_displayed()
     opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_the_gallery_is_there_and_follows_the_filters(browser, report, tmp_path):
+    shown = with_evidence(report)
+    (section,) = shown.sections
+    runs = [keys[0] for keys in section.evidence.methods["runs"]]
+    families = section.evidence.methods["family"]
+    box = "M1 1l8 0 0 8 -8 0Z"
+    planes = tuple(
+        Plane(name, 3, 9, side, 40.0, 30.0, PIXEL, (box, box), (0, 1))
+        for name, side in (("axial", "R"), ("coronal", "R"), ("sagittal", "A"))
+    )
+    drawings = tuple(
+        Drawing(f"method {number}", "", families[number], run, 0.5, ((box, ""),) * 3)
+        for number, run in enumerate(runs)
+    )
+    exhibit = Exhibit("worst patient", "p0", "p0_ed", 0.4, planes, drawings)
+    gallery = Gallery(("RV", "x|y"), "mm", (exhibit,), ("One picture `is` left out.",))
+    whole = dataclasses.replace(section, gallery=gallery)
+    opened = open_page(browser, dataclasses.replace(shown, sections=(whole,)), tmp_path)
+    assert opened.get_log("browser") == []
+    widths = "return [...document.querySelectorAll('.gallery image')].map((i) => i.getBBox().width)"
+    assert opened.execute_script(widths) == [40, 40, 40]
+
+    def cards():
+        return [card.is_displayed() for card in every(opened, ".gallery .card")]
+
+    assert cards() == [True, True, True, True]  # the reference first
+    # The second method is the floor, which stays.
+    Select(find(opened, "[data-filter=family]")).select_by_visible_text("local")
+    assert cards() == [True, True, True, False]
+    Select(find(opened, "[data-filter=structure]")).select_by_visible_text("RV")
+    lines = every(opened, ".gallery .card path[data-structure]")
+    hidden = {line.get_attribute("data-structure") for line in lines
+              if line.get_attribute("hidden") is not None}  # fmt: skip
+    assert hidden == {"x|y"}

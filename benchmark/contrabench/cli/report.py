@@ -25,6 +25,7 @@ EPILOG = examples(
     "bench report",
     "bench report --labels 10% --format markdown --out leaderboard.md",
     "bench report --format html --out report.html",
+    "bench report --format markdown --out report.md --pictures pictures",
     "bench report --store submissions/ --format html --out board.html",
     "bench report --compare before.zip contrabench-runs",
 )
@@ -54,6 +55,14 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="File to write instead of the screen.", show_default=False)
     ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder to write the gallery to, one SVG a patient; Markdown refers to them.",
+            show_default=False,
+        ),
+    ] = None,
     dataset: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Only this dataset; may be repeated."),
@@ -70,6 +79,8 @@ def report(
 
     name = "json" if as_json else format_name
     renderer = reports.get(name)()
+    if compare and pictures:
+        raise RequestError("a comparison has no gallery; leave out --pictures, or --compare")
     if renderer.info.binary and out is None:
         raise RequestError(
             f"{name} is no text for a screen; name a file with --out report{renderer.info.suffix}"
@@ -79,13 +90,16 @@ def report(
     words += ["--format", name]
     for option, values in (("--dataset", dataset), ("--labels", labels)):
         words += [word for value in values or () for word in (option, value)]
+    words += ["--pictures", str(pictures)] if pictures else []
     command = shlex.join(words)
     with ExitStack() as stack:
         if compare:
             made = _compared(stack, compare, store, command, dataset or (), labels or ())
         else:
-            pictures = renderer.info.pictures
-            made = _reported(stack, store, command, dataset or (), labels or (), pictures)
+            drawn = renderer.info.pictures or pictures is not None
+            made = _reported(stack, store, command, dataset or (), labels or (), drawn)
+        if pictures:
+            made = _with_files(made, pictures, out)
         rendered = renderer.render(made)
     if out is None:
         typer.echo(rendered, nl=False)
@@ -114,6 +128,16 @@ def _reported(
 
         gallery = partial(make_gallery, folder, runs=results.runs)
     return build_report(results, command, labels, gallery)
+
+
+def _with_files(made: Report, folder: Path, out: Path | None) -> Report:
+    """The report with its gallery written to files; tells what could not be drawn."""
+    from contrabench.gallery.files import write_pictures
+
+    galleries = [section.gallery for section in made.sections if section.gallery]
+    for note in dict.fromkeys(note for one in galleries if not one.exhibits for note in one.notes):
+        typer.echo(f"note: {note}", err=True)
+    return write_pictures(made, folder, out.parent if out else Path())
 
 
 def _compared(

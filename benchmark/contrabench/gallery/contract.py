@@ -80,6 +80,7 @@ class Exhibit:
         dice: of the patient, mean over the methods that are compared.
         planes: axial, coronal, sagittal.
         drawings: in the order of the leaderboard.
+        file: where its picture lies, seen from the report; "" where none was written.
     """
 
     word: str
@@ -88,6 +89,7 @@ class Exhibit:
     dice: float
     planes: tuple[Plane, ...]
     drawings: tuple[Drawing, ...]
+    file: str = ""
 
 
 @dataclass(frozen=True)
