@@ -145,7 +145,7 @@ def _everyone(entries: Sequence[Entry]) -> pd.Index[str]:
 
 def _all_against(reference: Entry, others: dict[int, Entry]) -> dict[int, AgainstReference]:
     observed = observations(reference.rows, "dice")
-    splits = {place: _split(entry, observed) for place, entry in others.items()}
+    splits = {place: shared_variance(entry.rows, observed) for place, entry in others.items()}
     against = {place: _against(entry, reference, splits[place]) for place, entry in others.items()}
     family = [place for place, entry in others.items() if not entry.is_ceiling]
     adjusted = holm([against[place].found.p for place in family])
@@ -157,22 +157,44 @@ def _all_against(reference: Entry, others: dict[int, Entry]) -> dict[int, Agains
     return against
 
 
-def _split(entry: Entry, observed: pd.DataFrame) -> VarianceSplit | None:
-    """Where the difference varies, from the runs with the same fold, draw and seed."""
-    shared = differences(observations(entry.rows, "dice"), observed)
+def shared_variance(rows: pd.DataFrame, observed: pd.DataFrame) -> VarianceSplit | None:
+    """Where a difference in Dice varies, from the runs with the same fold, draw and seed.
+
+    Args:
+        rows: result rows of one method.
+        observed: `observations` of the other one.
+
+    Returns:
+        None where no run has a counterpart.
+    """
+    shared = differences(observations(rows, "dice"), observed)
     return variance_split(shared) if len(shared) else None
+
+
+def inflation_of(split: VarianceSplit | None, patients: int) -> float:
+    """Standard error over new draws and seeds, in units of what the test takes it to be.
+
+    Args:
+        split: where the difference varies.
+        patients: that the test rests on.
+
+    Returns:
+        NaN where the runs cannot tell, or the test sees no variation to compare with.
+    """
+    if split is None:
+        return math.nan
+    _, draws, seeds = split.levels
+    ratio = split.inflation(patients, split.folds, draws, seeds)
+    return ratio if math.isfinite(ratio) else math.nan
 
 
 def _against(entry: Entry, reference: Entry, split: VarianceSplit | None) -> AgainstReference:
     ours, theirs = entry.scores["dice"], reference.scores["dice"]
-    inflation = math.nan
-    if split is not None:
-        _, draws, seeds = split.levels
-        ratio = split.inflation(len(ours), split.folds, draws, seeds)
-        # Where the test sees no variation at all there is nothing to compare with.
-        inflation = ratio if math.isfinite(ratio) else math.nan
     return AgainstReference(
-        paired_difference(ours, theirs), math.nan, superiority(ours, theirs), inflation
+        paired_difference(ours, theirs),
+        math.nan,
+        superiority(ours, theirs),
+        inflation_of(split, len(ours)),
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from contrabench.statistics.aggregate import patient_scores
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -66,6 +68,22 @@ class Entry:
         """Fold, draw and seed of its runs."""
         runs = self.cells
         return set(zip(runs["fold"], runs["draw"], runs["seed"], strict=True))
+
+
+def make_entry(name: str, deviations: str, rows: pd.DataFrame, distance: str) -> Entry:
+    """Computes the scores of one method.
+
+    Args:
+        name: variant, or `FULL_SUPERVISION`.
+        deviations: what else its runs change; "" for nothing.
+        rows: its result rows.
+        distance: the column of the ASD.
+
+    Raises:
+        RequestError: if a row lacks a metric that the others have.
+    """
+    cells = rows[["run", "fold", "draw", "seed"]].drop_duplicates()
+    return Entry(name, deviations, rows, patient_scores(rows, ["dice", distance]), cells)
 
 
 def reference_of(entries: Sequence[Entry]) -> Entry | None:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from contrabench.report import Report, Section
-from contrabench.statistics.aggregate import distance_of, patient_scores
+from contrabench.statistics.aggregate import distance_of
 from contrabench.statistics.appendix import appendix
 from contrabench.statistics.board import board, by_structure, how_run
 from contrabench.statistics.comparison import compare
 from contrabench.statistics.cost import cost_table
 from contrabench.statistics.efficiency import Budget, efficiency_section
-from contrabench.statistics.entries import FULL_SUPERVISION, REFERENCE, Entry
+from contrabench.statistics.entries import FULL_SUPERVISION, REFERENCE, make_entry
 from contrabench.statistics.evidence import evidence
 from contrabench.statistics.literature import literature_table
 from contrabench.statistics.pair_tables import pair_table, stability_table
@@ -162,9 +162,9 @@ def _budget(rows: pd.DataFrame, full: pd.DataFrame) -> Budget:
         rows, ["variant", "deviations", "method_version"]
     ):
         name = _name(str(variant), int(str(version)), newest[variant])
-        entries.append(_entry(name, str(deviations), part, distance))
+        entries.append(make_entry(name, str(deviations), part, distance))
     if (rows["fraction"] < 1).all() and len(full):
-        entries.append(_entry(FULL_SUPERVISION, "", full, distance))
+        entries.append(make_entry(FULL_SUPERVISION, "", full, distance))
     entries.sort(key=lambda entry: (-_or_worst(entry.dice), entry.label))
     return Budget(
         labels=str(rows["labels"].iloc[0]),
@@ -173,11 +173,6 @@ def _budget(rows: pd.DataFrame, full: pd.DataFrame) -> Budget:
         entries=tuple(entries),
         distance=distance,
     )
-
-
-def _entry(name: str, deviations: str, rows: pd.DataFrame, distance: str) -> Entry:
-    cells = rows[["run", "fold", "draw", "seed"]].drop_duplicates()
-    return Entry(name, deviations, rows, patient_scores(rows, ["dice", distance]), cells)
 
 
 def _name(variant: str, version: int, newest: int) -> str:
