@@ -39,6 +39,7 @@ class AgainstReference:
         wins: how often the method is the better one.
         inflation: standard error over new draws and seeds, in units of what the test
             takes it to be; NaN where the runs cannot tell.
+        split: where the difference varies; None where no run has a counterpart.
         patients_needed: patients that would separate the two; NaN where they are
             separated or not compared, infinite where no number would do.
         draws_needed: label draws that would do so with these patients; likewise, and NaN
@@ -49,6 +50,7 @@ class AgainstReference:
     adjusted: float
     wins: Superiority
     inflation: float
+    split: VarianceSplit | None
     patients_needed: float = math.nan
     draws_needed: float = math.nan
 
@@ -145,14 +147,16 @@ def _everyone(entries: Sequence[Entry]) -> pd.Index[str]:
 
 def _all_against(reference: Entry, others: dict[int, Entry]) -> dict[int, AgainstReference]:
     observed = observations(reference.rows, "dice")
-    splits = {place: shared_variance(entry.rows, observed) for place, entry in others.items()}
-    against = {place: _against(entry, reference, splits[place]) for place, entry in others.items()}
+    against = {
+        place: _against(entry, reference, shared_variance(entry.rows, observed))
+        for place, entry in others.items()
+    }
     family = [place for place, entry in others.items() if not entry.is_ceiling]
     adjusted = holm([against[place].found.p for place in family])
     for place, p in zip(family, adjusted, strict=True):
         one = replace(against[place], adjusted=p)
         if not one.separated:
-            one = _planned(one, others[place], reference, splits[place], len(family))
+            one = _planned(one, others[place], reference, len(family))
         against[place] = one
     return against
 
@@ -195,15 +199,12 @@ def _against(entry: Entry, reference: Entry, split: VarianceSplit | None) -> Aga
         math.nan,
         superiority(ours, theirs),
         inflation_of(split, len(ours)),
+        split,
     )
 
 
 def _planned(
-    one: AgainstReference,
-    entry: Entry,
-    reference: Entry,
-    split: VarianceSplit | None,
-    comparisons: int,
+    one: AgainstReference, entry: Entry, reference: Entry, comparisons: int
 ) -> AgainstReference:
     """Adds what would separate the two, were the difference seen the true one."""
     patients, mean = one.found.patients, one.found.mean
@@ -213,7 +214,7 @@ def _planned(
         entry.scores["dice"].to_numpy(dtype=float), reference.scores["dice"].to_numpy(dtype=float)
     )
     needed = patients_needed(mean, float(gaps.std(ddof=1)), comparisons, LEVEL)
-    draws = math.nan
+    draws, split = math.nan, one.split
     if split is not None and split.levels[1] > 1:
         seeds = split.levels[2]
         draws = draws_needed(mean, split, patients, split.folds, seeds, comparisons, LEVEL)

@@ -25,6 +25,7 @@ from contrabench.statistics.literature import literature_table
 from contrabench.statistics.pair_tables import pair_table, stability_table
 from contrabench.statistics.remarks import reference_notes, remarks
 from contrabench.statistics.settings import parsed
+from contrabench.statistics.variance_table import variance_table
 from contrabench.statistics.verdict import verdict
 from contrabench.store.results import Results
 
@@ -129,6 +130,7 @@ def _section(budget: Budget, name: str, runs: pd.DataFrame) -> Section:
         board(compared, budget.distance),
         pair_table(compared),
         stability_table(compared, budget.distance),
+        variance_table(compared),
         by_structure(budget.entries, structures, budget.distance),
         how_run(budget.entries),
         cost_table(budget.entries, runs),
