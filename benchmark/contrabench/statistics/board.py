@@ -121,8 +121,15 @@ def _tests(one: AgainstReference) -> dict[str, Any]:
         "Wins 95% low": one.wins.low,
         "Wins 95% high": one.wins.high,
         "Inflation": one.inflation,
-        "Patients needed": _needed(one.patients_needed, f"over {MOST}"),
-        "Draws needed": _needed(one.draws_needed, "no number"),
+        **needed_cells(one.patients_needed, one.draws_needed),
+    }
+
+
+def needed_cells(patients: float, draws: float) -> dict[str, str | None]:
+    """The cells on how many patients or label draws would separate two methods."""
+    return {
+        "Patients needed": _needed(patients, f"over {MOST}"),
+        "Draws needed": _needed(draws, "no number"),
     }
 
 

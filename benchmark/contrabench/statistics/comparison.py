@@ -207,15 +207,33 @@ def _planned(
     one: AgainstReference, entry: Entry, reference: Entry, comparisons: int
 ) -> AgainstReference:
     """Adds what would separate the two, were the difference seen the true one."""
-    patients, mean = one.found.patients, one.found.mean
-    if patients < 2:
-        return one
-    gaps = score_differences(
-        entry.scores["dice"].to_numpy(dtype=float), reference.scores["dice"].to_numpy(dtype=float)
-    )
-    needed = patients_needed(mean, float(gaps.std(ddof=1)), comparisons, LEVEL)
-    draws, split = math.nan, one.split
+    patients, draws = needed(entry, reference, one.split, comparisons)
+    return replace(one, patients_needed=patients, draws_needed=draws)
+
+
+def needed(
+    entry: Entry, other: Entry, split: VarianceSplit | None, comparisons: int
+) -> tuple[float, float]:
+    """What would separate two methods, were the difference seen the true one.
+
+    Args:
+        entry: a method.
+        other: another one, tested on the same patients.
+        split: where their difference varies.
+        comparisons: of the family that they are tested in.
+
+    Returns:
+        Patients, and label draws on these patients; infinite where no number would do, NaN
+        with fewer than two patients, and for draws where these are not repeated.
+    """
+    ours, theirs = entry.scores["dice"], other.scores["dice"]
+    if len(ours) < 2:
+        return math.nan, math.nan
+    gaps = score_differences(ours.to_numpy(dtype=float), theirs.to_numpy(dtype=float))
+    mean = float(gaps.mean())
+    patients = patients_needed(mean, float(gaps.std(ddof=1)), comparisons, LEVEL)
+    draws = math.nan
     if split is not None and split.levels[1] > 1:
         seeds = split.levels[2]
-        draws = draws_needed(mean, split, patients, split.folds, seeds, comparisons, LEVEL)
-    return replace(one, patients_needed=needed, draws_needed=draws)
+        draws = draws_needed(mean, split, len(ours), split.folds, seeds, comparisons, LEVEL)
+    return patients, draws

@@ -22,6 +22,7 @@ from contrabench.statistics.efficiency import Budget, efficiency_section
 from contrabench.statistics.entries import FULL_SUPERVISION, REFERENCE, make_entry
 from contrabench.statistics.evidence import evidence
 from contrabench.statistics.literature import literature_table
+from contrabench.statistics.neighbours import neighbour_table
 from contrabench.statistics.pair_tables import pair_table, stability_table
 from contrabench.statistics.remarks import reference_notes, remarks
 from contrabench.statistics.settings import parsed
@@ -129,6 +130,7 @@ def _section(budget: Budget, name: str, runs: pd.DataFrame) -> Section:
     tables = (
         board(compared, budget.distance),
         pair_table(compared),
+        neighbour_table(compared),
         stability_table(compared, budget.distance),
         variance_table(compared),
         by_structure(budget.entries, structures, budget.distance),
