@@ -101,7 +101,7 @@ def test_a_structure_that_applies_nowhere_is_no_point(frame, monkeypatch):
 def test_curves_are_the_numbers_of_the_table(rows, budgets):
     found = evidence(budgets)
     assert found.cases.empty
-    across = leaderboard.build_report(results(rows), "x", ["10%", "20%"]).sections[-1]
+    across = leaderboard.build_report(results(rows), "x", ["10%", "20%"]).sections[0]
     table = across.tables[0].data.set_index("Method")
     shown = {
         (name, labels, metric): tuple(

@@ -178,7 +178,7 @@ CURVE = [
 
 
 def test_label_efficiency_puts_budgets_side_by_side(frame):
-    section = sections(frame, *CURVE)[-1]
+    section = sections(frame, *CURVE)[0]
     assert section.title == "phantom, smoke budget, across label budgets"
     found = table(section, "label efficiency")
     for labels, (_, labelled) in FRACTIONS.items():
@@ -195,7 +195,7 @@ def test_label_efficiency_puts_budgets_side_by_side(frame):
 
 
 def test_labels_saved_are_those_of_the_statistics(frame):
-    section = sections(frame, *CURVE)[-1]
+    section = sections(frame, *CURVE)[0]
     found = table(section, "labels saved")
     curve = pd.DataFrame({
         labels: scores([r for r in CURVE if r["labels"] == labels], ["scratch"])["scratch"]
@@ -211,11 +211,11 @@ def test_labels_saved_are_those_of_the_statistics(frame):
 
 def test_no_curve_no_labels_saved_but_a_line(frame):
     rows = [*FIELD, *study("gcl", 0.12, 5, labels="20%")]
-    section = sections(frame, *rows)[-1]
+    section = sections(frame, *rows)[0]
     assert [table.name for table in section.tables] == ["label efficiency"]
     assert section.notes == ("Labels saved need scratch at two label budgets or more.",)
     fewer = [*FIELD, *study("scratch", 0.04, labels="20%", patients=6)]
-    assert "not tested on the same patients" in sections(frame, *fewer)[-1].notes[0]
+    assert "not tested on the same patients" in sections(frame, *fewer)[0].notes[0]
 
 
 def test_one_budget_has_no_curve(frame):

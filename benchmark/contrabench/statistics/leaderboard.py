@@ -53,9 +53,9 @@ def build_report(
         gallery: draws the pictures of a label budget.
 
     Returns:
-        One section per dataset, protocol, metric contract and label budget; after those
-        of a protocol one across its label budgets, if it has several, and one with all
-        that was frozen, if the runs have records.
+        One section per dataset, protocol, metric contract and label budget; before those
+        of a protocol one across its label budgets, if it has several, and after them one
+        with all that was frozen, if the runs have records.
 
     Raises:
         RequestError: if a row of a table lacks the metric of the others.
@@ -70,12 +70,12 @@ def build_report(
         ]
         shown = [budget for budget in budgets if not labels or budget.labels in labels]
         name = _title(part, contracts > 1)
-        for budget in shown:
-            section = _section(budget, name, results.runs)
-            sections.append(replace(section, gallery=gallery(budget)) if gallery else section)
         if len(shown) > 1:
             across = efficiency_section(shown, budgets, name)
             sections.append(replace(across, evidence=evidence(shown)))
+        for budget in shown:
+            section = _section(budget, name, results.runs)
+            sections.append(replace(section, gallery=gallery(budget)) if gallery else section)
         known = appendix(part[part["labels"].isin(labels)] if labels else part, results.runs, name)
         sections += [known] if known else []
     return Report(tuple(sections), rows, command)
