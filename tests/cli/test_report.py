@@ -63,7 +63,11 @@ def test_the_default_is_a_table_on_the_screen(bench, store):
     done = bench("--store", store)
     assert done.exit_code == 0
     assert "phantom, smoke budget, 10% of the labels" in done.stdout
-    assert "phantom, smoke budget, 100% of the labels" in done.stdout
+    assert "phantom, smoke budget, across label budgets" in done.stdout
+    # Full supervision alone is a row of the others, and a section only if asked for.
+    assert "100% of the labels" not in done.stdout
+    alone = bench("--store", store, "--labels", "100%")
+    assert "phantom, smoke budget, 100% of the labels" in alone.stdout
     assert f"Made by: bench report --store {store} --format terminal" in done.stdout.replace(
         "\n", " "
     )

@@ -42,6 +42,11 @@ class Budget:
         """How a column names it: `10%, 2 of 16`."""
         return f"{self.labels}, {labelled(self.rows)}"
 
+    @property
+    def is_ceiling(self) -> bool:
+        """Whether it holds nothing but full supervision."""
+        return self.fraction == 1 and all(entry.is_reference for entry in self.entries)
+
     def find(self, label: str) -> Entry | None:
         """The entry of that name; at all labels, training from scratch is full supervision."""
         if label == FULL_SUPERVISION and self.fraction == 1:

@@ -53,9 +53,10 @@ def build_report(
         gallery: draws the pictures of a label budget.
 
     Returns:
-        One section per dataset, protocol, metric contract and label budget; before those
-        of a protocol one across its label budgets, if it has several, and after them one
-        with all that was frozen, if the runs have records.
+        One section per dataset, protocol, metric contract and label budget, but for full
+        supervision by itself, which is a row of all others. Before those of a protocol one
+        across its label budgets, if it has several; after them one with all that was
+        frozen, if the runs have records.
 
     Raises:
         RequestError: if a row of a table lacks the metric of the others.
@@ -74,6 +75,8 @@ def build_report(
             across = efficiency_section(shown, budgets, name)
             sections.append(replace(across, evidence=evidence(shown)))
         for budget in shown:
+            if budget.is_ceiling and len(shown) > 1 and not labels:
+                continue
             section = _section(budget, name, results.runs)
             sections.append(replace(section, gallery=gallery(budget)) if gallery else section)
         known = appendix(part[part["labels"].isin(labels)] if labels else part, results.runs, name)
