@@ -12,7 +12,7 @@ import pandas as pd
 from contrabench.statistics.design import draws_needed, patients_needed
 from contrabench.statistics.entries import Entry, reference_of
 from contrabench.statistics.groups import letters
-from contrabench.statistics.observations import differences, observations
+from contrabench.statistics.observations import differences
 from contrabench.statistics.paired import (
     PairedDifference,
     holm,
@@ -146,9 +146,8 @@ def _everyone(entries: Sequence[Entry]) -> pd.Index[str]:
 
 
 def _all_against(reference: Entry, others: dict[int, Entry]) -> dict[int, AgainstReference]:
-    observed = observations(reference.rows, "dice")
     against = {
-        place: _against(entry, reference, shared_variance(entry.rows, observed))
+        place: _against(entry, reference, shared_variance(entry, reference))
         for place, entry in others.items()
     }
     family = [place for place, entry in others.items() if not entry.is_ceiling]
@@ -161,17 +160,17 @@ def _all_against(reference: Entry, others: dict[int, Entry]) -> dict[int, Agains
     return against
 
 
-def shared_variance(rows: pd.DataFrame, observed: pd.DataFrame) -> VarianceSplit | None:
+def shared_variance(entry: Entry, other: Entry) -> VarianceSplit | None:
     """Where a difference in Dice varies, from the runs with the same fold, draw and seed.
 
     Args:
-        rows: result rows of one method.
-        observed: `observations` of the other one.
+        entry: a method.
+        other: the one that is subtracted.
 
     Returns:
         None where no run has a counterpart.
     """
-    shared = differences(observations(rows, "dice"), observed)
+    shared = differences(entry.observed, other.observed)
     return variance_split(shared) if len(shared) else None
 
 

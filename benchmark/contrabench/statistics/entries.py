@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 
 from contrabench.statistics.aggregate import patient_scores
+from contrabench.statistics.observations import observations
 
 REFERENCE = "scratch"
 """The variant that every difference is taken to: no pre-training at all."""
@@ -50,6 +52,11 @@ class Entry:
     def is_ceiling(self) -> bool:
         """Whether it shows what all labels would give, and competes with nobody."""
         return self.name == FULL_SUPERVISION and not self.deviations
+
+    @cached_property
+    def observed(self) -> pd.DataFrame:
+        """Its Dice by patient, fold, label draw and seed; see `observations`."""
+        return observations(self.rows, "dice")
 
     @property
     def dice(self) -> float:

@@ -14,7 +14,6 @@ from contrabench.statistics.aggregate import distance_of
 from contrabench.statistics.comparison import LEVEL, inflation_of, member_scores, shared_variance
 from contrabench.statistics.counterparts import match
 from contrabench.statistics.entries import Entry, make_entry
-from contrabench.statistics.observations import observations
 from contrabench.statistics.paired import PairedDifference, holm, paired_difference
 from contrabench.statistics.ranking import rank_methods
 
@@ -161,7 +160,7 @@ def _same_patients(first: Entry, second: Entry) -> bool:
 
 def _movement(first: Entry, second: Entry) -> Movement:
     found = paired_difference(second.scores["dice"], first.scores["dice"])
-    split = shared_variance(second.rows, observations(first.rows, "dice"))
+    split = shared_variance(second, first)
     return Movement(found, inflation_of(split, found.patients), first.streams == second.streams)
 
 

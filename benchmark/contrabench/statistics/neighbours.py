@@ -8,7 +8,6 @@ from itertools import pairwise as neighbours
 from contrabench.report import Column, Table
 from contrabench.statistics.board import NAMES, make_table, names_of, needed_cells
 from contrabench.statistics.comparison import LEVEL, Comparison, needed, shared_variance
-from contrabench.statistics.observations import observations
 
 
 def neighbour_table(compared: Comparison) -> Table | None:
@@ -41,7 +40,7 @@ def neighbour_table(compared: Comparison) -> Table | None:
         p = float(adjusted[number, number + 1])
         wanted = (math.nan, math.nan)
         if p > LEVEL:
-            split = shared_variance(entry.rows, observations(other.rows, "dice"))
+            split = shared_variance(entry, other)
             wanted = needed(entry, other, split, compared.pairs.pairs)
         rows.append({
             **names_of(entry),
