@@ -3,7 +3,11 @@ const sections = JSON.parse(document.getElementById("points").textContent);
 // An empty selection has no extent, of which Vega would warn.
 const ERRORS = 1;
 const GREY = "#8b9498";
-const HUES = ["#3f8f95", "#d0813a", "#6f7fc4", "#b05c86", "#7a9a3d", "#b99a2b", "#5aa0d6", "#a56a4c", "#8a6fb0", "#c9605b"];
+const HUES = [
+  "#3f8f95", "#d0813a", "#6f7fc4", "#b05c86", "#7a9a3d", "#b99a2b", "#5aa0d6", "#a56a4c", "#8a6fb0", "#c9605b",
+  "#3c8a62", "#d18fb1", "#8f9fe0", "#a3b07a", "#c58f6c",
+];
+const SHAPES = ["circle", "square", "triangle-up", "diamond"];
 const config = {
   background: "transparent", font: "system-ui, sans-serif", view: { stroke: null },
   axis: { labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", domain: false, ticks: false, labelPadding: 6 },
@@ -66,11 +70,16 @@ function curves(section, metric, wanted, narrow) {
   const methods = [...new Set(values.map((point) => point.m))];
   let hue = 0;
   const range = methods.map((m) => (section.roles[m] === "floor" ? GREY : HUES[hue++ % HUES.length]));
+  const shapes = methods.map((_, place) => SHAPES[place % SHAPES.length]);
   const x = {
     field: "x", type: "quantitative", title: "Labelled patients", scale: { type: "log", nice: false, padding: 12 },
     axis: { values: [...new Set(values.map((point) => point.x))], format: "~g", grid: false },
   };
-  const scale = { zero: metric === "asd" };
+  // The lines decide on the scale: a single wide band would press them together.
+  const means = found.map((point) => point.v).filter((value) => value !== null);
+  const [low, high] = [Math.min(...means), Math.max(...means)];
+  const room = 0.35 * (high - low) || 0.05;
+  const scale = { domain: [Math.max(0, low - room), high + room], zero: false, nice: true };
   const color = {
     field: "m", type: "nominal", scale: { domain: methods, range },
     legend: { orient: "bottom", columns: narrow ? 1 : 2, title: null, ...label(narrow ? 230 : 190) },
@@ -84,7 +93,11 @@ function curves(section, metric, wanted, narrow) {
   return {
     height: 250, data: { values }, params: [named(section)], encoding: { x, color },
     layer: [
-      { mark: { type: "area" }, encoding: { y: { ...y, field: "low" }, y2: { field: "high" }, opacity: on(0.28, 0.05) } },
+      {
+        mark: { type: "area", clip: true },
+        // Many bands on each other would say nothing: all but the one pointed at grow faint.
+        encoding: { y: { ...y, field: "low" }, y2: { field: "high" }, opacity: on(0.28, Math.min(0.06, 0.2 / methods.length)) },
+      },
       {
         mark: { type: "line" },
         encoding: {
@@ -94,7 +107,8 @@ function curves(section, metric, wanted, narrow) {
       },
       {
         params: [{ name: "pick", select: { type: "point", fields: ["m"], on: "pointerover", clear: "pointerout" } }],
-        mark: { type: "circle", size: 80, opacity: 1, cursor: "pointer" }, encoding: { y, tooltip },
+        mark: { type: "point", filled: true, size: 80, opacity: 1, cursor: "pointer" },
+        encoding: { y, tooltip, shape: { field: "m", type: "nominal", scale: { domain: methods, range: shapes }, legend: color.legend } },
       },
       ...(ceiling.length ? [{
         data: { values: ceiling }, mark: { type: "rule", strokeDash: [2, 3], strokeWidth: 2, color: GREY },
