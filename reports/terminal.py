@@ -24,8 +24,8 @@ class TerminalReport(ReportFormat):
     """The verdict first, then each part of each table.
 
     Args:
-        width: columns of the terminal; wide tables are split to fit it, and tables of
-            detail that do not fit are named instead.
+        width: columns of the terminal; wide tables are split to fit it. Tables of detail
+            are named instead where they do not fit, or there are several sections.
     """
 
     info = ReportInfo(title="plain text tables", suffix=".txt")
@@ -39,21 +39,22 @@ class TerminalReport(ReportFormat):
             file=StringIO(), width=self.width, color_system=None, highlight=False, markup=False
         )
         with out.capture() as captured:
-            for section in report.sections:
-                if not section.is_appendix:
-                    self._section(out, section)
+            shown = [section for section in report.sections if not section.is_appendix]
+            for section in shown:
+                self._section(out, section, has_room=len(shown) == 1)
             out.print(Text(plain(f"Made by: {report.command}")))
             if any(section.is_appendix for section in report.sections):
                 out.print(Text(APPENDIX))
         return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
 
-    def _section(self, out: Console, section: Section) -> None:
+    def _section(self, out: Console, section: Section, has_room: bool) -> None:
         out.print(Text(plain(f"{section.title}  [protocol {section.protocol}]")))
         _list(out, section.verdict)
         left_out = []
         for table in section.tables:
             blocks = [(caption, list(self._blocks(table, caption))) for caption in table.parts]
-            if table.detail and any(len(columns) > 1 for _, columns in blocks):
+            fits = all(len(columns) == 1 for _, columns in blocks)
+            if table.detail and not (fits and has_room):
                 left_out.append(table.name)
                 continue
             for caption, split in blocks:
@@ -61,7 +62,12 @@ class TerminalReport(ReportFormat):
                     out.print()
                     out.print(_grid(table, caption, columns))
             _list(out, table.notes)
-        more = [f"Too wide for this screen, in every other format: {name}." for name in left_out]
+        more = []
+        if left_out:
+            budget = (
+                f"with --labels {section.labels} or " if section.labels and not has_room else ""
+            )
+            more = [f"Left out on this screen, {budget}in another format: {', '.join(left_out)}."]
         _list(out, [*section.notes, *more])
         out.print()
 

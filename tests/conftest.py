@@ -28,6 +28,7 @@ LONG = (
     "training/test_sharding",
     "tests/test_docs",
     "store/test_merge",
+    "tests/test_example",
 )
 """Files that take long: begun first, so that no core waits for the last one at the end."""
 

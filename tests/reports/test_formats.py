@@ -1,6 +1,7 @@
 """Every built-in format shows the same cells, and no name breaks out of its own."""
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -167,9 +168,25 @@ def test_terminal_shows_every_number_whole_and_fits(report, width):
 def test_a_terminal_names_the_detail_that_does_not_fit(report):
     narrow = reports.get("terminal")(width=40).render(report)
     assert "Minus the column" not in narrow
-    assert "Too wide for this screen" in narrow
+    assert "Left out on this screen, in another format: pairs." in " ".join(narrow.split())
     assert "Minus the column" in reports.get("terminal")(width=160).render(report)
-    assert "Too wide" not in reports.get("terminal")(width=160).render(report)
+    assert "Left out" not in reports.get("terminal")(width=160).render(report)
+
+
+def test_several_sections_leave_no_room_for_detail_on_a_terminal(report):
+    (section,) = report.sections
+    asked = dataclasses.replace(section, labels="10%")
+    text = reports.get("terminal")(width=160).render(
+        dataclasses.replace(report, sections=(asked, section))
+    )
+    assert "Minus the column" not in text
+    assert "Left out on this screen, with --labels 10% or in another format: pairs." in text
+    appendix = dataclasses.replace(section, is_appendix=True)
+    text = reports.get("terminal")(width=160).render(
+        dataclasses.replace(report, sections=(asked, appendix))
+    )
+    assert text.count("Minus the column") == 1
+    assert "Settings, methods, label manifests and software" in text
 
 
 def test_terminal_names_deviations_beside_every_table(report):

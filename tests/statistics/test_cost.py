@@ -51,7 +51,7 @@ def test_means_of_seconds_and_most_of_memory(frame):
     assert data.loc["scratch"].tolist()[1:8] == [5.0, 0.0, 5.0, 2.0, 120.0, 10.0, 0.0]
     assert data.loc["mmgl", ["Training", "Pre-training", "Fine-tuning"]].tolist() == [11, 4, 7]
     assert data.loc["mmgl", "Peak MiB"] == 200
-    assert data.loc["mmgl", "of heads"] == 7
+    assert data.loc["mmgl", "Head parameters"] == 7
     assert set(data["Trained on"]) == {"H200 (cuda)"}
     # The run without a record is in no mean, and is told.
     assert data.loc["simclr", "Training"] == pytest.approx(7.0)

@@ -23,7 +23,7 @@ _MEANS = {
 _MOST = {
     "Peak MiB": "peak_memory_mb",
     "Parameters": "parameters",
-    "of heads": "pretraining_heads",
+    "Head parameters": "pretraining_heads",
 }
 
 

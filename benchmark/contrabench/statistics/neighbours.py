@@ -53,4 +53,4 @@ def neighbour_table(compared: Comparison) -> Table | None:
         f"What would separate two neighbours with 80% power, Holm over all {compared.pairs.pairs} "
         "pairs, were the difference seen the true one; empty where they are separated.",
     )
-    return make_table("neighbours", columns, rows, notes=notes)
+    return make_table("neighbours", columns, rows, notes=notes, detail=True)

@@ -109,4 +109,4 @@ def stability_table(compared: Comparison, distance: str) -> Table | None:
         "Resampling shows how far the order hangs on single patients. It is no confidence interval "
         "of a rank: the best and worst rank of the leaderboard are.",
     )
-    return make_table(STABILITY, columns, rows, notes=notes)
+    return make_table(STABILITY, columns, rows, notes=notes, detail=True)

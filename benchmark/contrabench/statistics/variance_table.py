@@ -45,7 +45,7 @@ def variance_table(compared: Comparison) -> Table | None:
         "Training is what the patients of a fold share because one network scored them: draws, "
         "seeds and training patients together, estimated between folds.",
     )
-    return make_table("variance", columns, rows, notes=notes)
+    return make_table("variance", columns, rows, notes=notes, detail=True)
 
 
 def _deviations(split: VarianceSplit) -> dict[str, Any]:
