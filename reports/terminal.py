@@ -14,6 +14,8 @@ from contrabench.report import NAME, NONE, Column, Report, ReportInfo, Section, 
 
 GAP = 2
 NAME_WIDTH = 30
+DETAIL_NAME_WIDTH = 26
+"""A table of detail is shown whole or not at all, so its names give way."""
 HEADING_WIDTH = 12
 TEXT_WIDTH = 18
 APPENDIX = "Settings, methods, label manifests and software: with --format html or markdown."
@@ -113,7 +115,8 @@ def _grid(table: Table, caption: str, columns: Sequence[Column]) -> Grid:
 
 def _name_width(table: Table, caption: str) -> int:
     names = (line for row in range(len(table.data)) for line in _name(table, row).splitlines())
-    return min(NAME_WIDTH, max(len(plain(caption)), *map(len, names), 0))
+    most = DETAIL_NAME_WIDTH if table.detail else NAME_WIDTH
+    return min(most, max(len(plain(caption)), *map(len, names), 0))
 
 
 def _width(table: Table, column: Column) -> int:
