@@ -1,6 +1,7 @@
 """`bench report`: output, filters, empty stores, and what it must not import."""
 
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -239,3 +240,28 @@ def test_a_comparison_has_no_pictures(bench, store):
     error = compared(bench, store, store, store, "--pictures", "x").exception
     assert isinstance(error, RequestError)
     assert "no gallery" in str(error)
+
+
+@pytest.mark.parametrize("option", ["--out", "--pictures"])
+def test_a_place_that_cannot_be_written_is_one_line(bench, store, tmp_path, option):
+    (tmp_path / "file").write_text("")
+    error = bench("--store", store, option, tmp_path / "file" / "below").exception
+    assert isinstance(error, RequestError)
+    assert "cannot be written (" in str(error)
+    assert "; choose another" in str(error)
+    assert option in str(error)
+
+
+def test_a_failed_write_leaves_the_file_as_it_was(bench, store, tmp_path, monkeypatch):
+    out = tmp_path / "made" / "r.md"
+    assert bench("--store", store, "--out", out).exit_code == 0
+    before = out.read_text()
+
+    def fail(self, data):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(pathlib.Path, "write_bytes", fail)
+    error = bench("--store", store, "--labels", "10%", "--out", out).exception
+    assert "cannot be written (Permission denied)" in str(error)
+    assert out.read_text() == before
+    assert [path.name for path in out.parent.iterdir()] == ["r.md"]

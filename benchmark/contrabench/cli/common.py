@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -15,6 +17,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from contrabench.errors import RequestError
 
 if TYPE_CHECKING:
     from contrabench.protocol import Options
@@ -68,6 +72,27 @@ def console(stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     fits = stream.isatty() or "COLUMNS" in os.environ
     return Console(stderr=stderr, highlight=False, markup=False, width=None if fits else PIPE_WIDTH)
+
+
+@contextmanager
+def writing(path: Path, instead: str = "another place with --out") -> Iterator[None]:
+    """Tells in a line that a file or folder cannot be written; a full disk passes through.
+
+    Args:
+        path: what is written.
+        instead: what to choose then.
+
+    Raises:
+        RequestError: if it cannot be written there.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise RequestError(
+            f"{path} cannot be written ({error.strerror}); choose {instead}"
+        ) from error
 
 
 def write_json(data: Any) -> None:

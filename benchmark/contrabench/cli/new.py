@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from contrabench.cli.common import PluginOption, console, examples
+from contrabench.cli.common import PluginOption, console, examples, writing
 from contrabench.errors import RequestError
 
 EPILOG = examples(
@@ -43,13 +43,9 @@ def new_method(
             "with --out"
         )
     check_free(name)
-    try:
+    with writing(file):
         out.mkdir(parents=True, exist_ok=True)
         file.write_text(starting_file(name), encoding="utf-8")
-    except OSError as error:
-        raise RequestError(
-            f"{file} cannot be written: {error.strerror}; choose another folder with --out"
-        ) from error
     place = shlex.quote(str(file))
     for line in (
         f"{file} is written: SimCLR, until you change it. Next:",

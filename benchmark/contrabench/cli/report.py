@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from contrabench.cli.common import PluginOption, examples
+from contrabench.cli.common import PluginOption, examples, writing
 from contrabench.errors import RequestError
+from contrabench.files import replacing
 
 if TYPE_CHECKING:
     from contrabench.report import Report
@@ -85,6 +86,10 @@ def report(
         raise RequestError(
             f"{name} is no text for a screen; name a file with --out report{renderer.info.suffix}"
         )
+    # Before the work, so that a wrong place does not cost it.
+    if out is not None:
+        with writing(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
     words = ["bench", "report", "--store", str(store)]
     words += ["--compare", *compare] if compare else []
     words += ["--format", name]
@@ -104,7 +109,8 @@ def report(
     if out is None:
         typer.echo(rendered, nl=False)
         return
-    out.write_bytes(rendered if isinstance(rendered, bytes) else rendered.encode("utf-8"))
+    with writing(out), replacing(out) as temporary:
+        temporary.write_bytes(rendered if isinstance(rendered, bytes) else rendered.encode("utf-8"))
     typer.echo(f"wrote {out}", err=True)
 
 
@@ -137,7 +143,8 @@ def _with_files(made: Report, folder: Path, out: Path | None) -> Report:
     galleries = [section.gallery for section in made.sections if section.gallery]
     for note in dict.fromkeys(note for one in galleries if not one.exhibits for note in one.notes):
         typer.echo(f"note: {note}", err=True)
-    return write_pictures(made, folder, out.parent if out else Path())
+    with writing(folder, "another folder with --pictures"):
+        return write_pictures(made, folder, out.parent if out else Path())
 
 
 def _compared(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from contrabench.cli.common import JsonOption, console, examples, write_json
+from contrabench.cli.common import JsonOption, console, examples, write_json, writing
 from contrabench.cli.options import MACHINE
 from contrabench.cli.study_options import StudyArguments, takes_study
 from contrabench.cli.study_view import StudyView, headline
@@ -134,17 +134,15 @@ def init(
 ) -> None:
     """Write a study with comments, to make your own of."""
     template = Path(__file__).parents[1] / "templates" / "study.toml"
-    try:
-        with file.open("x", encoding="utf-8") as target:
-            target.write(template.read_text(encoding="utf-8"))
-    except FileExistsError:
-        raise RequestError(
-            f"{file} exists already and is left as it is; choose another name"
-        ) from None
-    except OSError as error:
-        raise RequestError(
-            f"{file} cannot be written: {error.strerror}; choose another place"
-        ) from error
+    text = template.read_text(encoding="utf-8")
+    with writing(file, "another place"):
+        try:
+            with file.open("x", encoding="utf-8") as target:
+                target.write(text)
+        except FileExistsError:
+            raise RequestError(
+                f"{file} exists already and is left as it is; choose another name"
+            ) from None
     for line in (f"{file} is written. Next:", f"  bench plan {file}", f"  bench study {file}"):
         console().print(line, soft_wrap=True)
 
