@@ -124,7 +124,8 @@ def test_ranks_and_costs_are_drawn(browser, report, tmp_path):
     for metric, known in (("dice", 2), ("asd", 1)):
         plot = f"[data-plot=costs] [data-metric={metric}]"
         assert len(every(opened, f"{plot} {POINT}")) == known
-        assert len(every(opened, f"{plot} .mark-text.role-mark text")) == known
+        names = [text.text for text in every(opened, f"{plot} .role-legend-label text")]
+        assert len(names) == len(set(names)) == known
     Select(find(opened, "[data-filter=family]")).select_by_visible_text("local")
     wait(opened, lambda d: len(every(d, f"[data-plot=ranks] {POINT}")) == 4)
 

@@ -13,6 +13,14 @@ const config = {
   axis: { labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", domain: false, ticks: false, labelPadding: 6 },
   legend: { labelFontSize: 12, symbolOpacity: 1, symbolStrokeWidth: 0, labelLimit: 210 },
 };
+// A method looks the same in every plot of the page.
+const everyone = [...new Set(Object.values(sections).flatMap((section) =>
+  section.names.filter((_, m) => section.roles[m] === "")))].sort();
+function looks(section, m) {
+  const place = everyone.indexOf(section.names[m]);
+  return place < 0 ? { hue: GREY, shape: section.roles[m] === "floor" ? "circle" : "cross" }
+    : { hue: HUES[place % HUES.length], shape: SHAPES[place % SHAPES.length] };
+}
 const named = (section) => ({ name: "names", value: section.names });
 const label = (limit) => ({ labelExpr: "names[datum.value]", labelLimit: limit });
 const metricName = (section, metric) => (metric === "dice" ? "Dice" : section.distance);
@@ -68,9 +76,8 @@ function curves(section, metric, wanted, narrow) {
   const values = found.filter((point) => point.role !== "ceiling");
   const ceiling = found.filter((point) => point.role === "ceiling").slice(0, 1);
   const methods = [...new Set(values.map((point) => point.m))];
-  let hue = 0;
-  const range = methods.map((m) => (section.roles[m] === "floor" ? GREY : HUES[hue++ % HUES.length]));
-  const shapes = methods.map((_, place) => SHAPES[place % SHAPES.length]);
+  const range = methods.map((m) => looks(section, m).hue);
+  const shapes = methods.map((m) => looks(section, m).shape);
   const x = {
     field: "x", type: "quantitative", title: "Labelled patients", scale: { type: "log", nice: false, padding: 12 },
     axis: { values: [...new Set(values.map((point) => point.x))], format: "~g", grid: false },
@@ -157,26 +164,26 @@ function ranks(section, metric, wanted, narrow) {
   };
 }
 
-function costs(section, metric, wanted) {
+function costs(section, metric, wanted, narrow) {
   const values = section.costs
     .filter(([method]) => shows(section, method, wanted))
     .map(([method, seconds, dice, asd]) => ({
-      name: section.names[method], s: seconds, v: metric === "dice" ? dice : asd, role: section.roles[method],
+      m: method, name: section.names[method], s: seconds, v: metric === "dice" ? dice : asd,
     }))
     .filter((point) => point.v !== null);
+  const domain = values.map((point) => point.m);
+  const legend = { orient: "bottom", columns: narrow ? 1 : 2, title: null, ...label(narrow ? 230 : 190) };
+  const scaled = (part) => ({ field: "m", type: "nominal", scale: { domain, range: domain.map((m) => looks(section, m)[part]) }, legend });
   const title = metricName(section, metric);
-  const x = { field: "s", type: "quantitative", title: "Seconds of training of a run", scale: { zero: true }, axis: { grid: false, format: "~s", tickCount: 5 } };
-  const y = { field: "v", type: "quantitative", title, scale: { zero: false, padding: 16 }, axis: { tickCount: 5 } };
-  const tooltip = [{ field: "name", title: "Method" }, { field: "s", title: "Seconds", format: ".1f" }, { field: "v", title }];
   return {
-    height: 280, data: { values }, encoding: { x, y },
-    layer: [
-      {
-        mark: { type: "circle", size: 90, opacity: 0.9 },
-        encoding: { tooltip, color: { condition: { test: "datum.role != ''", value: GREY }, value: "#3f8f95" } },
-      },
-      { mark: { type: "text", dy: -10, fontSize: 11, limit: 120 }, encoding: { text: { field: "name" } } },
-    ],
+    height: 260, data: { values }, params: [named(section)],
+    mark: { type: "point", filled: true, size: 110, opacity: 1 },
+    encoding: {
+      x: { field: "s", type: "quantitative", title: "Seconds of training of a run", scale: { zero: true }, axis: { grid: false, format: "~s", tickCount: 5 } },
+      y: { field: "v", type: "quantitative", title, scale: { zero: false, padding: 16 }, axis: { tickCount: 5 } },
+      color: scaled("hue"), shape: scaled("shape"),
+      tooltip: [{ field: "name", title: "Method" }, { field: "s", title: "Seconds", format: ".1f" }, { field: "v", title }],
+    },
   };
 }
 
