@@ -55,8 +55,6 @@ def record(key: str, cell: dict[str, Any]) -> dict[str, Any]:
         },
         "training": {"finetune": {"runtime": runtime}},
         "environment": {"contrabench": "0.1.0", "torch": "2.15.0"},
-        "protocol": {"hash": "ab12cd34ef56ab12", "folds": FOLDS, "dataset": "phantom"},
-        "method": {"name": "simulated", "code": "c0de", "options": {}, "info": {}},
         "patients": {"labelled": patients},
         "manifests": {"split": f"{cell['fold']:016x}", "labels": place},
         "stages": {"evaluate": key},
@@ -85,11 +83,13 @@ def simulate(store: Path, runs: int) -> None:
     for seed, draw, fold, budget, method in itertools.islice(cells(), runs):
         cell = {"seed": seed, "draw": draw, "fold": fold, "labels": f"{LABELS[budget]:.0%}"}
         name = "scratch" if method == 0 else f"method{method:02d}"
-        spec = {"method": name, **cell}
+        about = {"name": name, "code": "c0de", "options": {}}
+        spec = {"protocol": {"folds": FOLDS, "dataset": "phantom"}, "method": about, **cell}
         key = key_of("runs", spec)
         patients = [f"p{number:02d}" for number in range(fold, PATIENTS, FOLDS)]
         values = {
-            **common, **spec, "run": key, "variant": name, "fraction": LABELS[budget],
+            **common, **cell, "run": key, "method": name, "variant": name,
+            "fraction": LABELS[budget],
             "labelled_patients": max(1, round(LABELS[budget] * 16)),
         }  # fmt: skip
         columns: dict[str, object] = {field: [value] * rows for field, value in values.items()}

@@ -32,7 +32,7 @@ def records(rows, **changes):
             "finetune_seconds": 1.0,
             "device": "x86_64 (cpu, 1 thread)",
             "environment": json.dumps({"torch": "2.15" if first["draw"] else "2.14"}),
-            "protocol": json.dumps({"hash": "x", "folds": 2, "recipe": {"field_of_view_mm": 224}}),
+            "protocol": json.dumps({"folds": 2, "recipe": {"field_of_view_mm": 224}}),
             "method_info": json.dumps(method),
             "split": f"s{first['fold']}",
             "labels_manifest": f"m{first['labels']}{first['fold']}{first['draw']}",
@@ -52,7 +52,7 @@ def tables(frame, labels=(), **changes):
     return last, {table.name: table.data for table in last.tables}
 
 
-def test_every_setting_but_the_hash(frame):
+def test_every_setting(frame):
     section, found = tables(frame)
     assert section.title.endswith(", protocol")
     assert section.protocol == frame(*ROWS)["protocol"].iloc[0]
@@ -98,3 +98,18 @@ def test_runs_without_a_record_are_counted_or_leave_no_appendix(frame):
     last = build_report(results(rows, known), "bench report").sections[-1]
     assert last.notes == ("1 run without a record: not among these.",)
     assert not build_report(results(rows), "bench report").sections[-1].is_appendix
+
+
+def test_a_record_in_which_anything_stands_breaks_nothing(frame):
+    odd = {
+        "code": ["c"],
+        "options": "none",
+        "info": {"paper": 3, "inferred": "all", "fidelity": {}},
+    }
+    deep = '{"a":' * 700 + "1" + "}" * 700
+    _, found = tables(frame, method_info=json.dumps(odd), protocol=deep, environment=deep)
+    line = found["methods"].iloc[0]
+    assert line["Source"] == "3"
+    assert line["Code"] == "['c']"
+    assert line[["Options", "Inferred", "Fidelity"]].isna().all()
+    assert all(isinstance(path, str) for path in found["settings"]["Setting"])

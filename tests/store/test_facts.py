@@ -26,25 +26,30 @@ RECORD = {
         "b2": {"runtime": {"device": "cpu", "device_name": "x86_64", "devices": 1, "threads": 1}},
     },
     "environment": {"torch": "2", "contrabench": "0.1"},
-    "protocol": {"folds": 5},
-    "method": {"name": "mmgl", "info": {"fidelity": "reconstruction"}},
+    "protocol": {"folds": 99},
+    "method": {"name": "not this one", "info": {"fidelity": "reconstruction"}},
 }
+SPEC = {"protocol": {"folds": 5}, "method": {"name": "mmgl", "code": "c0de"}}
 
 
-def left(tmp_path, text):
-    (tmp_path / "run.json").write_text(text)
+def left(tmp_path, record, spec=""):
+    (tmp_path / "run.json").write_text(record)
+    (tmp_path / "spec.json").write_text(spec)
     return read_facts(tmp_path)
 
 
 def test_every_fact_of_a_record(tmp_path):
-    facts = left(tmp_path, json.dumps(RECORD))
+    facts = left(tmp_path, json.dumps(RECORD), json.dumps(SPEC))
     assert list(facts) == FACTS.names == ["run", *NUMBERS, *WORDS]
     assert {name: facts[name] for name in NUMBERS} == RECORD["cost"]
     assert facts["run"] == tmp_path.name
     assert facts["device"] == "2 x H200 (cuda) and x86_64 (cpu, 1 thread)"
     assert facts["environment"] == '{"contrabench":"0.1","torch":"2"}'
+    # Settings are those of the specification, which the key stands for.
     assert json.loads(facts["protocol"]) == {"folds": 5}
-    assert json.loads(facts["method_info"]) == RECORD["method"]
+    assert json.loads(facts["method_info"]) == {
+        "name": "mmgl", "code": "c0de", "info": {"fidelity": "reconstruction"},
+    }  # fmt: skip
     assert [facts[name] for name in ("split", "labels_manifest", "evaluate")] == ["d", "e", "c"]
     assert facts["labelled"] == "p1, p2"
 
@@ -58,10 +63,14 @@ def test_every_fact_of_a_record(tmp_path):
         "null",
         '{"cost": []}',
         '{"cost": {"parameters": "many"}, "patients": {"labelled": 3}, "training": {"a": 1}}',
+        '{"cost": {"parameters": 1e999, "peak_memory_mb": NaN, "pretrain_seconds": true}}',
+        '{"cost": {"finetune_seconds": -1, "evaluate_seconds": 1' + 400 * "0" + "}}",
+        '{"protocol": {"folds": 5}, "method": {"info": {"paper": "x"}}}',
+        "[" * 100_000,
     ],
 )
 def test_what_is_not_told_is_unknown(tmp_path, text):
-    facts = left(tmp_path, text)
+    facts = left(tmp_path, text, "[]" if len(text) % 2 else '{"protocol": "no", "method": 1}')
     assert all(facts[name] is None for name in NUMBERS)
     assert all(facts[name] == "" for name in WORDS)
 

@@ -10,7 +10,10 @@ import pandas as pd
 from contrabench.report import NAME, Column, Section, Table
 from contrabench.statistics.board import make_table
 from contrabench.statistics.settings import parsed, settings
+from contrabench.store.facts import inner
 from contrabench.words import counted
+
+_ABOUT = ("Fidelity", "Source", "Options", "Code", "Inferred")
 
 
 def appendix(rows: pd.DataFrame, runs: pd.DataFrame, name: str) -> Section | None:
@@ -52,22 +55,18 @@ def appendix(rows: pd.DataFrame, runs: pd.DataFrame, name: str) -> Section | Non
 def _settings(told: pd.DataFrame) -> Table:
     """Every setting that rows of this protocol have in common."""
     found = settings(parsed(told["protocol"].iloc[0]))
-    rows = [{"Setting": path, "Value": text} for path, text in found.items() if path != "hash"]
+    rows = [{"Setting": path, "Value": text} for path, text in found.items()]
     columns = (Column("Setting", "text", NAME), Column("Value", "text", "Frozen by the protocol"))
     return make_table("settings", columns, rows, detail=True)
 
 
 def _methods(each: pd.DataFrame, told: pd.DataFrame) -> Table:
     """What each method is, with which options, and what of it was inferred."""
-    part = "What was run"
+    caption = "What was run"
     columns = (
         Column("Method", "text", NAME),
-        Column("Version", "count", part),
-        Column("Fidelity", "text", part),
-        Column("Source", "text", part),
-        Column("Options", "text", part),
-        Column("Code", "text", part),
-        Column("Inferred", "text", part),
+        Column("Version", "count", caption),
+        *(Column(name, "text", caption) for name in _ABOUT),
     )
     seen = each.assign(text=told["method_info"].astype(str))
     seen = seen.drop_duplicates(["variant", "method_version", "text"])
@@ -76,34 +75,40 @@ def _methods(each: pd.DataFrame, told: pd.DataFrame) -> Table:
         seen["variant"], seen["method_version"], seen["text"], strict=True
     ):
         spec = parsed(text)
-        info = spec.get("info", {})
-        options = settings(spec.get("options", {}))
+        info = inner(spec, "info")
+        options = settings(inner(spec, "options"))
+        inferred = info.get("inferred")
         rows.append({
             "Method": str(variant),
             "Version": int(version),
-            "Fidelity": info.get("fidelity"),
-            "Source": info.get("paper"),
+            "Fidelity": _text(info.get("fidelity")),
+            "Source": _text(info.get("paper")),
             "Options": ", ".join(f"{name}={value}" for name, value in options.items()) or None,
-            "Code": spec.get("code"),
-            "Inferred": "; ".join(info.get("inferred", [])) or None,
+            "Code": _text(spec.get("code")),
+            "Inferred": _text("; ".join(map(str, inferred)) if isinstance(inferred, list) else ""),
         })  # fmt: skip
     rows.sort(key=lambda row: (row["Method"], row["Version"], row["Code"] or ""))
     return make_table("methods", columns, rows, detail=True)
 
 
+def _text(value: Any) -> str | None:
+    """A text of a record, in which anything may stand."""
+    return str(value) if value else None
+
+
 def _manifests(each: pd.DataFrame, told: pd.DataFrame) -> Table:
     """Whose labels could be used in each fold and draw, and which patients were tested."""
-    part = "Label manifests"
+    caption = "Label manifests"
     columns = (
         Column("Labels", "text", NAME),
-        Column("Fold", "count", part),
-        Column("Draw", "count", part),
-        Column("Labelled", "count", part),
-        Column("of", "count", part),
-        Column("Tested", "count", part),
-        Column("Labelled patients", "text", part),
-        Column("Manifest", "text", part),
-        Column("Split", "text", part),
+        Column("Fold", "count", caption),
+        Column("Draw", "count", caption),
+        Column("Labelled", "count", caption),
+        Column("of", "count", caption),
+        Column("Tested", "count", caption),
+        Column("Labelled patients", "text", caption),
+        Column("Manifest", "text", caption),
+        Column("Split", "text", caption),
     )
     kept = ["labels", "fraction", "fold", "draw"]
     counts = ["labelled_patients", "train_patients", "test_patients"]
@@ -120,11 +125,11 @@ def _manifests(each: pd.DataFrame, told: pd.DataFrame) -> Table:
 
 def _software(told: pd.DataFrame) -> Table:
     """Which versions and machines made the runs, with the number of runs of each."""
-    part = "Made with"
+    caption = "Made with"
     columns = (
         Column("Software", "text", NAME),
-        Column("Version", "text", part),
-        Column("Runs", "count", part),
+        Column("Version", "text", caption),
+        Column("Runs", "count", caption),
     )
     counts: dict[tuple[str, str], int] = {}
     environments = told["environment"].astype(str).value_counts(sort=False)

@@ -28,6 +28,7 @@ from contrabench.statistics.remarks import reference_notes, remarks
 from contrabench.statistics.settings import parsed
 from contrabench.statistics.variance_table import variance_table
 from contrabench.statistics.verdict import verdict
+from contrabench.store.facts import inner
 from contrabench.store.results import Results
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def _dataset_options(rows: pd.DataFrame, runs: pd.DataFrame) -> Mapping[str, Any
     """What was asked of the dataset, as a record of one of its runs tells; None without one."""
     specs = runs["protocol"].reindex(rows["run"].astype(str).unique()).dropna()
     found = next((parsed(text) for text in specs if text), {})
-    return found.get("dataset_options")
+    return inner(found, "dataset_options") or None
 
 
 def _budget(rows: pd.DataFrame, full: pd.DataFrame) -> Budget:

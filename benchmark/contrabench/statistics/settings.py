@@ -15,9 +15,13 @@ def settings(spec: Mapping[str, Any]) -> dict[str, str]:
 
     Returns:
         The text of each value by its path, such as `budget.finetune.images`, in the order of
-        the specification; plain values of a list are joined by commas.
+        the specification; plain values of a list are joined by commas. Nothing of one that
+        is nested beyond all sense.
     """
-    return dict(_lines(spec))
+    try:
+        return dict(_lines(spec))
+    except RecursionError:
+        return {}
 
 
 def _lines(spec: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:

@@ -1,7 +1,9 @@
-"""What the record of a run tells beside its rows: what it cost, and what it was made with.
+"""What is told of a run beside its rows: what it cost, and what it was made with.
 
 Rows are the same wherever a run is made, to the last byte; seconds, memory and versions are
-not. So these stay in the record, and are read from there.
+not. So these stay in the record, and are read from there. Settings are read from the
+specification, of which the run's key is the hash. Somebody else may have written either:
+whatever is not what it should be is unknown.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from contrabench.store.run_files import RECORD_FILE
+from contrabench.store.stages import SPEC
 
 NUMBERS = (
     "pretrain_seconds",
@@ -33,6 +36,8 @@ WORDS = (
     "labelled",
     "evaluate",
 )
+LARGEST = 1e15
+"""No run takes so many seconds, MiB or parameters."""
 FACTS: pa.Schema = pa.schema(
     [("run", pa.string())]
     + [(name, pa.float64()) for name in NUMBERS]
@@ -41,7 +46,7 @@ FACTS: pa.Schema = pa.schema(
 """One row per run: its key, its cost (null where unknown) and words ("" where unknown).
 
 `device` is what trained it; `environment` (versions), `protocol` (every setting) and
-`method_info` (code, options, what is known of it) are JSON of the record; `split` and
+`method_info` (code, options, and what is known of it as `info`) are JSON; `split` and
 `labels_manifest` name the manifests, `labelled` is the patients of the latter; `evaluate`
 is the stage that holds the predictions.
 """
@@ -57,44 +62,60 @@ def read_facts(folder: Path) -> dict[str, Any]:
         One row of `FACTS`; what the record does not tell, or no record can be read to
         tell, is unknown.
     """
-    try:
-        record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        record = {}
-    cost = _part(record, "cost")
-    manifests = _part(record, "manifests")
-    labelled = _part(record, "patients").get("labelled", [])
+    record, spec = (_read(folder / name) for name in (RECORD_FILE, SPEC))
+    cost = inner(record, "cost")
+    manifests = inner(record, "manifests")
+    labelled = inner(record, "patients").get("labelled", [])
     return {
         "run": folder.name,
         **{name: _number(cost.get(name)) for name in NUMBERS},
         "device": _device(record),
-        "environment": _json(_part(record, "environment")),
-        "protocol": _json(_part(record, "protocol")),
-        "method_info": _json(_part(record, "method")),
+        "environment": _json(inner(record, "environment")),
+        "protocol": _json(inner(spec, "protocol")),
+        "method_info": _json(_method(record, spec)),
         "split": str(manifests.get("split", "")),
         "labels_manifest": str(manifests.get("labels", "")),
         "labelled": ", ".join(map(str, labelled)) if isinstance(labelled, list) else "",
-        "evaluate": str(_part(record, "stages").get("evaluate", "")),
+        "evaluate": str(inner(record, "stages").get("evaluate", "")),
     }
 
 
-def _part(record: Any, name: str) -> dict[str, Any]:
-    found = record.get(name) if isinstance(record, dict) else None
+def inner(spec: Any, name: str) -> dict[str, Any]:
+    """A part of a JSON object that is an object itself; empty where there is none."""
+    found = spec.get(name) if isinstance(spec, dict) else None
     return found if isinstance(found, dict) else {}
 
 
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _method(record: Any, spec: Any) -> dict[str, Any]:
+    known = inner(spec, "method")
+    return {**known, "info": inner(inner(record, "method"), "info")} if known else {}
+
+
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+    """A cost that can be one: a number that is not negative, and not beyond all measure."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 <= value < LARGEST else None
 
 
-def _json(part: dict[str, Any]) -> str:
-    return json.dumps(part, sort_keys=True, separators=(",", ":")) if part else ""
+def _json(found: dict[str, Any]) -> str:
+    try:
+        return json.dumps(found, sort_keys=True, separators=(",", ":")) if found else ""
+    except RecursionError:
+        return ""
 
 
 def _device(record: Any) -> str:
     """On what the run was trained, e.g. `x86_64 (cpu, 2 threads)`; several are told apart."""
     found = dict.fromkeys(
-        _machine(_part(stage, "runtime")) for stage in _part(record, "training").values()
+        _machine(inner(stage, "runtime")) for stage in inner(record, "training").values()
     )
     return " and ".join(name for name in found if name)
 
