@@ -12,6 +12,7 @@ import typer
 
 from contrabench.cli.common import console
 from contrabench.errors import RequestError
+from contrabench.report import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +39,7 @@ def results_in(path: Path) -> Iterator[tuple[Path, Results]]:
     with opened(path, reporter) as found:
         results = read_results(found.store, reporter)
         for problem in (*found.problems, *results.problems):
-            typer.echo(f"note: {problem}", err=True)
+            typer.echo(plain(f"note: {problem}"), err=True)
         if results.rows.empty:
             raise RequestError(
                 f"{path} holds no finished run, so there is nothing to report; "

@@ -49,7 +49,10 @@ FACT_WORDS = pa.schema(
 _LAYOUT = digest(
     {"version": 3, "rows": str(SCHEMA), "runs": str(_RUNS_SCHEMA), "facts": str(FACTS)}, 8
 )
-"""Part of each part's name: another release's parts are not read."""
+"""Part of each part's name: another release's parts are not read.
+
+The version is raised whenever rows or records are read in another way.
+"""
 
 
 @dataclass(eq=False)
