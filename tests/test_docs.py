@@ -137,7 +137,7 @@ def known():
     from contrabench.objectives.base import Objective
     from contrabench.objectives.queue import Queue
     from contrabench.protocol import Backbone
-    from contrabench.report import ReportFormat
+    from contrabench.report import ReportFormat, ReportInfo, Section
     from contrabench.views import batch, spec
 
     names = {*contrabench.__all__, *method.PARTS, *TAPS, *budgets.BUDGETS}
@@ -148,7 +148,8 @@ def known():
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, BaseModel):
                 names |= {value.__name__, *value.model_fields}
-    for owner in (batch.Batch, batch.View, batch.SliceInfo):
+    names |= set(ReportInfo.model_fields)
+    for owner in (batch.Batch, batch.View, batch.SliceInfo, Section):
         names |= {item.name for item in fields(owner)}
     network = build_unet(Backbone(width=4), 0)
     for owner in (Dataset, ReportFormat, Objective, Queue, method.Method, batch.View, network):
