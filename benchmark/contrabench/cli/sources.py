@@ -15,8 +15,6 @@ from contrabench.errors import RequestError
 from contrabench.report import plain
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from contrabench.store.results import Results
 
 
@@ -86,15 +84,8 @@ def _part(name: str, store: Path, results: Results) -> Results:
             f"in {store} that begins so; there are: {listing}"
         )
     (found,) = fitting
-    if found in studies:
-        rows = only(results.rows, "run", studies[found])
-    else:
-        rows = only(results.rows, "protocol", {found})
+    rows = results.rows
+    rows = rows[rows["run"].isin(studies[found]) if found in studies else rows["protocol"] == found]
     if rows.empty:
         raise RequestError(f"the study {found} has no finished run yet; see `bench status`")
     return replace(results, rows=rows)
-
-
-def only(rows: pd.DataFrame, column: str, wanted: set[str]) -> pd.DataFrame:
-    """The rows with one of these values."""
-    return rows[rows[column].isin(wanted)]

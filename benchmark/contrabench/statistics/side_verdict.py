@@ -13,6 +13,7 @@ from contrabench.statistics.counterparts import SIDES
 from contrabench.statistics.movement import Moved, Movement
 from contrabench.statistics.paired import holm
 from contrabench.statistics.signflip import patients_for_interval
+from contrabench.statistics.verdict import about_training
 from contrabench.words import counted
 
 FEW = 6
@@ -107,19 +108,7 @@ def _training(tested: Mapping[str, Movement]) -> Iterator[str]:
             f"Trained in other folds, or with other label draws or seeds, on B than on A: {named}. "
             "A difference may be theirs alone; a test over patients does not see it."
         )
-    known = sorted(one.inflation for one in tested.values() if math.isfinite(one.inflation))
-    if known:
-        ends = dict.fromkeys(number_text("share", number) for number in (known[0], known[-1]))
-        yield (
-            "This is about the networks that were trained: over new label draws and seeds the "
-            f"standard error is estimated to be {' to '.join(ends)} times what the test takes it "
-            "to be (column Inflation). Far above 1, training again may reverse a verdict."
-        )
-    else:
-        yield (
-            "This is about the networks that were trained: how far other label draws and seeds "
-            "would move them cannot be told from these runs."
-        )
+    yield about_training("This is", (one.inflation for one in tested.values()))
 
 
 def _order(methods: Sequence[Moved]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from contrabench.report import number_text
 from contrabench.statistics.comparison import LEVEL, AgainstReference, Comparison
@@ -71,7 +71,7 @@ def _against_reference(compared: Comparison) -> Iterator[str]:
         )
     if patients < patients_for_interval():
         yield f"An interval of a difference needs {patients_for_interval()} patients or more."
-    yield from _inflation(family)
+    yield about_training("Verdicts are", (one.inflation for one in family.values()))
 
 
 def _amount(one: AgainstReference) -> str:
@@ -109,21 +109,25 @@ def _what_would(
         yield f"No difference was seen that more patients could confirm: {', '.join(never)}."
 
 
-def _inflation(family: Mapping[int, AgainstReference]) -> Iterator[str]:
-    """How far a verdict may hang on the very networks that were trained."""
-    known = sorted(one.inflation for one in family.values() if math.isfinite(one.inflation))
-    if known:
-        ends = dict.fromkeys(number_text("share", number) for number in (known[0], known[-1]))
-        yield (
-            "Verdicts are about the networks that were trained: over new label draws and seeds the "
-            f"standard error is estimated to be {' to '.join(ends)} times what the test takes it "
-            "to be (column Inflation). Far above 1, training again may reverse a verdict."
+def about_training(subject: str, inflations: Iterable[float]) -> str:
+    """How far a verdict may hang on the very networks that were trained, in sentences.
+
+    Args:
+        subject: with its verb, such as `Verdicts are`.
+        inflations: of the comparisons; NaN where the runs cannot tell.
+    """
+    known = sorted(one for one in inflations if math.isfinite(one))
+    if not known:
+        return (
+            f"{subject} about the networks that were trained: how far other label draws and seeds "
+            "would move them cannot be told from these runs."
         )
-    else:
-        yield (
-            "Verdicts are about the networks that were trained: how far other label draws and "
-            "seeds would move them cannot be told from these runs."
-        )
+    ends = dict.fromkeys(number_text("share", number) for number in (known[0], known[-1]))
+    return (
+        f"{subject} about the networks that were trained: over new label draws and seeds the "
+        f"standard error is estimated to be {' to '.join(ends)} times what the test takes it "
+        "to be (column Inflation). Far above 1, training again may reverse a verdict."
+    )
 
 
 def _groups(compared: Comparison) -> Iterator[str]:
