@@ -14,9 +14,12 @@ os.environ.pop("CONTRABENCH_STORE", None)
 os.environ.pop("CONTRABENCH_CONFIG", None)
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True)
 def _one_thread():
-    """Small tensors are quicker on one thread, and bits do not depend on the machine."""
+    """Small tensors are quicker on one thread, and bits do not depend on the machine.
+
+    Set before each test: a command that runs inside the process leaves its own number behind.
+    """
     torch.set_num_threads(1)
 
 

@@ -2,15 +2,6 @@ import pytest
 import torch
 
 
-@pytest.fixture(autouse=True, scope="package")
-def one_thread():
-    """Keeps these small tensors from paying for threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def _smooth(batch, height, width, seed=0):
     """Images of a few slow waves, each its own, as a scan is smooth between pixels."""
     generator = torch.Generator().manual_seed(seed)
