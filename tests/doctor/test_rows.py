@@ -9,6 +9,7 @@ import pytest
 from contrabench.doctor.findings import Check, Finding, Severity
 from contrabench.doctor.rows import check_readable, check_repeats, check_values, faults
 from contrabench.evaluation.metrics import StructureScore, score_case
+from contrabench.sealed import seal
 from contrabench.store.rows import read_rows, write_rows
 
 KEY = "0123456789abcdef"
@@ -55,7 +56,7 @@ def read(folder, rows):
     run = folder / "runs" / KEY
     run.mkdir(parents=True)
     write_rows(run / "rows.parquet", rows)
-    (run / "done.json").write_text("{}")
+    seal(run)
     frame, problems = read_rows(folder)
     assert not problems
     return frame
@@ -143,4 +144,4 @@ def test_a_real_line_of_the_reader_is_understood(tmp_path, build):
     (tmp_path / "runs" / KEY / "rows.parquet").write_bytes(b"short")
     frame, problems = read_rows(tmp_path)
     (finding,) = check_readable(problems, frame, Check("files", "")).findings
-    assert finding.what.startswith(f"1 run left out, {KEY}: it cannot be read")
+    assert finding.what.startswith(f"1 run left out, {KEY}: the file rows.parquet has changed")

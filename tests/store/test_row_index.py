@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
 
+from contrabench.sealed import seal
 from contrabench.store import row_index, row_reading, run_files
 from contrabench.store.results import read_results
 from contrabench.store.rows import SCHEMA, read_rows, write_rows
@@ -31,7 +32,7 @@ def put(store, key, dice=0.5, patients=2, **changes):
     write_rows(folder / "rows.parquet", rows)
     record = {"cost": {"finetune_seconds": number / 4}, "environment": {"torch": str(number % 2)}}
     (folder / "run.json").write_text(json.dumps(record))
-    (folder / "done.json").write_text("{}")
+    seal(folder)
     return folder
 
 
@@ -117,10 +118,13 @@ def test_a_run_that_is_gone_changed_or_new(store):
 
 def test_a_changed_marker_alone_sends_back_to_the_rows(store):
     check(store)
-    (store / "runs" / KEYS[4] / "done.json").write_text("{ }")
+    marker = store / "runs" / KEYS[4] / "done.json"
+    marker.write_text(marker.read_text() + " ")
     assert check(store) == 1
-    (store / "runs" / KEYS[4] / "done.json").unlink()
-    assert KEYS[4] not in set(read_rows(store)[0]["run"])
+    marker.unlink()
+    frame, (problem,) = read_rows(store)
+    assert KEYS[4] not in set(frame["run"])
+    assert f"run {KEYS[4]} is left out: its marker is missing" in problem
 
 
 @pytest.mark.parametrize("spoil", ["bytes", "cut", "lost", "marker", "listing", "swapped"])
@@ -204,6 +208,22 @@ def test_a_bad_run_stays_out_and_is_named_each_time(store):
         assert frame["run"].nunique() == 9
 
 
+@pytest.mark.parametrize("indexed", [False, True])
+def test_a_row_taken_from_a_run_is_told_whether_it_was_indexed_or_not(store, indexed):
+    if indexed:
+        check(store)
+    path = store / "runs" / KEYS[2] / "rows.parquet"
+    rows = pq.read_table(path)
+    pq.write_table(rows.slice(1), path, compression="zstd")
+    for _ in range(2):
+        frame, (problem,) = read_rows(store)
+        assert f"run {KEYS[2]} is left out: the file rows.parquet has changed" in problem
+        assert KEYS[2] not in set(frame["run"])
+        assert frame["run"].nunique() == 9
+    pq.write_table(rows, path, compression="zstd")
+    check(store)
+
+
 def test_a_folder_copied_under_another_name_is_not_counted_twice(store):
     shutil.copytree(store / "runs" / KEYS[2], store / "runs" / ("f" * 16))
     frame, (problem,) = read_rows(store)
@@ -248,6 +268,7 @@ def test_rows_of_equal_score_as_pandas_groups_them(store):
 WORKER = """
 import sys, time
 from pathlib import Path
+from contrabench.sealed import seal
 from contrabench.store import row_index, row_reading
 from contrabench.store.rows import read_rows
 

@@ -9,6 +9,7 @@ import pytest
 
 from contrabench.errors import RunError
 from contrabench.evaluation.metrics import METRIC_CONTRACT, StructureScore
+from contrabench.sealed import seal
 from contrabench.store.rows import SCHEMA, SCHEMA_VERSION, ResultRow, read_rows, write_rows
 
 CONTEXT = {
@@ -33,7 +34,7 @@ def put(store, rows, key="0123456789abcdef", done=True):
     folder.mkdir(parents=True)
     write_rows(folder / "rows.parquet", rows)
     if done:
-        (folder / "done.json").write_text("{}")
+        seal(folder)
     return folder / "rows.parquet"
 
 
@@ -76,10 +77,67 @@ def test_equal_rows_give_equal_bytes(tmp_path):
 
 
 def test_unfinished_runs_are_not_served(tmp_path):
-    put(tmp_path, [row()], done=False)
+    put(tmp_path, [row()], key="0123456789abcdef.work", done=False)
     frame, problems = read_rows(tmp_path)
     assert frame.empty
     assert problems == []
+
+
+def lose_row(folder):
+    path = folder / "rows.parquet"
+    pq.write_table(pq.read_table(path).slice(1), path, compression="zstd")
+
+
+def raise_score(folder):
+    write_rows(folder / "rows.parquet", [row(dice=0.9), row(NOTHING)])
+
+
+def lose_rows(folder):
+    (folder / "rows.parquet").unlink()
+
+
+def change_record(folder):
+    (folder / "run.json").write_text('{"cost": {"finetune_seconds": 1}}')
+
+
+def lose_marker(folder):
+    (folder / "done.json").unlink()
+
+
+def empty_marker(folder):
+    (folder / "done.json").write_text('{"files": {}}')
+
+
+@pytest.mark.parametrize(
+    ("tamper", "reason"),
+    [
+        (lose_row, "the file rows.parquet has changed since it was written"),
+        (raise_score, "the file rows.parquet has changed since it was written"),
+        (lose_rows, "the file rows.parquet is missing"),
+        (change_record, "the file run.json has changed since it was written"),
+        (lose_marker, "its marker is missing or unreadable"),
+        (empty_marker, "its marker does not name rows.parquet"),
+    ],
+)
+def test_a_run_that_is_not_as_it_was_sealed_is_left_out_with_a_line(tmp_path, tamper, reason):
+    folder = put(tmp_path, [row(run="1" * 16), row(NOTHING, run="1" * 16)], key="1" * 16).parent
+    (folder / "run.json").write_text("{}")
+    seal(folder)
+    put(tmp_path, [row()])
+    assert read_rows(tmp_path)[1] == []
+    tamper(folder)
+    frame, (problem,) = read_rows(tmp_path)
+    assert set(frame["run"]) == {"0123456789abcdef"}
+    assert problem.startswith(f"run {'1' * 16} is left out: {reason}, so its numbers ")
+    assert problem.endswith("run the study again, or merge the run in again")
+    assert "\n" not in problem
+
+
+def test_a_run_without_a_row_is_told(tmp_path):
+    put(tmp_path, [])
+    frame, (problem,) = read_rows(tmp_path)
+    assert frame.empty
+    assert "it has no rows" in problem
 
 
 def test_an_empty_store_has_all_columns(tmp_path):
@@ -123,7 +181,9 @@ def spoil_all(path):
     ],
 )
 def test_a_bad_file_is_named_and_hurts_no_other(tmp_path, spoil, reason):
-    spoil(put(tmp_path, [row()], key="1" * 16))
+    path = put(tmp_path, [row()], key="1" * 16)
+    spoil(path)
+    seal(path.parent)  # so written by its author
     put(tmp_path, [row(), row(NOTHING)], key="0123456789abcdef")
     frame, problems = read_rows(tmp_path)
     assert len(frame) == 2

@@ -47,7 +47,7 @@ FACT_WORDS = pa.schema(
     [field.with_type(_TEXT) if field.name in WORDS else field for field in FACTS]
 )
 _LAYOUT = digest(
-    {"version": 3, "rows": str(SCHEMA), "runs": str(_RUNS_SCHEMA), "facts": str(FACTS)}, 8
+    {"version": 4, "rows": str(SCHEMA), "runs": str(_RUNS_SCHEMA), "facts": str(FACTS)}, 8
 )
 """Part of each part's name: another release's parts are not read.
 
