@@ -9,16 +9,16 @@ from contrabench.statistics.evidence import evidence
 from .conftest import results
 
 
-def study(method, shift=0.0, **changes):
+def study(method, shift=0.0, patients=6, **changes):
     return [
         {
             "method": method, "family": f"family of {method}", "patient": f"p{p}",
             "case": f"p{p}_{phase}", "structure": structure, "draw": draw,
             "dice": 0.4 + 0.03 * p + 0.01 * draw + 0.05 * (phase == "es") * p + shift
             - 0.1 * (structure == "RV"),
-            "asd_mm": 3.0 - shift + draw, **changes,
+            "asd_mm": 3.0 - shift + draw + 0.1 * p, **changes,
         }
-        for p in range(4)
+        for p in range(patients)
         for phase in ("ed", "es")
         for structure in ("LV", "RV")
         for draw in range(2)
@@ -68,7 +68,7 @@ def test_each_method_names_its_runs_family_and_role(rows, budgets):
 def test_every_case_is_its_mean_over_runs(rows, budgets):
     found = evidence(budgets[:1])
     assert found.curves.empty
-    assert len(found.cases) == 3 * 8 * 3  # methods, cases, two structures and their mean
+    assert len(found.cases) == 3 * 12 * 3  # methods, cases, two structures and their mean
     names = found.methods["Method"]
     for point in found.cases.itertuples():
         name = names[point.method]
@@ -98,6 +98,51 @@ def test_a_structure_that_applies_nowhere_is_no_point(frame, monkeypatch):
     assert set(evidence(seen).cases["structure"]) == {"", "LV"}
 
 
+def test_below_six_patients_no_band_is_drawn(frame, monkeypatch):
+    more = {"labels": "20%", "fraction": 0.2, "labelled_patients": 4}
+    for patients, banded in ((5, False), (6, True)):
+        rows = [*study("scratch", patients=patients), *study("scratch", patients=patients, **more)]
+        (across, *budgets) = leaderboard.build_report(results(frame(*rows)), "x").sections
+        curves = across.evidence.curves
+        assert len(curves) == 4
+        assert curves["mean"].notna().all()
+        assert curves[["low", "high"]].notna().all(axis=None) == banded
+        assert curves[["low", "high"]].isna().all(axis=None) == (not banded)
+        for section in budgets:
+            (board,) = [table.data for table in section.tables if table.name == "leaderboard"]
+            ends = board[
+                [f"{metric} 95% {end}" for metric in ("Dice", "ASD mm") for end in ("low", "high")]
+            ]
+            assert ends.notna().all(axis=None) == banded
+
+
+def test_a_point_stands_at_the_labels_of_its_own_runs(frame):
+    """Each patient weighs the same, also one with more cases than the others."""
+    rows = [
+        *study("scratch"),
+        *({**row, "labels": "20%", "fraction": 0.2, "labelled_patients": 3 + (row["draw"] == 1)}
+          for row in study("scratch")),
+        *({**row, "labels": "20%", "fraction": 0.2, "labelled_patients": 5, "draw": 0,
+           "fold": 10}
+          for row in study("mine", 0.1) if row["patient"] != "p0" or row["case"] == "p0_ed"),
+    ]  # fmt: skip
+    rows += [
+        {
+            **row,
+            "labels": "20%",
+            "labelled_patients": 8,
+            "patient": "p9",
+            "case": f"p9_{place}",
+            "fold": 3,
+        }
+        for place, row in enumerate(rows[-4:])
+    ]
+    across = leaderboard.build_report(results(frame(*rows)), "x").sections[0]
+    names, curves = across.evidence.methods["Method"], across.evidence.curves
+    at = {(names[point.method], round(point.labelled, 6)) for point in curves.itertuples()}
+    assert at == {("scratch", 2), ("scratch", 3.5), ("mine", round((6 * 5 + 8) / 7, 6))}
+
+
 def test_curves_are_the_numbers_of_the_table(rows, budgets):
     found = evidence(budgets)
     assert found.cases.empty
@@ -122,7 +167,7 @@ def test_curves_are_the_numbers_of_the_table(rows, budgets):
     }  # fmt: skip
     assert drawn.keys() == shown.keys()
     for key, numbers in shown.items():
-        assert drawn[key] == pytest.approx(numbers, nan_ok=True)
+        assert drawn[key] == pytest.approx(numbers)
     ceiling = found.curves[found.curves["method"].map(found.methods["role"]) == "ceiling"]
     assert list(ceiling["labelled"]) == [16.0, 16.0]
     runs = set(rows.loc[rows["method"] == "mine", "run"])

@@ -8,7 +8,12 @@ from scipy import stats
 
 from contrabench.errors import RequestError
 from contrabench.statistics import intervals
-from contrabench.statistics.intervals import mean_interval, resampled_counts
+from contrabench.statistics.intervals import (
+    mean_interval,
+    resampled_counts,
+    studentised_bootstrap,
+)
+from contrabench.statistics.signflip import sign_flip_interval
 
 
 def test_resampled_counts_are_bootstrap_samples():
@@ -44,23 +49,39 @@ def test_it_is_longer_towards_the_tail():
     assert values.mean() - low > 1.2 * (high - values.mean()) > 0
 
 
-@pytest.mark.parametrize("patients", [0, 1, 2, 3])
+@pytest.mark.parametrize("patients", [0, 1, 2, 3, 4, 5])
 def test_few_patients_have_no_interval(patients):
     assert all(math.isnan(end) for end in mean_interval(np.arange(patients) / 10))
+    assert all(math.isfinite(end) for end in mean_interval(np.arange(6) / 10))
 
 
-def test_four_patients_have_a_wide_one_and_near_copies_none():
-    low, high = mean_interval([0.6, 0.7, 0.75, 0.9])
-    assert high - low > 0.3
-    assert all(math.isnan(end) for end in mean_interval([0.7, 0.7, 0.7, 0.9]))
+@pytest.mark.parametrize("confidence", [0.8, 0.9, 0.95, 0.99])
+def test_an_interval_exists_exactly_where_that_of_a_difference_does(confidence):
+    for patients in range(1, 12):
+        values = np.random.default_rng(patients).normal(0.7, 0.1, patients)
+        exists = not math.isnan(mean_interval(values, confidence)[0])
+        assert exists == (not math.isnan(sign_flip_interval(values, confidence)[0]))
+
+
+def test_with_four_patients_it_would_be_wider_than_any_scale():
+    """Why there is none: four ASDs within 5 mm would give a mean of up to 266 mm."""
+    values = np.array([2.49, 2.51, 3.8, 6.6])
+    low, high = studentised_bootstrap(values)
+    assert high - low > 60 * np.ptp(values)
+    assert all(math.isnan(end) for end in mean_interval(values, lowest=0))
+
+
+def test_near_copies_have_none():
+    assert all(math.isnan(end) for end in mean_interval([0.7] * 7 + [0.9]))
 
 
 def test_equal_scores_have_no_width():
     assert mean_interval([0.5] * 8) == (0.5, 0.5)
+    assert mean_interval([0.1 + 0.2, 0.3, 0.3, 0.3] * 2) == pytest.approx((0.3, 0.3))
 
 
 def test_it_ends_where_scores_end():
-    values = [0.2, 0.9, 0.98, 0.99]
+    values = [0.1, 0.6, 0.9, 0.98, 0.98, 0.99]
     low, high = mean_interval(values)
     assert low < 0
     assert mean_interval(values, lowest=0, highest=1) == (0, min(high, 1))

@@ -1,5 +1,6 @@
 """Ranks, their stability and their limits against scipy and planted orders."""
 
+import itertools
 import math
 
 import numpy as np
@@ -79,6 +80,22 @@ def test_a_clear_order_is_stable_and_an_even_field_is_not(scheme):
     assert (even.table["high"] - even.table["low"]).max() >= 2
 
 
+def test_shares_of_first_places_are_near_those_of_all_samples():
+    """All 6^6 samples of six patients, where 2000 of them are wrong in the second digit."""
+    scores = pd.DataFrame(
+        np.random.default_rng(140).normal(0.7, 0.05, (6, 3)).round(3), columns=list("ABC")
+    )
+    samples = np.array(list(itertools.product(range(6), repeat=6)))
+    means = scores.to_numpy()[samples].mean(axis=1).round(12)
+    first = means == means.max(axis=1, keepdims=True)
+    exact = (first / first.sum(axis=1, keepdims=True)).mean(axis=0)
+    found = rank_stability(scores)
+    few = rank_stability(scores, resamples=2000)
+    assert len(found.ranks) == len(found.tau) == 9999
+    assert found.table["first"].to_numpy() == pytest.approx(exact, abs=0.0105)
+    assert few.table["first"].to_numpy() != pytest.approx(exact, abs=0.03)
+
+
 def test_identical_methods_stay_tied_in_every_resample():
     scores = table(9, 3, seed=4)
     scores["B"] = scores["A"]
@@ -126,6 +143,18 @@ def test_kendall_agrees_with_scipy():
     )
     expected = [stats.kendalltau(row, reference).statistic for row in rankings]
     assert kendall(rankings, reference) == pytest.approx(expected)
+
+
+def test_kendall_of_many_rankings_is_that_of_each():
+    """More rankings than are held in memory at once, and none at all."""
+    rankings = np.random.default_rng(3).integers(0, 4, (2501, 5)).astype(float)
+    reference = np.arange(5.0)
+    taus = kendall(rankings, reference)
+    assert taus.shape == (2501,)
+    for place in (0, 999, 1000, 1999, 2000, 2500):
+        expected = stats.kendalltau(rankings[place], reference).statistic
+        assert taus[place] == pytest.approx(expected, nan_ok=True)
+    assert kendall(np.empty((0, 5)), reference).shape == (0,)
 
 
 def test_what_cannot_be_ranked_is_refused():

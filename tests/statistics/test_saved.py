@@ -1,5 +1,6 @@
 """Labels that a baseline needs to keep up: planted curves, both ends, coverage."""
 
+import itertools
 import math
 
 import numpy as np
@@ -76,6 +77,72 @@ def test_a_dip_is_made_monotone():
     assert found.needed == pytest.approx(2)
     found = labels_needed([1, 2, 4, 8], curve, np.full(8, 0.725))
     assert found.needed == pytest.approx(4 * math.sqrt(2))
+
+
+def test_a_method_equal_to_scratch_at_a_budget_has_that_budget_in_its_interval():
+    """However the curve falls: pooled, it would be off scratch's own scores."""
+    rng = np.random.default_rng(0)
+    means = np.array([0.60, 0.55, 0.65, 0.75])
+    curve = rng.normal(0, 0.05, (20, 1)) + means + rng.normal(0, 0.01, (20, 4))
+    for column, budget in enumerate([2, 3, 6, 16]):
+        found = labels_needed([2, 3, 6, 16], curve, curve[:, column])
+        assert found.low <= budget <= found.high
+    for seed in range(40):
+        curve = np.random.default_rng(seed).normal(0, 0.05, (8, 5))
+        for column, budget in enumerate(BUDGETS):
+            found = labels_needed(BUDGETS, curve, curve[:, column])
+            assert found.low <= budget <= found.high
+            assert found.low <= found.needed <= found.high
+
+
+def flipped_p(gaps):
+    """The sign-flip test, pattern by pattern."""
+    sums = [abs(np.dot(signs, gaps)) for signs in itertools.product([1, -1], repeat=len(gaps))]
+    return np.mean(np.array(sums) >= abs(gaps.sum()) - 1e-12)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_interval_is_all_that_the_test_leaves_open(seed):
+    """Counted out on curves that rise and fall, on points between the budgets."""
+    rng = np.random.default_rng(seed)
+    means = rng.choice([0.0, 0.04, 0.08], 5)
+    curve = means + rng.normal(0, 0.02, (7, 5))
+    scores = rng.choice(means) + rng.normal(0, 0.02, 7)
+    found = labels_needed(BUDGETS, curve, scores)
+    points = np.exp(np.linspace(0, math.log(16), 4 * 16 + 1))  # a quarter of the grid
+    gaps = [
+        scores - [np.interp(math.log(point), np.log(BUDGETS), row) for row in curve]
+        for point in points
+    ]
+    opened = [point for point, gap in zip(points, gaps, strict=True) if flipped_p(gap) > 0.05]
+    better_at_least = gaps[0].mean() > 0 and flipped_p(gaps[0]) <= 0.05
+    worse_at_most = gaps[-1].mean() < 0 and flipped_p(gaps[-1]) <= 0.05
+    opened = [*([] if better_at_least else [0.0]), *opened, *([] if worse_at_most else [math.inf])]
+    opened = sorted([*opened, found.needed])
+    step = 2 ** (1 / 64)
+    coarse = 2 ** (1 / 16)
+    assert found.low <= opened[0]
+    assert found.high >= opened[-1]
+    assert found.low * step * coarse >= opened[0] * (1 - 1e-9)
+    assert found.high / step / coarse <= opened[-1] * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("means", "truth"),
+    [((0.60, 0.55, 0.65, 0.75), 2), ((0.60, 0.55, 0.65, 0.75), 3),
+     ((0.58, 0.58, 0.60, 0.75), 3), ((0.50, 0.60, 0.70, 0.70), 10)],
+)  # fmt: skip
+def test_coverage_where_the_curve_is_flat_or_falls(means, truth):
+    rng, held, studies = np.random.default_rng(7), [], 250
+    budgets = np.array([2.0, 3, 6, 16])
+    level = np.interp(math.log(truth), np.log(budgets), means)
+    for _ in range(studies):
+        patients = rng.normal(0, 0.1, (12, 1))
+        curve = np.array(means) + patients + rng.normal(0, 0.04, (12, 4))
+        scores = level + patients[:, 0] + rng.normal(0, 0.04, 12)
+        found = labels_needed(budgets, curve, scores)
+        held.append(found.low <= truth <= found.high)
+    assert np.mean(held) >= 0.95 - 3 * math.sqrt(0.05 * 0.95 / studies)
 
 
 def test_coverage():

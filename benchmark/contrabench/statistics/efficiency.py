@@ -15,8 +15,13 @@ from contrabench.statistics.board import NAMES, asd_heading, labelled, make_tabl
 from contrabench.statistics.entries import FULL_SUPERVISION, REFERENCE, Entry, reference_of
 from contrabench.statistics.intervals import mean_interval
 from contrabench.statistics.saved import labels_needed
+from contrabench.statistics.signflip import patients_for_interval
 
 _LOW, _HIGH = "95% low", "95% high"
+_COVERED = "about 90% at a run variance of a fifth of the patients', about 84% at half of it"
+"""From the simulations of `docs/statistics.md`."""
+_DIGITS = 9
+"""Counts that are equal on paper differ in the last digits."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,17 @@ class Budget:
         return next((entry for entry in self.entries if entry.label == label), None)
 
 
+def labelled_count(rows: pd.DataFrame) -> float:
+    """Labelled patients behind the mean score of a method: where folds or draws differ, the mean.
+
+    Args:
+        rows: result rows of one method at one label budget. Every patient weighs the same,
+            as in the score.
+    """
+    by_patient = rows.groupby("patient", observed=True)["labelled_patients"].mean()
+    return round(float(by_patient.mean()), _DIGITS)
+
+
 def efficiency_section(shown: Sequence[Budget], known: Sequence[Budget], name: str) -> Section:
     """The tables across the label budgets of one protocol.
 
@@ -88,13 +104,17 @@ def _curves(shown: Sequence[Budget], entries: Sequence[Entry]) -> Table:
     kinds: dict[str, tuple[str, Kind]] = {"Dice": ("dice", "score")}
     asd = asd_heading(shown[0].distance)
     kinds[asd] = (shown[0].distance, "distance")
+    counts = [labelled(budget.rows) for budget in shown]
+    told_apart = [
+        count if counts.count(count) == 1 else budget.heading
+        for budget, count in zip(shown, counts, strict=True)
+    ]
     for metric, (column, kind) in kinds.items():
         highest = 1.0 if metric == "Dice" else math.inf
-        for budget in shown:
+        for budget, patients in zip(shown, told_apart, strict=True):
             names = [f"{metric} at {budget.heading}", *(
                 f"{metric} {end} at {budget.heading}" for end in (_LOW, _HIGH)
             )]  # fmt: skip
-            patients = labelled(budget.rows)
             columns += [
                 Column(names[0], kind, f"{metric} by labelled patients", patients, metric),
                 *(
@@ -108,39 +128,64 @@ def _curves(shown: Sequence[Budget], entries: Sequence[Entry]) -> Table:
                     values = found.scores[column]
                     ends = mean_interval(values, lowest=0, highest=highest)
                     row |= dict(zip(names, (float(values.mean()), *ends), strict=True))
-    notes = (
+    notes = [
         f"{REFERENCE} is the floor, {FULL_SUPERVISION} the ceiling. Intervals are over patients "
-        "and not paired: see the differences at each budget.",
-    )
-    return make_table("label efficiency", columns, cells, notes=notes)
+        "and not paired: see the differences at each budget."
+    ]
+    fewest = patients_for_interval()
+    if any(len(entry.scores) < fewest for budget in shown for entry in budget.entries):
+        notes.append(f"Means over fewer than {fewest} patients have no interval.")
+    return make_table("label efficiency", columns, cells, notes=tuple(notes))
 
 
 @dataclass(frozen=True)
 class _Curve:
-    """Training from scratch over the label budgets: counts, and scores by patient."""
+    """Training from scratch over the label budgets: counts, and scores by patient.
+
+    Attributes:
+        counts: labelled patients, ascending.
+        scores: one row per patient, one column per count.
+        notes: what of scratch is not in it, or not as it was run.
+    """
 
     counts: list[float]
     scores: pd.DataFrame
+    notes: tuple[str, ...]
 
 
 def _scratch(known: Sequence[Budget]) -> _Curve | str:
     """The curve of scratch; or why there is none, in a sentence."""
-    found = [(budget, reference_of(budget.entries)) for budget in known]
-    points = {
-        float(budget.rows["labelled_patients"].mean()): entry.scores["dice"]
-        for budget, entry in found
-        if entry is not None and len(entry.scores)
-    }
-    counts = sorted(points)
-    if len(counts) < 2:
+    references = [(budget.labels, reference_of(budget.entries)) for budget in known]
+    found = [(name, entry) for name, entry in references if entry is not None and len(entry.scores)]
+    if len({labelled_count(entry.rows) for _, entry in found}) < 2:
         return f"Labels saved need {REFERENCE} at two label budgets or more."
-    first = points[counts[0]].index
-    if not all(points[count].index.equals(first) for count in counts):
+    patients = max((entry.scores.index for _, entry in found), key=len)
+    points: dict[float, dict[str, pd.Series[float]]] = {}
+    partial = []
+    for name, entry in found:
+        if entry.scores.index.equals(patients):
+            points.setdefault(labelled_count(entry.rows), {})[name] = entry.scores["dice"]
+        else:
+            partial.append(name)
+    if len(points) < 2:
         return (
-            f"Labels saved are not given: {REFERENCE} was not tested on the same patients at every "
-            "label budget."
+            f"Labels saved are not given: {REFERENCE} was not tested on the same patients at "
+            "two label budgets or more."
         )
-    return _Curve(counts, pd.DataFrame({count: points[count] for count in counts}))
+    notes = [
+        f"{' and '.join(same)} are the same number of labelled patients: the mean of their "
+        f"{REFERENCE} is one point of its curve."
+        for same in points.values()
+        if len(same) > 1
+    ]
+    if partial:
+        notes.append(
+            f"The curve of {REFERENCE} is without {' and '.join(partial)}, where it was not tested "
+            f"on the same {len(patients)} patients."
+        )
+    counts = sorted(points)
+    scores = {count: pd.DataFrame(points[count]).mean(axis=1) for count in counts}
+    return _Curve(counts, pd.DataFrame(scores), tuple(notes))
 
 
 def _saved(shown: Sequence[Budget], entries: Sequence[Entry], curve: _Curve) -> Table:
@@ -166,7 +211,12 @@ def _saved(shown: Sequence[Budget], entries: Sequence[Entry], curve: _Curve) -> 
     notes = (
         f"The number of labelled patients with which {REFERENCE} has the same Dice; what it needs "
         "beyond those of the column is what the method saves.",
-        f"The curve of {REFERENCE} is made monotone, and linear in the logarithm of the number "
-        "between label budgets; beyond them nothing is extrapolated.",
+        f"The curve of {REFERENCE} is linear in the logarithm of the number between label budgets; "
+        "beyond them nothing is extrapolated. For the estimate it is made monotone. The interval "
+        "takes it as it is, and runs from the first to the last number at which the sign-flip test "
+        f"does not tell {REFERENCE} from the method.",
+        "The interval is about the networks that were trained. What training again would change is "
+        f"not in it: in simulated studies its 95% are {_COVERED}.",
+        *curve.notes,
     )
     return make_table("labels saved", columns, cells, notes=notes)

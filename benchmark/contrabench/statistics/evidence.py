@@ -11,7 +11,7 @@ import pandas as pd
 from contrabench.report import Evidence
 from contrabench.statistics.aggregate import applicable
 from contrabench.statistics.board import asd_heading, names_of
-from contrabench.statistics.efficiency import Budget
+from contrabench.statistics.efficiency import Budget, labelled_count
 from contrabench.statistics.entries import Entry
 from contrabench.statistics.intervals import mean_interval
 
@@ -91,6 +91,6 @@ def _curves(methods: Sequence[Sequence[tuple[Budget, Entry]]]) -> pd.DataFrame:
             ):
                 values = entry.scores[column]
                 low, high = mean_interval(values, lowest=0, highest=highest)
-                labelled = float(entry.rows["labelled_patients"].mean())
+                labelled = labelled_count(entry.rows)
                 points.append((place, labelled, metric, float(values.mean()), low, high))
     return pd.DataFrame(points, columns=CURVES).drop_duplicates(ignore_index=True)

@@ -15,13 +15,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from contrabench.errors import RequestError
+from contrabench.statistics.signflip import patients_for_interval
+
+Floats = NDArray[np.float64]
 
 RESAMPLES = 9_999
+"""Bootstrap samples of patients, for intervals and ranks alike."""
 _SEED = 20_261
+_ROUNDING = 1e-12
+"""Scores that are equal on paper differ in the last digits."""
 
 
 @lru_cache(maxsize=8)
-def resampled_counts(patients: int, resamples: int) -> NDArray[np.float64]:
+def resampled_counts(patients: int, resamples: int) -> Floats:
     """How often each patient occurs in each bootstrap sample, with a fixed seed.
 
     Returns:
@@ -40,7 +46,7 @@ def mean_interval(
     lowest: float = -math.inf,
     highest: float = math.inf,
 ) -> tuple[float, float]:
-    """Studentised bootstrap interval of a mean over patients (Efron 1979; Hall 1988).
+    """The interval of a mean over patients that a report shows: a studentised bootstrap.
 
     Args:
         scores: one per patient, shape (n,), finite.
@@ -49,8 +55,9 @@ def mean_interval(
         highest: the most that a score can be, e.g. 1 for Dice.
 
     Returns:
-        Lower and upper end; (NaN, NaN) where too many samples hold a single value, as
-        with three patients or fewer: then the data do not bound the mean.
+        Lower and upper end; (NaN, NaN) below the patients that an interval of a difference
+        needs, six at 95 % (`patients_for_interval`), where it would be many times as wide
+        as the scores are apart, and where too many samples hold a single value.
 
     Raises:
         RequestError: if a score is missing.
@@ -58,13 +65,30 @@ def mean_interval(
     values = np.asarray(scores, dtype=np.float64)
     if not np.isfinite(values).all():
         raise RequestError("a patient has no score; leave the patient out")
-    if values.size < 2:
+    if values.size < patients_for_interval(confidence):
         return math.nan, math.nan
-    mean, centred = float(values.mean()), values - values.mean()
-    counts = resampled_counts(values.size, RESAMPLES)
-    shifts = counts @ centred / values.size
-    spreads = np.sqrt(np.maximum(counts @ centred**2 / values.size - shifts**2, 0))
+    low, high = studentised_bootstrap(values, confidence)
+    return max(low, lowest), min(high, highest)
+
+
+def studentised_bootstrap(scores: Floats, confidence: float = 0.95) -> tuple[float, float]:
+    """The interval of a mean from ratios of shift to spread in samples (Efron 1979; Hall 1988).
+
+    Args:
+        scores: one per patient, shape (n,), finite, at least one.
+        confidence: 0.95 for a 95 % interval.
+
+    Returns:
+        Lower and upper end; (NaN, NaN) where too many samples hold a single value, as
+        with three patients or fewer: then the data do not bound the mean.
+    """
+    mean, centred = float(scores.mean()), scores - scores.mean()
     spread = float(centred.std())
+    if spread <= _ROUNDING * float(np.abs(scores).max()):
+        return mean, mean
+    counts = resampled_counts(scores.size, RESAMPLES)
+    shifts = counts @ centred / scores.size
+    spreads = np.sqrt(np.maximum(counts @ centred**2 / scores.size - shifts**2, 0))
     tiny = 1e-9 * spread
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.where(spreads > tiny, shifts / spreads, np.copysign(np.inf, shifts))
@@ -74,4 +98,4 @@ def mean_interval(
     if not np.isfinite(ends).all():
         return math.nan, math.nan
     low, high = (mean - spread * float(end) for end in ends)
-    return max(low, lowest), min(high, highest)
+    return low, high

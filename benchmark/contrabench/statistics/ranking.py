@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from contrabench.errors import RequestError
-from contrabench.statistics.intervals import resampled_counts
+from contrabench.statistics.intervals import RESAMPLES, resampled_counts
 from contrabench.statistics.pairwise import Pairwise, complete_scores, pairwise
 
 Floats = NDArray[np.float64]
 
-RESAMPLES = 2_000
+_CHUNK = 1000
 _DIGITS = 12
 """Means that are equal on paper differ in the last digits; ties must stay ties."""
 
@@ -187,12 +187,15 @@ def kendall(rankings: Floats, reference: Floats) -> Floats:
         One tau per ranking; NaN where one of the two has all methods tied.
     """
     first, second = np.triu_indices(reference.size, 1)
-    orders = np.sign(rankings[:, first] - rankings[:, second])
     expected = np.sign(reference[first] - reference[second])
-    untied = (orders != 0).sum(axis=1) * (expected != 0).sum()
-    with np.errstate(invalid="ignore"):
-        taus: Floats = (orders @ expected) / np.sqrt(untied)
-    return taus
+    taus = [np.empty(0)]
+    for start in range(0, len(rankings), _CHUNK):  # there are many more pairs than methods
+        chunk = rankings[start : start + _CHUNK]
+        orders = np.sign(chunk[:, first] - chunk[:, second])
+        untied = (orders != 0).sum(axis=1) * (expected != 0).sum()
+        with np.errstate(invalid="ignore"):
+            taus.append((orders @ expected) / np.sqrt(untied))
+    return np.concatenate(taus)
 
 
 def _ranks(merits: Floats) -> Floats:

@@ -57,10 +57,14 @@ def labels_needed(
 ) -> LabelsNeeded:
     """Finds where the baseline's curve reaches the mean score of a method.
 
-    The mean curve is made monotone (isotonic regression; Barlow et al. 1972) and is
-    linear in the logarithm of the count between budgets. The interval holds the counts
-    at which the sign-flip test, paired by patient, does not tell the method from the
-    curve, so it keeps its level with few patients where resampled curves would not.
+    For the estimate the mean curve is made monotone (isotonic regression; Barlow et al.
+    1972). The interval holds every count at which the sign-flip test, paired by patient,
+    does not tell the method from the baseline's own scores, so it keeps its level with few
+    patients where resampled curves would not. Those scores are not made monotone: the
+    pooled curve is off the data, and a method equal to the baseline at a budget would be
+    told apart from it. Where the curve falls, several counts may have the same score; the
+    interval runs from the first to the last. Both curves are linear in the logarithm of
+    the count between budgets.
 
     Args:
         counts: labelled patients at each budget, ascending, at least two.
@@ -70,7 +74,8 @@ def labels_needed(
         confidence: 0.95 for a 95 % interval.
 
     Returns:
-        With so few patients that no test can reject, the interval is unbounded.
+        With so few patients that no test can reject, the interval is unbounded. It is
+        about the runs at hand: what training again would change is not in it.
 
     Raises:
         RequestError: if shapes do not fit, a score is missing, or counts do not ascend.
@@ -90,30 +95,22 @@ def labels_needed(
         )
     if not (np.isfinite(baseline).all() and np.isfinite(target).all()):
         raise RequestError("a patient has no score; leave the patient out for both methods")
-    grid, curves = _interpolated(budgets, baseline)
-    gaps = target[:, None] - curves
-    needed = _crossing(grid, gaps.mean(axis=0))
-    low, high = _not_rejected(grid, gaps, needed, 1 - confidence)
+    logs = np.log(budgets)
+    grid, fine = _fine(budgets)
+    monotone = IsotonicRegression().fit_transform(np.arange(budgets.size), baseline.mean(axis=0))
+    needed = _crossing(grid, target.mean() - np.interp(fine, logs, monotone))
+    curves = np.stack([np.interp(fine, logs, row) for row in baseline])
+    low, high = _not_rejected(grid, target[:, None] - curves, needed, 1 - confidence)
     return LabelsNeeded(needed, low, high, float(budgets[0]), float(budgets[-1]))
 
 
-def _interpolated(budgets: Floats, baseline: Floats) -> tuple[Floats, Floats]:
-    """Each patient's curve on a fine grid of counts, its mean over patients monotone.
-
-    Budgets that isotonic regression pools are averaged in every patient alike, so that
-    the mean of the patients' curves is the monotone curve.
-    """
-    means = baseline.mean(axis=0)
-    monotone = IsotonicRegression().fit_transform(np.arange(means.size), means)
-    blocks = np.cumsum(np.diff(monotone, prepend=monotone[0]) > 0)
-    member = blocks[:, None] == blocks
-    pooled = baseline @ (member / member.sum(axis=0))
-    logs = np.log(budgets)
-    steps = np.arange((logs.size - 1) * _STEPS + 1) / _STEPS
-    fine = np.interp(steps, np.arange(logs.size), logs)
+def _fine(budgets: Floats) -> tuple[Floats, Floats]:
+    """The budgets with counts between them, and the logarithms of all."""
+    steps = np.arange((budgets.size - 1) * _STEPS + 1) / _STEPS
+    fine = np.interp(steps, np.arange(budgets.size), np.log(budgets))
     grid = np.exp(fine)
     grid[::_STEPS] = budgets
-    return grid, np.stack([np.interp(fine, logs, row) for row in pooled])
+    return grid, fine
 
 
 def _crossing(grid: Floats, gaps: Floats) -> float:
@@ -134,13 +131,15 @@ def _crossing(grid: Floats, gaps: Floats) -> float:
 def _not_rejected(grid: Floats, gaps: Floats, needed: float, level: float) -> tuple[float, float]:
     """The range of counts that the test leaves open, rounded out to the next point of the grid.
 
-    Beyond an end of the grid everything is open where that end is.
+    Fewer than the smallest budget is open unless the method is better there, and more than
+    the largest unless it is worse.
     """
-    inside = sign_flip_ps(gaps.T) > level
+    rejected, means = sign_flip_ps(gaps.T) <= level, gaps.mean(axis=0)
+    fewer, more = not (rejected[0] and means[0] > 0), not (rejected[-1] and means[-1] < 0)
     points = np.concatenate([[0.0], grid, [math.inf]])
     place = int(np.searchsorted(points, needed))
     points = np.insert(points, place, needed)
-    left_open = np.insert(np.concatenate([inside[:1], inside, inside[-1:]]), place, True)
+    left_open = np.insert(np.concatenate([[fewer], ~rejected, [more]]), place, True)
     first, last = np.flatnonzero(left_open)[[0, -1]]
     low = points[first] if math.isinf(points[first]) else points[max(first - 1, 0)]
     high = points[last] if points[last] == 0 else points[min(last + 1, points.size - 1)]
