@@ -11,6 +11,7 @@ from contrabench.statistics.design import patients_needed
 from contrabench.statistics.entries import FULL_SUPERVISION, Entry
 from contrabench.statistics.observations import differences, observations
 from contrabench.statistics.paired import holm, paired_difference
+from contrabench.statistics.retraining import retrained_ps, retraining
 from contrabench.statistics.superiority import superiority
 from contrabench.statistics.variance import variance_split
 
@@ -51,9 +52,16 @@ def test_each_method_is_compared_as_the_modules_say(frame):
         shared = differences(
             observations(entries[place].rows, "dice"), observations(reference.rows, "dice")
         )
-        assert one.inflation == variance_split(shared).inflation(8, 2, 2, 1)
+        assert one.split == variance_split(shared)
         ps.append(one.found.p)
     assert [compared.against[place].adjusted for place in (0, 1)] == holm(ps)
+    gaps = np.stack([e.scores["dice"] - reference.scores["dice"] for e in entries[:2]])
+    again = retraining(gaps, [p % 2 for p in range(8)], 1.6)
+    assert compared.retraining.inflation == pytest.approx(again.inflation)
+    assert compared.retraining.freedom == pytest.approx(again.freedom)
+    assert [compared.against[place].retrained for place in (0, 1)] == pytest.approx(
+        retrained_ps(gaps, again).tolist()
+    )
     clear, close = compared.against[0], compared.against[1]
     assert clear.separated
     assert math.isnan(clear.patients_needed)
@@ -125,3 +133,45 @@ def test_a_method_that_no_case_can_score_is_not_compared(frame):
     compared = compare([entry(frame, "scratch"), Entry("mmgl", "", rows, empty, cells)])
     assert compared.members == (0,)
     assert compared.against == {}
+
+
+def test_a_method_that_rightly_finds_nothing_stays_in_the_comparison(frame):
+    """It has no score where nothing is: that patient is left out for all, the method is not."""
+    right, wrong = entry(frame, "mmgl", 0.1), entry(frame, "scratch", noise=1)
+    known = right.scores.index[1:]
+    compared = compare([Entry("mmgl", "", right.rows, right.scores.loc[known], right.cells), wrong])
+    assert compared.members == (0, 1)
+    gaps = (right.scores["dice"] - wrong.scores["dice"]).loc[known]
+    assert compared.against[0].found.patients == 7
+    assert compared.against[0].found.mean == pytest.approx(gaps.mean())
+    assert compared.scores("dice").index.equals(known)
+
+
+def test_a_missing_fold_of_the_reference_leaves_the_others_compared(frame):
+    entries = [
+        entry(frame, "mmgl", 0.2), entry(frame, "gcl", noise=1), entry(frame, "scratch", patients=6)
+    ]  # fmt: skip
+    compared = compare(entries)
+    assert compared.members == (0, 1)
+    assert compared.against == {}
+    assert compared.pairs.separated().to_numpy()[0, 1]
+
+
+def test_where_sets_of_patients_are_equally_common_the_reference_decides(frame):
+    entries = [
+        entry(frame, "mmgl", 0.2), entry(frame, "gcl", noise=1),
+        entry(frame, "hu", 0.1, patients=6), entry(frame, "scratch", patients=6),
+    ]  # fmt: skip
+    assert compare(entries).members == (2, 3)
+
+
+def test_folds_that_methods_disagree_on_leave_training_unknown(frame):
+    moved = entry(frame, "mmgl", 0.2)
+    rows = moved.rows.assign(fold=[p // 4 for p in range(8)])
+    compared = compare(
+        [Entry("mmgl", "", rows, moved.scores, moved.cells), entry(frame, "scratch")]
+    )
+    assert not compared.retraining.known
+    assert math.isnan(compared.against[0].retrained)
+    assert compared.lasting.isna().to_numpy()[0, 1]
+    assert compared.against[0].separated

@@ -103,4 +103,10 @@ def test_unknown_draws_are_not_planned_for():
     unknown = VarianceSplit(1.0, math.nan, math.nan, math.nan, math.nan, (4, 1, 1), 1)
     assert math.isnan(draws_needed(1.0, unknown, patients=4, folds=1))
     between_folds = VarianceSplit(0.5, math.nan, math.nan, math.nan, 4.0, (4, 1, 1), 5)
-    assert draws_needed(1.0, between_folds, patients=20, folds=5) > 1
+    assert math.isnan(draws_needed(1.0, between_folds, patients=20, folds=5))
+
+
+def test_what_was_run_is_no_answer():
+    """The draws at hand did not separate the two, however little the estimates ask for."""
+    split = VarianceSplit(0.01, 0.01, math.nan, math.nan, 0.01, (4, 3, 1), 5)
+    assert draws_needed(1.0, split, patients=20, folds=5) == 4

@@ -80,31 +80,33 @@ def test_equal_sides_differ_nowhere(frame):
     for one in found(frame, FIELD, FIELD).values():
         movement = one.movement
         assert (movement.found.mean, movement.found.p, movement.adjusted) == (0, 1, 1)
-        assert math.isnan(movement.inflation)
+        assert not movement.retraining.known
         assert one.ranks[0] == one.ranks[1]
 
 
-def test_inflation_sees_draws_that_go_against_each_other(frame):
-    """Half the draws up, half down: the test over patients is blind to it, the split is not."""
-    ours = [row for draw in range(4) for row in study("scratch", draw=draw)]
-    theirs = [
-        {**row, "run": row["run"][::-1], "dice": row["dice"] + 0.03 * (-1) ** row["draw"] + extra}
-        for row, extra in zip(
-            ours, np.random.default_rng(1).normal(0, 0.01, len(ours)), strict=True
-        )
-    ]
-    calm = [{**row, "dice": row["dice"] - 0.03 * (-1) ** row["draw"]} for row in theirs]
-    inflated, as_it_is = (
-        found(frame, ours, other)["scratch"].movement.inflation for other in (theirs, calm)
-    )
-    assert inflated > 3 > 1.5 > as_it_is
+def test_training_that_moves_whole_folds_is_seen(frame):
+    """Folds go up and down as a whole: the test over patients is blind to it, ours is not."""
+    noise = np.random.default_rng(1).normal(0, 0.01, (2, 40))
+    moves = {"calm": np.zeros(5), "moved": np.array([0.06, 0.05, 0.07, -0.06, -0.02])}
+    ours = [row for fold in range(5) for row in study("scratch", fold=fold, patients=8)]
+    ours = [{**row, "patient": f"{row['fold']}{row['patient']}", "folds": 5} for row in ours]
+    seen = {}
+    for name, by_fold in moves.items():
+        theirs = [
+            {**row, "run": row["run"][::-1], "dice": row["dice"] + 0.03 + by_fold[row["fold"]] + e}
+            for row, e in zip(ours, noise[0], strict=True)
+        ]
+        seen[name] = found(frame, ours, theirs)["scratch"].movement
+    assert seen["calm"].lasting
+    assert seen["moved"].separated
+    assert not seen["moved"].lasting
+    assert seen["moved"].retraining.inflation > 2 > 1.5 > seen["calm"].retraining.inflation
 
 
 def test_streams_are_told_apart(frame):
     other = [{**row, "draw": 1} for row in FIELD[:12]] + FIELD[12:]
     moved = found(frame, FIELD, other)
     assert [moved[name].movement.same_streams for name in ("scratch", "gcl")] == [False, True]
-    assert math.isnan(moved["scratch"].movement.inflation)
 
 
 def test_other_patients_are_not_tested(frame):
@@ -165,7 +167,7 @@ def test_one_patient_is_no_evidence(frame):
     one = found(frame, first, shifted(first, {"gcl": 0.3}))["gcl"].movement
     assert (one.found.mean, one.found.p) == (pytest.approx(0.3), 1)
     assert math.isnan(one.found.low)
-    assert math.isnan(one.inflation)
+    assert math.isnan(one.retrained)
 
 
 def test_what_does_not_compare_is_ranked_and_not_subtracted(frame):

@@ -111,10 +111,35 @@ def test_a_structure_that_applies_to_some_is_averaged_over_those(frame):
     assert board(report).loc["scratch", "Dice"] == pytest.approx(0.5 + 0.03 * 3.5)
 
 
-def test_a_row_taken_away_leaves_its_patient_to_the_other_structure(frame):
-    rows = [*study("scratch"), *study("mmgl", shift=0.1)]
+EASY_AND_HARD = {"LV": 0.2, "RV": -0.2}
+
+
+def easy_and_hard(method):
+    """Both methods score the same; one structure is easier than the other."""
+    rows = study(method, patients=12)
+    return [{**row, "dice": row["dice"] + EASY_AND_HARD[row["structure"]]} for row in rows]
+
+
+def test_a_row_taken_away_takes_its_run_out_and_says_so(frame):
+    rows = [*easy_and_hard("scratch"), *easy_and_hard("mmgl")]
     gone = [row for row in rows if (row["method"], row["patient"], row["structure"])
             != ("mmgl", "p7", "RV")]  # fmt: skip
-    before, after = board(made(frame, *rows)), board(made(frame, *gone))
+    before, report = board(made(frame, *rows)), made(frame, *gone)
+    after = board(report)
     assert before.loc["scratch"].tolist()[1:3] == after.loc["scratch"].tolist()[1:3]
-    assert after.loc["mmgl", "Dice"] == pytest.approx(before.loc["mmgl", "Dice"])
+    # What is left of mmgl is its other fold, with the patients of even numbers.
+    assert after.loc["mmgl", "Dice"] == pytest.approx(0.5 + 0.03 * 5)
+    assert "Left out: 1 of 2 runs of mmgl at 10%" in said(report)
+    assert "RV of p7_ed" in said(report)
+    assert "mmgl was tested on 6 of the 12 patients" in said(report)
+
+
+@pytest.mark.parametrize("kept", [6, 0])
+def test_a_method_without_its_hard_structure_wins_nothing(frame, kept):
+    rows = [*easy_and_hard("scratch"), *easy_and_hard("mmgl")]
+    gone = [row for row in rows if not (row["method"] == "mmgl" and row["structure"] == "RV"
+            and int(row["patient"][1:]) >= kept)]  # fmt: skip
+    report = made(frame, *gone)
+    assert board(report).index.tolist() == ["scratch"]
+    assert "In Dice better" not in said(report)
+    assert "Left out: 2 of 2 runs of mmgl at 10%" in said(report)

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from contrabench.errors import RequestError
-from contrabench.statistics.signflip import sign_flip_ps
 from contrabench.statistics.variance import VarianceSplit, variance_split
 
 PARTS = ("patients", "draws", "seeds", "remainder")
@@ -118,17 +117,10 @@ def test_one_run_a_fold_gives_the_variance_within_folds():
 def test_equal_scores_do_not_vary():
     split = variance_split(design(2, 3, 2, 2).assign(score=0.7))
     assert [getattr(split, name) for name in PARTS] == [0, 0, 0, 0]
-    assert split.shares == {}
-    assert math.isnan(split.inflation(6, 2, 2, 2))
-
-
-def test_shares_add_up_and_leave_negative_estimates_out():
-    split = VarianceSplit(3.0, -0.2, 1.0, math.nan, 0.8, (4, 2, 2), 5)
-    assert split.shares == {"patients": 0.75, "draws": 0.0, "seeds": 0.25}
 
 
 @pytest.mark.parametrize("runs", [(1, 1), (2, 1), (2, 3)])
-def test_variance_of_a_mean_and_its_inflation_are_what_simulated_studies_show(runs):
+def test_the_variance_of_a_mean_is_what_simulated_studies_show(runs):
     truth = (1.0, 0.5, 0.3, 0.8)
     split = VarianceSplit(*truth, 0.8, (4, 2, 2), 5)
     rng, (draws, seeds) = np.random.default_rng(7), runs
@@ -141,26 +133,22 @@ def test_variance_of_a_mean_and_its_inflation_are_what_simulated_studies_show(ru
     patients = scores.reshape(3000, 20)
     expected = split.mean_variance(20, 5, draws, seeds)
     assert patients.mean(axis=1).var() == pytest.approx(expected, rel=0.1)
-    seen = (patients.var(axis=1, ddof=1) / 20).mean()
-    assert split.inflation(20, 5, draws, seeds) == pytest.approx((expected / seen) ** 0.5, rel=0.03)
 
 
-def test_inflation_warns_of_false_verdicts():
-    """A fold's patients share the luck of one training run, which a test cannot see."""
+def test_what_draws_do_not_explain_no_further_draw_averages():
+    """One pre-training for all draws of a fold moves them together."""
     rng = np.random.default_rng(8)
-    shares = {}
-    for ratio in (0.0, 0.5):
-        runs = rng.normal(0, ratio**0.5, (1500, 5, 1))
-        p = sign_flip_ps((rng.normal(0, 1, (1500, 5, 4)) + runs).reshape(1500, 20))
-        inflation = VarianceSplit(1, math.nan, math.nan, math.nan, ratio, (4, 1, 1), 5).inflation(
-            20, 5, 1, 1
-        )
-        shares[inflation] = np.mean(p <= 0.05)
-    calm, warned = shares
-    assert calm == 1
-    assert shares[calm] < 0.07
-    assert warned > 1.4
-    assert shares[warned] > 0.1
+    effects = (1.0, 0.4, 0.6)  # patients, draws, the fold as a whole
+    shape = (4000, 5, 4, 3)
+    scores = (
+        rng.normal(0, effects[0] ** 0.5, (*shape[:3], 1))
+        + rng.normal(0, effects[1] ** 0.5, (4000, 5, 1, 3))
+        + rng.normal(0, effects[2] ** 0.5, (4000, 5, 1, 1))
+    ).mean(axis=3)
+    split = VarianceSplit(1.0, 0.4, math.nan, math.nan, 1.0, (4, 3, 1), 5)
+    expected = scores.reshape(4000, 20).mean(axis=1).var()
+    assert split.mean_variance(20, 5, 3, 1) == pytest.approx(expected, rel=0.06)
+    assert split.mean_variance(20, 5, 10**9, 1) == pytest.approx(1 / 20 + 0.6 / 5)
 
 
 def test_faulty_observations_are_refused():

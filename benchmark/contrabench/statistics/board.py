@@ -59,6 +59,7 @@ def board(compared: Comparison, distance: str) -> Table:
         Column("95% low", "difference", _RESULT),
         Column("95% high", "difference", _RESULT),
         Column("Adjusted p", "p", _RESULT),
+        Column("Retrained p", "p", _RESULT),
         Column("Group", "text", _RESULT),
         Column("Dice 95% low", "score", _BOUNDS),
         Column("Dice 95% high", "score", _BOUNDS),
@@ -72,7 +73,6 @@ def board(compared: Comparison, distance: str) -> Table:
         Column("Wins on a patient", "share", _TESTS),
         Column("Wins 95% low", "share", _TESTS),
         Column("Wins 95% high", "share", _TESTS),
-        Column("Inflation", "share", _TESTS),
         Column("Patients needed", "text", _TESTS),
         Column("Draws needed", "text", _TESTS),
     )
@@ -120,15 +120,26 @@ def _tests(one: AgainstReference) -> dict[str, Any]:
         "Wins on a patient": one.wins.probability,
         "Wins 95% low": one.wins.low,
         "Wins 95% high": one.wins.high,
-        "Inflation": one.inflation,
-        **needed_cells(one.patients_needed, one.draws_needed),
+        "Retrained p": one.retrained,
+        **needed_cells(one.found.mean, one.separated, one.patients_needed, one.draws_needed),
     }
 
 
-def needed_cells(patients: float, draws: float) -> dict[str, str | None]:
-    """The cells on how many patients or label draws would separate two methods."""
+def needed_cells(
+    difference: float, separated: bool, patients: float, draws: float
+) -> dict[str, str | None]:
+    """The cells on how many patients or label draws would separate two methods.
+
+    Args:
+        difference: between the two.
+        separated: whether these patients did.
+        patients: that would do; infinite where no number up to `MOST` would, NaN if unknown.
+        draws: likewise.
+    """
+    if separated:
+        return {"Patients needed": "separated"}
     return {
-        "Patients needed": _needed(patients, f"over {MOST}"),
+        "Patients needed": _needed(patients, f"over {MOST}" if difference else "no number"),
         "Draws needed": _needed(draws, "no number"),
     }
 

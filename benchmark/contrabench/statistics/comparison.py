@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from contrabench.statistics.design import draws_needed, patients_needed
-from contrabench.statistics.entries import Entry, reference_of
+from contrabench.statistics.entries import Entry
 from contrabench.statistics.groups import letters
 from contrabench.statistics.observations import differences
 from contrabench.statistics.paired import (
@@ -21,6 +24,13 @@ from contrabench.statistics.paired import (
 )
 from contrabench.statistics.pairwise import Pairwise, pairwise
 from contrabench.statistics.ranking import rank_limits
+from contrabench.statistics.retraining import (
+    UNKNOWN,
+    Retraining,
+    retrained_ps,
+    retraining,
+    with_reference,
+)
 from contrabench.statistics.superiority import Superiority, superiority
 from contrabench.statistics.variance import VarianceSplit, variance_split
 
@@ -36,9 +46,9 @@ class AgainstReference:
         found: the paired difference, method minus reference.
         adjusted: its p after Holm over all methods; NaN for full supervision, which is
             no competitor.
+        retrained: the same with the variation of training in the standard error; NaN where
+            the runs cannot tell.
         wins: how often the method is the better one.
-        inflation: standard error over new draws and seeds, in units of what the test
-            takes it to be; NaN where the runs cannot tell.
         split: where the difference varies; None where no run has a counterpart.
         patients_needed: patients that would separate the two; NaN where they are
             separated or not compared, infinite where no number would do.
@@ -48,8 +58,8 @@ class AgainstReference:
 
     found: PairedDifference
     adjusted: float
+    retrained: float
     wins: Superiority
-    inflation: float
     split: VarianceSplit | None
     patients_needed: float = math.nan
     draws_needed: float = math.nan
@@ -59,6 +69,11 @@ class AgainstReference:
         """Whether the method is shown to differ; False for full supervision."""
         return self.adjusted <= LEVEL
 
+    @property
+    def lasting(self) -> bool:
+        """Whether it is shown to differ for networks trained anew as well."""
+        return self.retrained <= LEVEL
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -66,15 +81,22 @@ class Comparison:
 
     Attributes:
         entries: the rows of the table, best Dice first.
-        against: by place in `entries`; those missing have other patients.
+        paired: by place in `entries`, those tested on the same patients, with nothing but
+            the patients that all of them have a score of.
+        against: by place, each of these against the reference.
+        retraining: what training again adds to `against`.
         members: places of the entries that are compared with each other.
         pairs: these, in that order, named by their labels; None for fewer than two.
+        lasting: the adjusted p of the pairs that allow for training again, as a matrix.
     """
 
     entries: tuple[Entry, ...]
+    paired: dict[int, Entry]
     against: dict[int, AgainstReference]
+    retraining: Retraining
     members: tuple[int, ...]
     pairs: Pairwise | None
+    lasting: pd.DataFrame | None
 
     @property
     def family(self) -> dict[int, AgainstReference]:
@@ -107,31 +129,29 @@ class Comparison:
 
     def scores(self, metric: str) -> pd.DataFrame:
         """The members' scores, one row per patient, one column per label."""
-        return member_scores([self.entries[place] for place in self.members], metric)
+        return member_scores([self.paired[place] for place in self.members], metric)
 
 
 def compare(entries: Sequence[Entry]) -> Comparison:
-    """Compares what rests on the same patients.
+    """Compares what was tested on the same patients.
 
     Args:
         entries: the rows of one table, best Dice first.
     """
-    reference = reference_of(entries)
-    patients = reference.scores.index if reference is not None else _everyone(entries)
-    same = [
-        place
-        for place, entry in enumerate(entries)
-        if len(entry.scores) and entry.scores.index.equals(patients)
-    ]
-    members = tuple(place for place in same if not entries[place].is_ceiling)
-    against = {}
+    paired = _paired(entries)
+    members = tuple(place for place in paired if not entries[place].is_ceiling)
+    reference = next((place for place in paired if entries[place].is_reference), None)
+    against: dict[int, AgainstReference] = {}
+    trained = UNKNOWN
     if reference is not None:
-        others = [place for place in same if entries[place] is not reference]
-        against = _all_against(reference, {place: entries[place] for place in others})
-    pairs = None
+        others = {place: entry for place, entry in paired.items() if place != reference}
+        against, trained = _all_against(paired[reference], others)
+    pairs = lasting = None
     if len(members) > 1:
-        pairs = pairwise(member_scores([entries[place] for place in members], "dice"))
-    return Comparison(tuple(entries), against, members, pairs)
+        chosen = [paired[place] for place in members]
+        pairs = pairwise(member_scores(chosen, "dice"))
+        _, lasting = pairs.retrained(shared_folds(chosen))
+    return Comparison(tuple(entries), paired, against, trained, members, pairs, lasting)
 
 
 def member_scores(entries: Sequence[Entry], metric: str) -> pd.DataFrame:
@@ -139,25 +159,71 @@ def member_scores(entries: Sequence[Entry], metric: str) -> pd.DataFrame:
     return pd.DataFrame({entry.label: entry.scores[metric] for entry in entries})
 
 
-def _everyone(entries: Sequence[Entry]) -> pd.Index[str]:
-    """All patients of a table, in order."""
-    everyone: pd.Index[str] = pd.concat([entry.scores for entry in entries]).index
-    return everyone.unique().sort_values()
+def shared_folds(entries: Sequence[Entry]) -> list[int] | None:
+    """The fold that tests each patient; None where the entries disagree on it.
+
+    Args:
+        entries: at least one, with scores of the same patients.
+    """
+    folds = [entry.tested.loc[entry.scores.index] for entry in entries]
+    same = all(one.equals(folds[0]) for one in folds)
+    return [int(fold) for fold in folds[0]] if same else None
 
 
-def _all_against(reference: Entry, others: dict[int, Entry]) -> dict[int, AgainstReference]:
-    against = {
-        place: _against(entry, reference, shared_variance(entry, reference))
-        for place, entry in others.items()
+def _paired(entries: Sequence[Entry]) -> dict[int, Entry]:
+    """The entries that most others share their tested patients with, on those all can score.
+
+    A method that finds nothing where there is nothing has no score there, and was tested all
+    the same. Of sets that are equally common the reference's comes first, then the larger.
+    """
+    tested = {place: tuple(entry.tested.index) for place, entry in enumerate(entries)}
+    rivals = [
+        place for place, entry in enumerate(entries) if len(entry.scores) and not entry.is_ceiling
+    ]
+    if not rivals:
+        return {}
+    counts = Counter(tested[place] for place in rivals)
+    preferred = {tested[place] for place in rivals if entries[place].is_reference}
+    patients = max(counts, key=lambda one: (counts[one], one in preferred, len(one), one))
+    same = {
+        place: entry
+        for place, entry in enumerate(entries)
+        if tested[place] == patients and len(entry.scores)
     }
+    scored = pd.Index(patients)
+    for entry in same.values():
+        scored = scored.intersection(entry.scores.index)
+    return {place: entry.on(scored) for place, entry in same.items()} if len(scored) else {}
+
+
+def _all_against(
+    reference: Entry, others: dict[int, Entry]
+) -> tuple[dict[int, AgainstReference], Retraining]:
+    against = {place: _against(entry, reference) for place, entry in others.items()}
     family = [place for place, entry in others.items() if not entry.is_ceiling]
+    if not family:
+        return against, UNKNOWN
+    gaps = np.stack([score_gaps(others[place], reference) for place in family])
+    folds = shared_folds([reference, *(others[place] for place in family)])
+    found = UNKNOWN if folds is None else retraining(gaps, folds, with_reference(len(family)))
     adjusted = holm([against[place].found.p for place in family])
-    for place, p in zip(family, adjusted, strict=True):
-        one = replace(against[place], adjusted=p)
+    for place, p, again in zip(family, adjusted, retrained_ps(gaps, found), strict=True):
+        one = replace(against[place], adjusted=p, retrained=float(again))
         if not one.separated:
             one = _planned(one, others[place], reference, len(family))
         against[place] = one
-    return against
+    return against, found
+
+
+def score_gaps(entry: Entry, other: Entry) -> NDArray[np.float64]:
+    """Differences in Dice by patient, shape (patients,).
+
+    Args:
+        entry: a method.
+        other: the one that is subtracted, with scores of the same patients.
+    """
+    ours, theirs = (one.scores["dice"].to_numpy(dtype=float) for one in (entry, other))
+    return score_differences(ours, theirs)
 
 
 def shared_variance(entry: Entry, other: Entry) -> VarianceSplit | None:
@@ -174,31 +240,14 @@ def shared_variance(entry: Entry, other: Entry) -> VarianceSplit | None:
     return variance_split(shared) if len(shared) else None
 
 
-def inflation_of(split: VarianceSplit | None, patients: int) -> float:
-    """Standard error over new draws and seeds, in units of what the test takes it to be.
-
-    Args:
-        split: where the difference varies.
-        patients: that the test rests on.
-
-    Returns:
-        NaN where the runs cannot tell, or the test sees no variation to compare with.
-    """
-    if split is None:
-        return math.nan
-    _, draws, seeds = split.levels
-    ratio = split.inflation(patients, split.folds, draws, seeds)
-    return ratio if math.isfinite(ratio) else math.nan
-
-
-def _against(entry: Entry, reference: Entry, split: VarianceSplit | None) -> AgainstReference:
+def _against(entry: Entry, reference: Entry) -> AgainstReference:
     ours, theirs = entry.scores["dice"], reference.scores["dice"]
     return AgainstReference(
-        paired_difference(ours, theirs),
-        math.nan,
-        superiority(ours, theirs),
-        inflation_of(split, len(ours)),
-        split,
+        found=paired_difference(ours, theirs),
+        adjusted=math.nan,
+        retrained=math.nan,
+        wins=superiority(ours, theirs),
+        split=shared_variance(entry, reference),
     )
 
 
@@ -225,14 +274,13 @@ def needed(
         Patients, and label draws on these patients; infinite where no number would do, NaN
         with fewer than two patients, and for draws where these are not repeated.
     """
-    ours, theirs = entry.scores["dice"], other.scores["dice"]
-    if len(ours) < 2:
+    gaps = score_gaps(entry, other)
+    if len(gaps) < 2:
         return math.nan, math.nan
-    gaps = score_differences(ours.to_numpy(dtype=float), theirs.to_numpy(dtype=float))
     mean = float(gaps.mean())
     patients = patients_needed(mean, float(gaps.std(ddof=1)), comparisons, LEVEL)
     draws = math.nan
     if split is not None and split.levels[1] > 1:
         seeds = split.levels[2]
-        draws = draws_needed(mean, split, len(ours), split.folds, seeds, comparisons, LEVEL)
+        draws = draws_needed(mean, split, len(gaps), split.folds, seeds, comparisons, LEVEL)
     return patients, draws

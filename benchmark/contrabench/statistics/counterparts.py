@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from contrabench.errors import RequestError
 from contrabench.report import plain
+from contrabench.statistics.completeness import complete_runs
+from contrabench.statistics.leaderboard import TABLE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 SIDES = ("A", "B")
 """How tables and sentences call the two sides."""
 
-_ONE_PROTOCOL = ["dataset", "budget", "recipe", "protocol", "metric_contract"]
 _OF_A_RUN = [
     "run", "method", "method_version", "variant", "deviations", "fidelity", "labels", "fraction",
     "fold", "draw", "seed",
@@ -36,10 +37,12 @@ class Side:
     Attributes:
         rows: its result rows.
         facts: the facts of all runs of the side, as `contrabench.store.results.Results`.
+        gaps: one line for each group of runs that lack rows and were left out.
     """
 
     rows: pd.DataFrame
     facts: pd.DataFrame
+    gaps: tuple[str, ...] = ()
 
     def word(self, column: str) -> str:
         """What all rows have in a column of the protocol."""
@@ -58,7 +61,7 @@ class Side:
     def keys(self) -> Keys:
         """What its counterpart must share: everything, or as much as tells it apart."""
         dataset, budget, recipe = map(self.word, ("dataset", "budget", "recipe"))
-        everything = tuple(map(self.word, _ONE_PROTOCOL))
+        everything = tuple(map(self.word, TABLE))
         return everything, (dataset, budget, recipe), (dataset, budget), (dataset,)
 
     @property
@@ -156,9 +159,11 @@ def _sides(results: Results, labels: Sequence[str]) -> list[Side]:
     rows = results.rows
     if labels:
         rows = rows[rows["labels"].isin(labels)]
-    groups: list[tuple[Any, pd.DataFrame]] = list(
-        rows.groupby(_ONE_PROTOCOL, observed=True, sort=False)
-    )
+    groups: list[tuple[Any, pd.DataFrame]] = list(rows.groupby(TABLE, observed=True, sort=False))
     # The order of categories says nothing, so words are sorted as words.
     groups.sort(key=lambda group: tuple(map(str, group[0])))
-    return [Side(part, results.runs) for _, part in groups]
+    sides = []
+    for _, part in groups:
+        whole = complete_runs(part)
+        sides.append(Side(whole.rows, results.runs, tuple(one.note for one in whole.incomplete)))
+    return sides

@@ -131,7 +131,7 @@ def draws_needed(
     level: float = 0.05,
     wanted: float = 0.8,
 ) -> float:
-    """The fewest label draws per fold for that power, with the patients at hand.
+    """The fewest label draws per fold, above those at hand, for that power with these patients.
 
     Args:
         difference: true mean difference.
@@ -145,9 +145,9 @@ def draws_needed(
 
     Returns:
         A whole number; infinity where the patients alone vary too much for any number
-        of draws; NaN where it is unknown what the patients of a fold share.
+        of draws; NaN where draws were not repeated.
     """
-    if math.isnan(split.mean_variance(patients, folds, 1, seeds)) or math.isnan(difference):
+    if math.isnan(split.draws) or math.isnan(difference):
         return math.nan
 
     def enough(draws: int) -> bool:
@@ -155,7 +155,8 @@ def draws_needed(
         deviation = math.sqrt(patients * variance)
         return power(difference, deviation, patients, comparisons, level) >= wanted
 
-    return _fewest(enough) if difference else math.inf
+    # What was run did not do, so the answer is no number that was run.
+    return max(_fewest(enough), split.levels[1] + 1.0) if difference else math.inf
 
 
 def _fewest(enough: Callable[[int], bool]) -> float:

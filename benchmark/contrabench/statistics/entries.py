@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pandas as pd
@@ -58,6 +58,20 @@ class Entry:
         """Its Dice by patient, fold, label draw and seed; see `observations`."""
         return observations(self.rows, "dice")
 
+    @cached_property
+    def tested(self) -> pd.Series[int]:
+        """The fold that tests each patient, by name in order, with a score or without."""
+        folds = self.rows.groupby("patient", observed=True)["fold"].first()
+        folds.index = folds.index.astype(str)
+        return folds.sort_index()
+
+    def on(self, patients: pd.Index[str]) -> Entry:
+        """The same on some of its patients alone."""
+        if len(patients) == len(self.scores):
+            return self
+        rows = self.rows[self.rows["patient"].isin(patients)]
+        return replace(self, rows=rows, scores=self.scores.loc[patients])
+
     @property
     def dice(self) -> float:
         """Mean over patients; NaN without a structure that applies."""
@@ -92,6 +106,11 @@ def make_entry(name: str, deviations: str, rows: pd.DataFrame, distance: str) ->
         rows = rows.assign(run=rows["run"].cat.remove_unused_categories())
     cells = rows[["run", "fold", "draw", "seed"]].drop_duplicates()
     return Entry(name, deviations, rows, patient_scores(rows, ["dice", distance]), cells)
+
+
+def versioned(variant: str, version: int, newest: int) -> str:
+    """The name of a method in a table: with its version where the table has a newer one."""
+    return variant if version == newest else f"{variant} (version {version})"
 
 
 def reference_of(entries: Sequence[Entry]) -> Entry | None:

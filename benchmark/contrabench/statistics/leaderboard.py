@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from contrabench.errors import RequestError
 from contrabench.report import Report, Section
 from contrabench.statistics.aggregate import distance_of
 from contrabench.statistics.appendix import appendix
 from contrabench.statistics.board import board, by_structure, how_run
 from contrabench.statistics.comparison import compare
+from contrabench.statistics.completeness import complete_runs
 from contrabench.statistics.cost import cost_table
 from contrabench.statistics.efficiency import Budget, efficiency_section
-from contrabench.statistics.entries import FULL_SUPERVISION, REFERENCE, make_entry
+from contrabench.statistics.entries import FULL_SUPERVISION, REFERENCE, make_entry, versioned
 from contrabench.statistics.evidence import evidence
 from contrabench.statistics.literature import literature_table
 from contrabench.statistics.neighbours import neighbour_table
@@ -60,12 +62,17 @@ def build_report(
         frozen, if the runs have records.
 
     Raises:
-        RequestError: if a row of a table lacks the metric of the others.
+        RequestError: if a row of a table lacks the metric of the others, or no run that was
+            asked for has all its rows.
     """
     sections: list[Section] = []
+    gaps: list[str] = []
     rows = results.rows
     contracts = rows["metric_contract"].nunique()
-    for _, part in _groups(rows, TABLE):
+    for _, given in _groups(rows, TABLE):
+        whole = complete_runs(given)
+        part = whole.rows
+        gaps += [one.note for one in whole.incomplete]
         full = _full_supervision(part)
         budgets = [
             _budget(at_budget, full) for _, at_budget in _groups(part, ["fraction", "labels"])
@@ -74,14 +81,18 @@ def build_report(
         name = _title(part, contracts > 1)
         if len(shown) > 1:
             across = efficiency_section(shown, budgets, name)
-            sections.append(replace(across, evidence=evidence(shown)))
+            notes = (*(one.note for one in whole.incomplete), *across.notes)
+            sections.append(replace(across, evidence=evidence(shown), notes=notes))
         for budget in shown:
             if budget.is_ceiling and len(shown) > 1 and not labels:
                 continue
             section = _section(budget, name, results.runs)
+            section = replace(section, notes=(*whole.notes(budget.labels), *section.notes))
             sections.append(replace(section, gallery=gallery(budget)) if gallery else section)
         known = appendix(part[part["labels"].isin(labels)] if labels else part, results.runs, name)
         sections += [known] if known else []
+    if gaps and not sections:
+        raise RequestError(f"nothing is left to report; {gaps[0]}")
     return Report(tuple(sections), rows, command)
 
 
@@ -169,7 +180,7 @@ def _budget(rows: pd.DataFrame, full: pd.DataFrame) -> Budget:
     for (variant, deviations, version), part in _groups(
         rows, ["variant", "deviations", "method_version"]
     ):
-        name = _name(str(variant), int(str(version)), newest[variant])
+        name = versioned(str(variant), int(str(version)), newest[variant])
         entries.append(make_entry(name, str(deviations), part, distance))
     if (rows["fraction"] < 1).all() and len(full):
         entries.append(make_entry(FULL_SUPERVISION, "", full, distance))
@@ -181,11 +192,6 @@ def _budget(rows: pd.DataFrame, full: pd.DataFrame) -> Budget:
         entries=tuple(entries),
         distance=distance,
     )
-
-
-def _name(variant: str, version: int, newest: int) -> str:
-    """The variant; with its version where a newer one stands in the same table."""
-    return variant if version == newest else f"{variant} (version {version})"
 
 
 def _or_worst(dice: float) -> float:

@@ -8,14 +8,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from contrabench.statistics.aggregate import distance_of
-from contrabench.statistics.comparison import LEVEL, inflation_of, member_scores, shared_variance
+from contrabench.statistics.comparison import LEVEL, member_scores, score_gaps, shared_folds
 from contrabench.statistics.counterparts import match
-from contrabench.statistics.entries import Entry, make_entry
+from contrabench.statistics.entries import Entry, make_entry, versioned
 from contrabench.statistics.paired import PairedDifference, holm, paired_difference
 from contrabench.statistics.ranking import rank_methods
+from contrabench.statistics.retraining import (
+    UNKNOWN,
+    Retraining,
+    retrained_ps,
+    retraining,
+    with_reference,
+)
 
 Method = tuple[str, str, int]
 """Variant, deviations and version."""
@@ -27,21 +35,28 @@ class Movement:
 
     Attributes:
         found: the paired difference, B minus A.
-        inflation: standard error over new label draws and seeds, in units of what the test
-            takes it to be; NaN where the runs cannot tell.
         same_streams: whether folds, label draws and seeds are the same on both sides.
         adjusted: p after Holm over all methods that are compared.
+        retrained: the same with the variation of training in the standard error; NaN where
+            the runs cannot tell.
+        retraining: what training again adds to all of them.
     """
 
     found: PairedDifference
-    inflation: float
     same_streams: bool
-    adjusted: float = math.nan
+    adjusted: float
+    retrained: float
+    retraining: Retraining
 
     @property
     def separated(self) -> bool:
         """Whether the method is shown to have moved."""
         return self.adjusted <= LEVEL
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it is shown to have moved for networks trained anew as well."""
+        return self.retrained <= LEVEL
 
 
 @dataclass(frozen=True)
@@ -118,7 +133,7 @@ def movements(
     made = []
     for method in sorted({*ours, *theirs}):
         variant, deviations, version = method
-        name = variant if version == newest[variant] else f"{variant} (version {version})"
+        name = versioned(variant, version, newest[variant])
         on_a, on_b = (
             make_entry(name, deviations, rows[method], scale) if method in rows else None
             for rows, scale in zip((ours, theirs), scales, strict=True)
@@ -142,15 +157,22 @@ def _keys(method: Method) -> tuple[Method, tuple[str, str]]:
 
 def _tested(methods: Sequence[Moved]) -> list[Moved]:
     """Adds the tests, as one family, of those with the same patients on both sides."""
-    found = {
-        place: _movement(*one.entries)
+    sides = {
+        place: one.entries
         for place, one in enumerate(methods)
         if one.entries is not None and _same_patients(*one.entries)
     }
-    adjusted = holm([one.found.p for one in found.values()])
+    found = {
+        place: paired_difference(second.scores["dice"], first.scores["dice"])
+        for place, (first, second) in sides.items()
+    }
+    adjusted = holm([one.p for one in found.values()])
+    trained, retrained = _retrained(list(sides.values()))
     made = list(methods)
-    for (place, one), p in zip(found.items(), adjusted, strict=True):
-        made[place] = replace(made[place], movement=replace(one, adjusted=p))
+    for (place, (first, second)), p, again in zip(sides.items(), adjusted, retrained, strict=True):
+        same_streams = first.streams == second.streams
+        movement = Movement(found[place], same_streams, p, again, trained)
+        made[place] = replace(made[place], movement=movement)
     return made
 
 
@@ -158,10 +180,17 @@ def _same_patients(first: Entry, second: Entry) -> bool:
     return len(first.scores) > 0 and first.scores.index.equals(second.scores.index)
 
 
-def _movement(first: Entry, second: Entry) -> Movement:
-    found = paired_difference(second.scores["dice"], first.scores["dice"])
-    split = shared_variance(second, first)
-    return Movement(found, inflation_of(split, found.patients), first.streams == second.streams)
+def _retrained(sides: Sequence[tuple[Entry, Entry]]) -> tuple[Retraining, list[float]]:
+    """What training again adds, and the p that allow for it; unknown unless all share folds."""
+    entries = [entry for pair in sides for entry in pair]
+    same = {tuple(entry.scores.index) for entry in entries}
+    folds = shared_folds(entries) if len(same) == 1 else None
+    if folds is None:
+        return UNKNOWN, [math.nan] * len(sides)
+    gaps = np.stack([score_gaps(second, first) for first, second in sides])
+    # As for one reference: methods of a side may share networks, such as a pre-training.
+    found = retraining(gaps, folds, with_reference(len(sides)))
+    return found, retrained_ps(gaps, found).tolist()
 
 
 def _ranked(methods: Sequence[Moved]) -> list[Moved]:

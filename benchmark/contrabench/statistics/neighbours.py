@@ -8,6 +8,7 @@ from itertools import pairwise as neighbours
 from contrabench.report import Column, Table
 from contrabench.statistics.board import NAMES, make_table, names_of, needed_cells
 from contrabench.statistics.comparison import LEVEL, Comparison, needed, shared_variance
+from contrabench.words import counted
 
 
 def neighbour_table(compared: Comparison) -> Table | None:
@@ -36,8 +37,8 @@ def neighbour_table(compared: Comparison) -> Table | None:
     )
     rows = []
     for number, (place, below) in enumerate(neighbours(compared.members)):
-        entry, other = compared.entries[place], compared.entries[below]
-        p = float(adjusted[number, number + 1])
+        entry, other = compared.paired[place], compared.paired[below]
+        p, gap = float(adjusted[number, number + 1]), float(differences[number, number + 1])
         wanted = (math.nan, math.nan)
         if p > LEVEL:
             split = shared_variance(entry, other)
@@ -45,12 +46,13 @@ def neighbour_table(compared: Comparison) -> Table | None:
         rows.append({
             **names_of(entry),
             "Next": other.label,
-            "Dice minus next": float(differences[number, number + 1]),
+            "Dice minus next": gap,
             "Adjusted p": p,
-            **needed_cells(*wanted),
+            **needed_cells(gap, p <= LEVEL, *wanted),
         })  # fmt: skip
     notes = (
-        f"What would separate two neighbours with 80% power, Holm over all {compared.pairs.pairs} "
-        "pairs, were the difference seen the true one; empty where they are separated.",
+        "What would separate two neighbours with 80% power, Holm over "
+        f"{counted(compared.pairs.pairs, 'pair')}, were the difference seen the true one and "
+        "training again moved nothing.",
     )
     return make_table("neighbours", columns, rows, notes=notes, detail=True)

@@ -16,6 +16,7 @@ from contrabench.statistics.ranking import (
     rank_stability,
     scheme_ranks,
 )
+from contrabench.words import counted
 
 PAIRS = "pairs"
 STABILITY = "rank stability"
@@ -55,8 +56,8 @@ def pair_table(compared: Comparison) -> Table | None:
                 cells |= {differences[other]: minus[other], ps[other]: p[other]}
         rows.append(cells)
     notes = (
-        f"Paired over {len(pairs.scores)} patients; p of the sign-flip test, Holm over "
-        f"{pairs.pairs} pairs.",
+        f"Paired over {counted(len(pairs.scores), 'patient')}; p of the sign-flip test, Holm over "
+        f"{counted(pairs.pairs, 'pair')}.",
     )
     return make_table(PAIRS, columns, rows, notes=notes, detail=True)
 

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from contrabench.errors import RequestError
 from contrabench.statistics.paired import holm, score_differences
-from contrabench.statistics.signflip import sign_flip_interval, sign_flip_ps
+from contrabench.statistics.retraining import (
+    UNKNOWN,
+    Retraining,
+    retrained_ps,
+    retraining,
+    with_reference,
+)
+from contrabench.statistics.signflip import lowest_p, sign_flip_ps
 
 
 @dataclass(frozen=True)
@@ -25,9 +32,6 @@ class Pairwise:
         difference: mean of the row's method minus that of the column's.
         p: two-sided sign-flip p; 1 in the diagonal.
         adjusted: the same after Holm over all pairs.
-        smallest: p if all patients agreed in sign, with differences as large.
-        wins: share of patients on whom the row is better, ties counting half: the
-            estimate of `superiority`.
     """
 
     scores: pd.DataFrame
@@ -35,8 +39,6 @@ class Pairwise:
     difference: pd.DataFrame
     p: pd.DataFrame
     adjusted: pd.DataFrame
-    smallest: pd.DataFrame
-    wins: pd.DataFrame
 
     @property
     def pairs(self) -> int:
@@ -45,9 +47,26 @@ class Pairwise:
 
     @property
     def lowest_reachable(self) -> float:
-        """The lowest p after Holm that any pair could reach, however clear; NaN for no pair."""
-        upper = self.smallest.to_numpy()[_upper(len(self.p))]
-        return min(1.0, self.pairs * float(upper.min())) if upper.size else math.nan
+        """The lowest p after Holm that any pair of so many patients can reach; NaN for no pair."""
+        return min(1.0, self.pairs * lowest_p(len(self.scores))) if self.pairs else math.nan
+
+    def retrained(self, folds: Sequence[int] | None) -> tuple[Retraining, pd.DataFrame]:
+        """What training again would leave of the pairs.
+
+        Args:
+            folds: the fold that tests each patient, in the order of `scores`; None where
+                the methods disagree on it.
+
+        Returns:
+            What it adds, and p that allow for it, after Holm over all pairs; NaN if unknown.
+        """
+        gaps = _differences(self.scores.to_numpy(dtype=np.float64))
+        # All pairs hold more, but with more degrees of freedom their many tests lose the level.
+        worth = with_reference(len(self.p) - 1)
+        found = retraining(gaps, folds, worth) if folds is not None else UNKNOWN
+        adjusted = retrained_ps(gaps, found)
+        names = [str(name) for name in self.scores.columns]
+        return found, _table(names, adjusted, adjusted, 1.0)
 
     def separated(self, level: float = 0.05) -> pd.DataFrame:
         """Whether the data tell two methods apart; symmetric, False in the diagonal."""
@@ -57,18 +76,6 @@ class Pairwise:
         """Whether the row's method is separated from the column's and better."""
         sign = 1 if self.higher_is_better else -1
         return self.separated(level) & (sign * self.difference > 0)
-
-    def intervals(self, confidence: float = 0.95) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Lower and upper ends of each difference's interval, not adjusted for other pairs.
-
-        Returns:
-            Two tables; NaN where no interval exists, see `sign_flip_interval`.
-        """
-        differences = _differences(self.scores.to_numpy(dtype=np.float64))
-        ends = np.array([sign_flip_interval(row, confidence) for row in differences])
-        low, high = ends.reshape(-1, 2).T
-        names = [str(name) for name in self.scores.columns]
-        return _table(names, low, -high, 0.0), _table(names, high, -low, 0.0)
 
 
 def pairwise(scores: pd.DataFrame, higher_is_better: bool = True) -> Pairwise:
@@ -86,19 +93,15 @@ def pairwise(scores: pd.DataFrame, higher_is_better: bool = True) -> Pairwise:
     """
     values, names = complete_scores(scores)
     differences = _differences(values)
-    p, smallest = sign_flip_ps(differences), sign_flip_ps(np.abs(differences))
+    p = sign_flip_ps(differences)
     adjusted = np.array(holm(p.tolist()))
     mean = differences.mean(axis=1)
-    signs = np.sign(differences) * (1 if higher_is_better else -1)
-    wins = (1 + signs.mean(axis=1)) / 2
     return Pairwise(
         scores=scores,
         higher_is_better=higher_is_better,
         difference=_table(names, mean, -mean, 0.0),
         p=_table(names, p, p, 1.0),
         adjusted=_table(names, adjusted, adjusted, 1.0),
-        smallest=_table(names, smallest, smallest, 1.0),
-        wins=_table(names, wins, 1 - wins, 0.5),
     )
 
 

@@ -14,6 +14,7 @@ from contrabench.statistics.entries import (
     reference_of,
 )
 from contrabench.store.rows import NOT_APPLICABLE
+from contrabench.words import counted
 
 
 def remarks(compared: Comparison, distance: str) -> tuple[str, ...]:
@@ -57,12 +58,12 @@ def reference_notes(entries: Sequence[Entry]) -> Iterator[str]:
 def _coverage(compared: Comparison) -> Iterator[str]:
     """Where rows of the table rest on other patients, or on other runs, than the rest."""
     entries = compared.entries
-    everyone = set().union(*(entry.scores.index for entry in entries))
+    everyone = set().union(*(entry.tested.index for entry in entries))
     for place, entry in enumerate(entries):
-        if len(entry.scores) < len(everyone):
+        if len(entry.tested) < len(everyone):
             not_compared = place not in compared.members and not entry.is_ceiling
             yield (
-                f"{entry.label} was tested on {len(entry.scores)} of the {len(everyone)} patients "
+                f"{entry.label} was tested on {len(entry.tested)} of the {len(everyone)} patients "
                 f"({entry.folds} folds): its means are not comparable with the others'"
                 f"{', and it is not compared' if not_compared else ''}."
             )
@@ -73,6 +74,7 @@ def _coverage(compared: Comparison) -> Iterator[str]:
                 f"{entry.label}: {repeated} of {len(runs)} runs repeat the fold, draw and seed of "
                 "another one, made by another version; all are averaged."
             )
+    yield from _without_score(compared)
     reference = reference_of(entries)
     if reference is not None:
         others = [
@@ -85,6 +87,19 @@ def _coverage(compared: Comparison) -> Iterator[str]:
                 f"Not the same label draws and seeds as {REFERENCE}: {', '.join(others)}. Their "
                 "differences hold the variation of draws and seeds as well."
             )
+
+
+def _without_score(compared: Comparison) -> Iterator[str]:
+    """Patients on whom some method has no score, so that nothing can be paired."""
+    entries = [compared.entries[place] for place in compared.paired]
+    lacking = {entry.label: len(entry.tested) - len(entry.scores) for entry in entries}
+    named = ", ".join(f"{label} {number}" for label, number in lacking.items() if number)
+    if named:
+        kept = counted(len(next(iter(compared.paired.values())).scores), "patient")
+        yield (
+            "Patients on whom a method rightly finds nothing have no score of it, and are left out "
+            f"of every comparison, which rests on {kept}: {named}."
+        )
 
 
 def _flags(entries: Sequence[Entry]) -> Iterator[str]:

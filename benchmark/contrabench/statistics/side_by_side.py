@@ -54,7 +54,12 @@ def compare_results(
     sections: list[Section] = []
     for first, second in pairs:
         changes = find_changes(first, second)
-        notes = (f"{called}.", *(() if sections else lonely))
+        gaps = (
+            f"On {name}, {gap}"
+            for name, side in zip(SIDES, (first, second), strict=True)
+            for gap in side.gaps
+        )
+        notes = (f"{called}.", *(() if sections else lonely), *gaps)
         sections.append(what_changed(first, second, changes, notes))
         sections += [
             _section(first, second, at_budget, changes.meaning, called)

@@ -32,11 +32,11 @@ def side_table(methods: Sequence[Moved], scales: tuple[str, str]) -> Table:
         Column("95% low", "difference", _DICE),
         Column("95% high", "difference", _DICE),
         Column("Adjusted p", "p", _DICE),
+        Column("Retrained p", "p", _DICE),
         *(Column(name, "distance", _ASD) for name in _distances(scales)),
         *(Column(f"Rank {side}", "rank", _ASD) for side in SIDES),
         Column("p", "p", _TESTS),
         Column("Smallest p", "p", _TESTS),
-        Column("Inflation", "share", _TESTS),
         *(Column(f"Version {side}", "count", _RUNS) for side in SIDES),
         *(Column(f"{noun} {side}", "count", _RUNS) for noun, side in product(_COUNTED, _WHOSE)),
     )
@@ -68,7 +68,7 @@ def _row(one: Moved, scales: tuple[str, str]) -> dict[str, Any]:
             "Adjusted p": one.movement.adjusted,
             "p": found.p,
             "Smallest p": found.smallest_p,
-            "Inflation": one.movement.inflation,
+            "Retrained p": one.movement.retrained,
         }
     return cells | _counts(one)
 

@@ -8,12 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from scipy import stats
 
 from contrabench.report import number_text
-from contrabench.statistics.comparison import LEVEL
 from contrabench.statistics.counterparts import SIDES
 from contrabench.statistics.movement import Moved, Movement
-from contrabench.statistics.paired import holm
 from contrabench.statistics.signflip import patients_for_interval
-from contrabench.statistics.verdict import about_training
+from contrabench.statistics.verdict import about_training, amount, paired_over, too_few
 from contrabench.words import counted
 
 FEW = 6
@@ -45,27 +43,21 @@ def _tests(tested: Mapping[str, Movement], meaning: str) -> Iterator[str]:
     if all(one.mean == 0 and one.smallest_p == 1 for one in found):
         yield f"No score differs: on every patient the Dice of {_methods(len(found))} is the same."
         return
-    lowest = min(holm([one.smallest_p for one in found]))
-    if lowest > LEVEL:
-        yield (
-            f"Whether {'any of ' if len(found) > 1 else ''}{_methods(len(found))} moved cannot be "
-            f"told: with so few patients no comparison can reach a p below {lowest:.3g} after "
-            "Holm, however large the difference."
-        )
-    else:
+    few, many = min(one.patients for one in found), max(one.patients for one in found)
+    limits = list(too_few(many, found))
+    if not limits:
         number = sum(one.separated for one in tested.values())
-        yield (
-            f"{number or 'None'} of {counted(len(found), 'method')} moved in Dice from A to B "
-            "beyond what chance over patients explains."
-        )
+        if len(found) == 1:
+            who = "The method" if number else "The method is not shown to have"
+        else:
+            who = f"{number or 'None'} of {len(found)} methods"
+        yield f"{who} moved in Dice from A to B beyond what chance over patients explains."
+    yield from limits
     yield from _lists(tested)
     if meaning:
         yield meaning
-    few, many = min(one.patients for one in found), max(one.patients for one in found)
-    span = counted(many, "patient") if few == many else f"{few} to {many} patients"
-    yield (
-        f"Paired over {span}; sign-flip test, Holm over {counted(len(found), 'comparison')}, level "
-        f"{LEVEL:g}; the 95% interval turns the test round and is not adjusted."
+    yield paired_over(
+        counted(many, "patient") if few == many else f"{few} to {many} patients", len(found)
     )
     if few < patients_for_interval():
         yield f"An interval of a difference needs {patients_for_interval()} patients or more."
@@ -76,7 +68,7 @@ def _lists(tested: Mapping[str, Movement]) -> Iterator[str]:
     """Which methods are better, worse, or not shown to be either."""
     for word, sign in (("Better", 1), ("Worse", -1)):
         amounts = [
-            f"{label} by {_amount(one)}"
+            f"{label} {amount(one.found, one.adjusted, one.retrained)}"
             for label, one in tested.items()
             if one.separated and sign * one.found.mean > 0
         ]
@@ -91,14 +83,6 @@ def _lists(tested: Mapping[str, Movement]) -> Iterator[str]:
         yield f"Not shown to have moved (B minus A): {', '.join(rest)}."
 
 
-def _amount(one: Movement) -> str:
-    mean, low, high = (
-        number_text("difference", number)
-        for number in (one.found.mean, one.found.low, one.found.high)
-    )
-    return f"{mean} (95% {low} to {high}, adjusted p {number_text('p', one.adjusted)})"
-
-
 def _training(tested: Mapping[str, Movement]) -> Iterator[str]:
     """How far the verdict may hang on the very networks that were trained."""
     other = [label for label, one in tested.items() if not one.same_streams]
@@ -108,7 +92,8 @@ def _training(tested: Mapping[str, Movement]) -> Iterator[str]:
             f"Trained in other folds, or with other label draws or seeds, on B than on A: {named}. "
             "A difference may be theirs alone; a test over patients does not see it."
         )
-    yield about_training("This is", (one.inflation for one in tested.values()))
+    separated = {label: one.lasting for label, one in tested.items() if one.separated}
+    yield about_training(next(iter(tested.values())).retraining, len(tested), separated, "A")
 
 
 def _order(methods: Sequence[Moved]) -> Iterator[str]:

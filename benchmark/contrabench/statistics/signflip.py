@@ -119,6 +119,12 @@ def attainable_level(patients: int, level: float = 0.05) -> float:
     return reachable(level, 2 ** (patients - 1)) / 2 ** (patients - 1) if patients else 0.0
 
 
+def lowest_p(patients: int) -> float:
+    """The p if all patients agree in sign and none has the same score twice."""
+    patterns: int = 2 ** (patients - 1)
+    return 1 / patterns if patients <= EXACT_UP_TO else max(1 / (1 + DRAWS), 1 / patterns)
+
+
 def patients_for_interval(confidence: float = 0.95) -> int:
     """The fewest patients with which `sign_flip_interval` exists: 6 at 95 %."""
     return 1 + math.ceil(-math.log2(1 - confidence) - _ROUNDING)

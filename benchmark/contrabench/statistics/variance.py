@@ -53,12 +53,6 @@ class VarianceSplit:
         parts = {name: getattr(self, name) for name in ("patients", "draws", "seeds", "remainder")}
         return {name: max(0.0, part) for name, part in parts.items() if not math.isnan(part)}
 
-    @property
-    def shares(self) -> dict[str, float]:
-        """Each known source as a share of their sum; empty where nothing varies."""
-        total = sum(self.known.values())
-        return {name: part / total for name, part in self.known.items()} if total else {}
-
     def mean_variance(self, patients: int, folds: int, draws: int, seeds: int) -> float:
         """The variance of a mean over a study of that size.
 
@@ -73,45 +67,15 @@ class VarianceSplit:
             seeds: seeds per draw.
 
         Returns:
-            From the sources that are known; NaN where nothing is known of training.
+            From the sources that are known.
         """
-        own, shared = self._own_and_shared(draws, seeds)
-        return own / patients + shared / folds
-
-    def inflation(self, patients: int, folds: int, draws: int, seeds: int) -> float:
-        """How much larger the standard error is than a test over patients takes it to be.
-
-        The patients of a fold share its training runs, so what draws and seeds add does
-        not average out over them, and such a test does not see it. 1 means that a verdict
-        holds for other draws and seeds too; at 2 it holds for the networks that were
-        trained, and training again may well reverse it.
-
-        Args:
-            patients: as for `mean_variance`.
-            folds: as above.
-            draws: as above.
-            seeds: as above.
-
-        Returns:
-            The ratio of the standard errors; NaN where nothing is known of training,
-            where nothing varies, and with one patient.
-        """
-        own, shared = self._own_and_shared(draws, seeds)
-        if patients < 2 or own + shared == 0:
-            return math.nan
-        # Of all pairs of patients, those of different folds differ in what a fold shares.
-        apart = (patients - patients / folds) / (patients - 1)
-        seen = (own + shared * apart) / patients
-        return math.sqrt((own / patients + shared / folds) / seen) if seen else math.inf
-
-    def _own_and_shared(self, draws: int, seeds: int) -> tuple[float, float]:
-        """Variance of a patient's score, and of what its fold shares, over so many runs."""
         known, runs = self.known, draws * seeds
         own = known.get("patients", math.nan) + known.get("remainder", 0.0) / runs
-        if "draws" in known or "seeds" in known:
-            return own, known.get("draws", 0.0) / draws + known.get("seeds", 0.0) / runs
-        # A new draw is trained with seeds of its own, so it renews all of this.
-        return own, math.nan if math.isnan(self.training) else max(0.0, self.training) / draws
+        rest = self.training - known.get("draws", 0.0) - known.get("seeds", 0.0)
+        rest = 0.0 if math.isnan(rest) else max(0.0, rest)
+        # What draws do not explain, such as one pre-training for all, no further draw averages.
+        shared = known.get("draws", 0.0) / draws + known.get("seeds", 0.0) / runs + rest
+        return own / patients + shared / folds
 
 
 def variance_split(observed: pd.DataFrame) -> VarianceSplit:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from contrabench.report import number_text
 from contrabench.statistics.comparison import LEVEL, AgainstReference, Comparison
+from contrabench.statistics.design import MOST
 from contrabench.statistics.entries import REFERENCE, reference_of
-from contrabench.statistics.paired import holm
-from contrabench.statistics.signflip import patients_for_interval
+from contrabench.statistics.paired import PairedDifference, holm
+from contrabench.statistics.retraining import Retraining
+from contrabench.statistics.signflip import lowest_p, patients_for_interval
 from contrabench.words import counted
 
 FEW_PATIENTS = 15
+_NAMED = 3
+"""So many of the differences that take the fewest patients to separate are named."""
 
 
 def verdict(compared: Comparison) -> tuple[str, ...]:
@@ -38,8 +42,7 @@ def _against_reference(compared: Comparison) -> Iterator[str]:
     family = compared.family
     labels = {place: compared.entries[place].label for place in family}
     if not family:
-        why = "is not in this table" if reference_of(compared.entries) is None else "stands alone"
-        yield f"No method is compared with {REFERENCE}, which {why} on these patients."
+        yield _alone(compared)
         return
     patients = next(iter(family.values())).found.patients
     found = {
@@ -48,7 +51,10 @@ def _against_reference(compared: Comparison) -> Iterator[str]:
     }
     for word, group in found.items():
         if group:
-            amounts = "; ".join(f"{labels[place]} {_amount(one)}" for place, one in group.items())
+            amounts = "; ".join(
+                f"{labels[place]} {amount(one.found, one.adjusted, one.retrained)}"
+                for place, one in group.items()
+            )
             yield f"In Dice {word} than {REFERENCE}: {amounts}."
     rest = {place: one for place, one in family.items() if not one.separated}
     if rest:
@@ -58,96 +64,188 @@ def _against_reference(compared: Comparison) -> Iterator[str]:
         )
         yield f"Cannot be separated from {REFERENCE} in Dice: {means}."
         yield from _what_would(rest, labels, patients)
-    yield (
-        f"Paired over {counted(patients, 'patient')}; sign-flip test, Holm over "
-        f"{counted(len(family), 'comparison')}, level {LEVEL:g}; the 95% interval turns the test "
-        "round and is not adjusted."
+    yield paired_over(counted(patients, "patient"), len(family))
+    yield from too_few(patients, [one.found for one in family.values()])
+    if patients < patients_for_interval():
+        yield f"An interval of a difference needs {patients_for_interval()} patients or more."
+    separated = {labels[place]: one.lasting for place, one in family.items() if one.separated}
+    yield about_training(compared.retraining, len(family), separated)
+
+
+def _alone(compared: Comparison) -> str:
+    """Why no method is compared with the reference."""
+    reference = reference_of(compared.entries)
+    if reference is None:
+        why = "is not in this table"
+    elif any(entry.is_reference for entry in compared.paired.values()):
+        why = "stands alone on these patients"
+    else:
+        why = (
+            f"was tested on {counted(len(reference.tested), 'patient')} ({reference.folds} folds), "
+            "and most others on other ones: run its missing folds"
+        )
+    return f"No method is compared with {REFERENCE}, which {why}."
+
+
+def amount(found: PairedDifference, adjusted: float, retrained: float) -> str:
+    """Writes a difference that was separated: how large it is, and how sure.
+
+    Args:
+        found: the paired difference.
+        adjusted: its p after Holm.
+        retrained: the same with the variation of training; NaN where it is unknown.
+    """
+    mean, low, high = (
+        number_text("difference", number) for number in (found.mean, found.low, found.high)
     )
-    lowest = min(holm([one.found.smallest_p for one in family.values()]))
+    again = "" if math.isnan(retrained) else f", retrained p {number_text('p', retrained)}"
+    return f"{mean} (95% {low} to {high}, adjusted p {number_text('p', adjusted)}{again})"
+
+
+def paired_over(patients: str, comparisons: int) -> str:
+    """How a family was tested, in a sentence.
+
+    Args:
+        patients: how many, with the noun.
+        comparisons: of the family.
+    """
+    return (
+        f"Paired over {patients}; sign-flip test, Holm over {counted(comparisons, 'comparison')}, "
+        f"level {LEVEL:g}; the 95% interval turns the test round and is not adjusted."
+    )
+
+
+def too_few(patients: int, family: Sequence[PairedDifference]) -> Iterator[str]:
+    """Says so where no comparison of a family can reach a verdict, and why.
+
+    Args:
+        patients: that the comparisons rest on.
+        family: at least one.
+    """
+    lowest = min(1.0, len(family) * lowest_p(patients))
+    with_ties = min(holm([one.smallest_p for one in family]))
     if lowest > LEVEL:
         yield (
             f"With so few patients no comparison can reach a p below {lowest:.3g} after Holm, "
             "however large the difference."
         )
-    if patients < patients_for_interval():
-        yield f"An interval of a difference needs {patients_for_interval()} patients or more."
-    yield about_training("Verdicts are", (one.inflation for one in family.values()))
-
-
-def _amount(one: AgainstReference) -> str:
-    mean, low, high = (
-        number_text("difference", number)
-        for number in (one.found.mean, one.found.low, one.found.high)
-    )
-    return f"by {mean} (95% {low} to {high}, adjusted p {number_text('p', one.adjusted)})"
+    elif with_ties > LEVEL:
+        yield (
+            f"No comparison could reach a p below {with_ties:.3g} after Holm, since most patients "
+            "have the same score with both methods."
+        )
 
 
 def _what_would(
     rest: Mapping[int, AgainstReference], labels: Mapping[int, str], patients: int
 ) -> Iterator[str]:
     """What it would take to separate the others, were the differences seen the true ones."""
+    differing = {labels[place]: one for place, one in rest.items() if one.found.mean}
     ways = {
-        "patients": {labels[place]: one.patients_needed for place, one in rest.items()},
+        "patients": {label: one.patients_needed for label, one in differing.items()},
         f"label draws on these {counted(patients, 'patient')}": {
-            labels[place]: one.draws_needed for place, one in rest.items()
+            label: one.draws_needed for label, one in differing.items()
         },
     }
-    parts = []
-    for noun, numbers in ways.items():
-        finite = ((number, label) for label, number in numbers.items() if math.isfinite(number))
-        known = sorted(finite)
-        if known:
-            ends = dict.fromkeys([known[0], known[-1]])
-            parts.append(f"{' to '.join(f'{n:.0f} ({label})' for n, label in ends)} {noun}")
-    never = [label for label, number in ways["patients"].items() if math.isinf(number)]
+    parts = [text for noun, numbers in ways.items() if (text := _least(numbers, noun))]
     if parts:
         yield (
-            f"To separate these with 80% power would take {', or '.join(parts)}, if the "
-            "differences seen were the true ones."
+            f"To separate these with 80% power would take {', or '.join(parts)}: were the "
+            "differences seen the true ones, and training again moved nothing."
         )
-    if never:
-        yield f"No difference was seen that more patients could confirm: {', '.join(never)}."
+    elif any(math.isinf(one.patients_needed) for one in differing.values()):
+        yield f"Not even {MOST} patients would separate these, were the differences the true ones."
+    same = [labels[place] for place, one in rest.items() if not one.found.mean]
+    if same:
+        yield f"No difference at all was seen for {', '.join(same)}."
 
 
-def about_training(subject: str, inflations: Iterable[float]) -> str:
+def _least(numbers: Mapping[str, float], noun: str) -> str:
+    """The methods that take the fewest, by name: `about 55 patients (a), 130 (b)`."""
+    known = sorted((number, label) for label, number in numbers.items() if math.isfinite(number))
+    if not known:
+        return ""
+    (first, label), *others = known[:_NAMED]
+    text = f"about {_rounded(first)} {noun} ({label})"
+    text += "".join(f", {_rounded(number)} ({label})" for number, label in others)
+    wanted = sum(not math.isnan(number) for number in numbers.values())
+    return f"{text}, and more for the others" if wanted > 1 + len(others) else text
+
+
+def _rounded(number: float) -> int:
+    """Rounded up to two digits: more would be noise."""
+    step: int = 10 ** max(0, len(str(int(number))) - 2)
+    return math.ceil(number / step) * step
+
+
+def about_training(
+    found: Retraining, comparisons: int, separated: Mapping[str, bool], from_what: str = REFERENCE
+) -> str:
     """How far a verdict may hang on the very networks that were trained, in sentences.
 
     Args:
-        subject: with its verb, such as `Verdicts are`.
-        inflations: of the comparisons; NaN where the runs cannot tell.
+        found: what training again adds.
+        comparisons: that it was pooled over.
+        separated: the methods that the test over patients separates, by name, and whether
+            they stay so with what training adds.
+        from_what: what they are separated from.
     """
-    known = sorted(one for one in inflations if math.isfinite(one))
-    if not known:
+    if not found.known:
         return (
-            f"{subject} about the networks that were trained: how far other label draws and seeds "
-            "would move them cannot be told from these runs."
+            "Verdicts are about the networks that were trained: how far training again would move "
+            "them cannot be told from these runs."
         )
-    ends = dict.fromkeys(number_text("share", number) for number in (known[0], known[-1]))
-    return (
-        f"{subject} about the networks that were trained: over new label draws and seeds the "
-        f"standard error is estimated to be {' to '.join(ends)} times what the test takes it "
-        "to be (column Inflation). Far above 1, training again may reverse a verdict."
+    size = (
+        "With what training again would move, the standard error is estimated at "
+        f"{number_text('share', found.inflation)} times what a test over patients takes it to be "
+        f"(from {counted(comparisons, 'comparison')}; column Retrained p)."
     )
+    lasting = [label for label, stays in separated.items() if stays]
+    passing = [label for label, stays in separated.items() if not stays]
+    if not separated:
+        return size
+    if not passing:
+        return f"{size} All that is separated stays so."
+    kept = f"{', '.join(lasting)} would stay separated from {from_what}" if lasting else "Nothing"
+    if lasting:
+        return f"{size} {kept}; training again may reverse {', '.join(passing)}."
+    return f"{size} {kept} stays separated: training again may reverse {', '.join(passing)}."
 
 
 def _groups(compared: Comparison) -> Iterator[str]:
     """Which methods the pairs cannot separate from each other."""
-    pairs = compared.pairs
-    if pairs is None:
+    pairs, lasting = compared.pairs, compared.lasting
+    if pairs is None or lasting is None or (pairs.pairs == 1 and compared.family):
         return
-    family = f"{counted(pairs.pairs, 'pair')} (Holm)"
-    separated = pairs.separated(LEVEL).to_numpy()
-    number = int(separated.sum()) // 2
+    family = "the one pair" if pairs.pairs == 1 else f"all {counted(pairs.pairs, 'pair')} (Holm)"
+    separated = pairs.separated(LEVEL)
+    number = int(separated.to_numpy().sum()) // 2
     if number:
+        stay = int((lasting <= LEVEL).to_numpy().sum()) // 2
+        known = not lasting.isna().to_numpy().any()
+        part = "also" if stay == number else f"{stay} of them"
+        again = f", {part} for networks trained anew" if known else ""
         yield (
-            f"Over all {family}, methods that share a letter of the column Group are not "
-            f"separated; {counted(number, 'pair')} {'is' if number == 1 else 'are'}."
+            f"Over {family}, methods that share a letter of the column Group are not "
+            f"separated; {counted(number, 'pair')} {'is' if number == 1 else 'are'}{again}."
         )
         if compared.leader >= 0:
             leader = compared.entries[compared.leader].label
-            yield f"{leader} is the best, separated from every other method."
+            others = lasting.loc[leader].drop(leader)
+            if not known:
+                more = ""
+            elif (others <= LEVEL).all():
+                more = ", and would be with networks trained anew"
+            else:
+                more = "; with networks trained anew that is not shown"
+            yield f"{leader} is the best, separated from every other method{more}."
+    elif any(one.separated for one in compared.family.values()):
+        yield (
+            f"Over {family}, which ask for more than the comparisons with {REFERENCE} alone, no "
+            "method is separated from any other."
+        )
     else:
-        yield f"Over all {family}, no method is separated from any other."
+        yield f"Over {family}, no method is separated from any other."
     if pairs.lowest_reachable > LEVEL:
         yield (
             f"With so few patients no pair could reach a p below {pairs.lowest_reachable:.3g} "

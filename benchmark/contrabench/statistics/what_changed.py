@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 from contrabench.report import NAME, Column, Section, Table
@@ -18,6 +19,12 @@ FEW = 6
 LONGEST = 40
 """So many letters of a value stand in a sentence."""
 
+DATA = "data"
+"""The setting that is the hash of the prepared images."""
+
+PREPARATION = ("budget.pixels", "dataset_options", "dataset_version", "recipe", "structures")
+"""What else that hash is made of: where one of these differs, it differs for any volumes."""
+
 _SETTING = Column("Setting", "text", NAME)
 _BOTH = "Both"
 
@@ -30,14 +37,17 @@ class Changes:
         protocol: settings of the protocol; None where they differ and nobody can tell in
             what.
         others: everything else that is known to differ.
+        following: settings of the protocol that differ because others of it do, and so are
+            no changes of their own.
     """
 
     protocol: tuple[Change, ...] | None
     others: tuple[Change, ...]
+    following: tuple[Change, ...] = ()
 
     @property
     def known(self) -> tuple[Change, ...]:
-        """All that can be named."""
+        """All that can be named, without what follows from it."""
         return (*(self.protocol or ()), *self.others)
 
     @property
@@ -60,7 +70,27 @@ def find_changes(first: Side, second: Side) -> Changes:
         first: one protocol on A.
         second: its counterpart on B.
     """
-    return Changes(protocol_changes(first, second), other_changes(first, second))
+    found, others = protocol_changes(first, second), other_changes(first, second)
+    if found is None:
+        return Changes(None, others)
+    following = tuple(change for change in found if _follows(change, found))
+    return Changes(tuple(change for change in found if change not in following), others, following)
+
+
+def _follows(change: Change, found: Sequence[Change]) -> bool:
+    """Whether a setting could not have stayed as it was beside the other changes."""
+    if change.setting == "backbone.width":
+        return replace(change, setting="budget.width") in found
+    return change.setting == DATA and bool(_preparing(found))
+
+
+def _preparing(found: Sequence[Change]) -> list[str]:
+    """The changed settings that images are prepared by."""
+    return [change.setting for change in found if _is_within(change.setting, PREPARATION)]
+
+
+def _is_within(setting: str, wholes: Sequence[str]) -> bool:
+    return any(setting == whole or setting.startswith(f"{whole}.") for whole in wholes)
 
 
 def pair_title(first: Side, second: Side) -> str:
@@ -153,19 +183,31 @@ def _notes(first: Side, second: Side, changes: Changes) -> Iterator[str]:
         alone = [labels for labels in side.labels if labels not in other.labels]
         if alone:
             yield f"Label budgets of {name} alone, not compared: {', '.join(alone)}."
-    if any(change.setting == "data" for change in changes.protocol or ()):
+    if any(change.setting == DATA for change in changes.protocol or ()):
         yield (
-            "The volumes are not the same (setting data): patients are paired by name, and whether "
-            "a name is the same patient on both sides is not known."
+            "The prepared images are not the same (setting data): patients are paired by name, and "
+            "whether a name is the same patient on both sides is not known."
+        )
+    if any(change.setting == DATA for change in changes.following):
+        yield (
+            "The images were prepared by other settings "
+            f"({', '.join(_preparing(changes.protocol or ()))}), and so differ; whether the "
+            "volumes behind them are the same is not recorded. Patients are paired by name."
         )
 
 
 def _table(changes: Changes) -> Table:
     columns = (_SETTING, *(Column(name, "text", "What changed") for name in SIDES))
-    rows = [_row(one.setting, one.first, one.second) for one in changes.known]
-    absent = any(None in (one.first, one.second) for one in changes.known)
-    notes = ("– is a setting that this side does not have.",) if absent else ()
-    return make_table("what changed", columns, rows, notes=notes)
+    shown = sorted((*(changes.protocol or ()), *changes.following), key=attrgetter("setting"))
+    shown += changes.others
+    rows = [_row(one.setting, one.first, one.second) for one in shown]
+    notes = []
+    if any(None in (one.first, one.second) for one in shown):
+        notes.append("– is a setting that this side does not have.")
+    if changes.following:
+        named = " and ".join(sorted(change.setting for change in changes.following))
+        notes.append(f"Not counted, as following from other settings: {named}.")
+    return make_table("what changed", columns, rows, notes=tuple(notes))
 
 
 def _sides(first: Side, second: Side) -> Table:

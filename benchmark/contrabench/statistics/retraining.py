@@ -1,0 +1,109 @@
+"""Whether a verdict would hold for networks trained anew.
+
+All patients of a fold are scored by the same networks, so what labels, seeds and training
+patients do to these moves the whole fold, and a test over patients does not see it: its
+verdict is about the networks that were trained. How much moves a fold shows between folds,
+but five folds tell it poorly of one comparison. Here it is pooled over all comparisons of a
+family, which makes of 4 degrees of freedom about 13 for twelve methods against one reference.
+
+The rule is ours; `docs/statistics.md` has the simulations that it rests on. It takes folds to
+move differences by the same factor in all comparisons, and holds its level where they don't.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from contrabench.statistics.paired import holm
+from contrabench.statistics.signflip import sign_flip_ps
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """What training again adds to the comparisons of a family.
+
+    Attributes:
+        inflation: standard error over patients and trainings, in units of what a test over
+            patients takes it to be; at least 1. NaN where it cannot be told: with one fold,
+            or where no score differs.
+        freedom: degrees of freedom that the estimate rests on.
+    """
+
+    inflation: float
+    freedom: float
+
+    @property
+    def known(self) -> bool:
+        """Whether the runs tell it."""
+        return math.isfinite(self.inflation)
+
+
+UNKNOWN = Retraining(math.nan, math.nan)
+"""Where runs cannot tell what training again would add."""
+
+
+def with_reference(comparisons: int) -> float:
+    """How many independent comparisons that many with one reference are worth.
+
+    Where all methods vary alike, two of them correlate by 1/2, and estimates of their
+    variance by 1/4.
+    """
+    return comparisons / (1 + (comparisons - 1) / 4)
+
+
+def retraining(differences: ArrayLike, folds: Sequence[int], independent: float) -> Retraining:
+    """Estimates the inflation of a family, from the analysis of variance between folds.
+
+    Args:
+        differences: averaged over label draws and seeds, shape (comparisons, patients).
+        folds: the fold that tests each patient, shape (patients,).
+        independent: how many independent comparisons they are worth, see `with_reference`;
+            all pairs of some methods as many as those with one of them.
+    """
+    gaps, known = np.asarray(differences, np.float64), np.asarray(folds)
+    names, place = np.unique(known, return_inverse=True)
+    patients, number = gaps.shape[1], names.size
+    seen = gaps.var(axis=1, ddof=1).sum() / patients if patients > 1 else 0.0
+    if number < 2 or seen == 0:
+        return UNKNOWN
+    sizes = np.bincount(place)
+    means = np.stack([gaps[:, place == fold].mean(axis=1) for fold in range(number)], axis=1)
+    between = (sizes * (means - gaps.mean(axis=1, keepdims=True)) ** 2).sum() / (number - 1)
+    variance = between / patients  # of the mean difference, where folds are of one size
+    if patients > number:
+        within = ((gaps - means[:, place]) ** 2).sum() / (patients - number)
+        typical = (patients - (sizes**2).sum() / patients) / (number - 1)
+        shared = (between - within) / typical
+        variance = within / patients + shared * (sizes**2).sum() / patients**2
+    inflation = math.sqrt(max(1.0, float(variance / seen)))
+    return Retraining(inflation, (number - 1) * independent)
+
+
+def retrained_ps(differences: ArrayLike, found: Retraining) -> Floats:
+    """The p of each comparison with the inflated standard error, by Student's t.
+
+    Never below that of the sign-flip test: what holds for new networks holds for these.
+
+    Args:
+        differences: as for `retraining`.
+        found: what training again adds.
+
+    Returns:
+        One p a comparison, after Holm over all of them; NaN where the inflation is unknown.
+    """
+    gaps = np.asarray(differences, np.float64)
+    if not found.known:
+        return np.full(len(gaps), math.nan)
+    error = found.inflation * gaps.std(axis=1, ddof=1) / math.sqrt(gaps.shape[1])
+    mean = np.abs(gaps.mean(axis=1))
+    scale = np.divide(mean, error, out=np.where(mean > 0, math.inf, 0.0), where=error > 0)
+    student = 2 * stats.t.sf(scale, found.freedom)
+    return np.array(holm(np.maximum(student, sign_flip_ps(gaps)).tolist()))

@@ -1,0 +1,112 @@
+"""What training again adds to a family of comparisons, against simulated studies."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from contrabench.statistics.paired import holm
+from contrabench.statistics.retraining import (
+    UNKNOWN,
+    Retraining,
+    retrained_ps,
+    retraining,
+    with_reference,
+)
+from contrabench.statistics.signflip import sign_flip_ps
+
+FOLDS = np.repeat(np.arange(5), 4)
+
+
+def studies(rng, number, methods, ratio, folds=FOLDS):
+    """Differences of equal methods to one reference; networks move folds with that variance."""
+    patients = rng.standard_normal((number, methods + 1, folds.size))
+    runs = math.sqrt(ratio) * rng.standard_normal((number, methods + 1, folds.max() + 1))
+    scores = patients + runs[:, :, folds]
+    return scores[:, 1:] - scores[:, :1]
+
+
+def test_with_folds_of_one_size_it_is_the_ratio_of_mean_squares():
+    gaps = np.random.default_rng(0).normal(0, 1, (3, 20)) + 2 * (FOLDS % 2)
+    between = [4 * gap.reshape(5, 4).mean(axis=1).var(ddof=1) for gap in gaps]
+    whole = [gap.var(ddof=1) for gap in gaps]
+    found = retraining(gaps, FOLDS, 3)
+    assert found.inflation == pytest.approx(math.sqrt(sum(between) / sum(whole)))
+    assert found.freedom == 12
+    # The order of patients and the names of folds say nothing.
+    order = np.random.default_rng(1).permutation(20)
+    again = retraining(gaps[:, order], (7 - FOLDS)[order], 3)
+    assert again.inflation == pytest.approx(found.inflation)
+
+
+@pytest.mark.parametrize(
+    "folds", [FOLDS, np.array([0] * 9 + [1] * 5 + [2] * 4 + [3, 4])], ids=["even", "uneven"]
+)
+def test_the_inflation_is_that_of_simulated_studies(folds):
+    gaps = studies(np.random.default_rng(2), 4000, 1, 0.5, folds)[:, 0]
+    true = gaps.mean(axis=1).var()
+    taken = (gaps.var(axis=1, ddof=1) / gaps.shape[1]).mean()
+    # All studies at once, as comparisons of one: the estimate is then as good as exact.
+    assert retraining(gaps, folds, 1).inflation == pytest.approx(math.sqrt(true / taken), rel=0.03)
+
+
+def test_two_differences_to_one_reference_share_a_quarter_of_their_information():
+    gaps = np.random.default_rng(3).standard_normal((20_000, 3, 5))
+    squares = (gaps[:, 1:] - gaps[:, :1]).var(axis=2, ddof=1)
+    assert np.corrcoef(squares.T)[0, 1] == pytest.approx(0.25, abs=0.02)
+    assert with_reference(1) == 1
+    pooled = squares.mean(axis=1)
+    alone = squares[:, 0]
+    gained = (alone.var() / alone.mean() ** 2) / (pooled.var() / pooled.mean() ** 2)
+    assert gained == pytest.approx(with_reference(2), rel=0.05)
+
+
+@pytest.mark.parametrize("methods", [1, 6])
+@pytest.mark.parametrize("ratio", [0.0, 0.5])
+def test_false_verdicts_stay_below_five_percent_whatever_training_moves(methods, ratio):
+    """And the test over patients alone is shown to fail there: it is what this is for."""
+    lasting, separated = [], []
+    for gaps in studies(np.random.default_rng(4), 600, methods, ratio):
+        found = retraining(gaps, FOLDS, with_reference(methods))
+        lasting.append(retrained_ps(gaps, found).min() <= 0.05)
+        separated.append(min(holm(sign_flip_ps(gaps).tolist())) <= 0.05)
+    two_errors = 2 * math.sqrt(0.05 * 0.95 / 600)
+    assert np.mean(lasting) <= 0.05 + two_errors
+    if ratio:
+        assert np.mean(separated) > 0.05 + 3 * two_errors
+
+
+def test_a_large_difference_is_found_all_the_same():
+    gaps = studies(np.random.default_rng(5), 200, 6, 0.5) + 3.0
+    found = [retrained_ps(one, retraining(one, FOLDS, with_reference(6))) for one in gaps]
+    assert (np.array(found) <= 0.05).mean() > 0.8
+
+
+def test_nothing_is_surer_for_other_networks_than_for_these():
+    gaps = np.abs(np.random.default_rng(6).normal(1, 0.01, (1, 6)))
+    folds = np.arange(6) // 3
+    found = retraining(gaps, folds, 1)
+    student = 2 * stats.t.sf(gaps.mean() / (gaps.std(ddof=1) / math.sqrt(6)), 5)
+    assert student < 0.001
+    assert retrained_ps(gaps, found)[0] >= sign_flip_ps(gaps)[0] == 2 / 2**6
+
+
+def test_folds_of_one_patient_hide_nothing():
+    gaps = np.random.default_rng(7).normal(0.5, 1, (2, 8))
+    assert retraining(gaps, range(8), 1) == Retraining(1.0, 7)
+
+
+def test_what_cannot_be_told_is_unknown():
+    gaps = np.random.default_rng(8).normal(0.5, 1, (2, 8))
+    assert not retraining(gaps, [0] * 8, 1).known
+    assert not retraining(np.zeros((2, 8)), [0, 1] * 4, 1).known
+    assert not retraining(gaps[:, :1], [0], 1).known
+    assert np.isnan(retrained_ps(gaps, UNKNOWN)).all()
+
+
+def test_an_identical_method_stays_at_one_beside_others():
+    gaps = np.stack([np.zeros(8), np.full(8, 0.25), np.linspace(-1, 1, 8)])
+    found = retrained_ps(gaps, retraining(gaps, [0, 1] * 4, with_reference(3)))
+    # A constant difference has no error: the test over patients is then the limit.
+    assert found.tolist() == [1, 3 * 2 / 2**8, 1]
