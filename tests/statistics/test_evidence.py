@@ -174,3 +174,17 @@ def test_curves_are_the_numbers_of_the_table(rows, budgets):
     (mine,) = found.methods.loc[found.methods["Method"] == "mine", "runs"]
     assert set(mine) == runs
     assert isinstance(found.curves, pd.DataFrame)
+
+
+def test_a_case_is_the_mean_of_its_runs_each_over_its_own_structures(frame):
+    """Of two runs one has nothing to find in RV: its score is that of LV alone."""
+    scores = {(0, "LV"): 0.8, (0, "RV"): 0.2, (1, "LV"): 0.6, (1, "RV"): None}
+    rows = [
+        {"method": "scratch", "draw": draw, "structure": structure,
+         **({"flag": "not applicable"} if dice is None else {"dice": dice})}
+        for (draw, structure), dice in scores.items()
+    ]  # fmt: skip
+    (section,) = leaderboard.build_report(results(frame(*rows)), "x").sections
+    cases = section.evidence.cases.set_index("structure")["dice"]
+    assert cases[""] == pytest.approx(((0.8 + 0.2) / 2 + 0.6) / 2)
+    assert cases["LV"] == pytest.approx(0.7)

@@ -287,3 +287,13 @@ def test_statistics_need_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_full_supervision_is_that_of_the_newest_version(frame):
+    full = {"labels": "100%", "fraction": 1.0, "labelled_patients": 16}
+    old = study("scratch", shift=0.1, method_version=1, **full)
+    new = study("scratch", shift=0.3, method_version=2, **full)
+    part = section(frame, *study("scratch"), *study("mmgl"), *old, *new)
+    assert line(part, "full supervision")["Dice"] == pytest.approx(
+        np.mean([row["dice"] for row in new])
+    )

@@ -107,7 +107,7 @@ def test_the_verdict_names_winners_losers_and_what_would_separate_the_rest(frame
     needed = leaderboard.loc["simclr", "Patients needed"]
     rounded = 10 * math.ceil(int(needed) / 10)
     assert 99 < rounded < 999
-    assert f"would take about {rounded} patients (simclr): were the differences seen" in text
+    assert f"would take about {rounded} patients (simclr), if the differences seen" in text
     assert leaderboard.loc["gcl", "Patients needed"] == "separated"
     assert "from 3 comparisons; column Retrained p" in text
     assert "gcl is the best, separated from every other method, and would be with networks" in text

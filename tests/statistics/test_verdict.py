@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from contrabench.report import is_missing
 from contrabench.statistics.leaderboard import build_report
 
 from .conftest import results
@@ -110,3 +111,26 @@ def test_a_patient_without_a_score_is_told(frame):
     told = text(frame, *rows, *right)
     assert "left out of every comparison, which rests on 19 patients: gcl 1." in told
     assert "was tested on" not in told
+
+
+@pytest.mark.parametrize(("patients", "warned"), [(14, True), (15, False)])
+def test_below_fifteen_patients_the_order_may_be_chance(frame, patients, warned):
+    rows = [*study("scratch", EVEN, 1, patients=patients),
+            *study("gcl", EVEN, 1, 1, patients=patients)]  # fmt: skip
+    assert ("the order of the rows may be chance" in text(frame, *rows)) == warned
+
+
+def test_label_draws_are_planned_for_only_where_they_were_repeated(frame):
+    once = [{**row, "seed": seed, "dice": row["dice"] + 0.01 * seed * (-1) ** row["fold"]}
+            for name, number in (("scratch", 0), ("gcl", 1)) for seed in (0, 1)
+            for row in study(name, EVEN, 1, number)]  # fmt: skip
+    rows = [{**row, "draw": draw, "dice": row["dice"] + 0.02 * draw * (-1) ** row["fold"]}
+            for row in once for draw in (0, 1)]  # fmt: skip
+
+    def draws(*given):
+        (section,) = build_report(results(frame(*given)), "bench report").sections
+        board = section.tables[0].data.set_index("Method")
+        return board.loc["gcl", "Draws needed"]
+
+    assert is_missing(draws(*once))
+    assert not is_missing(draws(*rows))

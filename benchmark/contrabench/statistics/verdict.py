@@ -150,11 +150,14 @@ def _what_would(
     parts = [text for noun, numbers in ways.items() if (text := _least(numbers, noun))]
     if parts:
         yield (
-            f"To separate these with 80% power would take {', or '.join(parts)}: were the "
-            "differences seen the true ones, and training again moved nothing."
+            f"To separate these with 80% power would take {', or '.join(parts)}, if the "
+            "differences seen were the true ones and training again moved nothing."
         )
     elif any(math.isinf(one.patients_needed) for one in differing.values()):
-        yield f"Not even {MOST} patients would separate these, were the differences the true ones."
+        yield (
+            f"Not even {MOST} patients would separate these, if the differences seen were the true "
+            "ones."
+        )
     same = [labels[place] for place, one in rest.items() if not one.found.mean]
     if same:
         yield f"No difference at all was seen for {', '.join(same)}."
