@@ -4,6 +4,8 @@ import json
 import pathlib
 import subprocess
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -11,18 +13,20 @@ import typer
 from tests.store.conftest import Lab
 from typer.testing import CliRunner
 
+from contrabench.catalogue import reports
 from contrabench.cli.report import EPILOG, report
-from contrabench.errors import RequestError
+from contrabench.errors import RequestError, RunError
 from contrabench.protocol import digest
+from contrabench.sealed import seal
 from contrabench.store.archive import pack
 from contrabench.store.rows import ResultRow, write_rows
 
 
-def write(store, variant, labels, fraction, shift, protocol="ab12cd34ef56ab12"):
+def write(store, variant, labels, fraction, shift, protocol="ab12cd34ef56ab12", dataset="phantom"):
     key = digest({"variant": variant, "labels": labels, "protocol": protocol})
     rows = [
         ResultRow(
-            run=key, protocol=protocol, dataset="phantom", budget="smoke",
+            run=key, protocol=protocol, dataset=dataset, budget="smoke",
             method=variant, variant=variant, method_version=1, recipe="common",
             family="reference", fidelity="re-implementation",
             deviations="", labels=labels, fraction=fraction, labelled_patients=2,
@@ -37,7 +41,7 @@ def write(store, variant, labels, fraction, shift, protocol="ab12cd34ef56ab12"):
     folder = store / "runs" / key
     folder.mkdir(parents=True)
     write_rows(folder / "rows.parquet", rows)
-    (folder / "done.json").write_text("{}")
+    seal(folder)
 
 
 @pytest.fixture
@@ -114,7 +118,7 @@ def test_a_binary_format_needs_a_file(bench, store, tmp_path):
     bench("--store", store, "--format", "parquet", "--out", path)
     assert path.read_bytes() == first
     table = pd.read_parquet(path)
-    found = table[(table["Method"] == "mmgl") & (table["column"] == "Dice vs scratch")]
+    found = table[(table["method"] == "mmgl") & (table["column"] == "Dice vs scratch")]
     assert found["value"].tolist() == pytest.approx([0.1])
     assert found["text"].tolist() == ["+0.100"]
 
@@ -130,7 +134,7 @@ def test_runs_left_out_are_named_beside_the_table(bench, store):
     bad = store / "runs" / "bad"
     bad.mkdir()
     (bad / "rows.parquet").write_text("not parquet")
-    (bad / "done.json").write_text("{}")
+    seal(bad)
     done = bench("--store", store)
     assert done.exit_code == 0
     assert "run bad is left out" in done.stderr
@@ -151,12 +155,18 @@ def test_a_wrong_word_is_answered_with_the_right_ones(bench, store, words, messa
     assert message in str(error)
 
 
-def test_an_empty_store_is_one_line_and_exit_2(bench, tmp_path):
-    error = bench("--store", tmp_path / "none").exception
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("empty", "holds no finished run"), ("none", "there is no folder or file ")],
+)
+def test_an_empty_store_is_one_line_and_exit_2(bench, tmp_path, name, message):
+    (tmp_path / "empty").mkdir()
+    error = bench("--store", tmp_path / name).exception
     assert isinstance(error, RequestError)
     assert error.exit_code == 2
     assert "\n" not in str(error)
-    assert "no finished run" in str(error)
+    assert message in str(error)
+    assert "`bench run`" in str(error)
 
 
 def test_help_gives_an_example(bench):
@@ -166,11 +176,13 @@ def test_help_gives_an_example(bench):
 def test_neither_help_nor_report_loads_torch(store):
     code = (
         "import sys\n"
-        "from contrabench.cli.report import report\n"
+        "from contrabench.cli.app import main\n"
         "heavy = ('numpy', 'pandas', 'pyarrow', 'scipy', 'torch')\n"
         "print([name for name in heavy if name in sys.modules])\n"
-        "from pathlib import Path\n"
-        f"report(store=Path({str(store)!r}), out=Path({str(store / 'r.txt')!r}))\n"
+        "try:\n"
+        f"    main(['report', '--store', {str(store)!r}, '--out', {str(store / 'r.txt')!r}])\n"
+        "except SystemExit as ended:\n"
+        "    assert not ended.code\n"
         "print([name for name in ('torch', 'monai', 'lightly') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -188,7 +200,8 @@ def test_two_stores_side_by_side(bench, store, tmp_path):
     done = compared(bench, store, store, other)
     assert done.exit_code == 0, done.output
     data = json.loads(done.stdout)
-    assert data["command"].split()[4:7] == ["--compare", str(store), str(other)]
+    assert data["command"].startswith(f"bench report --compare {store} {other} ")
+    assert data["command"].split()[5:] == ["--format", "json"]
     tables = {t["name"]: t for section in data["sections"] for t in section["tables"]}
     moved = {row["Method"]: row for row in tables["side by side"]["rows"]}
     assert moved["mmgl"]["B minus A"] == pytest.approx(0.05)
@@ -231,7 +244,7 @@ def test_pictures_that_cannot_be_drawn_are_one_note(bench, store, tmp_path):
     words = ("--store", store, "--labels", "10%", "--pictures", tmp_path / "pictures")
     done = bench(*words, "--format", "markdown", "--out", tmp_path / "r.md")
     assert done.exit_code == 0, done.output
-    assert done.stderr.count("needs the predictions") == 1
+    assert done.stderr.count("could be drawn") == 1
     assert list((tmp_path / "pictures").iterdir()) == []
     assert "--pictures" in (tmp_path / "r.md").read_text()
 
@@ -265,3 +278,211 @@ def test_a_failed_write_leaves_the_file_as_it_was(bench, store, tmp_path, monkey
     assert "cannot be written (Permission denied)" in str(error)
     assert out.read_text() == before
     assert [path.name for path in out.parent.iterdir()] == ["r.md"]
+
+
+# -- datasets and label budgets together ---------------------------------------------
+
+
+@pytest.fixture
+def two_datasets(store):
+    """Budgets that one of the datasets has alone."""
+    write(store, "scratch", "50%", 0.5, 0.1)
+    write(store, "scratch", "20%", 0.2, 0.0, protocol="0" * 16, dataset="mmwhs")
+    write(store, "mmgl", "20%", 0.2, 0.1, protocol="0" * 16, dataset="mmwhs")
+    return store
+
+
+@pytest.mark.parametrize("name", ["terminal", "markdown", "csv", "json"])
+def test_a_budget_that_only_another_dataset_has_is_one_line(bench, two_datasets, name):
+    words = ("--store", two_datasets, "--format", name)
+    error = bench(*words, "--dataset", "mmwhs", "--labels", "10%").exception
+    assert isinstance(error, RequestError)
+    assert "no finished run on mmwhs has --labels 10%; there are: 20%" in str(error)
+    assert bench(*words, "--dataset", "mmwhs", "--labels", "20%").exit_code == 0
+
+
+def test_either_dataset_may_have_the_budget(bench, two_datasets):
+    words = ("--store", two_datasets, "--dataset", "mmwhs", "--dataset", "phantom")
+    assert bench(*words, "--labels", "10%", "--labels", "20%").exit_code == 0
+
+
+@pytest.mark.parametrize(("number", "meant"), [("10", "10%"), ("0.2", "20%"), ("0.15", None)])
+def test_budgets_are_listed_from_few_labels_to_many(bench, two_datasets, number, meant):
+    error = bench("--store", two_datasets, "--labels", number).exception
+    hint = f"did you mean {meant}? There are" if meant else "there are"
+    assert str(error).endswith(f"--labels {number}; {hint}: 10%, 20%, 50%, 100%")
+
+
+def test_the_side_that_lacks_a_budget_is_named(bench, store, tmp_path):
+    other = tmp_path / "other"
+    write(other, "scratch", "50%", 0.5, 0.0)
+    error = compared(bench, store, store, other, "--labels", "10%").exception
+    assert isinstance(error, RequestError)
+    assert f"no finished run of B ({other}) has --labels 10%; there are: 50%" in str(error)
+
+
+# -- the format ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("r.md", "markdown"), ("r.TEX", "latex"), ("r.csv", "csv"), ("r.json", "json"),
+        ("r.txt", "terminal"), ("r", "terminal"),
+    ],
+)  # fmt: skip
+def test_the_suffix_of_the_file_chooses_the_format(bench, store, tmp_path, file, name):
+    out = tmp_path / "out" / file
+    assert bench("--store", store, "--out", out).exit_code == 0
+    assert out.read_text() == bench("--store", store, "--format", name).stdout
+
+
+def test_the_word_goes_before_the_suffix(bench, store, tmp_path):
+    out = tmp_path / "report.html"
+    assert bench("--store", store, "--format", "csv", "--out", out).exit_code == 0
+    assert out.read_text() == bench("--store", store, "--format", "csv").stdout
+    assert bench("--store", store, "--json", "--out", out).exit_code == 0
+    json.loads(out.read_text())
+
+
+def test_a_page_is_a_page(bench, store, tmp_path):
+    out = tmp_path / "report.html"
+    assert bench("--store", store, "--out", out).exit_code == 0
+    assert out.read_text().lower().startswith("<!doctype html>")
+
+
+def test_a_suffix_of_no_format_is_not_guessed_at(bench, store, tmp_path):
+    out = tmp_path / "report.docx"
+    error = bench("--store", store, "--out", out).exception
+    assert isinstance(error, RequestError)
+    assert "end in .docx; name one with --format" in str(error)
+    assert ".md, .parquet, .tex" in str(error)
+    assert not out.exists()
+
+
+def test_json_and_another_format_contradict_each_other(bench, store):
+    error = bench("--store", store, "--json", "--format", "csv").exception
+    assert isinstance(error, RequestError)
+    assert "--json and --format csv contradict each other" in str(error)
+    assert bench("--store", store, "--json", "--format", "json").exit_code == 0
+
+
+FAULTY = """
+from contrabench import ReportFormat, register_report
+from contrabench.report import ReportInfo
+
+@register_report("{name}")
+class Faulty(ReportFormat):
+    info = ReportInfo(title="faulty", suffix=".faulty")
+
+    {body}
+"""
+RENDER = "def render(self, report):\n        "
+MADE = RENDER + "return report.command"
+
+
+@pytest.fixture
+def faulty(tmp_path, monkeypatch):
+    """Makes a plug-in of a format, which is forgotten afterwards."""
+    monkeypatch.setenv("CONTRABENCH_PLUGINS", "")
+    reports.entries()
+    for part in ("_registered", "_collisions", "_failed"):
+        monkeypatch.setattr(reports, part, dict(getattr(reports, part)))
+
+    def make(name, body):
+        path = tmp_path / f"format_{name}.py"
+        path.write_text(FAULTY.format(name=name, body=body))
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "message"),
+    [
+        ("raising", RENDER + "raise ValueError('no\\nink')", "ValueError: no ink"),
+        ("counting", RENDER + "return 7", "it returned int, and neither text nor bytes"),
+        ("unmade", MADE + "\n    def __init__(self): 1 / 0", "ZeroDivisionError"),
+    ],
+)
+def test_a_format_that_fails_is_named_with_its_error(
+    bench, store, faulty, tmp_path, name, body, message
+):
+    plugin, out = faulty(name, body), tmp_path / "out.txt"
+    done = bench("--store", store, "--plugin", plugin, "--format", name, "--out", out)
+    assert isinstance(done.exception, RunError)
+    assert done.exception.exit_code == 1
+    assert str(done.exception).startswith(f"the report format '{name}' failed: ")
+    assert message in str(done.exception)
+    assert "\n" not in str(done.exception)
+    assert not out.exists()
+
+
+def test_a_format_may_show_another_text_than_it_writes(bench, store, faulty, tmp_path):
+    body = RENDER + "return 'written'\n    def show(self, report): return 'shown'"
+    words = ("--store", store, "--plugin", faulty("twofold", body), "--format", "twofold")
+    assert bench(*words).stdout == "shown"
+    assert bench(*words, "--out", tmp_path / "r").exit_code == 0
+    assert (tmp_path / "r").read_text() == "written"
+
+
+def test_the_command_names_its_plugins(commands, store, faulty):
+    plugin = str(faulty("echoing", MADE))
+    said = f"bench report --plugin {plugin} --store {store} --format echoing"
+    words = ("--store", str(store), "--format", "echoing")
+    assert commands("report", "--plugin", plugin, *words)[1] == said
+    assert commands("--plugin", plugin, "report", *words)[1] == said
+
+
+# -- where the results are -----------------------------------------------------------
+
+
+def test_the_store_of_the_configuration_file(bench, store, tmp_path, monkeypatch):
+    there = tmp_path / "here"
+    (there / "results").mkdir(parents=True)
+    (store / "runs").rename(there / "results" / "runs")
+    (there / "contrabench.toml").write_text('store = "results"')
+    monkeypatch.chdir(there)
+    done = bench("--format", "json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["command"] == "bench report --store results --format json"
+    monkeypatch.chdir(tmp_path)
+    named = bench("--config", there / "contrabench.toml", "--format", "json")
+    assert json.loads(named.stdout)["command"] == "bench report --store here/results --format json"
+    other = bench("--store", "nothing", "--config", there / "contrabench.toml").exception
+    assert "there is no folder or file nothing" in str(other)
+
+
+def test_a_side_that_is_mistyped_is_told_before_archives_are_unpacked(
+    bench, store, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "made.zip").write_bytes(b"no archive")
+    for known in (("--store", store), ()):
+        error = bench("--compare", tmp_path / "made.zip", "nothere", *known).exception
+        assert isinstance(error, RequestError)
+        assert str(error).startswith("'nothere' is no path, and ")
+
+
+def test_of_archives_that_are_all_refused_nothing_can_be_reported(bench, tmp_path):
+    board = tmp_path / "board"
+    board.mkdir()
+    (board / "a.zip").write_bytes(b"no archive")
+    done = bench("--store", board)
+    assert "a.zip is left out" in done.stderr
+    assert "merging" not in done.stderr
+    assert "the notes above tell what was left out and why" in str(done.exception)
+    assert "bench run" not in str(done.exception)
+
+
+def test_pictures_that_nothing_leads_to_are_told_of(bench, store, tmp_path, monkeypatch):
+    exhibit = SimpleNamespace(file="pictures/phantom-worst.svg")
+    gallery = SimpleNamespace(exhibits=(exhibit,), notes=())
+
+    def drawn(made, folder, beside):
+        return replace(made, sections=tuple(replace(one, gallery=gallery) for one in made.sections))
+
+    monkeypatch.setattr("contrabench.gallery.files.write_pictures", drawn)
+    words = ("--store", store, "--labels", "10%", "--pictures", tmp_path / "pictures")
+    told = bench(*words, "--format", "csv").stderr
+    assert f"1 picture written to {tmp_path / 'pictures'}; csv does not refer to them" in told

@@ -58,7 +58,7 @@ def test_a_whole_run_ends_with_a_table_and_is_served_the_second_time(bench, tmp_
 
     code, out, _ = bench("report", "--format", "csv", "--out", "table.csv")
     assert code == 0
-    assert (tmp_path / "table.csv").read_text().startswith("section,protocol,Method,")
+    assert (tmp_path / "table.csv").read_text().startswith("dataset,labels,section,protocol,")
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,7 @@ def test_a_conflict_and_a_refusal_are_named_with_exit_code_1(stores, tmp_path):
 def test_a_folder_that_is_no_store_is_a_wrong_request(stores, tmp_path):
     done = bench("merge", tmp_path / "nothing", "--into", stores[0])
     assert isinstance(done.exception, RequestError)
+    assert "there is no folder or file" in str(done.exception)
     assert done.exception.exit_code == 2
 
 
@@ -99,3 +100,52 @@ def test_archives_are_taken_in_beside_stores_and_a_bad_one_is_named(stores, tmp_
     assert (content["taken"], content["duplicates"]) == ({}, {"runs": 2, "splits": 4})
     assert [item["folder"] for item in content["left_out"]] == [str(board / "a.zip")]
     assert bench("merge", board / "b.zip", "--into", tmp_path / "all").exit_code == 0
+
+
+def test_a_dry_run_never_says_that_it_merged(stores, tmp_path):
+    (tmp_path / "cut.zip").write_bytes(b"no archive")
+    target = tmp_path / "all"
+    done = bench("merge", tmp_path / "cut.zip", stores[1], "--into", target, "--dry-run")
+    assert done.exit_code == 1
+    assert "1 would be left out; the rest would be merged.\nNothing was changed." in done.output
+    assert "is merged" not in done.output
+    assert not target.exists()
+
+
+def test_where_nothing_was_taken_there_is_no_rest(stores, tmp_path):
+    (tmp_path / "cut.zip").write_bytes(b"no archive")
+    done = bench("merge", tmp_path / "cut.zip", "--into", stores[0])
+    assert done.exit_code == 1
+    assert "nothing that can be taken" in done.output
+    assert "1 left out." in done.output
+    assert "the rest" not in done.output
+    assert "nothing finished was found" not in done.output
+    (tmp_path / "bare" / "runs").mkdir(parents=True)
+    done = bench("merge", tmp_path / "bare", "--into", stores[0])
+    assert (done.exit_code, "nothing finished was found" in done.output) == (0, True)
+
+
+def test_archives_beside_the_runs_of_a_store_are_named(stores, tmp_path):
+    ours, theirs = stores
+    pack(ours, theirs / "lab.zip")
+    done = bench("merge", theirs, "--into", tmp_path / "all")
+    assert done.exit_code == 0
+    line = f"note: {theirs} is a store itself, so the archives that lie in it are not read: lab.zip"
+    assert line in " ".join(done.output.split())
+
+
+def test_the_store_of_the_configuration_file(stores, tmp_path, monkeypatch):
+    ours, theirs = stores
+    (tmp_path / "contrabench.toml").write_text('store = "ours"')
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert json.loads(bench("ls", "--json").stdout)["store"] == str(ours)
+    assert bench("merge", theirs).exit_code == 0
+    assert json.loads(bench("ls", "--json").stdout)["contents"][0]["runs"] == 2
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    words = ("--config", tmp_path / "contrabench.toml", "--json")
+    assert json.loads(bench("merge", theirs, *words).stdout)["into"] == str(ours)
+    assert json.loads(bench("ls", *words).stdout)["store"] == str(ours)
+    assert json.loads(bench("ls", "--store", theirs, *words).stdout)["store"] == str(theirs)
+    monkeypatch.setenv("CONTRABENCH_STORE", str(theirs))
+    assert json.loads(bench("ls", *words).stdout)["store"] == str(theirs)

@@ -169,7 +169,7 @@ def test_an_interrupt_is_calm_and_the_same_command_goes_on(study, study_file, pl
     title = "pre-train global of simclr: fold 1"
     code, out, err = study(str(study_file), answers={title: "interrupt"})
     assert code == 130
-    assert err == "error: interrupted; finished stages are kept, run the same command to go on\n"
+    assert err == "error: interrupted; what is finished is kept, run the same command again\n"
     assert f"{title}: stopped" in out
     assert study.made[-1].closed
     before = {job.key for job in study.made[-1].jobs}

@@ -43,7 +43,7 @@ def test_it_says_what_was_packed_and_how_to_know_it(lab, tmp_path, commands):
     assert code == 0
     data = out.read_bytes()
     for words in (
-        hashlib.sha256(data).hexdigest(), f"({len(data)} bytes)", "3, 6 rows", "phantom",
+        hashlib.sha256(data).hexdigest(), f"({len(data)} bytes)", "3 runs, 6 rows", "phantom",
         "scratch (version 1)", "Publish the SHA-256 beside the archive", "name patients and cases",
     ):  # fmt: skip
         assert words in told
@@ -100,3 +100,32 @@ def test_a_damaged_run_of_the_study_ends_it_with_exit_code_1(lab, tmp_path, comm
     assert not (tmp_path / "a.zip").exists()
     shutil.rmtree(store / "runs" / keys[0])
     assert commands(*words)[0] == 0
+
+
+def test_a_narrow_terminal_cuts_nothing_off(lab, tmp_path, commands, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    out = tmp_path / "a_name_that_is_longer_than_a_narrow_terminal.zip"
+    told = commands("submit", "--store", str(lab[0]), "--out", str(out))[1]
+    joined = "".join(told.split())
+    assert hashlib.sha256(out.read_bytes()).hexdigest() in joined
+    assert "".join(str(out).split()) in joined
+    assert "\N{HORIZONTAL ELLIPSIS}" not in told
+
+
+def test_a_wrong_place_is_a_wrong_request(lab, tmp_path, commands):
+    store, _ = lab
+    (tmp_path / "file").write_text("")
+    code, _, told = commands(
+        "submit", "--store", str(store), "--out", str(tmp_path / "file" / "a.zip")
+    )
+    assert (code, "cannot be written (" in told) == (2, True)
+    assert "looking through" not in told
+
+
+def test_the_archive_of_another_study_is_kept(lab, tmp_path, commands):
+    out = str(tmp_path / "a.zip")
+    words = ("submit", "--store", str(lab[0]), "--out", out)
+    assert commands(*words)[0] == 0
+    code, _, told = commands(*words, "--study", "aaaa")
+    assert (code, "a.zip holds 1 run that would not be in it any more" in told) == (2, True)
+    assert len(packed_runs(tmp_path / "a.zip")) == 3

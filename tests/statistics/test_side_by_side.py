@@ -293,7 +293,7 @@ def test_tidy_lines_hold_every_cell(planted):
     assert len(lines) == len(list(tidy(planted)))
     side = planted.sections[1]
     column = next(one for one in side.tables[0].columns if one.name == "B minus A")
-    shown = {line["Method"]: line for line in lines if line["column"] == "B minus A"}
+    shown = {line["method"]: line for line in lines if line["column"] == "B minus A"}
     for name, value in table(side, "side by side")["B minus A"].items():
         assert float(shown[name]["value"]) == value
         assert shown[name]["text"].lstrip("'") == plain(cell_text(column, value))

@@ -192,6 +192,46 @@ def test_an_archive_that_cannot_be_written_leaves_nothing(
     assert not list((tmp_path / "out").iterdir())
 
 
+def test_a_place_that_cannot_be_written_is_told_before_the_work(store, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+
+    def survey(*arguments):
+        raise AssertionError("the work has begun")
+
+    monkeypatch.setattr(packing, "survey", survey)
+    with pytest.raises(RequestError, match=r"cannot be written \(.+\); choose"):
+        pack(store, tmp_path / "file" / "a.zip")
+
+
+def test_an_archive_is_replaced_only_by_one_with_all_its_runs(store, tmp_path, lab):
+    out = tmp_path / "a.zip"
+    first = pack(store, out, runs=[next(store.glob("runs/*")).name])
+    whole = pack(store, out)
+    assert first.submission.runs == 1 < whole.submission.runs == 3
+    assert pack(store, out).sha256 == whole.sha256
+    lab.run(tmp_path / "elsewhere", 9)
+    before = out.read_bytes()
+    with pytest.raises(RequestError, match="a.zip holds 3 runs that would not be in it any more"):
+        pack(tmp_path / "elsewhere", out)
+    assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["folder", "text", "foreign"])
+def test_what_is_no_archive_of_runs_is_never_replaced(store, tmp_path, kind):
+    out = tmp_path / "a.zip"
+    if kind == "folder":
+        out.mkdir()
+    elif kind == "text":
+        out.write_text("my thesis")
+    else:
+        with zipfile.ZipFile(out, "w") as content:
+            content.writestr("thesis.tex", "text")
+    size = out.stat().st_size
+    with pytest.raises(RequestError, match="is there and no archive of runs"):
+        pack(store, out)
+    assert out.stat().st_size == size
+
+
 def test_a_run_that_is_changed_while_it_is_packed(store, tmp_path, monkeypatch):
     real = packing.survey
 

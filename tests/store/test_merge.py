@@ -415,7 +415,10 @@ def test_unfinished_work_is_not_looked_at(ours, theirs):
 
 
 def test_wrong_requests(ours, tmp_path):
+    (tmp_path / "empty").mkdir()
     with pytest.raises(RequestError, match="is no store"):
+        merge_stores([tmp_path / "empty"], ours)
+    with pytest.raises(RequestError, match="there is no folder or file .*nowhere"):
         merge_stores([tmp_path / "nowhere"], ours)
     with pytest.raises(RequestError, match="into itself"):
         merge_stores([ours], ours / "runs" / "..")

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contrabench.errors import DiskFullError, RequestError
+from contrabench.progress import Silent
 from contrabench.protocol import digest
 from contrabench.sealed import SEAL, seal
 from contrabench.store.archive import pack
@@ -492,9 +493,44 @@ def test_a_folder_of_archives_is_read_as_one_store(archive, tmp_path, lab):
     assert not board.store.exists()
 
 
+class Told(Silent):
+    """Keeps the lines that work tells."""
+
+    def __init__(self):
+        self.lines = []
+
+    def line(self, text):
+        self.lines.append(text)
+
+
 def test_a_store_and_what_is_not_there_are_given_as_they_are(archive, tmp_path):
-    archive.rename(tmp_path / "lab" / "copy.zip")
     for path in (tmp_path / "lab", tmp_path / "nowhere"):
         with opened(path) as board:
             assert (board.store, board.problems) == (path, ())
-    assert merge_stores([tmp_path / "lab"], tmp_path / "target").taken["runs"] == 2
+
+
+def test_archives_in_the_folder_of_a_store_are_not_read_and_named(archive, tmp_path):
+    lab, told = tmp_path / "lab", Told()
+    data = archive.read_bytes()
+    for number in range(7):
+        (lab / f"copy{number}.zip").write_bytes(data)
+    with opened(lab) as board:
+        assert board.store == lab
+        (line,) = board.problems
+    assert "copy0.zip, copy1.zip, copy2.zip, copy3.zip, copy4.zip and 2 more; name them" in line
+    assert merge_stores([lab], tmp_path / "target", reporter=told).taken["runs"] == 2
+    assert told.lines == [f"note: {line}"]
+
+
+def test_only_the_advice_that_helps_is_given(archive):
+    newer_format(archive)
+    with pytest.raises(ArchiveError) as raised, opened(archive):
+        pass
+    assert "update contrabench" in str(raised.value)
+    assert "ask for it again" not in str(raised.value)
+    archive.write_bytes(archive.read_bytes()[:-40])
+    with (
+        pytest.raises(ArchiveError, match="ask for it again, and compare its SHA-256"),
+        opened(archive),
+    ):
+        pass

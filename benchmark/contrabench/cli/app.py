@@ -53,7 +53,7 @@ class Bench(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise InterruptError(
-                "interrupted; finished stages are kept, run the same command to go on"
+                "interrupted; what is finished is kept, run the same command again"
             ) from None
 
 

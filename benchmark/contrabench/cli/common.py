@@ -186,10 +186,10 @@ def words(value: Any) -> str:
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
-    """Prints names and values in two columns."""
+    """Prints names and values in two columns; a value goes on in a new line, and is never cut."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
-    table.add_column()
+    table.add_column(overflow="fold")
     for name, value in facts.items():
         text = words(value)
         if isinstance(value, list) and len(text) > LONG:
@@ -207,7 +207,7 @@ def print_rows(title: str, rows: Sequence[Mapping[str, Any]], none: str) -> None
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for heading in rows[0]:
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*(words(value) for value in row.values()))
     out.print(table)

@@ -56,7 +56,7 @@ def doctor(
         ),
     ] = False,
     config: Annotated[
-        Path | None, typer.Option(help="Configuration file with data folders.")
+        Path | None, typer.Option(help="Configuration file: data folders, the store.")
     ] = None,
     as_json: JsonOption = False,
     plugin: PluginOption = None,

@@ -68,7 +68,7 @@ def inspect(
     device: Annotated[DeviceName, typer.Option(help="Where to compute features.")] = DeviceName.cpu,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
     config: Annotated[
-        Path | None, typer.Option(help="Configuration file with data folders.")
+        Path | None, typer.Option(help="Configuration file: data folders, the store.")
     ] = None,
     json: JsonOption = False,
     plugin: PluginOption = None,

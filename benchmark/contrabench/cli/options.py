@@ -118,7 +118,7 @@ StoreOption = Annotated[
 ]
 ConfigOption = Annotated[
     Path | None,
-    typer.Option(help="Configuration file with data folders.", rich_help_panel=PLACES),
+    typer.Option(help="Configuration file: data folders, the store.", rich_help_panel=PLACES),
 ]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,34 +12,44 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from contrabench.cli.common import PluginOption, examples, writing
+from contrabench.cli.options import DEFAULT_STORE, PLACES, ConfigOption
+from contrabench.cli.rendering import SCREEN, chosen_format, load_format, rendered
+from contrabench.cli.sources import is_path
 from contrabench.errors import RequestError
 from contrabench.files import replacing
+from contrabench.words import counted
 
 if TYPE_CHECKING:
     from contrabench.report import Report
-    from contrabench.store.results import Results
 
-STORE = Path("contrabench-runs")
-FORMATS = "terminal, html, markdown, latex, csv, parquet, json, or a plug-in."
+FORMATS = (
+    "terminal, html, markdown, latex, csv, parquet, json, or a plug-in; by default what the "
+    f"suffix of --out says, else {SCREEN}."
+)
 EPILOG = examples(
     "bench report",
     "bench report --labels 10% --format markdown --out leaderboard.md",
-    "bench report --format html --out report.html",
-    "bench report --format markdown --out report.md --pictures pictures",
-    "bench report --store submissions/ --format html --out board.html",
+    "bench report --out report.html",
+    "bench report --out report.md --pictures pictures",
+    "bench report --store submissions/ --out board.html",
     "bench report --compare before.zip contrabench-runs",
 )
 
 
 def report(
+    context: typer.Context,
     *,
     store: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             envvar="CONTRABENCH_STORE",
-            help="Folder that holds the runs, an archive of 'bench submit', or a folder of these.",
+            help="Folder that holds the runs, an archive of 'bench submit', or a folder of such "
+            f"archives; {DEFAULT_STORE} by default.",
+            rich_help_panel=PLACES,
+            show_default=False,
         ),
-    ] = STORE,
+    ] = None,
+    config: ConfigOption = None,
     compare: Annotated[
         tuple[str, str] | None,
         typer.Option(
@@ -51,10 +60,15 @@ def report(
         ),
     ] = None,
     format_name: Annotated[
-        str, typer.Option("--format", metavar="NAME", help=FORMATS)
-    ] = "terminal",
+        str | None, typer.Option("--format", metavar="NAME", help=FORMATS, show_default=False)
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="File to write instead of the screen.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="File to write instead of the screen; its suffix chooses the format, unless "
+            "--format does.",
+            show_default=False,
+        ),
     ] = None,
     pictures: Annotated[
         Path | None,
@@ -76,10 +90,10 @@ def report(
     plugin: PluginOption = None,
 ) -> None:
     """Show what the runs say: verdict, leaderboard and all that stands behind them."""
-    from contrabench.catalogue import reports
+    from contrabench.cli.config import load_config
 
-    name = "json" if as_json else format_name
-    renderer = reports.get(name)()
+    name = chosen_format(format_name, as_json, out)
+    renderer = load_format(name)
     if compare and pictures:
         raise RequestError("a comparison has no gallery; leave out --pictures, or --compare")
     if renderer.info.binary and out is None:
@@ -90,7 +104,8 @@ def report(
     if out is not None:
         with writing(out):
             out.parent.mkdir(parents=True, exist_ok=True)
-    words = ["bench", "report", "--store", str(store)]
+    place = store or _near(load_config(config).store) or DEFAULT_STORE
+    words = _command(context, None if compare and all(map(is_path, compare)) else place)
     words += ["--compare", *compare] if compare else []
     words += ["--format", name]
     for option, values in (("--dataset", dataset), ("--labels", labels)):
@@ -99,19 +114,38 @@ def report(
     command = shlex.join(words)
     with ExitStack() as stack:
         if compare:
-            made = _compared(stack, compare, store, command, dataset or (), labels or ())
+            made = _compared(stack, compare, place, command, dataset or (), labels or ())
         else:
             drawn = renderer.info.pictures or pictures is not None
-            made = _reported(stack, store, command, dataset or (), labels or (), drawn)
+            made = _reported(stack, place, command, dataset or (), labels or (), drawn)
         if pictures:
             made = _with_files(made, pictures, out)
-        rendered = renderer.render(made)
+        content = rendered(name, renderer, made, on_screen=out is None)
+    if pictures:
+        _tell_files(made, pictures, name, content)
     if out is None:
-        typer.echo(rendered, nl=False)
+        typer.echo(content, nl=False)
         return
     with writing(out), replacing(out) as temporary:
-        temporary.write_bytes(rendered if isinstance(rendered, bytes) else rendered.encode("utf-8"))
+        temporary.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
     typer.echo(f"wrote {out}", err=True)
+
+
+def _command(context: typer.Context, store: Path | None) -> list[str]:
+    """The first words of the command that makes a report again, whatever files configure."""
+    groups = [context.parent, context] if context.parent else [context]
+    plugins = [path for group in groups for path in group.params.get("plugin") or ()]
+    return [
+        *("bench", "report"),
+        *(word for path in dict.fromkeys(plugins) for word in ("--plugin", str(path))),
+        *(("--store", str(store)) if store else ()),
+    ]
+
+
+def _near(path: Path | None) -> Path | None:
+    """A path as a reader would write it in this folder."""
+    here = Path.cwd()
+    return path.relative_to(here) if path and path.is_relative_to(here) else path
 
 
 def _reported(
@@ -123,11 +157,11 @@ def _reported(
     pictures: bool,
 ) -> Report:
     """The report on one result, with a gallery for a format that shows pictures."""
-    from contrabench.cli.sources import results_in
+    from contrabench.cli.sources import results_in, wanted
     from contrabench.statistics.leaderboard import build_report
 
     folder, found = stack.enter_context(results_in(store))
-    results = _wanted(found, datasets, labels)
+    results = wanted(found, datasets, labels)
     gallery = None
     if pictures:
         from contrabench.gallery.make import make_gallery
@@ -147,6 +181,20 @@ def _with_files(made: Report, folder: Path, out: Path | None) -> Report:
         return write_pictures(made, folder, out.parent if out else Path())
 
 
+def _tell_files(made: Report, folder: Path, name: str, content: str | bytes) -> None:
+    """Tells of pictures that were written and that the report does not lead to."""
+    files = [
+        Path(exhibit.file).name
+        for section in made.sections
+        if section.gallery
+        for exhibit in section.gallery.exhibits
+    ]
+    text = content if isinstance(content, str) else ""
+    if files and not any(file in text for file in files):
+        number = counted(len(files), "picture")
+        typer.echo(f"note: {number} written to {folder}; {name} does not refer to them", err=True)
+
+
 def _compared(
     stack: ExitStack,
     names: tuple[str, str],
@@ -156,27 +204,12 @@ def _compared(
     labels: Sequence[str],
 ) -> Report:
     """Two results side by side."""
-    from contrabench.cli.sources import side
+    from contrabench.cli.sources import both_sides, wanted
+    from contrabench.statistics.counterparts import SIDES
     from contrabench.statistics.side_by_side import compare_results
 
-    a, b = (_wanted(stack.enter_context(side(name, store)), datasets, labels) for name in names)
+    a, b = (
+        wanted(held, datasets, labels, f"{side} ({name})")
+        for held, side, name in zip(both_sides(stack, names, store), SIDES, names, strict=True)
+    )
     return compare_results(a, b, names, command, labels)
-
-
-def _wanted(results: Results, datasets: Sequence[str], labels: Sequence[str]) -> Results:
-    """The rows of the wanted datasets; label budgets are only looked for.
-
-    Those that are not asked for may still serve as references.
-
-    Raises:
-        RequestError: if no row has a value that was asked for.
-    """
-    rows = results.rows
-    for column, values in (("dataset", datasets), ("labels", labels)):
-        present = sorted(map(str, rows[column].unique()))
-        for value in values:
-            if value not in present:
-                raise RequestError(
-                    f"no finished run has --{column} {value}; there are: {', '.join(present)}"
-                )
-    return replace(results, rows=rows[rows["dataset"].isin(datasets)] if datasets else rows)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,8 @@ from contrabench.errors import RequestError
 from contrabench.report import plain
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from contrabench.store.results import Results
 
 
@@ -33,37 +35,122 @@ def results_in(path: Path) -> Iterator[tuple[Path, Results]]:
     from contrabench.store.opening import opened
     from contrabench.store.results import read_results
 
+    if not path.exists():
+        raise RequestError(
+            f"there is no folder or file {path}; make results with `bench run`, or name another "
+            "place with --store"
+        )
     reporter: Any = ConsoleReporter(console(stderr=True))
     with opened(path, reporter) as found:
         results = read_results(found.store, reporter)
-        for problem in (*found.problems, *results.problems):
+        problems = (*found.problems, *results.problems)
+        for problem in problems:
             typer.echo(plain(f"note: {problem}"), err=True)
         if results.rows.empty:
+            advice = (
+                "the notes above tell what was left out and why"
+                if problems
+                else "make one with `bench run`, or name another folder with --store"
+            )
             raise RequestError(
-                f"{path} holds no finished run, so there is nothing to report; "
-                "make one with `bench run`, or name another folder with --store"
+                f"{path} holds no finished run that can be used, so there is nothing to report; "
+                f"{advice}"
             )
         yield found.store, results
 
 
-@contextmanager
-def side(name: str, store: Path) -> Iterator[Results]:
-    """Reads one side of a comparison.
+def both_sides(stack: ExitStack, names: tuple[str, str], store: Path) -> tuple[Results, Results]:
+    """Reads the two sides of a comparison.
 
     Args:
-        name: a path, as for `results_in`; or the id of a study in the store, or the hash of
-            a protocol there, or the beginning of either.
+        stack: what holds unpacked archives as long as they are needed.
+        names: of A and B. Each is a path, as for `results_in`; or the id of a study in the
+            store, or the hash of a protocol there, or the beginning of either.
         store: where studies and protocols are looked for.
 
     Raises:
-        RequestError: if it is none of these, or more than one.
+        RequestError: if a name is none of these, or more than one.
     """
-    path = Path(name)
-    if path.exists():
-        with results_in(path) as (_, results):
+    found = {}
+    # A name that is mistyped is told before archives are unpacked.
+    for name in sorted(dict.fromkeys(names), key=is_path):
+        found[name] = stack.enter_context(_side(name, store))
+    return found[names[0]], found[names[1]]
+
+
+def is_path(name: str) -> bool:
+    """Whether a side of a comparison is a folder or a file, and not a part of the store."""
+    return Path(name).exists()
+
+
+def wanted(
+    results: Results, datasets: Sequence[str], labels: Sequence[str], holder: str = ""
+) -> Results:
+    """The rows of the wanted datasets; label budgets are only looked for among these.
+
+    Those that are not asked for may still serve as references.
+
+    Args:
+        results: what there is.
+        datasets: their names; all by default.
+        labels: label budgets.
+        holder: whose results they are, for the message, e.g. "A (old.zip)".
+
+    Raises:
+        RequestError: if no row has a value that was asked for.
+    """
+    rows = results.rows
+    _look_for("dataset", datasets, sorted(map(str, rows["dataset"].unique())), "", holder)
+    if datasets:
+        rows = rows[rows["dataset"].isin(datasets)]
+    _look_for("labels", labels, _budgets(rows), " and ".join(datasets), holder)
+    return replace(results, rows=rows)
+
+
+def _look_for(
+    option: str, values: Sequence[str], present: Sequence[str], dataset: str, holder: str
+) -> None:
+    where = f"{f' on {dataset}' if dataset else ''}{f' of {holder}' if holder else ''}"
+    for value in values:
+        if value not in present:
+            meant = _meant(value, present)
+            hint = f"did you mean {meant}? There are" if meant else "there are"
+            raise RequestError(
+                f"no finished run{where} has --{option} {value}; {hint}: {', '.join(present)}"
+            )
+
+
+def _meant(value: str, present: Sequence[str]) -> str | None:
+    """The budget that a bare number, `10` or `0.1`, is one of."""
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    readings = (f"{number:g}%", f"{100 * number:g}%")
+    return next((known for known in readings if known in present), None)
+
+
+def _budgets(rows: pd.DataFrame) -> list[str]:
+    """The label budgets, few labels first."""
+    known = rows[["labels", "fraction"]].drop_duplicates().astype({"labels": str})
+    return list(known.sort_values(["fraction", "labels"])["labels"].unique())
+
+
+@contextmanager
+def _side(name: str, store: Path) -> Iterator[Results]:
+    """Reads one side of a comparison."""
+    if is_path(name):
+        with results_in(Path(name)) as (_, results):
             yield results
         return
-    with results_in(store) as (folder, results):
+    with ExitStack() as stack:
+        try:
+            folder, results = stack.enter_context(results_in(store))
+        except RequestError as error:
+            raise RequestError(
+                f"'{name}' is no path, and cannot be looked for among studies and protocols: "
+                f"{error}"
+            ) from error
         yield _part(name, folder, results)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from contrabench.cli.common import JsonOption, console, examples, print_rows, write_json
-from contrabench.cli.options import DEFAULT_STORE
+from contrabench.cli.options import DEFAULT_STORE, PLACES, ConfigOption, StoreOption
 from contrabench.errors import RequestError
 
 if TYPE_CHECKING:
@@ -26,27 +26,28 @@ app = typer.Typer(
 
 @app.command("ls", epilog=examples("bench store ls", "bench store ls --store lab-b --json"))
 def list_store(
-    store: Annotated[
-        Path, typer.Option(envvar="CONTRABENCH_STORE", help="Folder that holds the runs.")
-    ] = DEFAULT_STORE,
+    store: StoreOption = None,
+    config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List what a store holds: one line per dataset, budget and protocol, and its disk use."""
+    from contrabench.cli.config import load_config
     from contrabench.progress import ConsoleReporter
     from contrabench.store.overview import COLUMNS, contents, disk_use
     from contrabench.store.rows import read_rows
 
-    if not store.is_dir():
-        raise RequestError(f"there is no folder {store}; name the store with --store")
+    place = store or load_config(config).store or DEFAULT_STORE
+    if not place.is_dir():
+        raise RequestError(f"there is no folder {place}; name the store with --store")
     reporter: Any = ConsoleReporter(console(stderr=True))
-    rows, problems = read_rows(store, COLUMNS, reporter)
+    rows, problems = read_rows(place, COLUMNS, reporter)
     for problem in problems:
         typer.echo(f"note: {problem}", err=True)
-    lines, disk = contents(rows), disk_use(store)
+    lines, disk = contents(rows), disk_use(place)
     if as_json:
-        write_json({"store": str(store), "contents": lines, "bytes": disk, "problems": problems})
+        write_json({"store": str(place), "contents": lines, "bytes": disk, "problems": problems})
         return
-    print_rows(f"{store}", lines, "no finished run")
+    print_rows(f"{place}", lines, "no finished run")
     print_rows(
         "Disk",
         [{"folder": name, "size": size_words(size)} for name, size in disk.items()],
@@ -66,12 +67,20 @@ def merge(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FROM...", help="Stores, archives of `bench submit`, or folders of these."
+            metavar="FROM...",
+            help="Stores, archives of `bench submit`, or folders of archives.",
         ),
     ],
     into: Annotated[
-        Path, typer.Option(envvar="CONTRABENCH_STORE", help="Store to take into.")
-    ] = DEFAULT_STORE,
+        Path | None,
+        typer.Option(
+            envvar="CONTRABENCH_STORE",
+            help=f"Store to take into; {DEFAULT_STORE} by default.",
+            rich_help_panel=PLACES,
+            show_default=False,
+        ),
+    ] = None,
+    config: ConfigOption = None,
     rows_only: Annotated[
         bool, typer.Option("--rows-only", help="Take the runs, and no weights and predictions.")
     ] = False,
@@ -81,15 +90,17 @@ def merge(
     as_json: JsonOption = False,
 ) -> None:
     """Take the finished work of other stores and archives into one; damaged parts are refused."""
+    from contrabench.cli.config import load_config
     from contrabench.progress import ConsoleReporter
     from contrabench.store.merge import merge_stores
 
+    place = into or load_config(config).store or DEFAULT_STORE
     reporter: Any = ConsoleReporter(console(stderr=True))
-    result = merge_stores(sources, into, rows_only=rows_only, dry_run=dry_run, reporter=reporter)
+    result = merge_stores(sources, place, rows_only=rows_only, dry_run=dry_run, reporter=reporter)
     if as_json:
-        write_json({"into": str(into), "dry_run": dry_run, **result.as_dict()})
+        write_json({"into": str(place), "dry_run": dry_run, **result.as_dict()})
     else:
-        _show(result, into, dry_run)
+        _show(result, place, dry_run)
     if not result.complete:
         raise typer.Exit(1)
 
@@ -107,14 +118,19 @@ def _show(result: MergeResult, into: Path, dry_run: bool) -> None:
         }
         for kind in kinds
     ]
-    print_rows(f"Into {into}", rows, "nothing finished was found")
+    none = "nothing finished was found" if result.complete else "nothing that can be taken"
+    print_rows(f"Into {into}", rows, none)
     for item in result.left_out[:SHOWN]:
         screen.print(f"{item.verdict}: {item.folder}: {item.reason}", soft_wrap=True)
     more = len(result.left_out) - SHOWN
     if more > 0:
         screen.print(f"and {more} more; --json names all")
     if not result.complete:
-        screen.print(f"{len(result.left_out)} left out; the rest is merged.", soft_wrap=True)
+        rest = "; the rest would be merged" if dry_run else "; the rest is merged"
+        left = f"{len(result.left_out)} {'would be ' if dry_run else ''}left out"
+        screen.print(f"{left}{rest if rows else ''}.", soft_wrap=True)
+    if dry_run:
+        screen.print("Nothing was changed.")
 
 
 def size_words(count: int) -> str:

@@ -25,7 +25,13 @@ EPILOG = examples(
 
 def submit(
     *,
-    out: Annotated[Path, typer.Option(help="Archive to write, a name in .zip.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Archive to write, a name in .zip. One that is there is replaced if the new one "
+            "has all its runs."
+        ),
+    ],
     study: Annotated[
         str | None,
         typer.Option(metavar="ID", help="Only this study, by the beginning of its id."),
@@ -92,7 +98,7 @@ def _show(packed: Packed, missing: int) -> None:
             "archive": packed.path,
             "size": f"{size_words(packed.size)} ({packed.size} bytes)",
             "SHA-256": packed.sha256,
-            "runs": f"{listing.runs}, {counted(listing.rows, 'row')}",
+            "content": f"{counted(listing.runs, 'run')}, {counted(listing.rows, 'row')}",
             "datasets": list(listing.datasets),
             "protocols": list(listing.protocols),
             "methods": [

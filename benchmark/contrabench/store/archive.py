@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contrabench.errors import DiskFullError, RequestError, RunError
-from contrabench.files import checksum, replacing
+from contrabench.files import checksum, replacing, temporary_sibling
 from contrabench.progress import Reporter
 from contrabench.store.failures import is_disk_full
-from contrabench.store.stages import SPEC
+from contrabench.store.stages import RUNS, SPEC
 from contrabench.store.submission import (
     LARGEST_ARCHIVE,
     LISTING,
@@ -29,6 +29,8 @@ from contrabench.store.submission import (
     finished_folders,
     survey,
 )
+from contrabench.store.unpacking import listing_of
+from contrabench.words import counted
 
 _MODE = stat.S_IFREG | 0o644
 _UNIX = 3
@@ -72,9 +74,9 @@ def pack(
         reporter: where progress is told.
 
     Raises:
-        RequestError: if there is no such run, `out` has another suffix, or the runs are too
-            many for one archive.
-        RunError: if a run is damaged, or `out` cannot be written to; nothing is left then.
+        RequestError: if there is no such run, `out` has another suffix, cannot be written to
+            or holds something else, or the runs are too many for one archive.
+        RunError: if a run is damaged, or writing fails on its way; nothing is left then.
         DiskFullError: if there is no space left.
     """
     if out.suffix != SUFFIX:
@@ -90,6 +92,7 @@ def pack(
             f"{store} holds no finished run{wanted}, so there is nothing to submit; `bench store "
             "ls` shows what it holds"
         )
+    _check_place(out, {folder.name for folder in folders})
     try:
         submission = survey(store, folders, reporter)
     except UnfitError as error:
@@ -113,6 +116,36 @@ def pack(
             raise DiskFullError(f"the disk of {out} is full; nothing was packed") from error
         raise RunError(f"cannot write {out} ({error.strerror}); nothing was packed") from error
     return packed
+
+
+def _check_place(out: Path, runs: Collection[str]) -> None:
+    """Looks at the place before the work: nothing there is lost by being replaced.
+
+    Raises:
+        RequestError: if it cannot be written to, or is anything but an archive of these runs
+            or some of them.
+    """
+    if out.exists():
+        listing = listing_of(out)
+        if listing is None:
+            raise RequestError(f"{out} is there and no archive of runs; choose another --out")
+        lost = {Path(name).parent.name for name in listing.files if name.startswith(f"{RUNS}/")}
+        if count := len(lost - set(runs)):
+            raise RequestError(
+                f"{out} holds {counted(count, 'run')} that would not be in it any more; choose "
+                "another --out, or remove it"
+            )
+    probe = temporary_sibling(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        if is_disk_full(error):
+            raise DiskFullError(f"the disk of {out} is full; nothing was packed") from error
+        raise RequestError(
+            f"{out} cannot be written ({error.strerror}); choose another place with --out"
+        ) from error
 
 
 def _is_on(folder: Path, dataset: str | None) -> bool:

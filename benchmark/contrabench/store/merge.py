@@ -25,7 +25,13 @@ from contrabench.store.manifests import take_manifests
 from contrabench.store.merge_result import LeftOut, MergeResult, Verdict
 from contrabench.store.run_files import ROWS_FILE, read_run
 from contrabench.store.stages import RUNS, home_of
-from contrabench.store.unpacking import ArchiveError, archives_of, is_store, unpacked
+from contrabench.store.unpacking import (
+    ArchiveError,
+    archives_of,
+    is_store,
+    passed_over,
+    unpacked,
+)
 from contrabench.store.vetting import is_stage, unsafe, unsound
 
 STAGES = ("pretrain", "finetune", "evaluate")
@@ -86,6 +92,8 @@ def merge_stores(
 
 
 def _check_source(source: Path, target: Path) -> None:
+    if not source.exists():
+        raise RequestError(f"there is no folder or file {source}; nothing was merged")
     if not is_store(source) and not archives_of(source):
         raise RequestError(
             f"{source} is no store: it has neither runs/ nor stages/, nor archives; give the "
@@ -105,12 +113,14 @@ def _merge_all(
 ) -> None:
     """Takes in the stores, then the archives, one unpacked at a time."""
     stores = [source for source in sources if is_store(source)]
+    for skipped in filter(None, map(passed_over, stores)):
+        teller.line(f"note: {skipped}")
     if stores:
         _merge(stores, target, rows_only, dry_run, teller, result)
     archives = [archive for source in sources for archive in archives_of(source)]
     if not archives:
         return
-    with teller.track("merging archives", len(archives)) as track:
+    with teller.track("looking through archives", len(archives)) as track:
         for number, archive in enumerate(archives, start=1):
             try:
                 with unpacked(archive) as store:

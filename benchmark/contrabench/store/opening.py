@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from contrabench.progress import Reporter
 from contrabench.store.merge import merge_stores
 from contrabench.store.merge_result import LeftOut
-from contrabench.store.unpacking import archives_of, unpacked
+from contrabench.store.unpacking import archives_of, passed_over, unpacked
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Opened:
 
     Attributes:
         store: its folder, which for archives lasts as long as they are open.
-        problems: one line for each archive that was refused, and for each run that another
-            archive has with other rows.
+        problems: one line for each archive that was refused, for each run that another
+            archive has with other rows, and for archives in the folder of a store.
     """
 
     store: Path
@@ -51,7 +51,8 @@ def opened(path: Path, reporter: Reporter | None = None) -> Iterator[Opened]:
             result = merge_stores([path], store, reporter=reporter)
             yield Opened(store, tuple(map(_problem, result.left_out)))
     else:
-        yield Opened(path)
+        skipped = passed_over(path)
+        yield Opened(path, (skipped,) if skipped else ())
 
 
 def _problem(item: LeftOut) -> str:

@@ -54,6 +54,13 @@ class UnfitError(Exception):
         super().__init__(f"{name}: {reason}")
 
 
+class NewerError(UnfitError):
+    """A submission is of a format that this version does not know."""
+
+    def __init__(self) -> None:
+        super().__init__(LISTING, "a newer contrabench packed it; update contrabench")
+
+
 class Member(Frozen):
     """A file of a submission."""
 
@@ -84,13 +91,14 @@ def read_listing(data: bytes) -> Submission:
     """Reads a listing that somebody else wrote.
 
     Raises:
-        UnfitError: if it is none, or of a newer format.
+        UnfitError: if it is none.
+        NewerError: if it is of a newer format.
     """
     try:
         content = json.loads(data)
         version = content["format"]
         if isinstance(version, int) and version > FORMAT:
-            raise UnfitError(LISTING, "a newer contrabench packed it; update contrabench")
+            raise NewerError
         listing = Submission.model_validate_json(data)
     except (ValueError, KeyError, TypeError, RecursionError):
         raise UnfitError(LISTING, "it is no listing of a submission") from None

@@ -26,6 +26,7 @@ from contrabench.store.submission import (
     LISTING,
     MEMBER,
     SUFFIX,
+    NewerError,
     Submission,
     UnfitError,
     finished_folders,
@@ -39,6 +40,8 @@ _END = struct.Struct("<4s4H2LH")
 """What a ZIP ends with; the fields are named where they are read."""
 _WIDE = 20
 """Bytes that a ZIP64 has before its end, with a mark of its own."""
+_NAMED = 5
+"""Archives that a line names one by one."""
 _BROKEN = (
     OSError,
     ValueError,
@@ -49,6 +52,8 @@ _BROKEN = (
     RuntimeError,
 )
 """What reading a broken ZIP can raise."""
+ASK_AGAIN = "; ask for it again, and compare its SHA-256 with the one that `bench submit` told"
+"""What to do about an archive that is damaged or not what it says."""
 
 
 class ArchiveError(RequestError):
@@ -58,12 +63,9 @@ class ArchiveError(RequestError):
         reason: which file of it, and why.
     """
 
-    def __init__(self, path: Path, reason: str) -> None:
+    def __init__(self, path: Path, reason: str, advice: str = ASK_AGAIN) -> None:
         self.reason = reason
-        super().__init__(
-            f"the archive {path} is refused: {reason}. Nothing in it is used; ask for it again, "
-            "and compare its SHA-256 with the one that `bench submit` told"
-        )
+        super().__init__(f"the archive {path} is refused: {reason}. Nothing in it is used{advice}")
 
 
 def is_store(folder: Path) -> bool:
@@ -79,9 +81,24 @@ def archives_of(source: Path) -> list[Path]:
     """
     if source.is_file():
         return [source]
-    if is_store(source) or not source.is_dir():
-        return []
-    return sorted(item for item in source.glob(f"*{SUFFIX}") if not item.name.startswith("."))
+    return [] if is_store(source) else _archives_in(source)
+
+
+def passed_over(source: Path) -> str | None:
+    """Names the archives that lie in the folder of a store, and so are not read with it."""
+    found = _archives_in(source) if is_store(source) else []
+    if not found:
+        return None
+    named = ", ".join(item.name for item in found[:_NAMED])
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return (
+        f"{source} is a store itself, so the archives that lie in it are not read: {named}{more}; "
+        "name them, or move them to a folder of their own"
+    )
+
+
+def _archives_in(folder: Path) -> list[Path]:
+    return sorted(item for item in folder.glob(f"*{SUFFIX}") if not item.name.startswith("."))
 
 
 @contextmanager
@@ -101,9 +118,22 @@ def unpacked(archive: Path) -> Iterator[Path]:
             with _reading(archive), archive.open("rb") as file:
                 listing = _unpack(archive, file, store)
             _check_runs(store, listing)
+        except NewerError as error:
+            raise ArchiveError(archive, str(error), advice="") from error
         except UnfitError as error:
             raise ArchiveError(archive, str(error)) from error
         yield store
+
+
+def listing_of(archive: Path) -> Submission | None:
+    """The listing of an archive, whose other files are not looked at; None where it has none."""
+    try:
+        with archive.open("rb") as file:
+            _checked_size(archive, file)
+            with zipfile.ZipFile(file) as content:
+                return read_listing(_read(content, _members(content)[LISTING]))
+    except (*_BROKEN, ArchiveError, UnfitError, KeyError):
+        return None
 
 
 @contextmanager
