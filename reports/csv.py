@@ -12,7 +12,7 @@ from io import StringIO
 from typing import Any
 
 from contrabench import ReportFormat, register_report
-from contrabench.report import Report, ReportInfo, plain, tidy
+from contrabench.report import TIDY, Report, ReportInfo, plain, tidy
 
 
 @register_report("csv")
@@ -23,11 +23,10 @@ class CsvReport(ReportFormat):
 
     def render(self, report: Report) -> str:
         """Returns CSV with a header; no cell can be taken for a formula."""
-        lines = [_guarded(line) for line in tidy(report)]
         out = StringIO()
-        writer = csv.DictWriter(out, list(lines[0]), lineterminator="\n")
+        writer = csv.DictWriter(out, TIDY, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(lines)
+        writer.writerows(_guarded(line) for line in tidy(report))
         return out.getvalue()
 
 

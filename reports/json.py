@@ -7,7 +7,10 @@ from typing import Any
 
 from contrabench import ReportFormat, register_report
 from contrabench.report import (
+    DEVIATIONS,
+    METHOD,
     Column,
+    Evidence,
     Report,
     ReportInfo,
     Section,
@@ -44,12 +47,24 @@ def _section(section: Section) -> dict[str, Any]:
         "labels": plain(section.labels),
         "appendix": section.is_appendix,
         "verdict": [plain(line) for line in section.verdict],
-        "tables": [_table(table) for table in section.tables],
+        "tables": [_table(section, table) for table in section.tables],
         "notes": [plain(line) for line in section.notes],
+        "methods": [] if section.evidence is None else _methods(section.evidence),
     }
 
 
-def _table(table: Table) -> dict[str, Any]:
+def _methods(found: Evidence) -> list[dict[str, Any]]:
+    """What the rows of a method rest on, once for all tables of the section."""
+    return [
+        {
+            **{key: plain(line[key]) for key in (METHOD, DEVIATIONS, "family", "role")},
+            "runs": [plain(run) for run in line["runs"]],
+        }
+        for line in found.methods.to_dict(orient="records")
+    ]
+
+
+def _table(section: Section, table: Table) -> dict[str, Any]:
     return {
         "name": table.name,
         "columns": [
@@ -57,7 +72,8 @@ def _table(table: Table) -> dict[str, Any]:
                 "name": plain(column.name),
                 "kind": column.kind,
                 "part": plain(column.part),
-                "structure": plain(column.structure),
+                "heading": plain(column.heading),
+                "structure": plain(section.structure(column)),
                 "metric": plain(column.metric),
             }
             for column in table.columns

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from contrabench import ReportFormat, register_report
-from contrabench.report import Report, ReportInfo, tidy
+from contrabench.report import TIDY, Report, ReportInfo, tidy
 
 TYPES = {"row": pa.int32(), "value": pa.float64()}
 """Every other column is text."""
@@ -22,8 +22,8 @@ class ParquetReport(ReportFormat):
 
     def render(self, report: Report) -> bytes:
         """Returns the file; equal reports give equal bytes."""
-        lines = list(tidy(report))
-        schema = pa.schema([(key, TYPES.get(key, pa.string())) for key in lines[0]])
+        schema = pa.schema([(key, TYPES.get(key, pa.string())) for key in TIDY])
+        table = pa.Table.from_pylist(list(tidy(report)), schema=schema)
         out = BytesIO()
-        pq.write_table(pa.Table.from_pylist(lines, schema=schema), out, compression="zstd")
+        pq.write_table(table, out, compression="zstd")
         return out.getvalue()

@@ -30,6 +30,13 @@ _DIGITS = {"distance": 2, "share": 2, "seconds": 1}
 
 NAME = "name"
 """The part of the columns that say what a row is about."""
+METHOD, DEVIATIONS = "Method", "Deviations"
+"""The names of those columns in a table with one row per method."""
+TIDY = (
+    "dataset", "labels", "section", "protocol", "table", "row", "method", "deviations",
+    "row_name", "part", "column", "structure", "heading", "metric", "kind", "value", "text",
+)  # fmt: skip
+"""The keys of a line of `tidy`."""
 MISSING = "–"
 """What stands where a number could not be computed; never 0 and never nothing."""
 NONE = "none"
@@ -55,8 +62,10 @@ class Column:
             kind numbers.
         part: caption of the columns that belong side by side where a wide table is
             split; those of the part `NAME` stand beside each of the others.
-        structure: the structure that the column is about, if it is about one.
-        metric: what it says of that structure.
+        structure: what the columns of a part differ in: a structure, a number of
+            labelled patients, or another method; "" if they differ in their names.
+            `Section.structure` tells which of them are structures.
+        metric: what it says of that, if the same is said in several metrics.
     """
 
     name: str
@@ -163,6 +172,11 @@ class Section:
     gallery: Gallery | None = None
     is_appendix: bool = False
 
+    def structure(self, column: Column) -> str:
+        """The structure that a column of one of the tables is about; "" if about none."""
+        known = self.evidence.structures if self.evidence and column.metric else ()
+        return column.structure if column.structure in known else ""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -188,44 +202,57 @@ class ReportFormat(ABC):
     def render(self, report: Report) -> str | bytes:
         """Returns the whole report: text, or bytes where `info.binary` says so."""
 
+    def show(self, report: Report) -> str | bytes:
+        """Returns what stands on a screen; the same, but for a format that fits it to one."""
+        return self.render(report)
+
 
 def tidy(report: Report) -> Iterator[dict[str, str | int | float | None]]:
     """Every cell of a report as one line, for formats that are read by a notebook.
 
     Yields:
-        The same keys for every cell: section, protocol, the name columns of all tables, table,
-        row (from 0), part, column, structure, metric, kind, value (with all digits; None for a
-        text or a missing number) and text (as every format shows it).
+        The keys of `TIDY` in this order, whatever the tables are: `row` from 0, `value` with
+        all digits (None for a text or a missing number), `text` as every format shows it.
     """
-    tables = [(section, table) for section in report.sections for table in section.tables]
-    names = dict.fromkeys(column.name for _, table in tables for column in table.part(NAME))
-    for section, table in tables:
-        named, others = table.part(NAME), table.part(*table.parts)
-        for row in range(len(table.data)):
-            own = zip((column.name for column in named), table.texts(row, named), strict=True)
-            about = {**dict.fromkeys(names, ""), **dict(own)}
-            for column, text in zip(others, table.texts(row, others), strict=True):
-                yield {
+    for section in report.sections:
+        for table in section.tables:
+            for row in range(len(table.data)):
+                place: dict[str, str | int | float | None] = {
+                    "dataset": plain(section.dataset),
+                    "labels": plain(section.labels),
                     "section": plain(section.title),
                     "protocol": plain(section.protocol),
-                    **about,
-                    "table": table.name,
+                    "table": plain(table.name),
                     "row": row,
-                    "part": plain(column.part),
-                    "column": plain(column.name),
-                    "structure": plain(column.structure),
-                    "metric": plain(column.metric),
-                    "kind": column.kind,
-                    "value": number_value(column, table.data[column.name].iloc[row]),
-                    "text": text,
+                    **_names(table, row),
                 }
+                others = table.part(*table.parts)
+                for column, text in zip(others, table.texts(row, others), strict=True):
+                    yield place | {
+                        "part": plain(column.part),
+                        "column": plain(column.name),
+                        "structure": plain(section.structure(column)),
+                        "heading": plain(column.heading),
+                        "metric": plain(column.metric),
+                        "kind": column.kind,
+                        "value": number_value(column, table.data[column.name].iloc[row]),
+                        "text": text,
+                    }
+
+
+def _names(table: Table, row: int) -> dict[str, str]:
+    """What a row is about: the method that it is one of, and what else names it."""
+    named = table.part(NAME)
+    texts = dict(zip((column.name for column in named), table.texts(row, named), strict=True))
+    method, deviations = texts.pop(METHOD, ""), texts.pop(DEVIATIONS, "")
+    return {"method": method, "deviations": deviations, "row_name": ", ".join(texts.values())}
 
 
 def number_value(column: Column, value: Any) -> int | float | None:
     """A cell as the number it holds; None for a text and for what is missing."""
     if column.kind == "text" or is_missing(value):
         return None
-    return int(value) if column.kind == "count" else float(value)
+    return round(value) if column.kind == "count" else float(value)
 
 
 def is_missing(value: object) -> bool:
@@ -274,12 +301,14 @@ def number_text(kind: Kind, number: float) -> str:
     if math.isnan(number):
         return MISSING
     if kind == "count":
-        return str(int(number))
+        return str(round(number))
     if kind == "rank":
         return f"{number:.10g}"
     if kind == "p":
         return f"{number:.3g}" if number >= 0.001 else f"{number:.0e}"
-    # Adding 0.0 after rounding turns -0.0 into 0.0.
     digits = _DIGITS.get(kind, 3)
-    sign = "+" if kind == "difference" else ""
-    return f"{round(number, digits) + 0.0:{sign}.{digits}f}"
+    if kind == "difference":
+        # The sign of a small one tells on which side of zero the end of an interval lies.
+        return f"{number:+.{digits}f}" if number else f"{0:.{digits}f}"
+    # Adding 0.0 after rounding turns -0.0 into 0.0.
+    return f"{round(number, digits) + 0.0:.{digits}f}"

@@ -11,7 +11,17 @@ import pandas as pd
 import pytest
 
 from contrabench.catalogue import reports
-from contrabench.report import MISSING, NAME, cell_text, plain
+from contrabench.report import (
+    MISSING,
+    NAME,
+    TIDY,
+    Column,
+    Evidence,
+    Report,
+    Table,
+    cell_text,
+    plain,
+)
 
 FORMATS = ("terminal", "markdown", "latex", "csv", "json", "parquet")
 
@@ -71,20 +81,60 @@ LATEX = {
 
 
 def unlatex(cell):
-    cell = re.sub(r"^\\textbf\{(.*)\}$", r"\1", cell)
-    cell = re.sub(r"^\$(.*)\$$", r"\1", cell)
+    """The text of a cell, without what sets it."""
+    cell = re.sub(r"^\\textbf\{\\boldmath (.*)\}$", r"\1", cell)
+    cell = re.sub(r"^\\parbox\[t\]\{\d+pt\}\{\\raggedright (.*)\\strut\}$", r"\1", cell)
+    stacked = re.match(r"^\\shortstack\[[lr]\]\{(.*)\}$", cell)
+    cell = " ".join(stacked[1].split(r"\\")) if stacked else cell
+    cell = re.sub(r"(?<!\\)\$(\d)\\times10\^\{-(\d+)\}\$", lambda m: f"{m[1]}e-{m[2]:0>2}", cell)
+    cell = re.sub(r"(?<!\\)\$([+-][\d.]+)\$", r"\1", cell)
     pattern = "|".join(re.escape(command) for command in LATEX)
     return re.sub(pattern, lambda match: LATEX[match.group()], cell)
 
 
 def latex_grids(text):
+    """Heading and rows of each printed table; deviations stand in lines of their own."""
     for body in re.findall(r"\\toprule\n(.*?)\\bottomrule", text, re.DOTALL):
         lines = [
-            [unlatex(cell) for cell in re.split(r"(?<!\\) & ", line.removesuffix(r" \\"))]
+            re.split(r"(?<!\\) & ", re.sub(r" \\\\$", "", line))
             for line in body.strip().splitlines()
             if line != r"\midrule"
         ]
-        yield lines[0], lines[1:]
+        heading, *rows = [[unlatex(cell) for cell in line] for line in lines]
+        is_numbered = heading[0] == "#"
+        names, grid = int(is_numbered), []
+        for row in rows:
+            if row[names].startswith("\\quad + "):
+                assert set(row) == {row[names], ""} or len(row) == 1
+                grid[-1][1].append(row[names].removeprefix("\\quad + "))
+            else:
+                assert not is_numbered or row[0] == str(len(grid) + 1)
+                grid.append((row[names:], []))
+        yield is_numbered, heading[names:], [
+            [cells[0], "; ".join(deviations) or "none", *cells[1:]] for cells, deviations in grid
+        ]  # fmt: skip
+
+
+def whole_latex_grids(report, text):
+    """One grid for each part: the tables that it was split into are joined again."""
+    grids = latex_grids(text)
+    for table in report.sections[0].tables:
+        for caption in table.parts:
+            columns = table.part(caption)
+            headings, rows = [], [[] for _ in range(len(table.data))]
+            while len(headings) < len(columns):
+                is_numbered, heading, more = next(grids)
+                assert heading[0] == "Method"
+                headings += heading[1:]
+                rows = [
+                    [*(row or other[:2]), *other[2:]] for row, other in zip(rows, more, strict=True)
+                ]
+            if is_numbered:
+                assert headings == [str(number + 1) for number in range(len(columns))]
+                assert [row[0] for row in rows] == [plain(column.heading) for column in columns]
+                headings = [row[0] for row in rows]
+            yield ["Method", "Deviations", *headings], rows
+    assert next(grids, None) is None
 
 
 def test_markdown_shows_every_cell(report):
@@ -92,7 +142,7 @@ def test_markdown_shows_every_cell(report):
 
 
 def test_latex_shows_every_cell(report):
-    assert by_part(report, latex_grids(render("latex", report))) == expected(report)
+    assert by_part(report, whole_latex_grids(report, render("latex", report))) == expected(report)
 
 
 def test_json_shows_every_cell(report):
@@ -121,23 +171,64 @@ def tidy(report, name):
 
 @pytest.mark.parametrize("name", ["csv", "parquet"])
 def test_the_tidy_formats_show_every_cell_and_all_digits(report, name):
-    found, table_names = {}, ("Method", "Deviations")
-    tables = {table.name: table for table in report.sections[0].tables}
+    report = about(report)
+    found = {}
+    (section,) = report.sections
+    tables = {table.name: table for table in section.tables}
     for line in tidy(report, name):
+        assert tuple(line) == TIDY
         place = line["table"], int(line["row"]), line["column"]
         assert place not in found
         found[place] = line["text"]
-        for column in table_names:
-            found[line["table"], int(line["row"]), column] = line[column]
+        found[line["table"], int(line["row"]), "Method"] = line["method"]
+        found[line["table"], int(line["row"]), "Deviations"] = line["deviations"]
         table = tables[line["table"]]
-        columns = {plain(column.name): column for column in table.columns}
-        value = table.data[columns[line["column"]].name].iloc[int(line["row"])]
+        column = {plain(column.name): column for column in table.columns}[line["column"]]
+        value = table.data[column.name].iloc[int(line["row"])]
         if line["kind"] == "text" or math.isnan(value):
             assert line["value"] == "" or math.isnan(line["value"])
         else:
             assert float(line["value"]) == value
-        assert line["part"] == plain(columns[line["column"]].part)
+        is_structure = table.name == "structures"
+        assert {key: line[key] for key in ("dataset", "labels", "row_name", "kind")} == {
+            "dataset": "phantom", "labels": "10%", "row_name": "", "kind": column.kind,
+        }  # fmt: skip
+        assert line["section"] == plain(section.title).strip()
+        assert line["protocol"] == section.protocol
+        assert line["part"] == plain(column.part)
+        assert line["heading"] == plain(column.heading)
+        assert line["metric"] == column.metric
+        assert line["structure"] == (column.heading if is_structure else "")
     assert found == expected(report)
+
+
+def about(report):
+    """The report with what is known of its section; `RV` is also the name of a method."""
+    (section,) = report.sections
+    names = tuple(dict.fromkeys(column.structure for column in section.tables[1].columns[2:]))
+    empty = pd.DataFrame()
+    evidence = Evidence((*names, "mmgl"), "ASD mm", empty, empty, empty)
+    known = dataclasses.replace(section, dataset="phantom", labels="10%", evidence=evidence)
+    return dataclasses.replace(report, sections=(known,))
+
+
+@pytest.mark.parametrize("name", ["csv", "parquet"])
+def test_tidy_columns_are_the_same_whatever_the_tables_are(report, name):
+    (section,) = report.sections
+    columns = [Column("Setting", "text", NAME), Column("Labels", "text", NAME)]
+    data = pd.DataFrame({"Setting": ["folds"], "Labels": ["10%"], "Value": ["5"]})
+    other = Table("settings", (*columns, Column("Value", "text", "Frozen")), data)
+    settings = dataclasses.replace(section, tables=(other,))
+    (line,) = tidy(dataclasses.replace(report, sections=(settings,)), name)
+    assert tuple(line) == TIDY
+    assert (line["row_name"], line["method"], line["deviations"]) == ("folds, 10%", "", "")
+    assert (line["labels"], line["column"], line["text"]) == ("", "Value", "5")
+    nothing = Report((), report.rows, "bench report")
+    if name == "csv":
+        assert reports.get("csv")().render(nothing) == ",".join(TIDY) + "\n"
+    else:
+        made = pd.read_parquet(io.BytesIO(reports.get("parquet")().render(nothing)))
+        assert tuple(made) == TIDY
 
 
 @pytest.mark.parametrize("width", [80, 100, 160])
@@ -173,20 +264,128 @@ def test_a_terminal_names_the_detail_that_does_not_fit(report):
     assert "Left out" not in reports.get("terminal")(width=160).render(report)
 
 
-def test_several_sections_leave_no_room_for_detail_on_a_terminal(report):
+def budgets(report, *names):
+    (section,) = report.sections
+    sections = tuple(
+        dataclasses.replace(section, title=f"phantom at {name}", labels=name,
+                            verdict=(f"verdict of {name}",), notes=())
+        for name in names
+    )  # fmt: skip
+    return dataclasses.replace(report, sections=sections)
+
+
+def test_several_budgets_show_verdicts_first_and_one_part_of_each(report):
+    several = budgets(report, "10%", "20%")
+    across = dataclasses.replace(several.sections[0], labels="", title="across", verdict=())
+    several = dataclasses.replace(several, sections=(across, *several.sections))
+    text = reports.get("terminal")(width=160).render(several)
+    lines = text.splitlines()
+    verdicts = [lines.index(f"- verdict of {name}") for name in ("10%", "20%")]
+    tables = [place for place, line in enumerate(lines) if line.startswith("Results")]
+    assert verdicts == sorted(verdicts)
+    assert max(verdicts) < min(tables)
+    assert lines[0] == f"phantom at 10%  [protocol {several.sections[1].protocol}]"
+    assert text.count("verdict of") == 2
+    # Across budgets every metric, at one budget the first part of the first table alone.
+    assert len(tables) == 3
+    assert text.count("Dice by structure") == text.count("ASD mm by structure") == 1
+    joined = " ".join(text.split())
+    assert "Left out on this screen: structures; pairs." in joined
+    assert "one label budget with --labels 10% or 20%, all with --format html" in joined
+    first, *others = several.sections
+    others = [
+        dataclasses.replace(one, dataset=name) for one, name in zip(others, "ab", strict=True)
+    ]
+    text = reports.get("terminal")().render(dataclasses.replace(several, sections=(first, *others)))
+    assert "with --dataset a or b and --labels 10% or 20%, all" in " ".join(text.split())
+
+
+def test_across_budgets_the_first_part_of_each_metric_is_shown(report):
+    several = budgets(report, "10%", "20%")
+    parts = ("Dice", "Dice, 95% intervals", "ASD", "needs")
+    metrics = ("Dice", "Dice", "ASD", "")
+    columns = [
+        Column(f"column_{place}", "score", part, "", metric)
+        for place, (part, metric) in enumerate(zip(parts, metrics, strict=True))
+    ]
+    data = pd.DataFrame({"Method": ["mmgl"], **{column.name: [0.5] for column in columns}})
+    table = Table("efficiency", (Column("Method", "text", NAME), *columns), data)
+    across = dataclasses.replace(several.sections[0], labels="", verdict=(), tables=(table,))
+    text = reports.get("terminal")(width=100).render(
+        dataclasses.replace(several, sections=(across, *several.sections))
+    )
+    shown = [part for part in parts if re.search(rf"^{part} +column", text, re.MULTILINE)]
+    assert shown == ["Dice", "ASD", "needs"]
+    assert "Dice, 95% intervals; Dice by structure" not in text
+    assert "Left out on this screen: Dice, 95% intervals; " in " ".join(text.split())
+
+
+def test_one_budget_is_shown_whole_though_other_sections_have_none(report):
     (section,) = report.sections
     asked = dataclasses.replace(section, labels="10%")
+    about_it = dataclasses.replace(section, labels="")
     text = reports.get("terminal")(width=160).render(
-        dataclasses.replace(report, sections=(asked, section))
+        dataclasses.replace(report, sections=(about_it, asked))
     )
+    assert text.count("ASD mm by structure") == 2
     assert "Minus the column" not in text
-    assert "Left out on this screen, with --labels 10% or in another format: pairs." in text
+    assert text.count("Left out on this screen, in another format: pairs.") == 2
     appendix = dataclasses.replace(section, is_appendix=True)
     text = reports.get("terminal")(width=160).render(
         dataclasses.replace(report, sections=(asked, appendix))
     )
     assert text.count("Minus the column") == 1
     assert "Settings, methods, label manifests and software" in text
+
+
+class Screen(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_screen_is_filled_and_its_titles_are_bold(report, monkeypatch):
+    terminal = reports.get("terminal")()
+    piped = terminal.show(report)
+    assert piped == terminal.render(report)
+    monkeypatch.setattr("sys.stdout", Screen())
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = terminal.show(report)
+    assert terminal.render(report) == piped
+    assert shown.startswith("\x1b[1mphantom, 10% of the labels")
+    bare = re.sub(r" *\x1b\[\d*m", "", shown)
+    assert bare == reports.get("terminal")(width=80).render(report)
+    assert max(map(len, bare.splitlines())) <= 80 < max(map(len, piped.splitlines()))
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not re.search(r"\x1b\[(3|4|9)\d", terminal.show(report))
+
+
+def test_every_other_format_shows_on_a_screen_what_it_writes(report):
+    for name in set(FORMATS) - {"terminal"}:
+        assert reports.get(name)().show(report) == render(name, report)
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_no_mark_of_a_name_is_cut(report, width):
+    (section,) = report.sections
+    name = "\N{ROCKET}\N{ROCKET}-net-" + "".join(str(digit % 10) for digit in range(60)) + "-end"
+    path = "/".join(["folder"] * 20) + "/last"
+    tables = []
+    for table in section.tables[:1]:
+        data = table.data.assign(Method=[name, *table.data["Method"][1:]])
+        tables.append(dataclasses.replace(table, data=data))
+    renamed = dataclasses.replace(section, tables=tuple(tables), verdict=(path,), title=path)
+    text = reports.get("terminal")(width=width).render(
+        dataclasses.replace(report, sections=(renamed,))
+    )
+    folded = "".join(re.findall(r"^(\S+)", text, re.MULTILINE))
+    assert name in folded
+    assert "".join(path.split()) in re.sub(r"\s|-", "", text)
+    assert "…" not in text
+    wanted = expected(report)
+    for column in section.tables[0].columns[2:]:
+        if column.kind != "text":
+            assert wanted["leaderboard", 0, column.name] in text
 
 
 def test_terminal_names_deviations_beside_every_table(report):

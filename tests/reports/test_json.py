@@ -1,21 +1,56 @@
 """The JSON agrees with the schema that is shipped, and a wrong one would not."""
 
 import copy
+import dataclasses
 import json
 from importlib.resources import files
 
+import pandas as pd
 import pytest
 from jsonschema import Draft202012Validator
 
 from contrabench.catalogue import reports
+from contrabench.report import Evidence
 
 SCHEMA = json.loads(files("contrabench").joinpath("report.schema.json").read_text("utf-8"))
 VALIDATOR = Draft202012Validator(SCHEMA)
 
 
 @pytest.fixture
-def data(report):
-    return json.loads(reports.get("json")().render(report))
+def full(report):
+    """The report with the runs behind its rows."""
+    (section,) = report.sections
+    names = section.tables[0].data[["Method", "Deviations"]]
+    runs = [("aaaa", "bbbb"), ("cccc",), ("dddd",)]
+    methods = names.assign(family="local", role=["", "floor", ""], runs=runs)
+    empty = pd.DataFrame()
+    evidence = Evidence(("RV",), "ASD mm", methods, empty, empty)
+    known = dataclasses.replace(section, evidence=evidence)
+    return dataclasses.replace(report, sections=(known,))
+
+
+@pytest.fixture
+def data(full):
+    return json.loads(reports.get("json")().render(full))
+
+
+def test_each_row_has_its_runs(data, report):
+    (section,) = data["sections"]
+    runs = {(one["Method"], one["Deviations"]): one["runs"] for one in section["methods"]}
+    for table in section["tables"]:
+        found = [runs[row["Method"], row["Deviations"]] for row in table["rows"]]
+        assert found == [["aaaa", "bbbb"], ["cccc"], ["dddd"]]
+    bare = json.loads(reports.get("json")().render(report))
+    VALIDATOR.validate(bare)
+    assert bare["sections"][0]["methods"] == []
+
+
+def test_a_heading_is_no_structure(data):
+    tables = {table["name"]: table["columns"] for table in data["sections"][0]["tables"]}
+    structures = [one["structure"] for one in tables["structures"] if one["structure"]]
+    assert structures == ["RV", "RV"]
+    assert [one["heading"] for one in tables["pairs"][2:4]] == ["mmgl", "simclr[temperature=0.1]"]
+    assert {one["structure"] for one in tables["pairs"]} == {""}
 
 
 def test_a_report_follows_the_schema(data):
@@ -34,6 +69,8 @@ def test_a_report_follows_the_schema(data):
         (["sections", 0, "tables", 0, "leader"], -2),
         (["sections", 0, "appendix"], "no"),
         (["sections", 0, "colour"], "red"),
+        (["sections", 0, "methods", 0, "runs"], "aaaa"),
+        (["sections", 0, "methods", 0, "role"], "best"),
     ],
 )
 def test_a_wrong_report_does_not(data, path, value):

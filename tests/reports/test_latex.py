@@ -5,15 +5,20 @@ import re
 import shutil
 import subprocess
 
+import pandas as pd
 import pytest
 
 from contrabench.catalogue import reports
+from contrabench.report import NAME, Column, Table
 
+NAMES = (Column("Method", "text", NAME), Column("Deviations", "text", NAME))
 ALLOWED = {
     "begin", "end", "item", "centering", "caption", "resizebox", "ifdim", "width", "linewidth",
     "else", "fi", "toprule", "midrule", "bottomrule", "textbf", "texttt", "textbackslash",
     "textasciicircum", "textasciitilde", "textless", "textgreater", "textbar", "textasciigrave",
-    "textquotesingle", "textendash",
+    "textquotesingle", "textendash", "paragraph", "label", "setlength", "tabcolsep", "shortstack",
+    "parbox", "raggedright", "strut", "boldmath", "times", "quad", "par", "smallskip",
+    "footnotesize", "sloppy",
 }  # fmt: skip
 DOCUMENT = r"""\documentclass{article}
 \usepackage{booktabs}
@@ -58,10 +63,12 @@ def test_braces_and_environments_are_balanced(text):
 def test_nothing_special_is_left_unescaped(text):
     for line in code(text).splitlines():
         text_only = line.replace(r"\ifdim\width>\linewidth", "")
+        formulas = re.findall(r"\$(.*?)\$", line)
+        assert line.count("$") == 2 * len(formulas)
+        for formula in formulas:
+            assert re.fullmatch(r"[+-][\d.]+|\d\\times10\^\{-\d+\}", formula)
+            text_only = text_only.replace(f"${formula}$", "")
         assert not set("#%_^~<>|") & set(text_only), line
-        assert line.count("$") % 2 == 0
-        for math in re.findall(r"\$(.*?)\$", line):
-            assert re.fullmatch(r"[+-][\d.]+", math)
         assert "&" not in line or not line.startswith((r"\item", r"\caption"))
 
 
@@ -78,11 +85,91 @@ def test_every_line_has_as_many_cells_as_its_table_has_columns(text):
 def test_bold_is_for_a_method_that_stands_alone(report, text):
     bold = [line for line in text.splitlines() if r"\textbf" in line]
     assert bold
-    assert all(line.startswith(r"\textbf{mmgl}") for line in bold)
+    rows = (r"\textbf{\boldmath mmgl}", r"\textbf{\boldmath 1} & \textbf{\boldmath mmgl}")
+    assert all(line.startswith(rows) for line in bold)
+    assert all(cell.startswith(r"\textbf{\boldmath") for cell in bold[0].split(" & "))
     (section,) = report.sections
     tables = tuple(dataclasses.replace(table, leader=-1) for table in section.tables)
     nobody = dataclasses.replace(report, sections=(dataclasses.replace(section, tables=tables),))
     assert r"\textbf" not in reports.get("latex")().render(nobody)
+
+
+def with_section(report, **changes):
+    (section,) = report.sections
+    return dataclasses.replace(report, sections=(dataclasses.replace(section, **changes),))
+
+
+def test_a_verdict_stands_under_its_title_and_a_note_in_its_float(report):
+    titled = with_section(report, title="phantom at 10%")
+    lines = reports.get("latex")().render(titled).splitlines()
+    place = lines.index(r"\paragraph{phantom at 10\%}")
+    assert lines[place + 1 : place + 3] == [r"\begin{itemize}\sloppy", r"\item better: mmgl"]
+    note = next(i for i, line in enumerate(lines) if r"50\% \& more" in line)
+    before = [line for line in lines[:note] if "{table}" in line]
+    assert before[-1].startswith(r"\begin{table}")
+    silent = with_section(report, verdict=(), notes=())
+    assert r"\paragraph" not in reports.get("latex")().render(silent)
+
+
+def test_every_table_has_a_label_of_its_own_that_stays(report):
+    def labels(made):
+        return re.findall(r"\\label\{(.*?)\}", reports.get("latex")().render(made))
+
+    named = with_section(report, dataset="phantom", labels="10%", title="a")
+    twice = dataclasses.replace(named, sections=named.sections * 2)
+    text = reports.get("latex")().render(twice)
+    found = labels(twice)
+    assert len(found) == len(set(found)) == text.count(r"\begin{table}")
+    assert labels(with_section(named, title="another", verdict=())) == labels(named)
+    assert labels(named)[0] == "tab:phantom-10-ab12cd34-leaderboard-1"
+    assert all(re.fullmatch(r"tab:[a-z0-9-]+", label) for label in found)
+
+
+def test_signs_and_powers_in_prose_are_no_hyphens(report):
+    lines = ("hu -0.006 (p 2e-06), [-0.041, +0.029]; a-1 x[t=-0.1] v2e-06 `run --n -3`",)
+    text = reports.get("latex")().render(with_section(report, verdict=lines))
+    wanted = (
+        r"hu $-0.006$ (p $2\times10^{-6}$), {[}$-0.041$, $+0.029${]}; "
+        r"a-1 x{[}t=-0.1{]} v2e-06 \texttt{run -{}-n -3}"
+    )
+    assert rf"\item {wanted}" in text
+
+
+def many(count):
+    """A matrix of so many methods, the last of which has a deviation."""
+    names = [f"method_with_a_name_{number}" for number in range(count)]
+    columns = [Column(f"minus {name}", "difference", "Minus", name) for name in names]
+    data = pd.DataFrame({"Method": names, "Deviations": ["none"] * (count - 1) + ["one; two"]})
+    data[[column.name for column in columns]] = 0.25
+    return Table("pairs", (*NAMES, *columns), data)
+
+
+@pytest.mark.parametrize("count", [2, 13, 30])
+def test_no_table_is_shrunk_beyond_reading(report, count):
+    text = reports.get("latex")().render(with_section(report, tables=(many(count),), notes=()))
+    heads = re.findall(r"\\toprule\n(.*) \\\\\n", text)
+    numbers = [number for head in heads for number in head.split(" & ")[2:]]
+    assert numbers == [str(number + 1) for number in range(count)]
+    assert (len(heads) > 1) == (count > 10)
+    for body in re.findall(r"\\toprule\n(.*?)\\bottomrule", text, re.DOTALL):
+        rows = [line.replace("$", "").split(" & ") for line in body.splitlines() if "&" in line]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        # Half an em a letter, 8 points between columns, 345 points a line: 6 of 10 points.
+        assert sum(widths) * 5 + 8 * len(widths) <= 345 / 0.6
+    assert "Deviations" not in text
+    assert text.count(r"\quad + one") == text.count(r"\quad + two") == len(heads)
+
+
+@pytest.mark.parametrize(
+    ("text", "points"), [("x" * 40 + " and more", 200), ("word " * 9, 120), ("word " * 4, None)]
+)
+def test_a_long_text_is_broken_but_no_word_of_it(report, text, points):
+    columns = (NAMES[0], Column("Next", "text", "Next"))
+    data = pd.DataFrame({"Method": ["mmgl"], "Next": [text]})
+    made = with_section(report, tables=(Table("next", columns, data),), verdict=(), notes=())
+    cell = re.search(r"\nmmgl & (.*) \\\\", reports.get("latex")().render(made))[1]
+    box = rf"\parbox[t]{{{points}pt}}{{\raggedright {text.strip()}\strut}}"
+    assert cell == (box if points else text.strip())
 
 
 def test_letters_beyond_ascii_are_accents_or_named(report):
