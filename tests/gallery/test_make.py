@@ -101,19 +101,44 @@ def test_what_is_gone_is_left_out_and_counted(store, budget, runs):
     gallery = make_gallery(store, budget, runs)
     assert [[d.method for d in one.drawings] for one in gallery.exhibits] == [["ours"], ["ours"]]
     assert gallery.notes == (
-        "4 of 6 pictures are left out: 3 because its folder is damaged; "
-        "1 because the store does not hold the prepared image.",
+        "4 of 6 pictures could not be drawn: its folder is damaged (3); "
+        "the store does not hold the prepared image (1). Merging leaves images behind: copy the "
+        "folder `prepared` of each store in which the runs were made into this one.",
     )
 
 
-@pytest.mark.parametrize("gone", ["stages", "prepared"])
-def test_rows_alone_make_an_empty_gallery(store, budget, runs, gone):
+@pytest.mark.parametrize(
+    ("gone", "thing", "advice"),
+    [
+        ("stages", "prediction", "report on that one"),
+        ("prepared", "prepared image", "copy the folder `prepared` of each store"),
+    ],
+)
+def test_a_note_says_what_is_not_there_and_what_to_do(store, budget, runs, gone, thing, advice):
     shutil.rmtree(store / gone)
     gallery = make_gallery(store, budget, runs)
     assert gallery.exhibits == ()
     (note,) = gallery.notes
-    assert note.startswith("The gallery is empty: of 6 pictures 6 because the store does not hold")
-    assert "`stages/evaluate`" in note
+    start = f"None of the 6 pictures could be drawn: the store does not hold the {thing}. "
+    assert note.startswith(start)
+    assert advice in note
+
+
+def test_what_the_note_tells_to_do_helps(store, budget, runs, tmp_path):
+    """As after a merge, which takes the predictions alone."""
+    before = make_gallery(store, budget, runs)
+    merged = tmp_path / "merged"
+    shutil.copytree(store / "stages", merged / "stages")
+    assert make_gallery(merged, budget, runs).exhibits == ()
+    shutil.copytree(store / "prepared", merged / "prepared")
+    assert make_gallery(merged, budget, runs) == before
+
+
+def test_a_note_on_a_single_picture(store, runs, entry):
+    one = entry("ours", {"p": 0.9})
+    shutil.rmtree(store / "prepared")
+    (note,) = make_gallery(store, Budget("10%", 0.1, one.rows, (one,), "asd_mm"), runs).notes
+    assert note.startswith("The only picture could not be drawn: ")
 
 
 def test_unknown_runs(store, budget):
@@ -154,8 +179,8 @@ def test_predictions_of_other_images_are_not_drawn_over_this_one(store, budget, 
     gallery = make_gallery(store, budget, runs)
     assert [len(one.drawings) for one in gallery.exhibits] == [1, 2, 1]
     assert gallery.notes == (
-        "2 of 6 pictures are left out: 1 because its folder is damaged; "
-        "1 because the prediction was made from another image.",
+        "2 of 6 pictures could not be drawn: its folder is damaged (1); "
+        "the prediction was made from another image (1).",
     )
 
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from contrabench.gallery.contract import Exhibit, Plane
 
 HUES = (
-    "#ff6b5e", "#4cc9f0", "#ffb703", "#80ed99", "#f48fff", "#ffef7a", "#7aa2ff", "#ff9fb2",
-    "#3ddbc1", "#d8b08c",
+    "#cc3314", "#66ccff", "#aa00ff", "#ffff40", "#5ce68a", "#70ccbd", "#ff8000", "#987db2",
 )  # fmt: skip
-"""Bright on a dark image; the first again after the last."""
+"""To be told apart from each other, from the white reference and from a dim grey image, also by
+readers who do not see red or green; in the order of the whole heart's structures those of
+neighbours differ most. The first again after the last."""
 _GAP = 0.03
 """Space between two planes, in widths of all of them."""
 

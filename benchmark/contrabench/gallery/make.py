@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING
 from contrabench.gallery.canvas import Canvas, lay_canvas
 from contrabench.gallery.choice import Choice, Pick, choose
 from contrabench.gallery.contract import Contours, Drawing, Exhibit, Gallery
-from contrabench.gallery.stored import LostError, Shelf
+from contrabench.gallery.stored import NO_IMAGE, NO_PREDICTION, LostError, Shelf
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from contrabench.statistics.efficiency import Budget
 
-_NEEDS = (
-    "A gallery needs the predictions (`stages/evaluate`) and the prepared images (`prepared`) "
-    "of the store in which the runs were made."
-)
+_ADVICE = {
+    NO_PREDICTION: "The predictions (`stages/evaluate`) are in the store in which the runs were "
+    "made: report on that one.",
+    NO_IMAGE: "Merging leaves images behind: copy the folder `prepared` of each store in which "
+    "the runs were made into this one.",
+}
 
 
 def make_gallery(store: Path, budget: Budget, runs: pd.DataFrame) -> Gallery:
@@ -101,15 +103,26 @@ def _exhibit(choice: Choice, canvas: Canvas, drawings: list[Drawing]) -> Exhibit
 def _notes(total: int, lost: Counter[str], known: bool) -> list[str]:
     if not total:
         return ["There is no gallery: no method was tested on every patient."]
-    reasons = "; ".join(f"{number} because {reason}" for reason, number in sorted(lost.items()))
+    notes = [_missing(total, lost)] if lost else []
     if lost.total() == total:
-        return [f"The gallery is empty: of {total} pictures {reasons}. {_NEEDS}"]
-    notes = []
-    if lost:
-        notes.append(f"{lost.total()} of {total} pictures are left out: {reasons}.")
+        return notes
     if not known:
         notes.append(
             "The voxel spacing of this dataset is unknown: voxels are drawn as cubes, which "
             "may distort the anatomy."
         )
     return notes
+
+
+def _missing(total: int, lost: Counter[str]) -> str:
+    """What could not be drawn, why, and what helps."""
+    reasons = next(iter(lost))
+    if len(lost) > 1:
+        reasons = "; ".join(f"{reason} ({number})" for reason, number in sorted(lost.items()))
+    what = f"{lost.total()} of {total} pictures could not be drawn"
+    if lost.total() == total:
+        what = f"None of the {total} pictures could be drawn"
+    if total == 1:
+        what = "The only picture could not be drawn"
+    advice = [words for reason, words in _ADVICE.items() if reason in lost]
+    return " ".join([f"{what}: {reasons}.", *advice])

@@ -13,8 +13,13 @@ _CELL = 540.0
 _GAP = 20.0
 _CAPTION = 34.0
 _HEAD = 84.0
-_LETTERS = 44
-"""A longer name is cut, so that it does not run into its number."""
+_FAINT = 20.0
+"""Height of a second line in a caption, for deviations."""
+_LETTERS = 42
+"""A longer method is cut, so that it does not run into its number."""
+_FAINT_LETTERS = 72
+_HEAD_LETTERS = 46
+"""A longer patient is cut, so that its Dice stays in the picture."""
 _FONT = "font-family='system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif'"
 
 
@@ -30,15 +35,18 @@ def exhibit_svg(exhibit: Exhibit, structures: Sequence[str]) -> str:
     """
     row = row_of(exhibit)
     scale = _CELL / row.width
-    tall = row.height * scale + _CAPTION + _GAP
+    caption = _CAPTION + _FAINT * any(drawing.deviations for drawing in exhibit.drawings)
+    tall = row.height * scale + caption + _GAP
     lines = (len(exhibit.drawings) + 2) // 2
     width, height = 2 * _CELL + 3 * _GAP, _HEAD + lines * tall + _GAP / 2
     dice = number_text("score", exhibit.dice)
-    head = f"{exhibit.word.capitalize()}: {exhibit.patient}, mean Dice {dice}"
+    patient = plain(exhibit.patient)
+    head = f"{exhibit.word.capitalize()}: {cut_middle(patient, _HEAD_LETTERS)}, mean Dice {dice}"
+    words = f"{exhibit.word.capitalize()}: {patient}, mean Dice {dice}; {words_of(exhibit.planes)}"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}" '
         f'viewBox="0 0 {width:g} {height:g}" role="img" '
-        f"aria-label={quoteattr(plain(f'{head}; {words_of(exhibit.planes)}'))} {_FONT}>",
+        f"aria-label={quoteattr(words)} {_FONT}>",
         f'<rect width="{width:g}" height="{height:g}" fill="#14181a"/>',
         _text(_GAP, 34, head, 20, weight=600),
         *_legend(structures),
@@ -46,7 +54,7 @@ def exhibit_svg(exhibit: Exhibit, structures: Sequence[str]) -> str:
         *_shared(row),
         "</defs>",
     ]
-    for number, (name, value, drawn) in enumerate(_cells(exhibit, row)):
+    for number, (name, deviations, value, drawn) in enumerate(_cells(exhibit, row)):
         x = _GAP + (number % 2) * (_CELL + _GAP)
         y = _HEAD + (number // 2) * tall
         low = row.height * scale
@@ -59,9 +67,26 @@ def exhibit_svg(exhibit: Exhibit, structures: Sequence[str]) -> str:
             "</g>",
             _text(0, low + 21, name, 15, weight=600),
             _text(_CELL, low + 21, value, 15, anchor="end"),
-            "</g>",
         ]
+        if deviations:
+            parts.append(_text(0, low + 21 + _FAINT, deviations, 12))
+        parts.append("</g>")
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def cut_middle(text: str, letters: int) -> str:
+    """Takes letters out of the middle of a text that has too many.
+
+    Names of variants often begin alike and differ at their ends.
+
+    Args:
+        text: any.
+        letters: the most that are left, with the sign for those taken out.
+    """
+    if len(text) <= letters:
+        return text
+    first = letters // 2
+    return f"{text[:first]}…{text[len(text) - (letters - first - 1) :]}"
 
 
 def _text(
@@ -107,8 +132,8 @@ def _shared(row: Row) -> Iterator[str]:
     yield from ('<g id="image">', *images, "</g>", '<g id="reference">', *lines, "</g>")
 
 
-def _cells(exhibit: Exhibit, row: Row) -> Iterator[tuple[str, str, list[str]]]:
-    """Name, value and contours of each cell, the reference first."""
+def _cells(exhibit: Exhibit, row: Row) -> Iterator[tuple[str, str, str, list[str]]]:
+    """Name, deviations, value and contours of each cell, the reference first."""
     names = ", ".join(plane.name for plane in exhibit.planes)
     own = [
         f'<use href="#r{number}-{place}" x="{placed.x:g}" y="{placed.y:g}" '
@@ -117,11 +142,11 @@ def _cells(exhibit: Exhibit, row: Row) -> Iterator[tuple[str, str, list[str]]]:
         for place in placed.plane.order
         if placed.plane.reference[place]
     ]
-    yield "Reference", names, own
+    yield "Reference", "", names, own
     white = '<use href="#reference" stroke="#fff" stroke-width="1.1" stroke-dasharray="3 2"/>'
     for drawing in exhibit.drawings:
-        name = plain(drawing.label)
-        short = name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…"
+        name = cut_middle(plain(drawing.method), _LETTERS)
+        deviations = cut_middle(plain(drawing.deviations), _FAINT_LETTERS)
         lines = [
             f'<path transform="translate({placed.x:g} {placed.y:g})" stroke="{hue(place)}" '
             f'stroke-width="1.5" vector-effect="non-scaling-stroke" d="{contours[place]}"/>'
@@ -129,4 +154,5 @@ def _cells(exhibit: Exhibit, row: Row) -> Iterator[tuple[str, str, list[str]]]:
             for place in placed.plane.order
             if contours[place]
         ]
-        yield short, f"Dice {number_text('score', drawing.dice)}", [white, *lines]
+        value = f"mean Dice {number_text('score', drawing.dice)}"
+        yield name, deviations, value, [white, *lines]
