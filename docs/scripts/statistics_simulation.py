@@ -148,10 +148,11 @@ def _verdicts(
     means = (gaps + 5 * error[:, None]).reshape(len(gaps), 5, 4).mean(axis=2)
     inflated = found.inflation * gaps.std(axis=1, ddof=1) / np.sqrt(folds.size)
     student = 2 * stats.t.sf(np.abs(means.mean(axis=1)) / inflated, found.freedom)
+    ps = sign_flip_ps(gaps)
     by_folds = stats.ttest_1samp(gaps.reshape(len(gaps), 5, 4).mean(axis=2), 0, axis=1).pvalue
     return (
-        min(holm(sign_flip_ps(gaps).tolist())) <= LEVEL,
-        retrained_ps(gaps, found).min() <= LEVEL,
+        min(holm(ps.tolist())) <= LEVEL,
+        retrained_ps(gaps, ps, found).min() <= LEVEL,
         by_folds.min() <= strictest,
         float((student <= strictest).mean()),
         float((stats.ttest_1samp(means, 0, axis=1).pvalue <= strictest).mean()),

@@ -60,7 +60,7 @@ def test_each_method_is_compared_as_the_modules_say(frame):
     assert compared.retraining.inflation == pytest.approx(again.inflation)
     assert compared.retraining.freedom == pytest.approx(again.freedom)
     assert [compared.against[place].retrained for place in (0, 1)] == pytest.approx(
-        retrained_ps(gaps, again).tolist()
+        retrained_ps(gaps, ps, again).tolist()
     )
     clear, close = compared.against[0], compared.against[1]
     assert clear.separated

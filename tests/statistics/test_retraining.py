@@ -69,7 +69,7 @@ def test_false_verdicts_stay_below_five_percent_whatever_training_moves(methods,
     lasting, separated = [], []
     for gaps in studies(np.random.default_rng(4), 600, methods, ratio):
         found = retraining(gaps, FOLDS, with_reference(methods))
-        lasting.append(retrained_ps(gaps, found).min() <= 0.05)
+        lasting.append(retrained_ps(gaps, sign_flip_ps(gaps), found).min() <= 0.05)
         separated.append(min(holm(sign_flip_ps(gaps).tolist())) <= 0.05)
     two_errors = 2 * math.sqrt(0.05 * 0.95 / 600)
     assert np.mean(lasting) <= 0.05 + two_errors
@@ -79,7 +79,10 @@ def test_false_verdicts_stay_below_five_percent_whatever_training_moves(methods,
 
 def test_a_large_difference_is_found_all_the_same():
     gaps = studies(np.random.default_rng(5), 200, 6, 0.5) + 3.0
-    found = [retrained_ps(one, retraining(one, FOLDS, with_reference(6))) for one in gaps]
+    found = [
+        retrained_ps(one, sign_flip_ps(one), retraining(one, FOLDS, with_reference(6)))
+        for one in gaps
+    ]
     assert (np.array(found) <= 0.05).mean() > 0.8
 
 
@@ -89,7 +92,7 @@ def test_nothing_is_surer_for_other_networks_than_for_these():
     found = retraining(gaps, folds, 1)
     student = 2 * stats.t.sf(gaps.mean() / (gaps.std(ddof=1) / math.sqrt(6)), 5)
     assert student < 0.001
-    assert retrained_ps(gaps, found)[0] >= sign_flip_ps(gaps)[0] == 2 / 2**6
+    assert retrained_ps(gaps, sign_flip_ps(gaps), found)[0] >= sign_flip_ps(gaps)[0] == 2 / 2**6
 
 
 def test_folds_of_one_patient_hide_nothing():
@@ -102,11 +105,11 @@ def test_what_cannot_be_told_is_unknown():
     assert not retraining(gaps, [0] * 8, 1).known
     assert not retraining(np.zeros((2, 8)), [0, 1] * 4, 1).known
     assert not retraining(gaps[:, :1], [0], 1).known
-    assert np.isnan(retrained_ps(gaps, UNKNOWN)).all()
+    assert np.isnan(retrained_ps(gaps, sign_flip_ps(gaps), UNKNOWN)).all()
 
 
 def test_an_identical_method_stays_at_one_beside_others():
     gaps = np.stack([np.zeros(8), np.full(8, 0.25), np.linspace(-1, 1, 8)])
-    found = retrained_ps(gaps, retraining(gaps, [0, 1] * 4, with_reference(3)))
+    found = retrained_ps(gaps, sign_flip_ps(gaps), retraining(gaps, [0, 1] * 4, with_reference(3)))
     # A constant difference has no error: the test over patients is then the limit.
     assert found.tolist() == [1, 3 * 2 / 2**8, 1]

@@ -206,8 +206,8 @@ def _all_against(
     gaps = np.stack([score_gaps(others[place], reference) for place in family])
     folds = shared_folds([reference, *(others[place] for place in family)])
     found = UNKNOWN if folds is None else retraining(gaps, folds, with_reference(len(family)))
-    adjusted = holm([against[place].found.p for place in family])
-    for place, p, again in zip(family, adjusted, retrained_ps(gaps, found), strict=True):
+    ps = [against[place].found.p for place in family]
+    for place, p, again in zip(family, holm(ps), retrained_ps(gaps, ps, found), strict=True):
         one = replace(against[place], adjusted=p, retrained=float(again))
         if not one.separated:
             one = _planned(one, others[place], reference, len(family))

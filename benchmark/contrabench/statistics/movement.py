@@ -166,8 +166,9 @@ def _tested(methods: Sequence[Moved]) -> list[Moved]:
         place: paired_difference(second.scores["dice"], first.scores["dice"])
         for place, (first, second) in sides.items()
     }
-    adjusted = holm([one.p for one in found.values()])
-    trained, retrained = _retrained(list(sides.values()))
+    ps = [one.p for one in found.values()]
+    adjusted = holm(ps)
+    trained, retrained = _retrained(list(sides.values()), ps)
     made = list(methods)
     for (place, (first, second)), p, again in zip(sides.items(), adjusted, retrained, strict=True):
         same_streams = first.streams == second.streams
@@ -180,7 +181,9 @@ def _same_patients(first: Entry, second: Entry) -> bool:
     return len(first.scores) > 0 and first.scores.index.equals(second.scores.index)
 
 
-def _retrained(sides: Sequence[tuple[Entry, Entry]]) -> tuple[Retraining, list[float]]:
+def _retrained(
+    sides: Sequence[tuple[Entry, Entry]], ps: Sequence[float]
+) -> tuple[Retraining, list[float]]:
     """What training again adds, and the p that allow for it; unknown unless all share folds."""
     entries = [entry for pair in sides for entry in pair]
     same = {tuple(entry.scores.index) for entry in entries}
@@ -190,7 +193,7 @@ def _retrained(sides: Sequence[tuple[Entry, Entry]]) -> tuple[Retraining, list[f
     gaps = np.stack([score_gaps(second, first) for first, second in sides])
     # As for one reference: methods of a side may share networks, such as a pre-training.
     found = retraining(gaps, folds, with_reference(len(sides)))
-    return found, retrained_ps(gaps, found).tolist()
+    return found, retrained_ps(gaps, ps, found).tolist()
 
 
 def _ranked(methods: Sequence[Moved]) -> list[Moved]:

@@ -64,7 +64,7 @@ class Pairwise:
         # All pairs hold more, but with more degrees of freedom their many tests lose the level.
         worth = with_reference(len(self.p) - 1)
         found = retraining(gaps, folds, worth) if folds is not None else UNKNOWN
-        adjusted = retrained_ps(gaps, found)
+        adjusted = retrained_ps(gaps, self.p.to_numpy()[_upper(len(self.p))], found)
         names = [str(name) for name in self.scores.columns]
         return found, _table(names, adjusted, adjusted, 1.0)
 

@@ -21,7 +21,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from contrabench.statistics.paired import holm
-from contrabench.statistics.signflip import sign_flip_ps
 
 Floats = NDArray[np.float64]
 
@@ -87,13 +86,14 @@ def retraining(differences: ArrayLike, folds: Sequence[int], independent: float)
     return Retraining(inflation, (number - 1) * independent)
 
 
-def retrained_ps(differences: ArrayLike, found: Retraining) -> Floats:
+def retrained_ps(differences: ArrayLike, ps: ArrayLike, found: Retraining) -> Floats:
     """The p of each comparison with the inflated standard error, by Student's t.
 
     Never below that of the sign-flip test: what holds for new networks holds for these.
 
     Args:
         differences: as for `retraining`.
+        ps: the sign-flip p of each comparison, not adjusted.
         found: what training again adds.
 
     Returns:
@@ -106,4 +106,4 @@ def retrained_ps(differences: ArrayLike, found: Retraining) -> Floats:
     mean = np.abs(gaps.mean(axis=1))
     scale = np.divide(mean, error, out=np.where(mean > 0, math.inf, 0.0), where=error > 0)
     student = 2 * stats.t.sf(scale, found.freedom)
-    return np.array(holm(np.maximum(student, sign_flip_ps(gaps)).tolist()))
+    return np.array(holm(np.maximum(student, ps).tolist()))

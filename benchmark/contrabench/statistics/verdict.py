@@ -226,7 +226,7 @@ def _groups(compared: Comparison) -> Iterator[str]:
     if number:
         stay = int((lasting <= LEVEL).to_numpy().sum()) // 2
         known = not lasting.isna().to_numpy().any()
-        part = "also" if stay == number else f"{stay} of them"
+        part = "also" if stay == number else f"{stay or 'none'} of them"
         again = f", {part} for networks trained anew" if known else ""
         yield (
             f"Over {family}, methods that share a letter of the column Group are not "
