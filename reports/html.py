@@ -19,7 +19,7 @@ class HtmlReport(ReportFormat):
         """Returns one HTML document that holds its style, its scripts and all data."""
         from jinja2 import Environment, PackageLoader, StrictUndefined
 
-        from contrabench.page import drawing, texts, view
+        from contrabench.page import drawing, filters, texts, view
 
         setting = Environment(
             loader=PackageLoader("contrabench", "page"),
@@ -29,9 +29,10 @@ class HtmlReport(ReportFormat):
             lstrip_blocks=True,
         )
         setting.filters["breakable"] = texts.breakable
+        setting.filters["typeset"] = texts.typeset
         page = setting.get_template("report.html.jinja").render(
             sections=view.sections(report),
-            choices=view.choices(report),
+            choices=filters.choices(report),
             command=plain(report.command),
             library=drawing.library(),
             data=drawing.data(report),

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from contrabench.gallery.contract import Drawing, Exhibit, Gallery, Plane
 from contrabench.gallery.layout import HUES, data_uri, row_of
-from contrabench.gallery.standalone import exhibit_svg
+from contrabench.gallery.standalone import cut_middle, exhibit_svg
 from contrabench.page.gallery_view import gallery_view
 from contrabench.page.texts import breakable
 
@@ -75,14 +75,18 @@ def test_one_card_for_each_method_and_the_reference(gallery):
         [" ".join("".join(c.itertext()).split()) for c in s.iter("figcaption")] for s in sections
     ]
     assert captions == [
-        ["Reference axial, coronal, sagittal", "ours Dice 0.812", "theirs three views Dice –"],
-        ["Reference axial, coronal, sagittal", "ours Dice 0.812"],
+        [
+            "Reference axial, coronal, sagittal",
+            "ours mean Dice 0.812",
+            "theirs three views mean Dice –",
+        ],
+        ["Reference axial, coronal, sagittal", "ours mean Dice 0.812"],
     ]
     families = [card.get("data-family") for card in sections[0].iter("figure")]
     assert families == [None, "family of ours", "family of theirs"]
     labels = [svg.get("aria-label") for svg in sections[0].iter("svg")]
     assert labels[0].startswith("Reference of p1: axial plane 3 of 9, coronal")
-    assert labels[2] == "theirs (three views) on p1, Dice –: prediction and reference"
+    assert labels[2] == "theirs (three views) on p1, mean Dice –: prediction and reference"
     assert all(svg.get("role") == "img" for svg in sections[0].iter("svg"))
 
 
@@ -170,7 +174,47 @@ def test_the_file_refers_to_nothing_outside_it(gallery):
     assert images == [data_uri(each) for each in PLANES]
     assert re.findall(r"https?://[^\"]+", text) == ["http://www.w3.org/2000/svg"]
     words = ["".join(each.itertext()) for each in found.iter(f"{SVG}text")]
-    assert {"ours", "Dice 0.812", "theirs (three views)", "Dice –", "Reference"} <= set(words)
+    assert words[0] == "Worst patient: p1, mean Dice 0.250"
+    assert {"ours", "mean Dice 0.812", "theirs", "mean Dice –", "Reference"} <= set(words)
+
+
+def svg_texts(exhibit):
+    """The file of an exhibit, and its texts."""
+    found = ElementTree.fromstring(exhibit_svg(exhibit, ("LV", "RV", "left atrium")))
+    return found, list(found.iter(f"{SVG}text"))
+
+
+def test_deviations_stand_below_the_name_in_smaller_letters(gallery):
+    found, texts = svg_texts(gallery.exhibits[0])
+    (name,) = (each for each in texts if each.text == "theirs")
+    (deviations,) = (each for each in texts if each.text == "three views")
+    assert float(deviations.get("y")) > float(name.get("y"))
+    assert float(deviations.get("font-size")) < float(name.get("font-size"))
+    without, _ = svg_texts(gallery.exhibits[1])
+    assert float(found.get("height")) > float(without.get("height"))  # the same number of lines
+
+
+def test_long_names_are_cut_in_their_middle(gallery):
+    """Variants that differ at their ends stay apart, and no number runs out of the picture."""
+    long = "a_method_with_a_long_name[one_option=true,another_option=false,temperature=0."
+    endings = ("07]", "1]")
+    drawings = tuple(drawing(long + end, deviations=long + end) for end in endings)
+    patient = "patient_" * 20 + "0042"
+    exhibit = replace(gallery.exhibits[0], patient=patient, drawings=drawings)
+    found, texts = svg_texts(exhibit)
+    names = [each.text for each in texts if (each.text or "").startswith("a_method")]
+    assert len(names) == len(set(names)) == 4
+    assert [name[-3:] for name in names] == ["07]", "07]", ".1]", ".1]"]
+    assert max(len(name) for name in names if name.endswith("07]")) <= 72
+    head = texts[0].text
+    assert head.endswith("0042, mean Dice 0.250")
+    assert len(head) * 20 * 0.65 < float(found.get("width"))
+    assert patient in found.get("aria-label")
+
+
+@pytest.mark.parametrize("letters", [2, 5, 6])
+def test_cut_middle(letters):
+    assert cut_middle("abcdef", letters) == {2: "a…", 5: "ab…ef", 6: "abcdef"}[letters]
 
 
 def test_planes_stand_side_by_side_at_one_scale(gallery):

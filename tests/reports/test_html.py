@@ -13,7 +13,9 @@ import pytest
 
 from contrabench.catalogue import reports
 from contrabench.page import drawing
+from contrabench.page.filters import choices
 from contrabench.page.shades import shades
+from contrabench.page.texts import breakable, typeset
 from contrabench.report import Column, Evidence, Report, Table, plain, tidy
 
 VOID = {"meta", "link", "wbr", "br", "hr", "img", "input"}
@@ -172,7 +174,7 @@ def test_every_cell_is_that_of_the_tidy_table(report, full, has_evidence):
         (line["table"], line["row"], line["part"], line["column"]): (
             line["text"],
             line["value"],
-            {"Method": line["Method"], "Deviations": line["Deviations"]},
+            {"Method": line["method"], "Deviations": line["deviations"]},
         )
         for line in tidy(report)
     }
@@ -247,7 +249,7 @@ def test_the_points_are_the_cases(page, full):
     ]
     assert points == [
         (row.method, plain(row.patient), plain(row.case), row.structure,
-         pytest.approx(row.dice, abs=5e-5), pytest.approx(row.asd, abs=5e-5))
+         float(f"{row.dice:.3f}"), float(f"{row.asd:.2f}"))  # as tables write them
         for row in cases.itertuples()
     ]  # fmt: skip
     assert len(found["curves"]) == len(full.sections[0].evidence.curves)
@@ -267,6 +269,9 @@ def test_too_many_points_leave_the_means(report, monkeypatch):
     points = json.loads(Page(render(with_evidence(report))).scripts[0][1])["s1"]["points"]
     assert {point[2] for point in points} == {""}
     assert len(points) == 6
+    assert "means over structures alone are drawn" in render(with_evidence(report))
+    monkeypatch.undo()
+    assert "means over structures alone are drawn" not in render(with_evidence(report))
 
 
 def test_every_row_leads_to_its_runs(full):
@@ -322,6 +327,47 @@ def test_structures_are_coloured_from_worst_to_best_each_in_its_direction(report
         ("RV: ASD mm", 0): "good4", ("RV: ASD mm", 2): "good4",
     }  # fmt: skip
     assert shades(section.tables[0], section.tables[0].columns) == {}
+    # What competes with none decides on no scale.
+    apart = shades(dataclasses.replace(table, data=data), table.columns[2:], {1})
+    assert {k: v for k, v in apart.items() if k[0] == "RV: Dice"} == {("RV: Dice", 2): "good4"}
+
+
+def test_colours_are_explained(report):
+    text = render(report)
+    assert text.count("Coloured by sign and size") == 1
+    assert text.count("Coloured from the worst method") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("simclr +0.020, hu -0.021 (-0.05 to +0.1)",
+         "simclr&nbsp;+0.020, hu&nbsp;\u22120.021 (\u22120.05 to&nbsp;+0.1)"),
+        ("a[shift=-1] & <b>", "a[shift=-1] &amp; &lt;b&gt;"),
+        ("10-20 of 3", "10-20 of 3"),
+    ],
+)  # fmt: skip
+def test_numbers_of_a_verdict_stay_with_their_names(text, shown):
+    assert typeset(text) == shown
+
+
+def test_a_long_name_may_be_broken_where_its_parts_begin():
+    assert breakable("a[x=0.5,b_c=1]") == ("a<wbr>[x=<wbr>0.<wbr>5,<wbr>b_<wbr>c=<wbr>1]")
+
+
+def test_label_budgets_are_offered_by_size(report):
+    (section,) = with_evidence(report).sections
+    names = ("100%", "5%", "12", "20%", "all", "4", "2.5%")
+    sections = tuple(dataclasses.replace(section, labels=name) for name in names)
+    made = dataclasses.replace(report, sections=sections)
+    assert choices(made)["labels"] == ["4", "12", "2.5%", "5%", "20%", "100%", "all"]
+
+
+def test_every_part_has_a_heading_and_a_link_to_it(page):
+    headings = {found.get("id") for tag, found, _ in page.elements if tag in ("h3", "h2")}
+    links = {f["href"][1:] for tag, f, path in page.elements if tag == "a" and "ul" in path}
+    assert {"s1-t1", "s1-t2", "s1-t3"} <= links <= headings
+    assert ("a", "#top") in [(tag, found.get("href")) for tag, found, _ in page.elements]
 
 
 def test_ranks_and_costs_are_drawn_from_their_tables(report):

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import math
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import pandas as pd
 
-from contrabench.page.figures import costs, ranges, ranks
-from contrabench.report import NONE, Evidence, Report, Section, plain
+from contrabench.page.figures import costs, ranges, ranks, shown
+from contrabench.report import NONE, Evidence, Kind, Report, Section, plain
 
-DIGITS = 4
 MOST_POINTS = 40_000
 """Beyond so many points a section draws the means over structures alone, to stay small."""
+
+
+REFERENCE_FAMILY = "reference"
+"""The family of methods that others are compared with, whatever else is compared."""
+KINDS: dict[str, Kind] = {"dice": "score", "asd": "distance"}
+"""How the tables write each metric."""
 
 
 def library() -> str:
@@ -50,9 +54,20 @@ def data(report: Report) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
+def means_only(found: Evidence) -> bool:
+    """Whether the cases of a section are drawn without their structures."""
+    return len(found.cases) > MOST_POINTS
+
+
+def references(found: Evidence) -> list[bool]:
+    """Which methods stay beside every family: those that the others are compared with."""
+    lines = zip(found.methods["role"], found.methods["family"], strict=True)
+    return [bool(role) or family == REFERENCE_FAMILY for role, family in lines]
+
+
 def _section(found: Evidence) -> dict[str, Any]:
     cases = found.cases
-    if len(cases) > MOST_POINTS:
+    if means_only(found):
         cases = cases[cases["structure"] == ""]
     pairs = list(dict.fromkeys(zip(cases["patient"], cases["case"], strict=True)))
     numbers = {pair: number for number, pair in enumerate(pairs)}
@@ -62,17 +77,25 @@ def _section(found: Evidence) -> dict[str, Any]:
             plain(name if deviations == NONE else f"{name} ({deviations})")
             for name, deviations in names
         ],
+        "means": means_only(found),
+        "stays": references(found),
         "families": [plain(family) for family in found.methods["family"]],
         "roles": list(found.methods["role"]),
         "distance": plain(found.distance),
         "cases": [[plain(patient), plain(case)] for patient, case in pairs],
         "points": [
-            [method, numbers[patient, case], plain(structure), _number(dice), _number(asd)]
+            [
+                method,
+                numbers[patient, case],
+                plain(structure),
+                shown("score", dice),
+                shown("distance", asd),
+            ]
             for method, patient, case, structure, dice, asd in _lines(cases)
         ],
         "curves": [
-            [method, labelled, metric, _number(mean), _number(low), _number(high)]
-            for method, labelled, metric, mean, low, high in _lines(found.curves)
+            [method, labelled, metric, *(shown(KINDS[metric], each) for each in numbers)]
+            for method, labelled, metric, *numbers in _lines(found.curves)
         ],
     }
 
@@ -91,7 +114,3 @@ def _tables(section: Section, found: Evidence) -> dict[str, Any]:
 def _lines(frame: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
     """The rows of a frame in Python's own types."""
     return zip(*(frame[name].tolist() for name in frame), strict=True)
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, DIGITS)

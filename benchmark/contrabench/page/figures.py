@@ -6,13 +6,18 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from contrabench.report import Section, Table, plain
+from contrabench.report import Kind, Section, Table, number_text, plain
 from contrabench.statistics.board import LEADERBOARD
 from contrabench.statistics.cost import COST, TRAINING
 from contrabench.statistics.pair_tables import RESAMPLED, STABILITY
 
 Places = Mapping[tuple[str, str], int]
 """The number of a method, by its name and its deviations."""
+
+
+def shown(kind: Kind, value: float) -> float | None:
+    """A number with the digits that tables show; None for what is missing."""
+    return None if math.isnan(value) else float(number_text(kind, value))
 
 
 def ranks(section: Section, places: Places) -> list[list[Any]]:
@@ -51,8 +56,14 @@ def costs(section: Section, places: Places, distance: str) -> list[list[float | 
         return []
     seconds = dict(_cells(cost, TRAINING, places))
     dice, asd = (dict(_cells(board, name, places)) for name in ("Dice", distance))
+    nan = math.nan
     return [
-        [place, seconds[place], dice.get(place), asd.get(place)]
+        [
+            place,
+            shown("seconds", seconds[place]),
+            shown("score", dice.get(place, nan)),
+            shown("distance", asd.get(place, nan)),
+        ]
         for place in seconds
         if place in dice or place in asd
     ]

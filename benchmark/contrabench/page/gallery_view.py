@@ -68,6 +68,7 @@ class ExhibitView:
 class GalleryView:
     """The gallery of a section, and the colours of its structures."""
 
+    id: str
     exhibits: list[ExhibitView]
     legend: list[tuple[str, str]]
     notes: list[Note]
@@ -83,6 +84,7 @@ def gallery_view(own: str, gallery: Gallery, references: Container[str] = ()) ->
     """
     names = [plain(name) for name in gallery.structures]
     return GalleryView(
+        id=f"{own}-gallery",
         exhibits=[
             _exhibit(f"{own}-g{number}", exhibit, names, references)
             for number, exhibit in enumerate(gallery.exhibits, start=1)
@@ -136,7 +138,7 @@ def _card(drawing: Drawing, exhibit: Exhibit, names: list[str], is_reference: bo
         is_reference=is_reference,
         dice=dice,
         run=plain(drawing.run),
-        words=f"{plain(drawing.label)} on {patient}, Dice {dice}: prediction and reference",
+        words=f"{plain(drawing.label)} on {patient}, mean Dice {dice}: prediction and reference",
         planes=[
             _lines(plane, contours, names)
             for plane, contours in zip(exhibit.planes, drawing.contours, strict=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from contrabench.report import Column, Table
 from contrabench.statistics.board import STRUCTURES
+from contrabench.statistics.entries import FULL_SUPERVISION
 from contrabench.statistics.pair_tables import PAIRS
 
 STEPS = 4
@@ -16,12 +17,28 @@ Shades = dict[tuple[str, int], str]
 """A class of the style sheet by column name and row; nothing for a cell without colour."""
 
 
-def shades(table: Table, columns: Sequence[Column]) -> Shades:
+def legend(table: Table) -> str:
+    """How to read the colours of a table, in a sentence; "" for a table without."""
+    if table.name == PAIRS:
+        return (
+            "Coloured by sign and size of the difference, and by the levels 0.05, 0.01 and 0.001 "
+            "that a p reaches."
+        )
+    if table.name == STRUCTURES:
+        return (
+            "Coloured from the worst method of a column to the best, each column by itself; "
+            f"{FULL_SUPERVISION} is left out."
+        )
+    return ""
+
+
+def shades(table: Table, columns: Sequence[Column], apart: Container[int] = ()) -> Shades:
     """Colours the tables in which a pattern is looked for.
 
     Args:
         table: any table.
         columns: those of one of its parts.
+        apart: rows that compete with none, and so are not coloured by rank.
 
     Returns:
         For the matrix of pairs `up1` to `up4` and `down1` to `down4` by the size of a
@@ -30,7 +47,7 @@ def shades(table: Table, columns: Sequence[Column]) -> Shades:
     """
     if table.name == PAIRS:
         return _matrix(table, columns)
-    return dict(_columns(table, columns)) if table.name == STRUCTURES else {}
+    return dict(_columns(table, columns, apart)) if table.name == STRUCTURES else {}
 
 
 def _matrix(table: Table, columns: Sequence[Column]) -> Shades:
@@ -59,10 +76,15 @@ def _strength(value: float, largest: float) -> str:
     return f"{'up' if value > 0 else 'down'}{step}" if step else ""
 
 
-def _columns(table: Table, columns: Sequence[Column]) -> Iterator[tuple[tuple[str, int], str]]:
+def _columns(
+    table: Table, columns: Sequence[Column], apart: Container[int]
+) -> Iterator[tuple[tuple[str, int], str]]:
     """Each column by itself: structures differ far more than methods."""
     for column in columns:
-        values = [float(value) for value in table.data[column.name]]
+        values = [
+            math.nan if row in apart else float(value)
+            for row, value in enumerate(table.data[column.name])
+        ]
         known = [value for value in values if not math.isnan(value)]
         low, high = min(known, default=0.0), max(known, default=0.0)
         worst, best = (high, low) if column.kind == "distance" else (low, high)

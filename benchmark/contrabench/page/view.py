@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from contrabench.page.drawing import means_only, references
 from contrabench.page.gallery_view import GalleryView, gallery_view
-from contrabench.page.shades import Shades, shades
+from contrabench.page.shades import Shades, legend, shades
 from contrabench.page.texts import Note, notes
 from contrabench.report import (
     NAME,
@@ -24,6 +25,7 @@ from contrabench.statistics.board import LEADERBOARD
 from contrabench.statistics.cost import COST
 from contrabench.statistics.pair_tables import STABILITY
 
+_CEILING = "ceiling"
 FEW_RUNS = 6
 """So many runs of a row are named in the little window over it; more are counted."""
 
@@ -54,7 +56,7 @@ class RowView:
     names: list[tuple[str, str]]
     cells: list[CellView]
     family: str
-    role: str
+    stays: bool
     runs: str
     source: str
     leads: bool
@@ -74,12 +76,14 @@ class PartView:
 
 @dataclass(frozen=True)
 class TableView:
-    """A table: its parts, and the notes below them."""
+    """A table: its parts, and the notes below them; `id` is that of its heading."""
 
+    id: str
     name: str
     caption: str
     parts: list[PartView]
     notes: list[Note]
+    colours: str
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ class SourceView:
     name: str
     family: str
     role: str
+    stays: bool
     runs: tuple[str, ...]
     is_listed: bool
 
@@ -103,6 +108,7 @@ class SectionView:
     protocol: str
     dataset: str
     labels: str
+    lead: str
     verdict: list[Note]
     notes: list[Note]
     tables: list[TableView]
@@ -110,26 +116,12 @@ class SectionView:
     gallery: GalleryView | None
     is_appendix: bool
     plots: frozenset[str]
+    means_only: bool
 
 
 def sections(report: Report) -> list[SectionView]:
     """The sections of a report in its order; ids are `s1`, `s2` and so on."""
     return [_section(f"s{number}", part) for number, part in enumerate(report.sections, start=1)]
-
-
-def choices(report: Report) -> dict[str, list[str]]:
-    """What each filter of the page offers, in the order of the sections."""
-    known = [section.evidence for section in report.sections if section.evidence]
-    return {
-        "dataset": _each(part.dataset for part in report.sections if part.dataset),
-        "labels": _each(part.labels for part in report.sections if part.labels),
-        "structure": _each(name for part in known for name in part.structures),
-        "family": sorted(_each(name for part in known for name in part.methods["family"])),
-    }
-
-
-def _each(texts: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(plain(text) for text in texts))
 
 
 def _section(own: str, section: Section) -> SectionView:
@@ -141,17 +133,33 @@ def _section(own: str, section: Section) -> SectionView:
         protocol=plain(section.protocol),
         dataset=plain(section.dataset),
         labels=plain(section.labels),
+        lead=_lead(section),
         verdict=notes(section.verdict),
         notes=notes(section.notes),
         tables=[
-            _table(f"{own}-t{number}", table, found.structures if found else (), sources)
+            _table(f"{own}-t{number}", table, section, sources)
             for number, table in enumerate(section.tables, start=1)
         ],
         sources=[source for source in sources.values() if source.is_listed],
         gallery=_gallery(own, section),
         is_appendix=section.is_appendix,
         plots=frozenset(_plots(section)),
+        means_only=found is not None and means_only(found),
     )
+
+
+def _lead(section: Section) -> str:
+    """What a section without a verdict is, in a sentence; "" for one that has a verdict."""
+    if section.verdict:
+        return ""
+    if section.is_appendix:
+        return "What was frozen, what was run, and with which software."
+    if section.evidence is not None and not section.evidence.curves.empty:
+        return (
+            "What each method gains from more labelled patients, and how many of them training "
+            "from scratch needs to reach the same."
+        )
+    return ""
 
 
 def _gallery(own: str, section: Section) -> GalleryView | None:
@@ -159,8 +167,8 @@ def _gallery(own: str, section: Section) -> GalleryView | None:
     if section.gallery is None:
         return None
     found = section.evidence
-    lines = zip(found.methods["role"], found.methods["runs"], strict=True) if found else ()
-    return gallery_view(own, section.gallery, {run for role, runs in lines if role for run in runs})
+    lines = zip(references(found), found.methods["runs"], strict=True) if found else ()
+    return gallery_view(own, section.gallery, {run for stay, runs in lines if stay for run in runs})
 
 
 def _plots(section: Section) -> Iterator[str]:
@@ -181,45 +189,56 @@ def _plots(section: Section) -> Iterator[str]:
 def _sources(own: str, found: Evidence, is_listed: bool) -> dict[tuple[str, ...], SourceView]:
     """The runs of each method by its names, as the tables hold them."""
     names = ("Method", "Deviations", "family", "role", "runs")
-    lines = zip(*(found.methods[name] for name in names), strict=True)
+    lines = zip(*(found.methods[name] for name in names), references(found), strict=True)
     return {
         (method, deviations): SourceView(
             id=f"{own}-r{place}",
             name=plain(method if deviations == NONE else f"{method} ({deviations})"),
             family=plain(family),
             role=role,
+            stays=stays,
             runs=runs,
             is_listed=is_listed,
         )
-        for place, (method, deviations, family, role, runs) in enumerate(lines)
+        for place, (method, deviations, family, role, runs, stays) in enumerate(lines)
     }
 
 
 def _table(
-    own: str, table: Table, structures: Sequence[str], sources: dict[tuple[str, ...], SourceView]
+    own: str, table: Table, section: Section, sources: dict[tuple[str, ...], SourceView]
 ) -> TableView:
     parts = []
+    behind = [_source(table, row, sources) for row in range(len(table.data))]
+    apart = {row for row, source in enumerate(behind) if source and source.role == _CEILING}
     for number, caption in enumerate(table.parts, start=1):
         columns = table.part(caption)
-        coloured = shades(table, columns)
+        coloured = shades(table, columns, apart)
         parts.append(
             PartView(
                 id=f"{own}-{number}",
                 table=plain(table.name),
                 caption=plain(caption),
                 first=plain(table.part(NAME)[0].heading),
-                heads=[_head(column, structures) for column in columns],
+                heads=[_head(column, section) for column in columns],
                 rows=[
-                    _row(table, row, columns, sources, coloured) for row in range(len(table.data))
+                    _row(table, row, columns, source, coloured) for row, source in enumerate(behind)
                 ],
             )
         )
     name = plain(table.name)
-    return TableView(name, name.capitalize(), parts, notes(table.notes))
+    return TableView(own, name, name.capitalize(), parts, notes(table.notes), legend(table))
 
 
-def _head(column: Column, structures: Sequence[str]) -> HeadView:
-    structure = plain(column.structure) if column.structure in structures else ""
+def _source(
+    table: Table, row: int, sources: dict[tuple[str, ...], SourceView]
+) -> SourceView | None:
+    """The runs behind a row."""
+    named = table.part(NAME)
+    return sources.get(tuple(table.data[column.name].iloc[row] for column in named))
+
+
+def _head(column: Column, section: Section) -> HeadView:
+    structure = plain(section.structure(column))
     return HeadView(plain(column.heading), plain(column.name), column.kind, structure)
 
 
@@ -227,11 +246,10 @@ def _row(
     table: Table,
     row: int,
     columns: Sequence[Column],
-    sources: dict[tuple[str, ...], SourceView],
+    source: SourceView | None,
     coloured: Shades,
 ) -> RowView:
     named = table.part(NAME)
-    source = sources.get(tuple(table.data[column.name].iloc[row] for column in named))
     texts = table.texts(row, tuple(columns))
     return RowView(
         names=list(zip((plain(c.name) for c in named), table.texts(row, named), strict=True)),
@@ -240,7 +258,7 @@ def _row(
             for column, text in zip(columns, texts, strict=True)
         ],
         family=source.family if source else "",
-        role=source.role if source else "",
+        stays=source is not None and source.stays,
         runs=_runs(source.runs) if source else "",
         source=source.id if source and source.is_listed else "",
         leads=row == table.leader,
