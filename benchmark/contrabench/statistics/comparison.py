@@ -39,15 +39,37 @@ LEVEL = 0.05
 
 
 @dataclass(frozen=True)
-class AgainstReference:
-    """What the patients say about the Dice of a method and that of the reference.
+class Tested:
+    """A paired difference in Dice, tested in a family.
 
     Attributes:
-        found: the paired difference, method minus reference.
-        adjusted: its p after Holm over all methods; NaN for full supervision, which is
-            no competitor.
+        found: the difference.
+        adjusted: its p after Holm over the family; NaN for full supervision, which is no
+            competitor.
         retrained: the same with the variation of training in the standard error; NaN where
             the runs cannot tell.
+    """
+
+    found: PairedDifference
+    adjusted: float
+    retrained: float
+
+    @property
+    def separated(self) -> bool:
+        """Whether it is shown to differ from zero; False for full supervision."""
+        return self.adjusted <= LEVEL
+
+    @property
+    def passing(self) -> bool:
+        """Whether it is, but not shown to be so for networks trained anew."""
+        return self.separated and self.retrained > LEVEL
+
+
+@dataclass(frozen=True)
+class AgainstReference(Tested):
+    """What the patients say about the Dice of a method, minus that of the reference.
+
+    Attributes:
         wins: how often the method is the better one.
         split: where the difference varies; None where no run has a counterpart.
         patients_needed: patients that would separate the two; NaN where they are
@@ -56,23 +78,10 @@ class AgainstReference:
             where draws are not repeated.
     """
 
-    found: PairedDifference
-    adjusted: float
-    retrained: float
     wins: Superiority
     split: VarianceSplit | None
     patients_needed: float = math.nan
     draws_needed: float = math.nan
-
-    @property
-    def separated(self) -> bool:
-        """Whether the method is shown to differ; False for full supervision."""
-        return self.adjusted <= LEVEL
-
-    @property
-    def lasting(self) -> bool:
-        """Whether it is shown to differ for networks trained anew as well."""
-        return self.retrained <= LEVEL
 
 
 @dataclass(frozen=True)

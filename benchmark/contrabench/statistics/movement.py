@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from contrabench.statistics.aggregate import distance_of
-from contrabench.statistics.comparison import LEVEL, member_scores, score_gaps, shared_folds
+from contrabench.statistics.comparison import Tested, member_scores, score_gaps, shared_folds
 from contrabench.statistics.counterparts import match
 from contrabench.statistics.entries import Entry, make_entry, versioned
-from contrabench.statistics.paired import PairedDifference, holm, paired_difference
+from contrabench.statistics.paired import holm, paired_difference
 from contrabench.statistics.ranking import rank_methods
 from contrabench.statistics.retraining import (
     UNKNOWN,
@@ -30,33 +30,16 @@ Method = tuple[str, str, int]
 
 
 @dataclass(frozen=True)
-class Movement:
-    """What the patients say about the Dice of a method on B and on A.
+class Movement(Tested):
+    """What the patients say about the Dice of a method on B, minus that on A.
 
     Attributes:
-        found: the paired difference, B minus A.
         same_streams: whether folds, label draws and seeds are the same on both sides.
-        adjusted: p after Holm over all methods that are compared.
-        retrained: the same with the variation of training in the standard error; NaN where
-            the runs cannot tell.
-        retraining: what training again adds to all of them.
+        retraining: what training again adds to all methods that are compared.
     """
 
-    found: PairedDifference
     same_streams: bool
-    adjusted: float
-    retrained: float
     retraining: Retraining
-
-    @property
-    def separated(self) -> bool:
-        """Whether the method is shown to have moved."""
-        return self.adjusted <= LEVEL
-
-    @property
-    def lasting(self) -> bool:
-        """Whether it is shown to have moved for networks trained anew as well."""
-        return self.retrained <= LEVEL
 
 
 @dataclass(frozen=True)
@@ -172,7 +155,7 @@ def _tested(methods: Sequence[Moved]) -> list[Moved]:
     made = list(methods)
     for (place, (first, second)), p, again in zip(sides.items(), adjusted, retrained, strict=True):
         same_streams = first.streams == second.streams
-        movement = Movement(found[place], same_streams, p, again, trained)
+        movement = Movement(found[place], p, again, same_streams, trained)
         made[place] = replace(made[place], movement=movement)
     return made
 

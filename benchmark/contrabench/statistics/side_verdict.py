@@ -11,7 +11,7 @@ from contrabench.report import number_text
 from contrabench.statistics.counterparts import SIDES
 from contrabench.statistics.movement import Moved, Movement
 from contrabench.statistics.signflip import patients_for_interval
-from contrabench.statistics.verdict import about_training, amount, paired_over, too_few
+from contrabench.statistics.verdict import about_training, paired_over, separated, too_few
 from contrabench.words import counted
 
 FEW = 6
@@ -66,14 +66,7 @@ def _tests(tested: Mapping[str, Movement], meaning: str) -> Iterator[str]:
 
 def _lists(tested: Mapping[str, Movement]) -> Iterator[str]:
     """Which methods are better, worse, or not shown to be either."""
-    for word, sign in (("Better", 1), ("Worse", -1)):
-        amounts = [
-            f"{label} {amount(one.found, one.adjusted, one.retrained)}"
-            for label, one in tested.items()
-            if one.separated and sign * one.found.mean > 0
-        ]
-        if amounts:
-            yield f"{word} on B: {'; '.join(amounts)}."
+    yield from separated(tested, ("Better on B", "Worse on B"))
     rest = [
         f"{label} {number_text('difference', one.found.mean)}"
         for label, one in tested.items()
@@ -92,8 +85,7 @@ def _training(tested: Mapping[str, Movement]) -> Iterator[str]:
             f"Trained in other folds, or with other label draws or seeds, on B than on A: {named}. "
             "A difference may be theirs alone; a test over patients does not see it."
         )
-    separated = {label: one.lasting for label, one in tested.items() if one.separated}
-    yield about_training(next(iter(tested.values())).retraining, len(tested), separated, "A")
+    yield about_training(next(iter(tested.values())).retraining, len(tested))
 
 
 def _order(methods: Sequence[Moved]) -> Iterator[str]:

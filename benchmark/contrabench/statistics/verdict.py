@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from contrabench.report import number_text
-from contrabench.statistics.comparison import LEVEL, AgainstReference, Comparison
+from contrabench.statistics.comparison import LEVEL, AgainstReference, Comparison, Tested
 from contrabench.statistics.design import MOST
 from contrabench.statistics.entries import REFERENCE, reference_of
 from contrabench.statistics.paired import PairedDifference, holm
@@ -45,17 +45,10 @@ def _against_reference(compared: Comparison) -> Iterator[str]:
         yield _alone(compared)
         return
     patients = next(iter(family.values())).found.patients
-    found = {
-        "better": {p: one for p, one in family.items() if one.separated and one.found.mean > 0},
-        "worse": {p: one for p, one in family.items() if one.separated and one.found.mean < 0},
-    }
-    for word, group in found.items():
-        if group:
-            amounts = "; ".join(
-                f"{labels[place]} {amount(one.found, one.adjusted, one.retrained)}"
-                for place, one in group.items()
-            )
-            yield f"In Dice {word} than {REFERENCE}: {amounts}."
+    named = {labels[place]: one for place, one in family.items()}
+    yield from separated(
+        named, (f"In Dice better than {REFERENCE}", f"In Dice worse than {REFERENCE}")
+    )
     rest = {place: one for place, one in family.items() if not one.separated}
     if rest:
         means = ", ".join(
@@ -68,8 +61,7 @@ def _against_reference(compared: Comparison) -> Iterator[str]:
     yield from too_few(patients, [one.found for one in family.values()])
     if patients < patients_for_interval():
         yield f"An interval of a difference needs {patients_for_interval()} patients or more."
-    separated = {labels[place]: one.lasting for place, one in family.items() if one.separated}
-    yield about_training(compared.retraining, len(family), separated)
+    yield about_training(compared.retraining, len(family))
 
 
 def _alone(compared: Comparison) -> str:
@@ -87,19 +79,34 @@ def _alone(compared: Comparison) -> str:
     return f"No method is compared with {REFERENCE}, which {why}."
 
 
-def amount(found: PairedDifference, adjusted: float, retrained: float) -> str:
-    """Writes a difference that was separated: how large it is, and how sure.
+def separated(family: Mapping[str, Tested], words: tuple[str, str]) -> Iterator[str]:
+    """Which differences are shown: by direction, and whether for other networks as well.
 
     Args:
-        found: the paired difference.
-        adjusted: its p after Holm.
-        retrained: the same with the variation of training; NaN where it is unknown.
+        family: the comparisons by name.
+        words: how a sentence begins on those above zero, and on those below.
     """
+    for beginning, sign in zip(words, (1, -1), strict=True):
+        for passing in (False, True):
+            amounts = [
+                f"{label} {_amount(one)}"
+                for label, one in family.items()
+                if one.separated and one.passing == passing and sign * one.found.mean > 0
+            ]
+            if amounts:
+                limit = " with these networks, not shown for others" if passing else ""
+                yield f"{beginning}{limit}: {'; '.join(amounts)}."
+
+
+def _amount(one: Tested) -> str:
     mean, low, high = (
-        number_text("difference", number) for number in (found.mean, found.low, found.high)
+        number_text("difference", number)
+        for number in (one.found.mean, one.found.low, one.found.high)
     )
-    again = "" if math.isnan(retrained) else f", retrained p {number_text('p', retrained)}"
-    return f"{mean} (95% {low} to {high}, adjusted p {number_text('p', adjusted)}{again})"
+    ps = f"adjusted p {number_text('p', one.adjusted)}"
+    if not math.isnan(one.retrained):
+        ps += f", retrained p {number_text('p', one.retrained)}"
+    return f"{mean} (95% {low} to {high}, {ps})"
 
 
 def paired_over(patients: str, comparisons: int) -> str:
@@ -181,38 +188,23 @@ def _rounded(number: float) -> int:
     return math.ceil(number / step) * step
 
 
-def about_training(
-    found: Retraining, comparisons: int, separated: Mapping[str, bool], from_what: str = REFERENCE
-) -> str:
-    """How far a verdict may hang on the very networks that were trained, in sentences.
+def about_training(found: Retraining, comparisons: int) -> str:
+    """How far a verdict may hang on the very networks that were trained, in a sentence.
 
     Args:
         found: what training again adds.
         comparisons: that it was pooled over.
-        separated: the methods that the test over patients separates, by name, and whether
-            they stay so with what training adds.
-        from_what: what they are separated from.
     """
     if not found.known:
         return (
             "Verdicts are about the networks that were trained: how far training again would move "
             "them cannot be told from these runs."
         )
-    size = (
+    return (
         "With what training again would move, the standard error is estimated at "
         f"{number_text('share', found.inflation)} times what a test over patients takes it to be "
         f"(from {counted(comparisons, 'comparison')}; column Retrained p)."
     )
-    lasting = [label for label, stays in separated.items() if stays]
-    passing = [label for label, stays in separated.items() if not stays]
-    if not separated:
-        return size
-    if not passing:
-        return f"{size} All that is separated stays so."
-    kept = f"{', '.join(lasting)} would stay separated from {from_what}" if lasting else "Nothing"
-    if lasting:
-        return f"{size} {kept}; training again may reverse {', '.join(passing)}."
-    return f"{size} {kept} stays separated: training again may reverse {', '.join(passing)}."
 
 
 def _groups(compared: Comparison) -> Iterator[str]:
