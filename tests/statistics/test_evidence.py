@@ -98,9 +98,9 @@ def test_a_structure_that_applies_nowhere_is_no_point(frame, monkeypatch):
     assert set(evidence(seen).cases["structure"]) == {"", "LV"}
 
 
-def test_below_six_patients_no_band_is_drawn(frame, monkeypatch):
+def test_below_four_patients_no_band_is_drawn(frame):
     more = {"labels": "20%", "fraction": 0.2, "labelled_patients": 4}
-    for patients, banded in ((5, False), (6, True)):
+    for patients, banded in ((3, False), (4, True)):
         rows = [*study("scratch", patients=patients), *study("scratch", patients=patients, **more)]
         (across, *budgets) = leaderboard.build_report(results(frame(*rows)), "x").sections
         curves = across.evidence.curves

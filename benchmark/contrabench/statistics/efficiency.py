@@ -13,9 +13,8 @@ import pandas as pd
 from contrabench.report import Column, Kind, Section, Table
 from contrabench.statistics.board import NAMES, asd_heading, labelled, make_table, names_of
 from contrabench.statistics.entries import FULL_SUPERVISION, REFERENCE, Entry, reference_of
-from contrabench.statistics.intervals import mean_interval
+from contrabench.statistics.intervals import FEWEST, mean_interval
 from contrabench.statistics.saved import labels_needed
-from contrabench.statistics.signflip import patients_for_interval
 
 _LOW, _HIGH = "95% low", "95% high"
 _COVERED = "about 90% at a run variance of a fifth of the patients', about 84% at half of it"
@@ -132,9 +131,8 @@ def _curves(shown: Sequence[Budget], entries: Sequence[Entry]) -> Table:
         f"{REFERENCE} is the floor, {FULL_SUPERVISION} the ceiling. Intervals are over patients "
         "and not paired: see the differences at each budget."
     ]
-    fewest = patients_for_interval()
-    if any(len(entry.scores) < fewest for budget in shown for entry in budget.entries):
-        notes.append(f"Means over fewer than {fewest} patients have no interval.")
+    if any(len(entry.scores) < FEWEST for budget in shown for entry in budget.entries):
+        notes.append(f"Means over fewer than {FEWEST} patients have no interval.")
     return make_table("label efficiency", columns, cells, notes=tuple(notes))
 
 

@@ -2,7 +2,8 @@
 
 Scores pile up against a bound: most patients near the best Dice, a few far below. For such
 samples Student's interval is too short on one side. The studentised bootstrap resamples
-patients and learns that skewness from them; `docs/statistics.md` has the coverage of both.
+patients and learns that skewness from them; of four or five it cannot, and runs away, so there
+Student's it is. `docs/statistics.md` has the coverage and width of both.
 Differences of two methods have their own interval, see `signflip.py`.
 """
 
@@ -13,12 +14,15 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from contrabench.errors import RequestError
-from contrabench.statistics.signflip import patients_for_interval
 
 Floats = NDArray[np.float64]
 
+FEWEST = 4
+"""Patients from which on the interval of a mean is given."""
+_FEWEST_RESAMPLED = 6
 RESAMPLES = 9_999
 """Bootstrap samples of patients, for intervals and ranks alike."""
 _SEED = 20_261
@@ -46,7 +50,9 @@ def mean_interval(
     lowest: float = -math.inf,
     highest: float = math.inf,
 ) -> tuple[float, float]:
-    """The interval of a mean over patients that a report shows: a studentised bootstrap.
+    """The interval of a mean over patients that a report shows.
+
+    A studentised bootstrap from six patients on, Student's with four and five.
 
     Args:
         scores: one per patient, shape (n,), finite.
@@ -55,9 +61,8 @@ def mean_interval(
         highest: the most that a score can be, e.g. 1 for Dice.
 
     Returns:
-        Lower and upper end; (NaN, NaN) below the patients that an interval of a difference
-        needs, six at 95 % (`patients_for_interval`), where it would be many times as wide
-        as the scores are apart, and where too many samples hold a single value.
+        Lower and upper end; (NaN, NaN) below `FEWEST` patients, and where too many samples
+        hold a single value.
 
     Raises:
         RequestError: if a score is missing.
@@ -65,10 +70,23 @@ def mean_interval(
     values = np.asarray(scores, dtype=np.float64)
     if not np.isfinite(values).all():
         raise RequestError("a patient has no score; leave the patient out")
-    if values.size < patients_for_interval(confidence):
+    if values.size < FEWEST:
         return math.nan, math.nan
-    low, high = studentised_bootstrap(values, confidence)
+    of = studentised_bootstrap if values.size >= _FEWEST_RESAMPLED else student
+    low, high = of(values, confidence)
     return max(low, lowest), min(high, highest)
+
+
+def student(scores: Floats, confidence: float = 0.95) -> tuple[float, float]:
+    """Student's interval of a mean.
+
+    Args:
+        scores: one per patient, shape (n,), finite, at least two.
+        confidence: 0.95 for a 95 % interval.
+    """
+    error = float(scores.std(ddof=1)) / math.sqrt(scores.size)
+    half = error * float(stats.t.ppf((1 + confidence) / 2, scores.size - 1))
+    return float(scores.mean()) - half, float(scores.mean()) + half
 
 
 def studentised_bootstrap(scores: Floats, confidence: float = 0.95) -> tuple[float, float]:
