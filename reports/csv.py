@@ -33,7 +33,7 @@ class CsvReport(ReportFormat):
 def _guarded(line: Mapping[str, Any]) -> dict[str, Any]:
     # A number that is shown with its sign is one to a spreadsheet as well.
     safe = ("row", "value") if line["kind"] == "text" else ("row", "value", "text")
-    return {guard(key): cell if key in safe else guard(cell) for key, cell in line.items()}
+    return {key: cell if key in safe else guard(cell) for key, cell in line.items()}
 
 
 def guard(text: object) -> str:

@@ -248,7 +248,7 @@ def _prose(text: str) -> str:
 def escape(text: str) -> str:
     """Writes any text in ASCII so that LaTeX shows it and runs none of it."""
     # Two hyphens would become a dash.
-    return "".join(_mark(mark) for mark in plain(text)).replace("--", "-{}-")
+    return re.sub("-(?=-)", "-{}", "".join(_mark(mark) for mark in plain(text)))
 
 
 def _mark(mark: str) -> str:

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import combinations
 from xml.etree import ElementTree
 
 import pytest
@@ -47,18 +48,34 @@ def gallery():
 
 
 def render(gallery, own="s1"):
+    return render_view(gallery_view(own, gallery))
+
+
+def render_view(found):
     setting = Environment(
         loader=PackageLoader("contrabench", "page"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     setting.filters["breakable"] = breakable
     page = setting.from_string('{% from "gallery.html.jinja" import gallery %}{{ gallery(it) }}')
-    return page.render(it=gallery_view(own, gallery))
+    return page.render(it=found)
 
 
 def tree(page):
     """Strict reading: what is written is well-formed XML beside `<wbr>`."""
     return ElementTree.fromstring(page.replace("<wbr>", ""))
+
+
+def test_only_cards_of_methods_that_compete_have_a_family(gallery):
+    """A filter by family hides none of the others."""
+    first = gallery.exhibits[0]
+    ours, theirs = first.drawings
+    one = replace(first, drawings=(ours, replace(theirs, run="cd34"), replace(ours, run="ef56")))
+    made = gallery_view("s1", replace(gallery, exhibits=(one,)), {"cd34", "another"})
+    (shown,) = made.exhibits
+    assert [card.is_reference for card in shown.cards] == [False, True, False]
+    families = [card.get("data-family") for card in tree(render_view(made)).iter("figure")]
+    assert families == [None, "family of ours", None, "family of ours"]
 
 
 def test_one_card_for_each_method_and_the_reference(gallery):
@@ -182,6 +199,41 @@ def svg_texts(exhibit):
     """The file of an exhibit, and its texts."""
     found = ElementTree.fromstring(exhibit_svg(exhibit, ("LV", "RV", "left atrium")))
     return found, list(found.iter(f"{SVG}text"))
+
+
+@pytest.mark.parametrize("count", range(1, 7))
+@pytest.mark.parametrize("deviations", ["", "three views"])
+@pytest.mark.parametrize("planes", [PLANES, PLANES[:1]])
+def test_no_cell_lies_on_another_or_outside_the_picture(gallery, count, deviations, planes):
+    """A cell is its image and the lines below it."""
+    drawings = tuple(
+        drawing(f"m{n}", deviations=deviations, contours=((SQUARE, "", CIRCLE),) * len(planes))
+        for n in range(count)
+    )
+    found, _ = svg_texts(replace(gallery.exhibits[0], planes=planes, drawings=drawings))
+    boxes = []
+    for cell in found.findall(f"{SVG}g"):
+        x, y = map(float, re.fullmatch(r"translate\((\S+) (\S+)\)", cell.get("transform")).groups())
+        image = cell.find(f"{SVG}rect")
+        lines = cell.findall(f"{SVG}text")
+        letters = {float(line.get("y")): float(line.get("font-size")) for line in lines}
+        # No letter stands on the image, and no line on another.
+        edge = float(image.get("height"))
+        for base, size in sorted(letters.items()):
+            assert base - size >= edge
+            edge = base + size / 4
+        boxes.append((x, y, x + float(image.get("width")), y + edge))
+    assert len(boxes) == count + 1
+    head = max(float(text.get("y")) for text in found.findall(f"{SVG}text"))
+    for left, top, right, bottom in boxes:
+        assert left >= 0
+        assert top >= head
+        assert right <= float(found.get("width"))
+        assert bottom <= float(found.get("height"))
+    for one, other in combinations(boxes, 2):
+        is_beside = one[2] <= other[0] or other[2] <= one[0]
+        is_below = one[3] <= other[1] or other[3] <= one[1]
+        assert is_beside or is_below
 
 
 def test_deviations_stand_below_the_name_in_smaller_letters(gallery):

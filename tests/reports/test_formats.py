@@ -422,6 +422,40 @@ def test_csv_defuses_formulas(report):
             assert is_number or not cell.startswith(("=", "+", "-", "@", "\t", "\r")), index
 
 
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@"])
+def test_csv_guards_every_text_that_begins_like_a_formula(report, sign):
+    (section,) = report.sections
+    columns = (Column("Method", "text", NAME), Column("Minus", "difference", "Pairs"),
+               Column(f"{sign}Next", "text", "Pairs"))  # fmt: skip
+    cells = {"Method": [f"{sign}cmd"], "Minus": [-0.25], f"{sign}Next": [f"\t{sign}1+1"]}
+    named = dataclasses.replace(
+        section, title=f"{sign}title", dataset=f"{sign}heart", labels=f"{sign}5",
+        tables=(Table("pairs", columns, pd.DataFrame(cells)),),
+    )  # fmt: skip
+    text = render("csv", dataclasses.replace(report, sections=(named,)))
+    number, words = csv.DictReader(io.StringIO(text))
+    for line in (number, words):
+        about_it = {key: line[key] for key in ("method", "section", "dataset", "labels")}
+        assert about_it == {
+            "method": f"'{sign}cmd", "section": f"'{sign}title",
+            "dataset": f"'{sign}heart", "labels": f"'{sign}5",
+        }  # fmt: skip
+    assert words["column"] == words["heading"] == f"'{sign}Next"
+    assert words["text"] == f"'{sign}1+1"
+    assert (number["value"], number["text"]) == ("-0.25", "-0.250")
+
+
+def test_markdown_sets_numbers_to_the_right_and_texts_to_the_left(report):
+    text = render("markdown", report)
+    blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+    parts = [(table, part) for table in report.sections[0].tables for part in table.parts]
+    for (table, part), lines in zip(parts, blocks, strict=True):
+        columns = [*table.part(NAME), *table.part(part)]
+        marks = [cell.strip() for cell in lines[1].split("|")[1:-1]]
+        assert marks == [{"text": "---"}.get(column.kind, "---:") for column in columns]
+    assert blocks[0][1] == f"| --- | --- | {'---: | ' * 7}--- |"
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_rendering_twice_gives_equal_bytes(report, name):
     first = render(name, report)

@@ -1,8 +1,11 @@
 """The page holds every cell, leads back to the runs, and no name breaks out of its place."""
 
 import dataclasses
+import html
 import importlib.util
 import json
+import os
+import pickle
 import re
 import subprocess
 import sys
@@ -12,11 +15,12 @@ import pandas as pd
 import pytest
 
 from contrabench.catalogue import reports
-from contrabench.page import drawing
+from contrabench.gallery.contract import Drawing, Exhibit, Gallery, Plane
+from contrabench.page import drawing, view
 from contrabench.page.filters import choices
 from contrabench.page.shades import shades
 from contrabench.page.texts import breakable, typeset
-from contrabench.report import Column, Evidence, Report, Table, plain, tidy
+from contrabench.report import NAME, Column, Evidence, Report, Table, number_text, plain, tidy
 
 VOID = {"meta", "link", "wbr", "br", "hr", "img", "input"}
 NASTY = "</script><script>alert(2)</script><!-- & \" ' \u2028"
@@ -117,7 +121,8 @@ class Page(HTMLParser):
             self.tables[-1]["heads"].append(found["data-column"])
             self.cell = ["head", ""]
         elif tag == "tr" and "data-row" in found:
-            self.tables[-1]["rows"].append({"names": {}, "cells": [], "values": []})
+            row = {"names": {}, "cells": [], "values": [], "class": found.get("class")}
+            self.tables[-1]["rows"].append(row)
         elif "data-column" in found:
             self.cell = [found["data-column"], ""]
         elif tag == "td":
@@ -252,7 +257,25 @@ def test_the_points_are_the_cases(page, full):
          float(f"{row.dice:.3f}"), float(f"{row.asd:.2f}"))  # as tables write them
         for row in cases.itertuples()
     ]  # fmt: skip
-    assert len(found["curves"]) == len(full.sections[0].evidence.curves)
+
+
+def test_the_curves_are_those_of_the_frame(report):
+    """Every number is another one, so that none can stand in the place of its neighbour."""
+    metrics = {"dice": ("score", 0.5), "asd": ("distance", 3.0)}
+    lines = [
+        (m, x, metric, low + 0.01 * m + 0.02, low + 0.001 * x, low + 0.1 * (m + 1))
+        for m in range(3)
+        for x in (2.0, 4.5)
+        for metric, (_, low) in metrics.items()
+    ]
+    columns = ["method", "labelled", "metric", "mean", "low", "high"]
+    found = with_evidence(report, curves=pd.DataFrame(lines, columns=columns))
+    drawn = json.loads(drawing.data(found))["s1"]["curves"]
+    assert drawn == [
+        [m, x, metric, *(float(number_text(metrics[metric][0], each)) for each in numbers)]
+        for m, x, metric, *numbers in lines
+    ]
+    assert all(low < mean < high for *_, mean, low, high in drawn)
 
 
 def test_a_missing_number_is_null(report):
@@ -283,16 +306,36 @@ def test_every_row_leads_to_its_runs(full):
     for number, runs in enumerate(full.sections[0].evidence.methods["runs"]):
         (listed,) = re.findall(rf'<div id="s1-r{number}".*?</div>', text, re.DOTALL)
         assert re.findall(r"<code>(.*?)</code>", listed)[0].split() == list(runs)
-    titles = [f.get("title") for _, f, _ in page.elements if "data-row" in f]
+    titles = row_titles(page)
     assert titles[:3] == ["runs aaaa, bbbb", "runs cccc", "30 runs"]
+
+
+def row_titles(page):
+    return [found.get("title") for _, found, _ in page.elements if "data-row" in found]
+
+
+def test_six_runs_are_named_and_seven_counted(report):
+    runs = [tuple("abcdef"), tuple("abcdefg"), ("a",)]
+    methods = with_evidence(report).sections[0].evidence.methods.assign(runs=runs)
+    titles = row_titles(Page(render(with_evidence(report, methods=methods))))
+    assert titles[:3] == ["runs a, b, c, d, e, f", "7 runs", "runs a"]
 
 
 def test_filters_offer_what_there_is(full):
     text = render(full)
-    for name, options in {"structure": ["RV", "x|y"], "family": ["instance", "local"]}.items():
+    wanted = {
+        "structure": list(full.sections[0].evidence.structures),
+        "family": [plain(NASTY), "instance", "local"],
+    }
+    for name, options in wanted.items():
         (select,) = re.findall(rf'<select data-filter="{name}">.*?</select>', text, re.DOTALL)
-        assert set(options) <= set(re.findall(r"<option>(.*?)</option>", select))
-    assert 'data-filter="dataset"' not in text  # one dataset leaves nothing to choose
+        found = re.findall(r"<option([^>]*)>(.*?)</option>", select, re.DOTALL)
+        assert found[0] == (' value=""', "all")
+        assert [(more, html.unescape(shown)) for more, shown in found[1:]] == [
+            ("", option) for option in options
+        ]
+    # One dataset and one label budget leave nothing to choose.
+    assert re.findall(r'data-filter="(\w+)"', text.split("</header>")[0]) == list(wanted)
     heads = re.findall(r'data-column="([^"]*)" data-structure="([^"]*)"', text)
     assert ("RV: Dice", "RV") in heads
     assert all(column.startswith(structure) for column, structure in heads)
@@ -312,6 +355,16 @@ def test_the_matrix_is_coloured_by_sign_and_size(report):
         r"<td(?: data-value=\"[^\"]*\")?(?: class=\"(\w+)\")?>", text.split("</main>")[0]
     )
     assert found == ["up4", "down4", "", "up2", "", "", "up1", "down3", ""]
+
+
+def test_a_p_is_coloured_by_the_levels_that_it_reaches():
+    """A level is reached by what equals it."""
+    values = {0.05: "p1", 0.06: None, 0.0500001: None, 0.01: "p2", 0.0100001: "p1", 0.001: "p3",
+              0.00100001: "p2", 0.0: "p3", 1.0: None, float("nan"): None}  # fmt: skip
+    names = (Column("Method", "text", NAME), Column("p vs x", "p", "Adjusted p"))
+    data = pd.DataFrame({"Method": [f"m{row}" for row in range(10)], "p vs x": list(values)})
+    found = shades(Table("pairs", names, data), names[1:])
+    assert [found.get(("p vs x", row)) for row in range(10)] == list(values.values())
 
 
 def test_structures_are_coloured_from_worst_to_best_each_in_its_direction(report):
@@ -382,9 +435,79 @@ def test_ranks_and_costs_are_drawn_from_their_tables(report):
     assert bare["ranks"] == bare["ranges"] == bare["costs"] == []
 
 
-def test_the_leader_is_marked(page):
-    leading = [path for tag, found, path in page.elements if found.get("class") == "leads"]
-    assert len(leading) == 1
+@pytest.mark.parametrize(
+    ("lost", "empty", "plots"),
+    [
+        ((), (), {"cases", "curves", "ranks", "costs"}),
+        (("cost",), (), {"cases", "curves", "ranks"}),
+        (("leaderboard",), (), {"cases", "curves", "ranks"}),
+        (("rank stability",), (), {"cases", "curves", "costs"}),
+        ((), ("cases",), {"curves", "ranks", "costs"}),
+        ((), ("curves",), {"cases", "ranks", "costs"}),
+    ],
+)
+def test_a_plot_is_there_where_there_is_something_to_draw(report, lost, empty, plots):
+    (section,) = with_tables(report).sections
+    tables = tuple(table for table in section.tables if table.name not in lost)
+    frames = {name: getattr(section.evidence, name).iloc[:0] for name in empty}
+    evidence = dataclasses.replace(section.evidence, **frames)
+    made = dataclasses.replace(section, tables=tables, evidence=evidence)
+    (shown,) = view.sections(dataclasses.replace(report, sections=(made,)))
+    assert shown.plots == plots
+    bare = dataclasses.replace(made, evidence=None)
+    (shown,) = view.sections(dataclasses.replace(report, sections=(bare,)))
+    assert shown.plots == set()
+
+
+@pytest.mark.parametrize("lost", ["leaderboard", "cost", "rank stability"])
+def test_the_page_has_no_plot_without_its_table(report, monkeypatch, lost):
+    """Whether the library is installed or not."""
+    monkeypatch.setattr(drawing, "library", lambda: "window.vegaEmbed = null;")
+
+    def plots(tables):
+        made = dataclasses.replace(section, tables=tables)
+        page = Page(render(dataclasses.replace(report, sections=(made,))))
+        return {each["data-plot"] for tag, each, _ in page.elements if tag == "figure"}
+
+    (section,) = with_tables(report).sections
+    needs = {"leaderboard": "costs", "cost": "costs", "rank stability": "ranks"}
+    assert plots(section.tables) == {"cases", "curves", "ranks", "costs"}
+    left = plots(tuple(table for table in section.tables if table.name != lost))
+    assert needs[lost] not in left
+
+
+def test_cards_of_references_belong_to_no_family(report):
+    """They stay, whatever family is chosen; so do those of the family of references."""
+    methods = with_evidence(report).sections[0].evidence.methods
+    methods = methods.assign(family=["local", "instance", "reference"])
+    (section,) = with_evidence(report, methods=methods).sections
+    picture = Plane("axial", 1, 2, "R", 4.0, 4.0, b"png", ("M1 1l1 0 0 1z",), (0,))
+    drawings = tuple(
+        Drawing(line.Method, "", line.family, line.runs[-1], 0.5, (("M0 0l1 0 0 1z",),))
+        for line in methods.itertuples()
+    )
+    exhibit = Exhibit("worst patient", "p0", "p0", 0.5, (picture,), drawings)
+    shown = dataclasses.replace(section, gallery=Gallery(("RV",), "mm", (exhibit,)))
+    page = Page(render(dataclasses.replace(report, sections=(shown,))))
+    cards = [each for tag, each, _ in page.elements if each.get("class") == "card"]
+    # That of the reference segmentation is the first.
+    assert [card.get("data-family") for card in cards] == [None, "local", None, None]
+
+
+@pytest.mark.parametrize("leader", [-1, 0, 2])
+def test_the_leader_is_marked(full, leader):
+    (section,) = full.sections
+    tables = tuple(dataclasses.replace(table, leader=leader) for table in section.tables[:1])
+    section = dataclasses.replace(section, tables=(*tables, *section.tables[1:]))
+    page = Page(render(dataclasses.replace(full, sections=(section,))))
+    found = [
+        (table["data-table"], number)
+        for table in page.tables
+        for number, row in enumerate(table["rows"])
+        if row["class"] == "leads"
+    ]
+    assert found == ([("leaderboard", leader)] if leader >= 0 else [])
+    assert sum(each.get("class") == "leads" for _, each, _ in page.elements) == len(found)
 
 
 def test_the_page_is_small_and_the_same_each_time(full):
@@ -394,19 +517,35 @@ def test_the_page_is_small_and_the_same_each_time(full):
     assert text.endswith("</html>\n")
 
 
-def test_another_process_writes_the_same_bytes():
+def test_another_process_writes_the_same_bytes(report, tmp_path):
+    """Also where sets and dictionaries of strings are in another order."""
+    (section,) = with_tables(report).sections
+    tables = (*section.tables, *report.sections[0].tables[1:])
+    named = [
+        dataclasses.replace(section, tables=tables, dataset=dataset, labels=labels)
+        for dataset in ("phantom", "mmwhs", "acdc")
+        for labels in ("10%", "20%", "all")
+    ]
+    made = dataclasses.replace(report, sections=tuple(named))
+    file = tmp_path / "report"
+    file.write_bytes(pickle.dumps(made))
     program = (
-        "import hashlib, pandas as pd\n"
+        "import pickle, sys\n"
+        "from pathlib import Path\n"
         "from contrabench.catalogue import reports\n"
-        "from contrabench.report import Report\n"
-        "page = reports.get('html')().render(Report((), pd.DataFrame(), 'x'))\n"
-        "print(hashlib.sha256(page.encode()).hexdigest())\n"
+        "made = pickle.loads(Path(sys.argv[1]).read_bytes())\n"
+        "sys.stdout.buffer.write(reports.get('html')().render(made).encode())\n"
     )
-    made = {
-        subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout
-        for _ in range(2)
-    }
-    assert len(made) == 1
+    pages = [
+        subprocess.run(
+            [sys.executable, "-c", program, file],
+            capture_output=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("0", "1")
+    ]
+    assert pages[0] == pages[1] == render(made).encode()
 
 
 def test_without_the_library_the_page_says_so(full, monkeypatch):

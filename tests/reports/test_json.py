@@ -53,6 +53,15 @@ def test_a_heading_is_no_structure(data):
     assert {one["structure"] for one in tables["pairs"]} == {""}
 
 
+def test_an_appendix_says_that_it_is_one(full):
+    (section,) = full.sections
+    appendix = dataclasses.replace(section, is_appendix=True)
+    both = dataclasses.replace(full, sections=(section, appendix))
+    made = json.loads(reports.get("json")().render(both))
+    assert [part["appendix"] for part in made["sections"]] == [False, True]
+    VALIDATOR.validate(made)
+
+
 def test_a_report_follows_the_schema(data):
     Draft202012Validator.check_schema(SCHEMA)
     VALIDATOR.validate(data)

@@ -111,6 +111,26 @@ def test_a_verdict_stands_under_its_title_and_a_note_in_its_float(report):
     assert r"\paragraph" not in reports.get("latex")().render(silent)
 
 
+def test_no_appendix_is_set(report):
+    named = with_section(report, dataset="phantom", title="settings of all", is_appendix=True)
+    both = dataclasses.replace(report, sections=(*report.sections, *named.sections))
+    assert "settings of all" in reports.get("latex")().render(
+        with_section(named, is_appendix=False)
+    )
+    assert reports.get("latex")().render(both) == reports.get("latex")().render(report)
+
+
+def test_two_hyphens_stay_two(report):
+    """LaTeX would set them as a dash."""
+    lines = ("fine--tuned", "say `bench run --labels 10%`")
+    text = reports.get("latex")().render(with_section(report, title="a---b", verdict=lines))
+    body = "\n".join(each for each in text.splitlines() if not each.startswith("%"))
+    assert r"\paragraph{a-{}-{}-b}" in body
+    assert r"\item fine-{}-tuned" in body
+    assert r"\texttt{bench run -{}-labels 10\%}" in body
+    assert "--" not in body
+
+
 def test_every_table_has_a_label_of_its_own_that_stays(report):
     def labels(made):
         return re.findall(r"\\label\{(.*?)\}", reports.get("latex")().render(made))

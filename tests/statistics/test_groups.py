@@ -1,6 +1,7 @@
 """Tie groups: two methods share a letter exactly where they are not separated."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -24,14 +25,25 @@ def is_clique(group, matrix):
     return not any(matrix[first, second] for first, second in itertools.combinations(group, 2))
 
 
+def groups_of(mark):
+    """The names of the groups in a mark; after `z` a name has a number behind its letter."""
+    found = re.findall(r"[a-z]\d*", mark)
+    assert "".join(found) == mark
+    assert len(found) == len(set(found))
+    return set(found)
+
+
+def assert_shared_where_nothing_separates(marks, matrix):
+    assert all(marks)
+    for first, second in itertools.combinations(range(len(matrix)), 2):
+        shared = groups_of(marks[first]) & groups_of(marks[second])
+        assert bool(shared) != matrix[first, second]
+
+
 @given(verdicts())
 @settings(max_examples=300, deadline=None)
 def test_a_letter_is_shared_exactly_where_nothing_separates(matrix):
-    marks = letters(matrix)
-    assert all(marks)
-    for first, second in itertools.combinations(range(len(matrix)), 2):
-        shared = set(marks[first]) & set(marks[second])
-        assert bool(shared) != matrix[first, second]
+    assert_shared_where_nothing_separates(letters(matrix), matrix)
 
 
 @given(verdicts(largest=7))
@@ -71,6 +83,17 @@ def test_letters_do_not_run_out():
     marks = letters(~np.eye(30, dtype=bool))
     assert marks[25:28] == ["z", "a2", "b2"]
     assert len(set(marks)) == 30
+
+
+def test_beyond_z_a_letter_is_shared_exactly_where_nothing_separates():
+    """Sixty in pairs make thirty groups; one more is told apart from none and is in each."""
+    matrix = ~np.eye(61, dtype=bool)
+    for first in range(0, 60, 2):
+        matrix[first, first + 1] = matrix[first + 1, first] = False
+    matrix[60, :] = matrix[:, 60] = False
+    marks = letters(matrix)
+    assert_shared_where_nothing_separates(marks, matrix)
+    assert len(groups_of(marks[60])) == 30
 
 
 @pytest.mark.parametrize(
