@@ -89,7 +89,7 @@ def test_without_a_positive_the_loss_is_zero_with_a_gradient():
         z, torch.tensor([0, 0, 1, 2]), torch.tensor([0, 0, 1, 1]).bool(), 0.1
     )
     loss.backward()
-    assert float(loss) == 0
+    assert loss.item() == 0
     assert torch.equal(z.grad, torch.zeros(4, 3))
 
 
