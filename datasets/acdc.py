@@ -12,8 +12,8 @@ from contrabench import (
     Case,
     DataError,
     DataRecipe,
-    Dataset,
     DatasetInfo,
+    NiftiDataset,
     Options,
     Structure,
     register_dataset,
@@ -31,7 +31,7 @@ class ACDCOptions(Options):
 
 
 @register_dataset("acdc")
-class ACDC(Dataset):
+class ACDC(NiftiDataset):
     """Two labelled frames of each patient; both always stay on the same side of a split."""
 
     info = DatasetInfo(

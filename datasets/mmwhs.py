@@ -14,8 +14,8 @@ from contrabench import (
     Case,
     DataError,
     DataRecipe,
-    Dataset,
     DatasetInfo,
+    NiftiDataset,
     Options,
     Structure,
     Volume,
@@ -43,7 +43,7 @@ class MMWHSOptions(Options):
 
 
 @register_dataset("mmwhs")
-class MMWHS(Dataset):
+class MMWHS(NiftiDataset):
     """The labelled training volumes of one modality: 20 patients, one volume each."""
 
     info = DatasetInfo(

@@ -14,8 +14,8 @@ from contrabench import (
     Case,
     DataError,
     DataRecipe,
-    Dataset,
     DatasetInfo,
+    NiftiDataset,
     Options,
     Structure,
     register_dataset,
@@ -57,7 +57,7 @@ class NiftiOptions(Options):
 
 
 @register_dataset("nifti")
-class NiftiFolder(Dataset):
+class NiftiFolder(NiftiDataset):
     """Any single-channel dataset in one of three common layouts."""
 
     info = DatasetInfo(

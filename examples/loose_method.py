@@ -29,7 +29,7 @@ from contrabench import (
 )
 
 if TYPE_CHECKING:
-    from contrabench.model.unet import UNet
+    from contrabench import Backbone
 
 
 class QuarterTurnOptions(Options):
@@ -46,7 +46,7 @@ class QuarterTurnLoss(Objective):
         self.head = nn.Linear(channels, 4)
         self.smoothing = smoothing
 
-    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
+    def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one mini-batch."""
         image = batch.views[0].image
         turned = torch.cat([torch.rot90(image, turn, dims=(2, 3)) for turn in range(4)])
@@ -77,6 +77,6 @@ class QuarterTurns(Method):
         """One stage on the encoder with one view of each slice."""
         return (Stage(name="turns", views=(ViewSpec(),)),)
 
-    def objective(self, stage: Stage, backbone: UNet) -> Objective:
+    def objective(self, stage: Stage, backbone: Backbone) -> Objective:
         """The loss with its head."""
         return QuarterTurnLoss(backbone.channels["centre"], self.options.smoothing)

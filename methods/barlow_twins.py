@@ -36,7 +36,7 @@ from contrabench.objectives.contrast import exact
 from contrabench.objectives.heads import expander
 
 if TYPE_CHECKING:
-    from contrabench.model.unet import UNet
+    from contrabench import Backbone
 
 
 class BarlowTwinsOptions(Options):
@@ -84,12 +84,12 @@ def mean_correlation(first: Tensor, second: Tensor) -> Tensor:
 class CrossCorrelation(Objective):
     """Barlow Twins on the pooled bottleneck."""
 
-    def __init__(self, backbone: UNet, options: BarlowTwinsOptions) -> None:
+    def __init__(self, backbone: Backbone, options: BarlowTwinsOptions) -> None:
         super().__init__()
         self.redundancy = options.redundancy
         self.head = expander(backbone.channels["centre"], options.width)
 
-    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
+    def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of two views."""
         first, second = (
             self.head(backbone.features(view.image, ("centre",))["centre"].mean(dim=(2, 3)))
@@ -141,6 +141,6 @@ class BarlowTwins(Method):
         """One stage on the encoder."""
         return (Stage(name="global"),)
 
-    def objective(self, stage: Stage, backbone: UNet) -> Objective:
+    def objective(self, stage: Stage, backbone: Backbone) -> Objective:
         """Cross-correlation with its projector."""
         return CrossCorrelation(backbone, self.options)

@@ -41,7 +41,7 @@ from contrabench.objectives.momentum import MomentumCopy, cosine_momentum
 from contrabench.objectives.prediction import negative_cosine, spread
 
 if TYPE_CHECKING:
-    from contrabench.model.unet import UNet
+    from contrabench import Backbone
 
 
 class BYOLOptions(Options):
@@ -88,7 +88,7 @@ def _head(inputs: int, hidden: int, dim: int) -> nn.Module:
 class Bootstrap(Objective):
     """Prediction of the target's projection, on the pooled bottleneck."""
 
-    def __init__(self, backbone: UNet, options: BYOLOptions) -> None:
+    def __init__(self, backbone: Backbone, options: BYOLOptions) -> None:
         super().__init__()
         channels = backbone.channels["centre"]
         self.projector = _head(channels, 2 * channels, options.dim)
@@ -97,7 +97,7 @@ class Bootstrap(Objective):
         self.target_projector = MomentumCopy(self.projector)
         self.momentum = options.momentum
 
-    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
+    def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of two views."""
         first, second = (view.image for view in batch.views)
         online = (
@@ -110,14 +110,14 @@ class Bootstrap(Objective):
             targets = _project(*target, first), _project(*target, second)
         return StepResult(bootstrap_loss(predictions, targets), {"spread": spread(online[0])})
 
-    def after_step(self, backbone: UNet, progress: float) -> None:
+    def after_step(self, backbone: Backbone, progress: float) -> None:
         """The target follows, ever more slowly."""
         keep = cosine_momentum(self.momentum, progress)
         self.target_backbone.follow(backbone, keep)
         self.target_projector.follow(self.projector, keep)
 
 
-def _project(backbone: UNet, projector: nn.Module, image: Tensor) -> Tensor:
+def _project(backbone: Backbone, projector: nn.Module, image: Tensor) -> Tensor:
     """Embeds one view, (B, dim)."""
     pooled = backbone.features(image, ("centre",))["centre"].mean(dim=(2, 3))
     embedding: Tensor = projector(pooled)
@@ -166,6 +166,6 @@ class BYOL(Method):
         sharp = ViewSpec(intensity=Intensity(blur_px=0.0))
         return (Stage(name="global", views=(ViewSpec(), sharp)),)
 
-    def objective(self, stage: Stage, backbone: UNet) -> Objective:
+    def objective(self, stage: Stage, backbone: Backbone) -> Objective:
         """The loss with its heads and its target."""
         return Bootstrap(backbone, self.options)

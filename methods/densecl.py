@@ -41,7 +41,7 @@ from contrabench.objectives.pixels import points
 from contrabench.objectives.queue import Queue
 
 if TYPE_CHECKING:
-    from contrabench.model.unet import UNet
+    from contrabench import Backbone
 
 _TAP = "centre"
 
@@ -121,7 +121,7 @@ def _cell_head(channels: int, options: DenseCLOptions) -> nn.Module:
 class DenseContrast(Objective):
     """The global and the dense loss, with the key encoder and the two queues."""
 
-    def __init__(self, backbone: UNet, options: DenseCLOptions) -> None:
+    def __init__(self, backbone: Backbone, options: DenseCLOptions) -> None:
         super().__init__()
         self.options = options
         channels = backbone.channels[_TAP]
@@ -136,7 +136,7 @@ class DenseContrast(Objective):
         self.wholes = Queue(options.queue, options.dim)
         self.cells = Queue(options.queue, options.dim)
 
-    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
+    def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch: queries from the first view, keys from the second."""
         tau, share = self.options.temperature, self.options.dense_weight
         first, second = (view.image for view in batch.views)
@@ -154,7 +154,7 @@ class DenseContrast(Objective):
         loss = (1 - share) * whole + share * dense
         return StepResult(loss, {"global": whole.detach(), "dense": dense.detach()})
 
-    def after_step(self, backbone: UNet, progress: float) -> None:
+    def after_step(self, backbone: Backbone, progress: float) -> None:
         """Moves the key encoder, and lets the step's keys into the queues."""
         self.key_backbone.follow(backbone, self.options.momentum)
         self.key_heads.follow(self.heads, self.options.momentum)
@@ -206,6 +206,6 @@ class DenseCL(Method):
         """One stage on the encoder."""
         return (Stage(name="dense"),)
 
-    def objective(self, stage: Stage, backbone: UNet) -> Objective:
+    def objective(self, stage: Stage, backbone: Backbone) -> Objective:
         """Both losses with their heads, key encoder and queues."""
         return DenseContrast(backbone, self.options)

@@ -34,7 +34,7 @@ from contrabench.objectives.positives import same
 from contrabench.objectives.relation import RelationContrast
 
 if TYPE_CHECKING:
-    from contrabench.model.unet import UNet
+    from contrabench import Backbone
 
 
 class GCLOptions(Options):
@@ -91,7 +91,7 @@ class GCL(Method):
         """One stage on the encoder; slices are drawn uniformly, as the authors draw them."""
         return (Stage(name="global"),)
 
-    def objective(self, stage: Stage, backbone: UNet) -> Objective:
+    def objective(self, stage: Stage, backbone: Backbone) -> Objective:
         """The partition contrast with its head."""
         options = self.options
         return RelationContrast(

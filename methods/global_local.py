@@ -43,7 +43,7 @@ from contrabench.objectives.contrast import nt_xent, pair_contrast
 from contrabench.objectives.heads import GlobalHead
 
 if TYPE_CHECKING:
-    from contrabench.model.unet import UNet
+    from contrabench import Backbone
 
 _REGION = 3
 _NEAR = 5
@@ -63,12 +63,12 @@ class GlobalLocalOptions(Options):
 class GlobalStage(Objective):
     """G^R, G^D- or G^D on the pooled bottleneck."""
 
-    def __init__(self, backbone: UNet, options: GlobalLocalOptions) -> None:
+    def __init__(self, backbone: Backbone, options: GlobalLocalOptions) -> None:
         super().__init__()
         self.options = options
         self.head = GlobalHead(backbone.channels["centre"], 128, hidden=1024)
 
-    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
+    def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch."""
         embedded = [
             self.head(backbone.features(view.image, ("centre",))["centre"]) for view in batch.views
@@ -178,7 +178,7 @@ def region_loss(first: Tensor, second: Tensor, near: Tensor, tau: float) -> Tens
 class LocalStage(Objective):
     """L^R on the last trained decoder block."""
 
-    def __init__(self, backbone: UNet, options: GlobalLocalOptions) -> None:
+    def __init__(self, backbone: Backbone, options: GlobalLocalOptions) -> None:
         super().__init__()
         self.temperature = options.temperature
         self.tap = f"dec{5 - options.decoder_blocks}"
@@ -191,7 +191,7 @@ class LocalStage(Objective):
         )
         self.dense = nn.Linear(_REGION * _REGION * channels, 128, bias=False)
 
-    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
+    def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of two views of the same geometry."""
         first, second = (
             self._regions(backbone.features(view.image, (self.tap,))[self.tap])
@@ -276,7 +276,7 @@ class GlobalLocal(Method):
         )
         return tuple(stage for stage in planned if options.stages in ("both", stage.name))
 
-    def objective(self, stage: Stage, backbone: UNet) -> Objective:
+    def objective(self, stage: Stage, backbone: Backbone) -> Objective:
         """The loss of either stage."""
         options = self.options
         if stage.name == "global":

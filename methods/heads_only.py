@@ -24,7 +24,7 @@ from contrabench import (
 from contrabench.objectives.instance import InstanceContrast
 
 if TYPE_CHECKING:
-    from contrabench.model.unet import UNet
+    from contrabench import Backbone
 
 _TEMPERATURE = 0.1
 _DIM = 128
@@ -48,7 +48,7 @@ class HeadsOnly(Method):
         """One stage on the encoder, in vain."""
         return (Stage(name="global"),)
 
-    def objective(self, stage: Stage, backbone: UNet) -> Objective:
+    def objective(self, stage: Stage, backbone: Backbone) -> Objective:
         """NT-Xent with its head."""
         return InstanceContrast(backbone, _TEMPERATURE, _DIM)
 

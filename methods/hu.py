@@ -29,12 +29,12 @@ from contrabench import (
     ViewSpec,
     register_method,
 )
-from contrabench.method import ENCODER, PARTS
 from contrabench.objectives.instance import InstanceContrast
 from contrabench.objectives.pixels import PixelContrast, Reach, Sampling
+from contrabench.protocol import ENCODER, PARTS
 
 if TYPE_CHECKING:
-    from contrabench.model.unet import UNet
+    from contrabench import Backbone
 
 
 class HuOptions(Options):
@@ -113,7 +113,7 @@ class Hu(Method):
             ),
         )
 
-    def objective(self, stage: Stage, backbone: UNet) -> Objective:
+    def objective(self, stage: Stage, backbone: Backbone) -> Objective:
         """The loss of either stage."""
         options = self.options
         if stage.name == "global":

@@ -39,13 +39,13 @@ from contrabench import (
     ViewSpec,
     register_method,
 )
-from contrabench.method import ENCODER
 from contrabench.objectives.contrast import exact
 from contrabench.objectives.heads import GlobalHead
 from contrabench.objectives.positives import near, position_contrast, same
+from contrabench.protocol import ENCODER
 
 if TYPE_CHECKING:
-    from contrabench.model.unet import UNet
+    from contrabench import Backbone
 
 _SCALE = 0.25
 
@@ -118,7 +118,7 @@ def equivariance(auxiliary: Tensor, dominant: Tensor) -> Tensor:
 class MultiLevelContrast(Objective):
     """L_g, L_d and L_ER in one step."""
 
-    def __init__(self, backbone: UNet, options: MACLOptions) -> None:
+    def __init__(self, backbone: Backbone, options: MACLOptions) -> None:
         super().__init__()
         self.options = options
         centre, decoded = backbone.channels["centre"], backbone.channels["dec3"]
@@ -127,7 +127,7 @@ class MultiLevelContrast(Objective):
         if options.weight_pixel:
             self.pixel_projector = PixelProjector(centre, decoded)
 
-    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
+    def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of x1, x2, x3, x4."""
         options, info = self.options, batch.info
         x1, x2, x3, x4 = (view.image for view in batch.views)
@@ -209,6 +209,6 @@ class MACL(Method):
             ),
         )
 
-    def objective(self, stage: Stage, backbone: UNet) -> Objective:
+    def objective(self, stage: Stage, backbone: Backbone) -> Objective:
         """The three losses with their heads."""
         return MultiLevelContrast(backbone, self.options)

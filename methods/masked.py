@@ -32,12 +32,12 @@ from contrabench import (
     ViewSpec,
     register_method,
 )
-from contrabench.method import PARTS
+from contrabench.contracts.views import Occlusion
 from contrabench.objectives.contrast import exact
-from contrabench.views.spec import Occlusion
+from contrabench.protocol import PARTS
 
 if TYPE_CHECKING:
-    from contrabench.model.unet import UNet
+    from contrabench import Backbone
 
 _FLAT = 1e-6
 
@@ -86,12 +86,12 @@ def hidden_error(predicted: Tensor, target: Tensor, hidden: Tensor) -> Tensor:
 class Reconstruction(Objective):
     """Mean squared error on hidden pixels, through a 1 x 1 convolution."""
 
-    def __init__(self, backbone: UNet, options: MaskedOptions) -> None:
+    def __init__(self, backbone: Backbone, options: MaskedOptions) -> None:
         super().__init__()
         self.options = options
         self.head = nn.Conv2d(backbone.channels["dec1"], 1, 1)
 
-    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
+    def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of a whole and an occluded view.
 
         Raises:
@@ -143,6 +143,6 @@ class Masked(Method):
         )
         return (Stage(name="reconstruction", views=views, trains=PARTS),)
 
-    def objective(self, stage: Stage, backbone: UNet) -> Objective:
+    def objective(self, stage: Stage, backbone: Backbone) -> Objective:
         """Mean squared error with its head."""
         return Reconstruction(backbone, self.options)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from contrabench import (
     Batch,
+    Deviations,
     Method,
     MethodInfo,
     Objective,
@@ -34,7 +35,6 @@ from contrabench import (
     ViewSpec,
     register_method,
 )
-from contrabench.method import ENCODER, Deviations
 from contrabench.objectives.contrast import nt_xent
 from contrabench.objectives.heads import GlobalHead, PixelHead
 from contrabench.objectives.pixels import (
@@ -45,10 +45,10 @@ from contrabench.objectives.pixels import (
     same_position,
     supervised_pixels,
 )
-from contrabench.protocol import ORIENTATIONS
+from contrabench.protocol import ENCODER, ORIENTATIONS
 
 if TYPE_CHECKING:
-    from contrabench.model.unet import UNet
+    from contrabench import Backbone
 
 GlobalTap = Literal["pool3", "pool4", "centre_up"]
 LocalTap = Literal["dec3", "dec2", "dec1"]
@@ -92,7 +92,7 @@ class MMGLOptions(Options):
 class MultiScaleGlobal(Objective):
     """L_g."""
 
-    def __init__(self, backbone: UNet, options: MMGLOptions) -> None:
+    def __init__(self, backbone: Backbone, options: MMGLOptions) -> None:
         super().__init__()
         self.options = options
         self.heads = nn.ModuleDict(
@@ -102,7 +102,7 @@ class MultiScaleGlobal(Objective):
             }
         )
 
-    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
+    def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """Mean of NT-Xent over the taps."""
         taps = self.options.global_taps
         first, second = (backbone.features(view.image, taps) for view in batch.views)
@@ -129,7 +129,7 @@ class MultiScaleGlobal(Objective):
 class MultiScaleLocal(Objective):
     """L_l."""
 
-    def __init__(self, backbone: UNet, options: MMGLOptions) -> None:
+    def __init__(self, backbone: Backbone, options: MMGLOptions) -> None:
         super().__init__()
         self.options = options
         self.reach = Reach(options.sampling, options.grid, options.block, options.group)
@@ -137,7 +137,7 @@ class MultiScaleLocal(Objective):
             {tap: PixelHead(backbone.channels[tap], 256, 128) for tap in options.local_taps}
         )
 
-    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
+    def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """Mean of the pixel contrast over the taps."""
         taps = self.options.local_taps
         first, second = (backbone.features(view.image, taps) for view in batch.views)
@@ -239,7 +239,7 @@ class MMGL(Method):
         )
         return tuple(stage for stage in planned if options.stages in ("both", stage.name))
 
-    def objective(self, stage: Stage, backbone: UNet) -> Objective:
+    def objective(self, stage: Stage, backbone: Backbone) -> Objective:
         """The loss of either stage."""
         options = self.options
         if stage.name == "global":

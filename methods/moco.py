@@ -47,7 +47,7 @@ from contrabench.objectives.prediction import spread
 from contrabench.objectives.queue import Queue
 
 if TYPE_CHECKING:
-    from contrabench.model.unet import UNet
+    from contrabench import Backbone
 
 
 class MoCoOptions(Options):
@@ -76,7 +76,7 @@ class MoCoOptions(Options):
 class MomentumContrast(Objective):
     """InfoNCE of queries on the pooled bottleneck against a queue of keys."""
 
-    def __init__(self, backbone: UNet, options: MoCoOptions) -> None:
+    def __init__(self, backbone: Backbone, options: MoCoOptions) -> None:
         super().__init__()
         self.head = momentum_head(backbone.channels["centre"], options.dim, options.batch_norm)
         self.key_backbone = MomentumCopy(backbone)
@@ -84,7 +84,7 @@ class MomentumContrast(Objective):
         self.queue = Queue(options.queue, options.dim)
         self.temperature, self.momentum = options.temperature, options.momentum
 
-    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
+    def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch: the first view asks, the second holds the keys."""
         first, second = (view.image for view in batch.views)
         query = _embed(backbone, self.head, first)
@@ -94,14 +94,14 @@ class MomentumContrast(Objective):
         loss = info_nce(query, key, self.queue.memory, self.temperature)
         return StepResult(loss, {"spread": spread(query)})
 
-    def after_step(self, backbone: UNet, progress: float) -> None:
+    def after_step(self, backbone: Backbone, progress: float) -> None:
         """The keys enter the queue, and the key encoder follows."""
         self.queue.push()
         self.key_backbone.follow(backbone, self.momentum)
         self.key_head.follow(self.head, self.momentum)
 
 
-def _embed(backbone: UNet, head: nn.Module, image: Tensor) -> Tensor:
+def _embed(backbone: Backbone, head: nn.Module, image: Tensor) -> Tensor:
     """Normalised embeddings of one view, (B, dim), in float32 at least."""
     pooled = backbone.features(image, ("centre",))["centre"].mean(dim=(2, 3))
     return functional.normalize(exact(head(pooled)), dim=1)
@@ -148,6 +148,6 @@ class MoCo(Method):
         """One stage on the encoder."""
         return (Stage(name="global"),)
 
-    def objective(self, stage: Stage, backbone: UNet) -> Objective:
+    def objective(self, stage: Stage, backbone: Backbone) -> Objective:
         """InfoNCE with its head, key encoder and queue."""
         return MomentumContrast(backbone, self.options)

@@ -33,7 +33,7 @@ from contrabench.objectives.positives import near
 from contrabench.objectives.relation import RelationContrast
 
 if TYPE_CHECKING:
-    from contrabench.model.unet import UNet
+    from contrabench import Backbone
 
 
 class PCLOptions(Options):
@@ -86,7 +86,7 @@ class PCL(Method):
         """One stage on the encoder."""
         return (Stage(name="global"),)
 
-    def objective(self, stage: Stage, backbone: UNet) -> Objective:
+    def objective(self, stage: Stage, backbone: Backbone) -> Objective:
         """The position contrast with its head."""
         options = self.options
         return RelationContrast(

@@ -34,16 +34,16 @@ from contrabench import (
     StepResult,
     register_method,
 )
-from contrabench.method import PARTS
 from contrabench.objectives.contrast import exact
 from contrabench.objectives.momentum import MomentumCopy, cosine_momentum
 from contrabench.objectives.pixels import points
 from contrabench.objectives.prediction import spread
+from contrabench.protocol import PARTS
 from contrabench.views.cells import cell_diagonals, cell_positions
 
 if TYPE_CHECKING:
-    from contrabench.model.unet import UNet
-    from contrabench.views.geometry import Geometry
+    from contrabench import Backbone
+    from contrabench.contracts.geometry import Geometry
 
 
 class PixProOptions(Options):
@@ -129,7 +129,7 @@ def agreement(predicted: Tensor, target: Tensor, pairs: Tensor) -> Tensor:
 class PixelConsistency(Objective):
     """Both directions of the loss, with the projection, its target and the propagation."""
 
-    def __init__(self, backbone: UNet, options: PixProOptions) -> None:
+    def __init__(self, backbone: Backbone, options: PixProOptions) -> None:
         super().__init__()
         self.options = options
         channels = backbone.channels[options.tap]
@@ -144,7 +144,7 @@ class PixelConsistency(Objective):
         self.target_backbone = MomentumCopy(backbone)
         self.target_projection = MomentumCopy(self.projection)
 
-    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
+    def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of two views."""
         first, second = batch.views
         smooth = [self._propagated(backbone, view.image) for view in batch.views]
@@ -162,7 +162,7 @@ class PixelConsistency(Objective):
         }
         return StepResult(-there - back, logs)
 
-    def _propagated(self, backbone: UNet, image: Tensor) -> Tensor:
+    def _propagated(self, backbone: Backbone, image: Tensor) -> Tensor:
         """Online cells after propagation, (B, dim, h, w)."""
         tap = self.options.tap
         cells = self.projection(backbone.features(image, (tap,))[tap])
@@ -175,7 +175,7 @@ class PixelConsistency(Objective):
         cells: Tensor = self.target_projection.copied(maps)
         return cells
 
-    def after_step(self, backbone: UNet, progress: float) -> None:
+    def after_step(self, backbone: Backbone, progress: float) -> None:
         """Moves the target."""
         keep = cosine_momentum(self.options.momentum, progress)
         self.target_backbone.follow(backbone, keep)
@@ -226,6 +226,6 @@ class PixPro(Method):
         parts = PARTS[: PARTS.index(self.options.tap) + 1]
         return (Stage(name="pixels", trains=parts),)
 
-    def objective(self, stage: Stage, backbone: UNet) -> Objective:
+    def objective(self, stage: Stage, backbone: Backbone) -> Objective:
         """The loss with its heads and its target."""
         return PixelConsistency(backbone, self.options)

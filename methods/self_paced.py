@@ -46,7 +46,7 @@ from contrabench.objectives.heads import GlobalHead
 from contrabench.objectives.positives import both_views, mean_over_positives, pair_losses, same
 
 if TYPE_CHECKING:
-    from contrabench.model.unet import UNet
+    from contrabench import Backbone
 
 Pace = Literal["hard", "linear"]
 
@@ -109,7 +109,7 @@ class MetaLabelContrast(Objective):
 
     progress: Tensor
 
-    def __init__(self, backbone: UNet, options: SelfPacedOptions) -> None:
+    def __init__(self, backbone: Backbone, options: SelfPacedOptions) -> None:
         super().__init__()
         self.options = options
         weights = {"partition": options.weight_partition, "patient": options.weight_patient}
@@ -122,7 +122,7 @@ class MetaLabelContrast(Objective):
         )
         self.register_buffer("progress", torch.zeros(()))
 
-    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
+    def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of two views."""
         maps = [backbone.features(view.image, ("centre",))["centre"] for view in batch.views]
         info, options = batch.info, self.options
@@ -151,7 +151,7 @@ class MetaLabelContrast(Objective):
         relative = options.gamma_first + grown * self.progress**options.growth
         return relative * math.log(max(embeddings - 1, 2))
 
-    def after_step(self, backbone: UNet, progress: float) -> None:
+    def after_step(self, backbone: Backbone, progress: float) -> None:
         """Notes how far the training has come."""
         self.progress.fill_(progress)
 
@@ -206,6 +206,6 @@ class SelfPaced(Method):
         """One stage on the encoder, with one slice from each part of the volumes."""
         return (Stage(name="global", partitions=self.options.partitions),)
 
-    def objective(self, stage: Stage, backbone: UNet) -> Objective:
+    def objective(self, stage: Stage, backbone: Backbone) -> Objective:
         """The self-paced contrast with its heads."""
         return MetaLabelContrast(backbone, self.options)

@@ -28,7 +28,7 @@ from contrabench import (
 from contrabench.objectives.instance import InstanceContrast
 
 if TYPE_CHECKING:
-    from contrabench.model.unet import UNet
+    from contrabench import Backbone
 
 
 class SimCLROptions(Options):
@@ -77,6 +77,6 @@ class SimCLR(Method):
         """One stage on the encoder."""
         return (Stage(name="global"),)
 
-    def objective(self, stage: Stage, backbone: UNet) -> Objective:
+    def objective(self, stage: Stage, backbone: Backbone) -> Objective:
         """NT-Xent with its head."""
         return InstanceContrast(backbone, self.options.temperature, self.options.dim)

@@ -30,7 +30,7 @@ from contrabench import (
 from contrabench.objectives.prediction import negative_cosine, spread
 
 if TYPE_CHECKING:
-    from contrabench.model.unet import UNet
+    from contrabench import Backbone
 
 
 def siamese_loss(predictions: tuple[Tensor, Tensor], projections: tuple[Tensor, Tensor]) -> Tensor:
@@ -48,7 +48,7 @@ def siamese_loss(predictions: tuple[Tensor, Tensor], projections: tuple[Tensor, 
 class Siamese(Objective):
     """Mutual prediction of two views, on the pooled bottleneck."""
 
-    def __init__(self, backbone: UNet) -> None:
+    def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         # lightly pulls torchvision, seconds that only these heads should cost.
         from lightly.models.modules.heads import SimSiamPredictionHead, SimSiamProjectionHead
@@ -57,7 +57,7 @@ class Siamese(Objective):
         self.projector = SimSiamProjectionHead(width, width, width)
         self.predictor = SimSiamPredictionHead(width, width // 4, width)
 
-    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
+    def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of two views."""
         first, second = (
             self.projector(backbone.features(view.image, ("centre",))["centre"].mean(dim=(2, 3)))
@@ -105,6 +105,6 @@ class SimSiam(Method):
         """One stage on the encoder."""
         return (Stage(name="global"),)
 
-    def objective(self, stage: Stage, backbone: UNet) -> Objective:
+    def objective(self, stage: Stage, backbone: Backbone) -> Objective:
         """The loss with its heads."""
         return Siamese(backbone)

@@ -31,11 +31,11 @@ from contrabench import (
     ViewSpec,
     register_method,
 )
-from contrabench.method import PARTS
 from contrabench.objectives.pixels import PixelContrast, Reach, Sampling
+from contrabench.protocol import PARTS
 
 if TYPE_CHECKING:
-    from contrabench.model.unet import UNet
+    from contrabench import Backbone
 
 
 class SupConPixelOptions(Options):
@@ -106,7 +106,7 @@ class SupConPixel(Method):
             ),
         )
 
-    def objective(self, stage: Stage, backbone: UNet) -> Objective:
+    def objective(self, stage: Stage, backbone: Backbone) -> Objective:
         """Pixel contrast with its head."""
         options = self.options
         reach = Reach(options.sampling, options.grid, options.block, options.group, options.regions)

@@ -40,7 +40,7 @@ from contrabench.objectives.contrast import exact
 from contrabench.objectives.queue import Queue
 
 if TYPE_CHECKING:
-    from contrabench.model.unet import UNet
+    from contrabench import Backbone
 
 _FULL = 2
 _SMALL_CROP = ViewSpec(scale=0.6, spatial=Spatial(crop_area=(0.14, 0.4)))
@@ -141,7 +141,7 @@ class SwappedAssignments(Objective):
     moving: Tensor
     recalling: Tensor
 
-    def __init__(self, backbone: UNet, options: SwAVOptions) -> None:
+    def __init__(self, backbone: Backbone, options: SwAVOptions) -> None:
         super().__init__()
         # lightly's head is that of the authors' code; it is imported here for its cost.
         from lightly.models.modules.heads import SwaVProjectionHead
@@ -158,7 +158,7 @@ class SwappedAssignments(Objective):
         self.register_buffer("moving", torch.tensor(options.frozen == 0))
         self.register_buffer("recalling", torch.tensor(False))
 
-    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
+    def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of two full views and small crops."""
         options = self.options
         images = [view.image for view in batch.views]
@@ -192,7 +192,7 @@ class SwappedAssignments(Objective):
             used = share_in_use(torch.cat(scores[:_FULL]).detach(), options.temperature)
         return StepResult(loss, {"prototypes_used": used})
 
-    def after_step(self, backbone: UNet, progress: float) -> None:
+    def after_step(self, backbone: Backbone, progress: float) -> None:
         """Brings the prototypes back to unit length and the queue up to date."""
         if progress > self.options.frozen:
             self.prototypes.copy_(functional.normalize(self.prototypes, dim=1))
@@ -249,6 +249,6 @@ class SwAV(Method):
         views = (ViewSpec(), ViewSpec(), *(_SMALL_CROP,) * self.options.small_crops)
         return (Stage(name="global", views=views),)
 
-    def objective(self, stage: Stage, backbone: UNet) -> Objective:
+    def objective(self, stage: Stage, backbone: Backbone) -> Objective:
         """Swapped prediction with its head, prototypes and queue."""
         return SwappedAssignments(backbone, self.options)

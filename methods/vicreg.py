@@ -38,7 +38,7 @@ from contrabench.objectives.contrast import exact
 from contrabench.objectives.heads import expander
 
 if TYPE_CHECKING:
-    from contrabench.model.unet import UNet
+    from contrabench import Backbone
 
 
 class VICRegOptions(Options):
@@ -90,12 +90,12 @@ def mean_deviation(first: Tensor, second: Tensor) -> Tensor:
 class VarianceInvarianceCovariance(Objective):
     """VICReg on the pooled bottleneck."""
 
-    def __init__(self, backbone: UNet, options: VICRegOptions) -> None:
+    def __init__(self, backbone: Backbone, options: VICRegOptions) -> None:
         super().__init__()
         self.options = options
         self.head = expander(backbone.channels["centre"], options.width)
 
-    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
+    def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of two views."""
         first, second = (
             self.head(backbone.features(view.image, ("centre",))["centre"].mean(dim=(2, 3)))
@@ -148,6 +148,6 @@ class VICReg(Method):
         """One stage on the encoder."""
         return (Stage(name="global"),)
 
-    def objective(self, stage: Stage, backbone: UNet) -> Objective:
+    def objective(self, stage: Stage, backbone: Backbone) -> Objective:
         """The three terms with their expander."""
         return VarianceInvarianceCovariance(backbone, self.options)

@@ -43,7 +43,7 @@ from contrabench.objectives.heads import expander
 from contrabench.views.cells import cell_positions
 
 if TYPE_CHECKING:
-    from contrabench.model.unet import UNet
+    from contrabench import Backbone
 
 _TAP = "centre"
 _PAPERS_CELLS = 49
@@ -151,7 +151,7 @@ def matches_kept(cells: int, matches: int) -> int:
 class GlobalAndLocal(Objective):
     """VICReg on the pooled bottleneck and on its cells."""
 
-    def __init__(self, backbone: UNet, options: VICRegLOptions) -> None:
+    def __init__(self, backbone: Backbone, options: VICRegLOptions) -> None:
         super().__init__()
         # lightly pulls torchvision, seconds that only this method should cost. Its ready head
         # ends in a bias, to which every term is blind.
@@ -169,7 +169,7 @@ class GlobalAndLocal(Objective):
             ]
         )
 
-    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
+    def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of two views."""
         options = self.options
         maps = [backbone.features(view.image, (_TAP,))[_TAP] for view in batch.views]
@@ -228,6 +228,6 @@ class VICRegL(Method):
         """One stage on the encoder."""
         return (Stage(name="global-local"),)
 
-    def objective(self, stage: Stage, backbone: UNet) -> Objective:
+    def objective(self, stage: Stage, backbone: Backbone) -> Objective:
         """Both losses with their heads."""
         return GlobalAndLocal(backbone, self.options)

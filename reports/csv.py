@@ -12,7 +12,7 @@ from io import StringIO
 from typing import Any
 
 from contrabench import ReportFormat, register_report
-from contrabench.report import TIDY, Report, ReportInfo, plain, tidy
+from contrabench.contracts.report import TIDY, Report, ReportInfo, plain, tidy
 
 
 @register_report("csv")

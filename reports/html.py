@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contrabench import ReportFormat, register_report
-from contrabench.report import Report, ReportInfo, plain
+from contrabench.contracts.report import Report, ReportInfo, plain
 
 
 @register_report("html")
@@ -19,10 +19,10 @@ class HtmlReport(ReportFormat):
         """Returns one HTML document that holds its style, its scripts and all data."""
         from jinja2 import Environment, PackageLoader, StrictUndefined
 
-        from contrabench.page import drawing, filters, texts, view
+        from contrabench.report.page import drawing, filters, texts, view
 
         setting = Environment(
-            loader=PackageLoader("contrabench", "page"),
+            loader=PackageLoader("contrabench.report", "page"),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,

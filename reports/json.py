@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from contrabench import ReportFormat, register_report
-from contrabench.report import (
+from contrabench.contracts.report import (
     DEVIATIONS,
     METHOD,
     Column,

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 
 from contrabench import ReportFormat, register_report
-from contrabench.report import (
+from contrabench.contracts.report import (
     DEVIATIONS,
     MISSING,
     NAME,

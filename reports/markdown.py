@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from urllib.parse import quote
 
 from contrabench import ReportFormat, register_report
-from contrabench.gallery.contract import Gallery
-from contrabench.report import (
+from contrabench.contracts.gallery import Gallery
+from contrabench.contracts.report import (
     NAME,
     Column,
     Report,

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from contrabench import ReportFormat, register_report
-from contrabench.report import TIDY, Report, ReportInfo, tidy
+from contrabench.contracts.report import TIDY, Report, ReportInfo, tidy
 
 TYPES = {"row": pa.int32(), "value": pa.float64()}
 """Every other column is text."""

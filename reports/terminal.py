@@ -13,7 +13,16 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from contrabench import ReportFormat, register_report
-from contrabench.report import NAME, NONE, Column, Report, ReportInfo, Section, Table, plain
+from contrabench.contracts.report import (
+    NAME,
+    NONE,
+    Column,
+    Report,
+    ReportInfo,
+    Section,
+    Table,
+    plain,
+)
 
 GAP = 2
 NAME_WIDTH = 30

@@ -6,8 +6,14 @@ import os
 
 import pytest
 import torch
+from tests.makers.images import smooth_images
+from tests.makers.rows import frame
+from tests.makers.stores import lab
+from tests.makers.studies import execute, prepared
 
 from contrabench.testing.cases import make_case
+
+__all__ = ["execute", "frame", "lab", "prepared", "smooth_images"]
 
 os.environ.pop("CONTRABENCH_PLUGINS", None)
 os.environ.pop("CONTRABENCH_STORE", None)
@@ -27,10 +33,10 @@ LONG = (
     "study/test_kill",
     "study/executors/",
     "methods/test_every_method",
-    "training/test_gang",
+    "training/test_multi_device",
     "training/test_sharding",
     "tests/test_docs",
-    "store/test_merge",
+    "exchange/test_merge",
     "tests/test_example",
 )
 """Files that take long: begun first, so that no core waits for the last one at the end."""

@@ -17,9 +17,10 @@ import typer
 from pydantic import BaseModel
 
 import contrabench
-from contrabench import budgets, catalogue, method, plugin_paths, plugins
+from contrabench import budgets, plugins
 from contrabench.cli.app import app, main
 from contrabench.cli.new import starting_file
+from contrabench.contracts import discovery, method, registry
 from contrabench.protocol import Phase
 from contrabench.training import runtime
 
@@ -40,13 +41,13 @@ def desk(tmp_path, monkeypatch):
     On one thread, which is what small networks need least time on.
     """
     # Built-ins register when they are first imported, which must not be forgotten.
-    catalogue.methods.entries()
+    registry.methods.entries()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.setenv(plugin_paths.VARIABLE, "")
+    monkeypatch.setenv(discovery.VARIABLE, "")
     monkeypatch.setattr(plugins, "__path__", list(plugins.__path__))
     for name in ("_registered", "_collisions", "_failed"):
-        monkeypatch.setattr(catalogue.methods, name, dict(getattr(catalogue.methods, name)))
+        monkeypatch.setattr(registry.methods, name, dict(getattr(registry.methods, name)))
     smoke = budgets.BUDGETS["smoke"].model_copy(update=QUICK)
     monkeypatch.setitem(budgets.BUDGETS, "smoke", smoke)
     monkeypatch.setattr(runtime, "default_threads", lambda devices: 1)
@@ -56,8 +57,8 @@ def desk(tmp_path, monkeypatch):
 
 def forget_plugins():
     """Makes the next command read the files anew, as a process of its own would."""
-    os.environ[plugin_paths.VARIABLE] = ""
-    for name in [name for name in sys.modules if name.startswith(f"{plugin_paths.PACKAGE}.")]:
+    os.environ[discovery.VARIABLE] = ""
+    for name in [name for name in sys.modules if name.startswith(f"{discovery.PACKAGE}.")]:
         del sys.modules[name]
 
 
@@ -106,7 +107,7 @@ def test_the_guide_works_from_its_first_line_to_its_last(desk, capsys):
         else:
             assert kind == "toml"
             ((group, points),) = tomllib.loads(text)["project"]["entry-points"].items()
-            assert (group, list(points)) == (catalogue.methods._package, ["my_idea"])
+            assert (group, list(points)) == (registry.methods._package, ["my_idea"])
     assert (kinds.count("sh"), kinds.count("python"), kinds.count("toml")) == (4, 3, 1)
     # The last command is `bench report`.
     assert "my_idea" in output
@@ -132,18 +133,19 @@ def test_the_guide_describes_the_starting_file():
 
 def known():
     """Every name that the pages may set in code type."""
-    from contrabench.data.contract import Dataset
-    from contrabench.model.unet import TAPS, build_unet
-    from contrabench.objectives.base import Objective
+    from contrabench.contracts import views as batch
+    from contrabench.contracts import views as spec
+    from contrabench.contracts.dataset import Dataset
+    from contrabench.contracts.objective import Objective
+    from contrabench.contracts.report import ReportFormat, ReportInfo, Section
+    from contrabench.model.build import build_backbone
     from contrabench.objectives.queue import Queue
-    from contrabench.protocol import Backbone
-    from contrabench.report import ReportFormat, ReportInfo, Section
-    from contrabench.views import batch, spec
+    from contrabench.protocol import TAPS, BackboneSpec
 
     names = {*contrabench.__all__, *method.PARTS, *TAPS, *budgets.BUDGETS}
     for choices in (method.Fidelity, method.AgainstCollapse):
         names |= set(typing.get_args(choices))
-    names |= set(dir(contrabench.report))
+    names |= set(dir(contrabench.contracts.report))
     for module in (method, spec):
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, BaseModel):
@@ -151,7 +153,7 @@ def known():
     names |= set(ReportInfo.model_fields)
     for owner in (batch.Batch, batch.View, batch.SliceInfo, Section):
         names |= {item.name for item in fields(owner)}
-    network = build_unet(Backbone(width=4), 0)
+    network = build_backbone(BackboneSpec(width=4), 0)
     for owner in (Dataset, ReportFormat, Objective, Queue, method.Method, batch.View, network):
         names |= set(dir(owner)) | set(getattr(owner, "__annotations__", {}))
     return names | starting_names()
@@ -178,7 +180,7 @@ def is_there(code, names):
     if code.startswith("-"):
         options = command.commands["run"].params
         return code.split()[0] in {flag for option in options for flag in option.opts}
-    if code in (plugin_paths.VARIABLE, ". .venv/bin/activate"):
+    if code in (discovery.VARIABLE, ". .venv/bin/activate"):
         return True
     if "/" in code:
         return (ROOT / code).exists()

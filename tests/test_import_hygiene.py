@@ -86,22 +86,21 @@ def test_help_loads_nothing_heavy(words):
         "contrabench",
         "contrabench.errors",
         "contrabench.protocol",
-        "contrabench.registry",
-        "contrabench.catalogue",
-        "contrabench.method",
-        "contrabench.options",
-        "contrabench.fingerprint",
+        "contrabench.contracts.registry",
+        "contrabench.contracts.method",
+        "contrabench.contracts.options",
+        "contrabench.contracts.fingerprint",
         "contrabench.plugins",
-        "contrabench.report",
-        "contrabench.data.contract",
-        "contrabench.views.spec",
+        "contrabench.contracts.report",
+        "contrabench.contracts.dataset",
+        "contrabench.contracts.views",
     ],
 )
 def test_contracts_load_nothing_heavy(module):
     assert loaded_after(f"import {module}") == set()
 
 
-@pytest.mark.parametrize("name", ["statistics", "reports", "store", "gallery", "page", "published"])
+@pytest.mark.parametrize("name", ["statistics", "reports", "store", "report", "exchange"])
 def test_reading_and_reporting_load_no_torch(name):
     code = (
         "import importlib, pkgutil\n"
@@ -110,19 +109,19 @@ def test_reading_and_reporting_load_no_torch(name):
         "found = [*pkgutil.walk_packages(package.__path__, name + '.')]\n"
         "for module in found:\n"
         "    importlib.import_module(module.name)\n"
-        "assert found or name == 'contrabench.published'\n"
-        "from contrabench.catalogue import reports\nreports.entries()\n"
+        "assert found\n"
+        "from contrabench.contracts.registry import reports\nreports.entries()\n"
     )
     assert not loaded_after(code, name) & FRAMEWORKS
 
 
 def test_listing_methods_loads_no_framework_beside_torch():
-    code = "from contrabench.catalogue import methods\nassert methods.names()"
+    code = "from contrabench.contracts.registry import methods\nassert methods.names()"
     assert not loaded_after(code) & {"monai", "lightly", "lightning", "pandas"}
 
 
 def test_listing_datasets_loads_no_torch():
-    code = "from contrabench.catalogue import datasets\nassert datasets.names()"
+    code = "from contrabench.contracts.registry import datasets\nassert datasets.names()"
     assert not loaded_after(code) & {"torch", "monai", "lightly", "lightning"}
 
 

@@ -1,7 +1,7 @@
 """contrabench: which contrastive pre-training really helps when labels are few.
 
-This module is what an author of a method, dataset or report format imports. Names are
-resolved on first use, so that importing the package costs nothing and `bench --help`
+This module is what an author of a method, dataset, report format, backbone or executor imports.
+Names are resolved on first use, so that importing the package costs nothing and `bench --help`
 never loads torch.
 """
 
@@ -13,47 +13,79 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Batch": "contrabench.views.batch",
-    "Case": "contrabench.data.contract",
+    "Backbone": "contrabench.contracts.backbone",
+    "BackboneInfo": "contrabench.contracts.backbone",
+    "BackboneSpec": "contrabench.protocol",
+    "Batch": "contrabench.contracts.views",
+    "Case": "contrabench.contracts.dataset",
     "ContrabenchError": "contrabench.errors",
     "DataError": "contrabench.errors",
-    "Dataset": "contrabench.data.contract",
-    "DatasetInfo": "contrabench.data.contract",
     "DataRecipe": "contrabench.protocol",
-    "Intensity": "contrabench.views.spec",
-    "Method": "contrabench.method",
-    "MethodInfo": "contrabench.method",
-    "Objective": "contrabench.objectives.base",
-    "Occlusion": "contrabench.views.spec",
-    "Optimisation": "contrabench.method",
+    "Dataset": "contrabench.contracts.dataset",
+    "DatasetInfo": "contrabench.contracts.dataset",
+    "Deviations": "contrabench.contracts.method",
+    "Executor": "contrabench.contracts.executor",
+    "ExecutorInfo": "contrabench.contracts.executor",
+    "Intensity": "contrabench.contracts.views",
+    "Job": "contrabench.contracts.executor",
+    "Method": "contrabench.contracts.method",
+    "MethodInfo": "contrabench.contracts.method",
+    "NiftiDataset": "contrabench.data.nifti_io",
+    "Objective": "contrabench.contracts.objective",
+    "Occlusion": "contrabench.contracts.views",
+    "Optimisation": "contrabench.contracts.method",
     "Options": "contrabench.protocol",
-    "Published": "contrabench.method",
-    "ReportFormat": "contrabench.report",
+    "Outcome": "contrabench.contracts.executor",
+    "Published": "contrabench.contracts.method",
+    "Report": "contrabench.contracts.report",
+    "ReportFormat": "contrabench.contracts.report",
+    "ReportInfo": "contrabench.contracts.report",
     "RequestError": "contrabench.errors",
     "RunError": "contrabench.errors",
-    "Spatial": "contrabench.views.spec",
-    "Stage": "contrabench.method",
-    "StepResult": "contrabench.objectives.base",
-    "Structure": "contrabench.data.contract",
-    "ViewSpec": "contrabench.views.spec",
-    "Volume": "contrabench.data.contract",
-    "register_dataset": "contrabench.catalogue",
-    "register_method": "contrabench.catalogue",
-    "register_report": "contrabench.catalogue",
+    "Spatial": "contrabench.contracts.views",
+    "Stage": "contrabench.contracts.method",
+    "StepResult": "contrabench.contracts.objective",
+    "Structure": "contrabench.contracts.dataset",
+    "View": "contrabench.contracts.views",
+    "ViewSpec": "contrabench.contracts.views",
+    "Volume": "contrabench.contracts.dataset",
+    "register_backbone": "contrabench.contracts.registry",
+    "register_dataset": "contrabench.contracts.registry",
+    "register_executor": "contrabench.contracts.registry",
+    "register_method": "contrabench.contracts.registry",
+    "register_report": "contrabench.contracts.registry",
 }
 
 if TYPE_CHECKING:
-    from contrabench.catalogue import register_dataset, register_method, register_report
-    from contrabench.data.contract import Case, Dataset, DatasetInfo, Structure, Volume
+    from contrabench.contracts.backbone import Backbone, BackboneInfo
+    from contrabench.contracts.dataset import Case, Dataset, DatasetInfo, Structure, Volume
+    from contrabench.contracts.executor import Executor, ExecutorInfo, Job, Outcome
+    from contrabench.contracts.method import (
+        Deviations,
+        Method,
+        MethodInfo,
+        Optimisation,
+        Published,
+        Stage,
+    )
+    from contrabench.contracts.objective import Objective, StepResult
+    from contrabench.contracts.registry import (
+        register_backbone,
+        register_dataset,
+        register_executor,
+        register_method,
+        register_report,
+    )
+    from contrabench.contracts.report import Report, ReportFormat, ReportInfo
+    from contrabench.contracts.views import Batch, Intensity, Occlusion, Spatial, View, ViewSpec
+    from contrabench.data.nifti_io import NiftiDataset
     from contrabench.errors import ContrabenchError, DataError, RequestError, RunError
-    from contrabench.method import Method, MethodInfo, Optimisation, Published, Stage
-    from contrabench.objectives.base import Objective, StepResult
-    from contrabench.protocol import DataRecipe, Options
-    from contrabench.report import ReportFormat
-    from contrabench.views.batch import Batch
-    from contrabench.views.spec import Intensity, Occlusion, Spatial, ViewSpec
+    from contrabench.protocol import BackboneSpec, DataRecipe, Options
 
 __all__ = [
+    "Backbone",
+    "BackboneInfo",
+    "BackboneSpec",
     "Batch",
     "Case",
     "ContrabenchError",
@@ -61,24 +93,35 @@ __all__ = [
     "DataRecipe",
     "Dataset",
     "DatasetInfo",
+    "Deviations",
+    "Executor",
+    "ExecutorInfo",
     "Intensity",
+    "Job",
     "Method",
     "MethodInfo",
+    "NiftiDataset",
     "Objective",
     "Occlusion",
     "Optimisation",
     "Options",
+    "Outcome",
     "Published",
+    "Report",
     "ReportFormat",
+    "ReportInfo",
     "RequestError",
     "RunError",
     "Spatial",
     "Stage",
     "StepResult",
     "Structure",
+    "View",
     "ViewSpec",
     "Volume",
+    "register_backbone",
     "register_dataset",
+    "register_executor",
     "register_method",
     "register_report",
 ]

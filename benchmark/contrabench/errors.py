@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from contrabench.words import counted
+from contrabench.text import counted
 
 
 class ContrabenchError(Exception):

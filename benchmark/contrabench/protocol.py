@@ -18,6 +18,16 @@ PROTOCOL_VERSION = 2
 
 Orientation = Literal["axial", "coronal", "sagittal"]
 ORIENTATIONS: tuple[Orientation, ...] = ("axial", "coronal", "sagittal")
+ENCODER = ("enc1", "enc2", "enc3", "enc4", "centre")
+DECODER = ("centre_up", "dec4", "dec3", "dec2", "dec1")
+PARTS = ENCODER + DECODER
+"""The parts of a U-shaped network from the image on, as methods and backbones call them."""
+TAPS = (
+    *(name for level in range(1, 5) for name in (f"enc{level}", f"pool{level}")),
+    "centre",
+    *DECODER,
+)
+"""Its feature maps, in the order in which they are computed."""
 Optimizer = Literal["adamw", "adam", "sgd", "lars"]
 Schedule = Literal["cosine", "constant"]
 Recipe = Literal["common", "published"]
@@ -93,13 +103,13 @@ class Budget(Frozen):
     finetune: Phase
 
 
-class Backbone(Frozen):
-    """The one network of all methods."""
+class BackboneSpec(Frozen):
+    """The network, the same for all methods."""
 
-    width: int
-    levels: int = 5
+    name: str = "unet"
+    options: dict[str, Any] = {}
+    width: int = Field(description="channels of the first level")
     in_channels: int = 1
-    version: int = 1
 
 
 class Seeds(Frozen):
@@ -137,7 +147,7 @@ class Protocol(Frozen):
     recipe: DataRecipe
     folds: int
     split_seed: int
-    backbone: Backbone
+    backbone: BackboneSpec
     budget: Budget
     pretraining: Recipe
     precision: str

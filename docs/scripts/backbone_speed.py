@@ -18,9 +18,9 @@ import torch
 from monai.networks.nets import BasicUNet, DynUNet
 from torch import nn
 
+from contrabench.model.build import build_backbone
 from contrabench.model.segmentation import SegmentationLoss, build_segmenter
-from contrabench.model.unet import build_unet
-from contrabench.protocol import Backbone
+from contrabench.protocol import BackboneSpec
 
 CLASSES = 8
 
@@ -28,11 +28,11 @@ CLASSES = 8
 def candidates(width: int, compiled: bool) -> dict[str, nn.Module]:
     """The networks; each maps (B, 1, H, W) to logits."""
     widths = [width * 2**level for level in range(5)]
-    backbone = build_unet(Backbone(width=width), 0)
+    backbone = build_backbone(BackboneSpec(width=width), 0)
     if compiled:
         backbone.compile()
     networks: dict[str, nn.Module] = {
-        "contrabench UNet": build_segmenter(backbone, CLASSES, deep=False, init_seed=0),
+        "contrabench Backbone": build_segmenter(backbone, CLASSES, deep=False, init_seed=0),
         "MONAI DynUNet": DynUNet(2, 1, CLASSES, [3] * 5, [1, 2, 2, 2, 2], [2] * 4, filters=widths),
         "MONAI BasicUNet": BasicUNet(2, 1, CLASSES, features=(*widths, width)),
     }

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from contrabench import catalogue
+from contrabench.contracts import registry
 from contrabench.data.grid import to_native
 from contrabench.data.prepare import prepare_dataset
 
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--pixels", type=int, default=64)
     wanted = parser.parse_args()
-    kind = catalogue.datasets.get(wanted.dataset)
+    kind = registry.datasets.get(wanted.dataset)
     dataset = kind(wanted.data, kind.Options())
     found: dict[str, list[float]] = {structure.name: [] for structure in dataset.structures}
     with TemporaryDirectory() as cache:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from contrabench import catalogue
+from contrabench.contracts import registry
 from contrabench.data.nifti_io import canonical
 from contrabench.data.prepare import class_indices
 from contrabench.data.slices import to_slices
@@ -43,7 +43,7 @@ def main() -> None:
     wanted = parser.parse_args()
     record = json.loads((wanted.run / "run.json").read_text())
     protocol = record["protocol"]
-    dataset_class = catalogue.datasets.get(protocol["dataset"])
+    dataset_class = registry.datasets.get(protocol["dataset"])
     options = dataset_class.Options.model_validate(protocol["dataset_options"])
     dataset = dataset_class(wanted.data, options)
     scored = wanted.run.parents[1] / "stages" / "evaluate" / record["stages"]["evaluate"]

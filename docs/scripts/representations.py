@@ -20,16 +20,16 @@ import torch
 from rich.console import Console
 
 from contrabench.errors import RequestError
-from contrabench.model.unet import TAPS
-from contrabench.progress import ConsoleReporter
-from contrabench.study.inspection import TapReport, Viewer
-from contrabench.study.pretrained import (
+from contrabench.inspection.pretrained import (
     PRETRAINED,
     RANDOM,
     Pretrained,
     read_pretrained,
     training_bank,
 )
+from contrabench.inspection.representation_view import TapReport, Viewer
+from contrabench.progress import ConsoleReporter
+from contrabench.protocol import TAPS
 
 Rows = dict[tuple[str, str], list[TapReport]]
 

@@ -126,8 +126,8 @@ def step(name: str, store: Path, runs: int) -> None:
     elif name == "listing":
         found = f"{sum(1 for _ in finished_runs(store))} runs"
     elif name == "report":
-        from contrabench.catalogue import reports
-        from contrabench.statistics.leaderboard import build_report
+        from contrabench.contracts.registry import reports
+        from contrabench.report.leaderboard import build_report
 
         made = build_report(read_results(store), "bench report")
         sizes = [len(reports.get(one)().render(made)) / 2**20 for one in ("html", "parquet")]

@@ -10,16 +10,16 @@ import pytest
 import typer
 
 import contrabench
-from contrabench import plugin_paths
 from contrabench.cli import app as frame
 from contrabench.cli.common import describe_options, examples, words
+from contrabench.contracts import discovery
 from contrabench.errors import RequestError, RunError
 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
     """The variable that `--plugin` changes is put back after each test."""
-    monkeypatch.setenv(plugin_paths.VARIABLE, "")
+    monkeypatch.setenv(discovery.VARIABLE, "")
     monkeypatch.setenv("COLUMNS", "120")
 
 
@@ -113,7 +113,7 @@ def test_plugins_of_both_places_add_up(capsys, tmp_path):
     first, second = str(tmp_path / "first.py"), str(tmp_path / "second.py")
     code, _, _ = run("--plugin", first, "datasets", "--plugin", second, "--json", capsys=capsys)
     assert code == 0
-    assert os.environ[plugin_paths.VARIABLE] == os.pathsep.join([first, second])
+    assert os.environ[discovery.VARIABLE] == os.pathsep.join([first, second])
 
 
 def test_python_m_contrabench_and_its_exit_code():

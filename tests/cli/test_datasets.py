@@ -8,16 +8,17 @@ import os
 
 import pytest
 
-from contrabench import catalogue, plugin_paths, plugins
+from contrabench import plugins
 from contrabench.cli.app import main
-from contrabench.registry import Registry
+from contrabench.contracts import discovery, registry
+from contrabench.contracts.registry import Registry
 
 COUNT = itertools.count()
 SOURCE = """\
 from pydantic import Field
 
 from contrabench import (
-    DataRecipe, Dataset, DatasetInfo, Options, Structure, register_dataset
+    DataRecipe, DatasetInfo, NiftiDataset, Options, Structure, register_dataset
 )
 
 
@@ -26,7 +27,7 @@ class MineOptions(Options):
 
 
 @register_dataset("mine")
-class Mine(Dataset):
+class Mine(NiftiDataset):
     info = DatasetInfo(
         title="Mine", modality="MR", source="Somebody 2031", terms="ask first",
         layout="one folder per patient", spacing_known=False, version=4,
@@ -50,14 +51,14 @@ def bench(tmp_path, monkeypatch, capsys):
     (tmp_path / "site" / package).mkdir(parents=True)
     (tmp_path / "site" / package / "__init__.py").write_text("")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    registry = Registry("dataset", package)
-    monkeypatch.setattr(catalogue, "datasets", registry)
-    monkeypatch.setattr(catalogue, "register_dataset", registry.register)
+    own = Registry("dataset", package)
+    monkeypatch.setattr(registry, "datasets", own)
+    monkeypatch.setattr(registry, "register_dataset", own.register)
     monkeypatch.setattr(plugins, "__path__", list(plugins.__path__))
     monkeypatch.setenv("COLUMNS", "160")
     file = tmp_path / f"{package}_loose.py"
     file.write_text(SOURCE)
-    monkeypatch.setenv(plugin_paths.VARIABLE, str(file))
+    monkeypatch.setenv(discovery.VARIABLE, str(file))
 
     def run(*words):
         with pytest.raises(SystemExit) as caught:
@@ -119,7 +120,7 @@ def test_structures_that_only_the_files_know_are_left_open(bench, monkeypatch):
     def structures(self):
         raise DataError(["no --data folder was given"])
 
-    monkeypatch.setattr(catalogue.datasets.get("mine"), "structures", property(structures))
+    monkeypatch.setattr(registry.datasets.get("mine"), "structures", property(structures))
     listing = json.loads(bench("--json")[1])
     assert listing["broken"] == []
     assert listing["datasets"][0]["structures"] is None
@@ -133,8 +134,8 @@ def test_show_of_an_unknown_name(bench):
 
 
 def test_every_built_in_can_be_shown_without_its_files(monkeypatch, capsys):
-    monkeypatch.setenv(plugin_paths.VARIABLE, "")
-    names = [e.name for e in catalogue.datasets.entries() if e.origin == "built-in"]
+    monkeypatch.setenv(discovery.VARIABLE, "")
+    names = [e.name for e in registry.datasets.entries() if e.origin == "built-in"]
     assert names
     for name in names:
         with pytest.raises(SystemExit) as caught:

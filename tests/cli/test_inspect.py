@@ -12,7 +12,7 @@ from contrabench.cli.inspect import EPILOG, inspect
 from contrabench.errors import RequestError
 from contrabench.progress import Silent
 from contrabench.protocol import Budget, Phase
-from contrabench.study.prepared import prepare
+from contrabench.stages.prepare import prepare
 from contrabench.study.resolve import Request, resolve
 from contrabench.study.run import run
 from contrabench.training.runtime import Runtime

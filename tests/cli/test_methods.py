@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from contrabench import catalogue, plugin_paths, plugins
+from contrabench import plugins
 from contrabench.cli.app import main
-from contrabench.method import ENCODER
-from contrabench.registry import Registry
+from contrabench.contracts import discovery, registry
+from contrabench.contracts.registry import Registry
+from contrabench.protocol import ENCODER
 
 COUNT = itertools.count()
 ROOT = Path(__file__).parents[2]
@@ -24,7 +25,7 @@ from typing import Literal
 from pydantic import Field
 
 from contrabench import Method, MethodInfo, Options, Stage, ViewSpec, register_method
-from contrabench.method import Deviations
+from contrabench.contracts.method import Deviations
 
 
 class MineOptions(Options):
@@ -76,10 +77,10 @@ def bench(tmp_path, monkeypatch, capsys):
     (tmp_path / "site" / package).mkdir(parents=True)
     (tmp_path / "site" / package / "__init__.py").write_text("")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    registry = Registry("method", package)
-    monkeypatch.setattr(catalogue, "methods", registry)
-    monkeypatch.setattr(catalogue, "register_method", registry.register)
-    monkeypatch.setenv(plugin_paths.VARIABLE, "")
+    own = Registry("method", package)
+    monkeypatch.setattr(registry, "methods", own)
+    monkeypatch.setattr(registry, "register_method", own.register)
+    monkeypatch.setenv(discovery.VARIABLE, "")
     monkeypatch.setenv("COLUMNS", "220")
     monkeypatch.setattr(plugins, "__path__", list(plugins.__path__))
 
@@ -217,7 +218,7 @@ def test_built_ins_and_the_example_in_a_fresh_process():
         capture_output=True,
         text=True,
         check=False,
-        env={key: value for key, value in os.environ.items() if key != plugin_paths.VARIABLE},
+        env={key: value for key, value in os.environ.items() if key != discovery.VARIABLE},
     )
     assert done.returncode == 0, done.stderr
     listing = json.loads(done.stdout)
@@ -229,8 +230,8 @@ def test_built_ins_and_the_example_in_a_fresh_process():
 
 
 def test_every_built_in_can_be_shown(monkeypatch, capsys):
-    monkeypatch.setenv(plugin_paths.VARIABLE, "")
-    names = [e.name for e in catalogue.methods.entries() if e.origin == "built-in"]
+    monkeypatch.setenv(discovery.VARIABLE, "")
+    names = [e.name for e in registry.methods.entries() if e.origin == "built-in"]
     assert names
     for name in names:
         with pytest.raises(SystemExit) as caught:

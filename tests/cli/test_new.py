@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from contrabench import catalogue, plugin_paths, plugins
+from contrabench import plugins
 from contrabench.cli.app import main
 from contrabench.cli.new import LONGEST, starting_file
+from contrabench.contracts import discovery, registry
 
 ROOT = Path(__file__).parents[2]
 NAMES = ["fresh_idea", "x", "a_2nd_try", "trailing_", "method", "u_net", "true", "a" * LONGEST]
@@ -23,12 +24,12 @@ NAMES = ["fresh_idea", "x", "a_2nd_try", "trailing_", "method", "u_net", "true",
 def bench(capsys, tmp_path, monkeypatch):
     """Runs the command line in a folder of its own; what it registers is forgotten after."""
     # Built-ins register when they are first imported, which must not be forgotten.
-    catalogue.methods.entries()
+    registry.methods.entries()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(plugin_paths.VARIABLE, "")
+    monkeypatch.setenv(discovery.VARIABLE, "")
     monkeypatch.setattr(plugins, "__path__", list(plugins.__path__))
     for name in ("_registered", "_collisions", "_failed"):
-        monkeypatch.setattr(catalogue.methods, name, dict(getattr(catalogue.methods, name)))
+        monkeypatch.setattr(registry.methods, name, dict(getattr(registry.methods, name)))
 
     def call(*words):
         with pytest.raises(SystemExit) as ended:
@@ -39,7 +40,7 @@ def bench(capsys, tmp_path, monkeypatch):
     before = set(sys.modules)
     yield call
     for name in set(sys.modules) - before:
-        if name.startswith(f"{plugin_paths.PACKAGE}."):
+        if name.startswith(f"{discovery.PACKAGE}."):
             del sys.modules[name]
 
 
@@ -96,15 +97,15 @@ def test_the_loss_trains_a_network(bench, tmp_path, cases):
     import torch
 
     from contrabench.data.bank import build_bank
-    from contrabench.model.unet import build_unet
-    from contrabench.protocol import Backbone, Phase, Seeds
+    from contrabench.model.build import build_backbone
+    from contrabench.protocol import BackboneSpec, Phase, Seeds
     from contrabench.training.tasks import PretrainTask
 
     bench("methods", "new", "fresh_idea")
-    plugin_paths.add(tmp_path / "fresh_idea.py")
-    method = catalogue.methods.get("fresh_idea")()
+    discovery.add(tmp_path / "fresh_idea.py")
+    method = registry.methods.get("fresh_idea")()
     (stage,) = method.stages()
-    net = build_unet(Backbone(width=4), 0)
+    net = build_backbone(BackboneSpec(width=4), 0)
     torch.manual_seed(0)
     pool = [f"patient_{i:02d}" for i in range(6)]
     bank = build_bank(cases, pool, None, ("axial",), torch.device("cpu"))

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from contrabench.sealed import seal
+from contrabench.files import seal
 from contrabench.store.failures import write_failure
 from contrabench.store.stages import home_of
 

@@ -10,15 +10,15 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import typer
-from tests.store.conftest import Lab
+from tests.makers.stores import Lab
 from typer.testing import CliRunner
 
-from contrabench.catalogue import reports
 from contrabench.cli.report import EPILOG, report
+from contrabench.contracts.registry import reports
 from contrabench.errors import RequestError, RunError
+from contrabench.exchange.archive import pack
+from contrabench.files import seal
 from contrabench.protocol import digest
-from contrabench.sealed import seal
-from contrabench.store.archive import pack
 from contrabench.store.rows import ResultRow, write_rows
 
 
@@ -369,7 +369,7 @@ def test_json_and_another_format_contradict_each_other(bench, store):
 
 FAULTY = """
 from contrabench import ReportFormat, register_report
-from contrabench.report import ReportInfo
+from contrabench.contracts.report import ReportInfo
 
 @register_report("{name}")
 class Faulty(ReportFormat):
@@ -482,7 +482,7 @@ def test_pictures_that_nothing_leads_to_are_told_of(bench, store, tmp_path, monk
     def drawn(made, folder, beside):
         return replace(made, sections=tuple(replace(one, gallery=gallery) for one in made.sections))
 
-    monkeypatch.setattr("contrabench.gallery.files.write_pictures", drawn)
+    monkeypatch.setattr("contrabench.report.gallery.files.write_pictures", drawn)
     words = ("--store", store, "--labels", "10%", "--pictures", tmp_path / "pictures")
     told = bench(*words, "--format", "csv").stderr
     assert f"1 picture written to {tmp_path / 'pictures'}; csv does not refer to them" in told

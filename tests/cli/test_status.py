@@ -5,11 +5,11 @@ import os
 
 import pytest
 
-from contrabench.sealed import seal
+from contrabench.files import seal
 from contrabench.store.failures import log_path, write_failure
 from contrabench.store.stages import home_of
-from contrabench.study.journal import Beat, Journal
-from contrabench.study.ledger import study_id, write_study
+from contrabench.study.heartbeat import Beat, Journal
+from contrabench.study.status import study_id, write_study
 
 
 @pytest.fixture

@@ -1,22 +1,14 @@
 """`bench store`: listing and merging from the command line."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
+from tests.makers.stores import Lab
 from typer.testing import CliRunner
 
 from contrabench.cli.store import app
 from contrabench.errors import RequestError
-from contrabench.store.archive import pack
-
-spec = importlib.util.spec_from_file_location(
-    "store_conftest", Path(__file__).parents[1] / "store" / "conftest.py"
-)
-builder = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(builder)
-Lab = builder.Lab
+from contrabench.exchange.archive import pack
 
 
 @pytest.fixture

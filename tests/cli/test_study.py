@@ -14,15 +14,15 @@ from rich.text import Text
 from contrabench.cli import study as command
 from contrabench.cli.study_options import StudyArguments
 from contrabench.cli.study_view import StudyView
+from contrabench.contracts.executor import Executor
 from contrabench.errors import RequestError
-from contrabench.sealed import seal
+from contrabench.files import seal
 from contrabench.store.failures import log_path, write_failure
 from contrabench.store.stages import home_of
-from contrabench.study.executors.base import Executor
 from contrabench.study.forecast import learned
-from contrabench.study.journal import Beat, Journal
-from contrabench.study.ledger import study_id
+from contrabench.study.heartbeat import Beat, Journal
 from contrabench.study.spec import StudySpec, read_study
+from contrabench.study.status import study_id
 from contrabench.study.worker import Outcome, carry_out
 
 HERE = ["--device", "cpu", "--threads", "1"]

@@ -5,11 +5,11 @@ import json
 import shutil
 
 import pytest
-from tests.store.conftest import Lab
+from tests.makers.stores import Lab
 
-from contrabench.store.unpacking import unpacked
-from contrabench.study.ledger import StudyFile, StudyStage
+from contrabench.exchange.unpacking import unpacked
 from contrabench.study.spec import StudySpec
+from contrabench.study.status import StudyFile, StudyStage
 
 
 @pytest.fixture

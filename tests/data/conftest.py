@@ -30,7 +30,7 @@ class Folder:
         return image, label
 
     def dataset(self, **options):
-        from contrabench.catalogue import datasets
+        from contrabench.contracts.registry import datasets
 
         cls = datasets.get("nifti")
         options = {"structures": "core=1,shell=2", "field_of_view_mm": 56.0} | options

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from contrabench import Case, DataError, Volume
-from contrabench.data.contract import Structure
+from contrabench.contracts.dataset import Structure
 from contrabench.data.faults import check_cases, volume_faults
 from contrabench.data.prepare import prepare_dataset
 from contrabench.protocol import DataRecipe
@@ -220,7 +220,7 @@ def test_image_that_is_constant_within_the_field_of_view(sound, tmp_path):
 @pytest.mark.parametrize("name", ["mmwhs", "acdc", "nifti"])
 @pytest.mark.parametrize("state", ["none", "absent", "empty", "other"])
 def test_data_that_is_not_there(name, state, tmp_path):
-    from contrabench.catalogue import datasets
+    from contrabench.contracts.registry import datasets
 
     root = tmp_path / "data"
     if state in ("empty", "other"):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from contrabench.contracts.dataset import Volume
 from contrabench.data import grid as grids
-from contrabench.data.contract import Volume
 from contrabench.data.grid import (
     inside_field,
     resample_image,

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contrabench import Case, Dataset, DatasetInfo, RunError, Structure, Volume, sealed
+from contrabench import Case, Dataset, DatasetInfo, RunError, Structure, Volume
+from contrabench import files as sealed
+from contrabench.contracts.dataset import Dataset as DatasetBase
 from contrabench.data import cache, faults, prepare
-from contrabench.data.contract import Dataset as DatasetBase
 from contrabench.data.file_index import FileIndex, fingerprint_of
 from contrabench.data.prepare import class_indices, prepare_dataset
 from contrabench.protocol import DataRecipe
@@ -23,7 +24,7 @@ RECIPE = DataRecipe(field_of_view_mm=40.0)
 CHILD = """
 import sys, time
 from pathlib import Path
-from contrabench.catalogue import datasets
+from contrabench.contracts.registry import datasets
 from contrabench.data import faults, prepare
 from contrabench.protocol import DataRecipe
 

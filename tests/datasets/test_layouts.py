@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from contrabench import DataError
-from contrabench.catalogue import datasets
+from contrabench.contracts.registry import datasets
 
 
 def write(path, value=1):

@@ -9,8 +9,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from contrabench.evaluation.metrics import StructureScore
+from contrabench.files import seal
 from contrabench.protocol import digest
-from contrabench.sealed import seal
 from contrabench.store.rows import ResultRow, write_rows
 from contrabench.store.stages import home_of, key_of
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from contrabench.data.contract import Case, Volume
+from contrabench.contracts.dataset import Case, Volume
 from contrabench.doctor.data import check_dataset, check_prepared, check_unfinished
 from contrabench.doctor.findings import Severity
 from contrabench.files import temporary_sibling
 from contrabench.progress import Silent
-from contrabench.study.prepared import dataset_class
+from contrabench.stages.prepare import dataset_class
 
 
 def prepared(store):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from contrabench import plugin_paths
+from contrabench.contracts import discovery
 from contrabench.doctor import environment
 from contrabench.doctor.environment import check_operators, check_plugins, check_versions
 from contrabench.doctor.findings import Severity
@@ -86,7 +86,7 @@ def test_plug_ins_that_fail_are_named_once_with_file_and_reason(tmp_path, monkey
     broken, sound = tmp_path / "doctor_broken.py", tmp_path / "doctor_sound.py"
     broken.write_text("import a_module_that_is_not_there\n")
     sound.write_text("VALUE = 1\n")
-    monkeypatch.setenv(plugin_paths.VARIABLE, str(tmp_path))
+    monkeypatch.setenv(discovery.VARIABLE, str(tmp_path))
     (finding,) = check_plugins().findings
     assert finding.severity == Severity.error
     for words in ("doctor_broken", str(broken), "a_module_that_is_not_there"):
@@ -94,7 +94,7 @@ def test_plug_ins_that_fail_are_named_once_with_file_and_reason(tmp_path, monkey
 
 
 def test_a_plug_in_path_that_does_not_exist_is_named(tmp_path, monkeypatch):
-    monkeypatch.setenv(plugin_paths.VARIABLE, str(tmp_path / "nowhere.py"))
+    monkeypatch.setenv(discovery.VARIABLE, str(tmp_path / "nowhere.py"))
     (finding,) = check_plugins().findings
     assert finding.severity == Severity.error
     assert "nowhere.py does not exist" in finding.what

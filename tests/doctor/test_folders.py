@@ -7,8 +7,8 @@ import pytest
 
 from contrabench.doctor.findings import Severity
 from contrabench.doctor.folders import check_runs, check_stages, finished, shallow_damage
+from contrabench.files import SEAL, seal
 from contrabench.progress import Silent
-from contrabench.sealed import SEAL, seal
 
 
 def findings(store, deep=False):

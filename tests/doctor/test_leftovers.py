@@ -14,12 +14,11 @@ from contrabench.doctor.leftovers import (
     check_studies,
     check_unfinished,
 )
-from contrabench.files import temporary_sibling
-from contrabench.sealed import seal
+from contrabench.files import seal, temporary_sibling
 from contrabench.store.failures import write_failure
-from contrabench.study.journal import Journal
-from contrabench.study.ledger import StudyFile, StudyStage
+from contrabench.study.heartbeat import Journal
 from contrabench.study.spec import StudySpec
+from contrabench.study.status import StudyFile, StudyStage
 
 
 def findings(store):

@@ -9,7 +9,7 @@ import pytest
 from contrabench.doctor.findings import Check, Finding, Severity
 from contrabench.doctor.rows import check_readable, check_repeats, check_values, faults
 from contrabench.evaluation.metrics import StructureScore, score_case
-from contrabench.sealed import seal
+from contrabench.files import seal
 from contrabench.store.rows import read_rows, write_rows
 
 KEY = "0123456789abcdef"

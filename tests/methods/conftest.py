@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from contrabench.data.bank import build_bank
-from contrabench.model.unet import build_unet
-from contrabench.protocol import ORIENTATIONS, Backbone, Phase, Seeds
+from contrabench.model.build import build_backbone
+from contrabench.protocol import ORIENTATIONS, BackboneSpec, Phase, Seeds
 from contrabench.training.tasks import PretrainTask
 
 
@@ -27,7 +27,7 @@ def pretrain_task(
         orientations,
         torch.device("cpu"),
     )
-    net = build_unet(Backbone(width=4), 0)
+    net = build_backbone(BackboneSpec(width=4), 0)
     torch.manual_seed(0)
     phase = Phase(images=64, batch=batch, lr=1e-3)
     return PretrainTask(net, method.objective(stage, net), stage, bank, phase, Seeds())

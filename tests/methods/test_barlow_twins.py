@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from contrabench import catalogue
+from contrabench.contracts import registry
 
 from .conftest import agree, learn, pretrain_task
 
-BarlowTwins = catalogue.methods.get("barlow_twins")
+BarlowTwins = registry.methods.get("barlow_twins")
 module = __import__(BarlowTwins.__module__, fromlist=["x"])
 
 

@@ -6,11 +6,11 @@ import math
 import pytest
 import torch
 
-from contrabench import catalogue
+from contrabench.contracts import registry
 
 from .conftest import agree, exactly, pretrain_task
 
-cls = catalogue.methods.get("byol")
+cls = registry.methods.get("byol")
 module = __import__(cls.__module__, fromlist=["x"])
 
 

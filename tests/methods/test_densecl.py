@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from contrabench import catalogue
+from contrabench.contracts import registry
 
 from .conftest import agree, pretrain_task
 
-DenseCL = catalogue.methods.get("densecl")
+DenseCL = registry.methods.get("densecl")
 module = __import__(DenseCL.__module__, fromlist=["x"])
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from contrabench import catalogue
+from contrabench.contracts import registry
 from contrabench.testing import assert_conforms
 
 from .conftest import pretrain_task
@@ -66,7 +66,7 @@ ALL = [(name, options) for name, sets in VARIANTS.items() for options in sets]
 
 
 def build(name, options):
-    cls = catalogue.methods.get(name)
+    cls = registry.methods.get(name)
     return cls(cls.Options.model_validate(options))
 
 
@@ -89,7 +89,7 @@ def test_labelled_and_unlabelled_slices_in_one_batch_pass_the_kit():
 
 
 def test_the_field_is_wide():
-    families = {catalogue.methods.get(name).info.family for name in VARIANTS}
+    families = {registry.methods.get(name).info.family for name in VARIANTS}
     assert len(VARIANTS) >= 19
     assert len(families) >= 8
 
@@ -128,7 +128,7 @@ def test_mmgl_s_asks_for_labels_and_mmgl_u_does_not():
 
 
 def test_mmgl_pools_three_orientations_and_supervises_deeply():
-    deviations = catalogue.methods.get("mmgl").deviations
+    deviations = registry.methods.get("mmgl").deviations
     assert (deviations.views, deviations.deep_supervision) == ("all", True)
     for name in set(VARIANTS) - {"mmgl"}:
-        assert catalogue.methods.get(name).deviations.labels() == ()
+        assert registry.methods.get(name).deviations.labels() == ()

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from contrabench import catalogue
+from contrabench.contracts import registry
 
 from .conftest import agree, exactly, pretrain_task
 
-method_class = catalogue.methods.get("gcl")
+method_class = registry.methods.get("gcl")
 module = __import__(method_class.__module__, fromlist=["x"])
 
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from contrabench import catalogue
+from contrabench.contracts import registry
 
 from .conftest import agree
 
-module = __import__(catalogue.methods.get("global_local").__module__, fromlist=["x"])
+module = __import__(registry.methods.get("global_local").__module__, fromlist=["x"])
 TAU = 0.1
 
 

@@ -5,14 +5,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from contrabench import catalogue
-from contrabench.method import ENCODER
-from contrabench.model.unet import build_unet
+from contrabench.contracts import registry
+from contrabench.model.build import build_backbone
 from contrabench.progress import Silent
-from contrabench.protocol import Budget, Phase, Seeds
+from contrabench.protocol import ENCODER, Budget, Phase, Seeds
+from contrabench.stages.prepare import prepare
+from contrabench.stages.request import Plan, RunSpec
 from contrabench.store.rows import ROWS_FILE
-from contrabench.study.prepared import prepare
-from contrabench.study.request import Plan, RunSpec
 from contrabench.study.run import run
 from contrabench.training.runtime import Runtime
 
@@ -24,7 +23,7 @@ OWN = {"run", "method", "variant", "family"}
 
 
 def make_plan(name):
-    method, dataset = catalogue.methods.get(name), catalogue.datasets.get("phantom")
+    method, dataset = registry.methods.get(name), registry.datasets.get("phantom")
     spec = RunSpec(
         dataset="phantom",
         method=name,
@@ -60,7 +59,7 @@ def test_it_trains_and_hands_over_nothing(results):
     assert (transfer["parts"], transfer["matched"], transfer["parameters"]) == ([], 0, 0)
     assert record["stages"]["finetune"] != scratch.record["stages"]["finetune"]
     (key,) = record["stages"]["pretrain"]
-    initial = build_unet(make_plan("scratch").spec.backbone, 0).state_dict()
+    initial = build_backbone(make_plan("scratch").spec.backbone, 0).state_dict()
     learnt = weights(store, "pretrain", key)
     moved = {name.split(".")[0] for name, value in initial.items() if (learnt[name] != value).any()}
     assert moved == set(ENCODER)

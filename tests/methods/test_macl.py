@@ -4,15 +4,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-from contrabench import catalogue
-from contrabench.method import ENCODER
-from contrabench.model.unet import build_unet
-from contrabench.protocol import Backbone
+from contrabench.contracts import registry
+from contrabench.model.build import build_backbone
+from contrabench.protocol import ENCODER, BackboneSpec
 from contrabench.views.maker import view_side
 
 from .conftest import agree, pretrain_task
 
-method_class = catalogue.methods.get("macl")
+method_class = registry.methods.get("macl")
 module = __import__(method_class.__module__, fromlist=["x"])
 TRAINED = (*ENCODER, "centre_up", "dec4", "dec3")
 
@@ -166,7 +165,7 @@ def test_the_views_of_the_four_inputs():
 )
 def test_sides_of_the_maps_at_the_budgets(pixels, auxiliary, decoded):
     """The common grid is the smaller of the two at every budget."""
-    net = build_unet(Backbone(width=4), 0)
+    net = build_backbone(BackboneSpec(width=4), 0)
     small = view_side(pixels, 0.25)
     whole = net.features(torch.zeros(1, 1, pixels, pixels), ("centre",))["centre"]
     shrunk = net.features(torch.zeros(1, 1, small, small), ("centre", "dec3"))

@@ -6,14 +6,15 @@ import statistics
 import pytest
 import torch
 
-from contrabench import RunError, catalogue
-from contrabench.method import PARTS
+from contrabench import RunError
+from contrabench.contracts import registry
+from contrabench.contracts.views import Occlusion
+from contrabench.protocol import PARTS
 from contrabench.views.occlusion import draw_hidden
-from contrabench.views.spec import Occlusion
 
 from .conftest import learn, pretrain_task
 
-module = __import__(catalogue.methods.get("masked").__module__, fromlist=["x"])
+module = __import__(registry.methods.get("masked").__module__, fromlist=["x"])
 
 
 def make_task(cases, **options):

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from contrabench import catalogue
+from contrabench.contracts import registry
 from contrabench.objectives.pixels import IGNORE, points, supervised_pixels
 from contrabench.testing.batches import take
 
 from .conftest import exactly, pretrain_task
 
-MMGL = catalogue.methods.get("mmgl")
+MMGL = registry.methods.get("mmgl")
 REACHES = [{}, {"sampling": "block", "block": 4}]
 
 

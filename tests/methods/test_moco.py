@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from contrabench import catalogue
+from contrabench.contracts import registry
 
 from .conftest import exactly, pretrain_task
 
-cls = catalogue.methods.get("moco")
+cls = registry.methods.get("moco")
 module = __import__(cls.__module__, fromlist=["x"])
 
 

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from contrabench import catalogue
+from contrabench.contracts import registry
 from contrabench.objectives.positives import near, position_contrast
 
 from .conftest import agree, pretrain_task
 
-method_class = catalogue.methods.get("pcl")
+method_class = registry.methods.get("pcl")
 
 
 def cosine(a, b):

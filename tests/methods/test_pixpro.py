@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 
-from contrabench import catalogue
-from contrabench.views.geometry import Geometry
+from contrabench.contracts import registry
+from contrabench.contracts.geometry import Geometry
+from contrabench.contracts.views import Spatial
 from contrabench.views.spatial import draw_geometry
-from contrabench.views.spec import Spatial
 
 from .conftest import agree, pretrain_task
 
-PixPro = catalogue.methods.get("pixpro")
+PixPro = registry.methods.get("pixpro")
 module = __import__(PixPro.__module__, fromlist=["x"])
 
 

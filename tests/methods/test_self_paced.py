@@ -5,12 +5,13 @@ import math
 import pytest
 import torch
 
-from contrabench import RequestError, catalogue
+from contrabench import RequestError
+from contrabench.contracts import registry
 from contrabench.objectives.positives import both_views, mean_over_positives, pair_losses, same
 
 from .conftest import pretrain_task
 
-method_class = catalogue.methods.get("self_paced")
+method_class = registry.methods.get("self_paced")
 module = __import__(method_class.__module__, fromlist=["x"])
 TAU = 0.07
 

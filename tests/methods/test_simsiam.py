@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from contrabench import catalogue
+from contrabench.contracts import registry
 
 from .conftest import agree, exactly, pretrain_task
 
-cls = catalogue.methods.get("simsiam")
+cls = registry.methods.get("simsiam")
 module = __import__(cls.__module__, fromlist=["x"])
 
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from contrabench import catalogue
-from contrabench.method import PARTS
+from contrabench.contracts import registry
 from contrabench.objectives.pixels import Reach, supervised_pixels
+from contrabench.protocol import PARTS
 
 from .conftest import learn, pretrain_task
 
@@ -18,7 +18,7 @@ OPTIONS = [
 
 
 def build(name, **options):
-    cls = catalogue.methods.get(name)
+    cls = registry.methods.get(name)
     return cls(cls.Options(**options))
 
 

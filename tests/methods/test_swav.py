@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from contrabench import catalogue
+from contrabench.contracts import registry
 
 from .conftest import agree, pretrain_task
 
-SwAV = catalogue.methods.get("swav")
+SwAV = registry.methods.get("swav")
 module = __import__(SwAV.__module__, fromlist=["x"])
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from contrabench import catalogue
+from contrabench.contracts import registry
 
 from .conftest import agree, learn, pretrain_task
 
-VICReg = catalogue.methods.get("vicreg")
+VICReg = registry.methods.get("vicreg")
 module = __import__(VICReg.__module__, fromlist=["x"])
 
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from lightly.loss import VICRegLLoss
 
-from contrabench import catalogue
+from contrabench.contracts import registry
 from contrabench.views.cells import cell_positions
 
 from .conftest import agree, pretrain_task
 
-VICRegL = catalogue.methods.get("vicregl")
+VICRegL = registry.methods.get("vicregl")
 module = __import__(VICRegL.__module__, fromlist=["x"])
 
 

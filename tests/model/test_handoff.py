@@ -2,16 +2,18 @@ import pytest
 import torch
 
 from contrabench.errors import AuditError
-from contrabench.method import ENCODER, PARTS
+from contrabench.model.build import build_backbone
 from contrabench.model.handoff import hand_off
-from contrabench.model.unet import build_unet
-from contrabench.protocol import Backbone
+from contrabench.protocol import ENCODER, PARTS, BackboneSpec
 
-SOURCE = {name: value + 1 for name, value in build_unet(Backbone(width=8), 1).state_dict().items()}
+START = build_backbone(BackboneSpec(width=8), 1).state_dict()
+SOURCE = {
+    name: value + 1 for name, value in build_backbone(BackboneSpec(width=8), 1).state_dict().items()
+}
 
 
 def fresh():
-    return build_unet(Backbone(width=8), 0)
+    return build_backbone(BackboneSpec(width=8), 0)
 
 
 def test_declared_parts_travel_and_the_rest_stays():

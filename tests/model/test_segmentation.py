@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional
 
+from contrabench.model.build import build_backbone
 from contrabench.model.segmentation import DEEP_WEIGHTS, SegmentationLoss, build_segmenter
-from contrabench.model.unet import build_unet
-from contrabench.protocol import Backbone
+from contrabench.protocol import BackboneSpec
 
 
 def literal_loss(logits, target, classes):
@@ -54,8 +54,8 @@ def test_deep_supervision_weighs_upsampled_heads():
 
 
 def test_the_full_resolution_head_is_the_same_with_and_without_deep_supervision():
-    plain = build_segmenter(build_unet(Backbone(width=8), 0), 4, deep=False, init_seed=0)
-    deep = build_segmenter(build_unet(Backbone(width=8), 0), 4, deep=True, init_seed=0)
+    plain = build_segmenter(build_backbone(BackboneSpec(width=8), 0), 4, deep=False, init_seed=0)
+    deep = build_segmenter(build_backbone(BackboneSpec(width=8), 0), 4, deep=True, init_seed=0)
     image = torch.randn(1, 1, 32, 32)
     assert torch.equal(plain.predict(image), deep.predict(image))
     assert set(deep(image)) == {"dec1", "dec2", "dec3"}

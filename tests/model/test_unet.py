@@ -2,15 +2,14 @@ import pytest
 import torch
 
 from contrabench.errors import RequestError
-from contrabench.method import PARTS
-from contrabench.model.unet import TAPS, build_unet
-from contrabench.protocol import Backbone
+from contrabench.model.build import build_backbone
+from contrabench.protocol import PARTS, TAPS, BackboneSpec
 
-NET = build_unet(Backbone(width=8), 0)
+NET = build_backbone(BackboneSpec(width=8), 0)
 
 
 def test_taps_have_the_shapes_of_the_paper_picture():
-    net = build_unet(Backbone(width=64), 0)
+    net = build_backbone(BackboneSpec(width=64), 0)
     maps = net.features(torch.zeros(1, 1, 160, 160), TAPS)
     shapes = {name: tuple(value.shape[1:]) for name, value in maps.items()}
     assert shapes == {
@@ -39,7 +38,7 @@ def test_a_tap_alone_equals_the_tap_among_all(tap):
 
 
 def test_nothing_behind_the_last_tap_gets_a_gradient():
-    net = build_unet(Backbone(width=8), 0)
+    net = build_backbone(BackboneSpec(width=8), 0)
     net.features(torch.randn(2, 1, 32, 32), ("pool3",))["pool3"].sum().backward()
     reached = {name.split(".")[0] for name, p in net.named_parameters() if p.grad is not None}
     assert reached == {"enc1", "enc2", "enc3"}
@@ -52,11 +51,11 @@ def test_parts_cover_every_parameter_once():
 
 def test_weights_depend_on_the_seed_alone():
     torch.manual_seed(1)
-    first = build_unet(Backbone(width=8), 5).state_dict()
+    first = build_backbone(BackboneSpec(width=8), 5).state_dict()
     state = torch.random.get_rng_state()
     torch.manual_seed(2)
-    second = build_unet(Backbone(width=8), 5).state_dict()
-    other = build_unet(Backbone(width=8), 6).state_dict()
+    second = build_backbone(BackboneSpec(width=8), 5).state_dict()
+    other = build_backbone(BackboneSpec(width=8), 6).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not torch.equal(first["centre_up.conv.weight"], other["centre_up.conv.weight"])
     torch.manual_seed(1)
@@ -75,7 +74,7 @@ def test_unknown_names_are_refused():
 
 
 def test_it_compiles_whole_with_gradients():
-    net = build_unet(Backbone(width=4), 0)
+    net = build_backbone(BackboneSpec(width=4), 0)
     image = torch.randn(2, 1, 32, 32)
     expected = net.features(image, ("centre", "dec1"))
     expected["dec1"].sum().backward()

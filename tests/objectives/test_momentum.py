@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from contrabench.model.unet import build_unet
+from contrabench.model.build import build_backbone
 from contrabench.objectives.momentum import MomentumCopy, cosine_momentum
-from contrabench.protocol import Backbone
+from contrabench.protocol import BackboneSpec
 
 
 def network():
@@ -102,7 +102,7 @@ def test_state_comes_back():
 
 
 def test_a_backbone_with_frozen_parts_in_channels_last():
-    net = build_unet(Backbone(width=4), 0)
+    net = build_backbone(BackboneSpec(width=4), 0)
     copy = MomentumCopy(net)
     both = nn.ModuleList([net, copy]).to(memory_format=torch.channels_last)
     assert sum(p.numel() for p in both.parameters()) == sum(p.numel() for p in net.parameters())

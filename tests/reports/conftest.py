@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from contrabench.report import NAME, Column, Report, Section, Table
+from contrabench.contracts.report import NAME, Column, Report, Section, Table
 
 NASTY = (
     "=HYPERLINK(1)|a*b_c_`x`[link](u)<script>alert(1)</script>&[bold]red[/bold]\n\x1b[31m"

@@ -10,8 +10,8 @@ import re
 import pandas as pd
 import pytest
 
-from contrabench.catalogue import reports
-from contrabench.report import (
+from contrabench.contracts.registry import reports
+from contrabench.contracts.report import (
     MISSING,
     NAME,
     TIDY,

@@ -14,13 +14,22 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from contrabench.catalogue import reports
-from contrabench.gallery.contract import Drawing, Exhibit, Gallery, Plane
-from contrabench.page import drawing, view
-from contrabench.page.filters import choices
-from contrabench.page.shades import shades
-from contrabench.page.texts import breakable, typeset
-from contrabench.report import NAME, Column, Evidence, Report, Table, number_text, plain, tidy
+from contrabench.contracts.gallery import Drawing, Exhibit, Gallery, Plane
+from contrabench.contracts.registry import reports
+from contrabench.contracts.report import (
+    NAME,
+    Column,
+    Evidence,
+    Report,
+    Table,
+    number_text,
+    plain,
+    tidy,
+)
+from contrabench.report.page import drawing, view
+from contrabench.report.page.filters import choices
+from contrabench.report.page.shades import shades
+from contrabench.report.page.texts import breakable, typeset
 
 VOID = {"meta", "link", "wbr", "br", "hr", "img", "input"}
 NASTY = "</script><script>alert(2)</script><!-- & \" ' \u2028"
@@ -532,7 +541,7 @@ def test_another_process_writes_the_same_bytes(report, tmp_path):
     program = (
         "import pickle, sys\n"
         "from pathlib import Path\n"
-        "from contrabench.catalogue import reports\n"
+        "from contrabench.contracts.registry import reports\n"
         "made = pickle.loads(Path(sys.argv[1]).read_bytes())\n"
         "sys.stdout.buffer.write(reports.get('html')().render(made).encode())\n"
     )

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from contrabench.catalogue import reports
-from contrabench.gallery.contract import Drawing, Exhibit, Gallery, Plane
+from contrabench.contracts.gallery import Drawing, Exhibit, Gallery, Plane
+from contrabench.contracts.registry import reports
 
 pytest.importorskip("selenium", reason="needs the package selenium")
 pytest.importorskip("vl_convert", reason="needs the extra html")

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from jsonschema import Draft202012Validator
 
-from contrabench.catalogue import reports
-from contrabench.report import Evidence
+from contrabench.contracts.registry import reports
+from contrabench.contracts.report import Evidence
 
-SCHEMA = json.loads(files("contrabench").joinpath("report.schema.json").read_text("utf-8"))
+SCHEMA = json.loads(files("contrabench.report").joinpath("report.schema.json").read_text("utf-8"))
 VALIDATOR = Draft202012Validator(SCHEMA)
 
 

@@ -8,8 +8,8 @@ import subprocess
 import pandas as pd
 import pytest
 
-from contrabench.catalogue import reports
-from contrabench.report import NAME, Column, Table
+from contrabench.contracts.registry import reports
+from contrabench.contracts.report import NAME, Column, Table
 
 NAMES = (Column("Method", "text", NAME), Column("Deviations", "text", NAME))
 ALLOWED = {

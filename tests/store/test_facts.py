@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from contrabench.sealed import seal
+from contrabench.files import seal
 from contrabench.store.facts import FACTS, NUMBERS, WORDS, read_facts
 from contrabench.store.results import read_results
 

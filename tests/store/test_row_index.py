@@ -11,13 +11,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
+from tests.makers.stores import make_rows
 
-from contrabench.sealed import seal
+from contrabench.files import seal
 from contrabench.store import row_index, row_reading, run_files
 from contrabench.store.results import read_results
 from contrabench.store.rows import SCHEMA, read_rows, write_rows
-
-from .conftest import make_rows
 
 KEYS = [f"{number:016x}" for number in (7, 3, 11, 2, 5, 13, 1, 8, 4, 6)]
 VARIANTS = ("mmgl", "scratch", "simclr")
@@ -268,7 +267,7 @@ def test_rows_of_equal_score_as_pandas_groups_them(store):
 WORKER = """
 import sys, time
 from pathlib import Path
-from contrabench.sealed import seal
+from contrabench.files import seal
 from contrabench.store import row_index, row_reading
 from contrabench.store.rows import read_rows
 

@@ -9,7 +9,7 @@ import pytest
 
 from contrabench.errors import RunError
 from contrabench.evaluation.metrics import METRIC_CONTRACT, StructureScore
-from contrabench.sealed import seal
+from contrabench.files import seal
 from contrabench.store.rows import SCHEMA, SCHEMA_VERSION, ResultRow, read_rows, write_rows
 
 CONTEXT = {

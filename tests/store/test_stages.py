@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from contrabench.errors import RunError
+from contrabench.files import SEAL, damage
 from contrabench.progress import Silent
-from contrabench.sealed import SEAL, damage
 from contrabench.store.stages import StageStore
 
 

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "makers"))
 
-from conftest import RUNTIME, make_plan, plan_tiny
+from studies import RUNTIME, make_plan, plan_tiny
+
 from contrabench.progress import Silent
+from contrabench.stages.prepare import prepare
 from contrabench.study.executors.local import LocalExecutor
-from contrabench.study.prepared import prepare
 from contrabench.study.run import run
 
 torch.set_num_threads(1)

@@ -3,16 +3,16 @@
 import itertools
 
 import pytest
+from tests.makers.studies import RUNTIME, TINY
 
-from contrabench import catalogue
+from contrabench.contracts import registry
 from contrabench.data.splits import parse_fraction
 from contrabench.errors import RequestError
+from contrabench.references import REFERENCES
 from contrabench.study.expand import expand
+from contrabench.study.method_list import read_entries
 from contrabench.study.resolve import resolve
-from contrabench.study.spec import REFERENCES, make_study
-from contrabench.study.words import read_entries
-
-from .conftest import RUNTIME, TINY
+from contrabench.study.spec import make_study
 
 
 def runs(**changes):
@@ -130,7 +130,7 @@ def test_a_deviation_in_brackets_goes_before_that_of_the_study():
 
 def unpublished():
     """Methods with pre-training and without a published recipe."""
-    found = ((name, catalogue.methods.get(name)) for name in catalogue.methods.names())
+    found = ((name, registry.methods.get(name)) for name in registry.methods.names())
     return [name for name, cls in found if cls.published is None and cls().stages()]
 
 

@@ -5,19 +5,18 @@ import shutil
 import statistics
 
 import pytest
+from tests.makers.studies import RUNTIME, plan_tiny
 
 from contrabench.progress import Silent
+from contrabench.stages.blueprint import Blueprint
+from contrabench.stages.outputs import RECORD, WEIGHTS
+from contrabench.stages.timing import Timing, disk_of, measure
 from contrabench.store.stages import home_of
 from contrabench.study import forecast as module
-from contrabench.study.blueprint import Blueprint
 from contrabench.study.forecast import forecast, free_disk, learned
-from contrabench.study.outputs import RECORD, WEIGHTS
 from contrabench.study.resolve import resolve
-from contrabench.study.timing import Timing, disk_of, measure
 from contrabench.training.checkpoint import save_weights
 from contrabench.training.runtime import Runtime
-
-from .conftest import RUNTIME, plan_tiny
 
 
 @pytest.fixture(scope="module")

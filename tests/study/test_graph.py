@@ -4,21 +4,20 @@ import json
 import re
 
 import pytest
+from tests.makers.studies import RUNTIME, TINY
 
-from contrabench import catalogue
+from contrabench.contracts import registry
 from contrabench.errors import RequestError
-from contrabench.sealed import seal
+from contrabench.files import seal
+from contrabench.stages.blueprint import Blueprint
+from contrabench.stages.nodes import nodes_of
 from contrabench.store.failures import write_failure
 from contrabench.store.stages import home_of
-from contrabench.study.blueprint import Blueprint
 from contrabench.study.expand import expand
 from contrabench.study.graph import draw_graph, failure_of, state_of
-from contrabench.study.nodes import nodes_of
 from contrabench.study.resolve import resolve
 from contrabench.study.spec import make_study
 from contrabench.testing.cases import make_case
-
-from .conftest import RUNTIME, TINY
 
 CASES = [make_case(number) for number in range(12)]
 STUDIES = {
@@ -82,7 +81,7 @@ def test_the_brute_force_count_tells_sharing_from_none():
     shared, asked, _ = brute_force(pairs_of(methods=["simclr"]))
     assert (shared, asked) == (3, 3 * 2 * 2)
     shared, asked, _ = brute_force(pairs_of(methods=["hu"]))
-    assert asked == 3 * 2 * 2 * len(catalogue.methods.get("hu")().stages())
+    assert asked == 3 * 2 * 2 * len(registry.methods.get("hu")().stages())
     assert shared > 3
 
 

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import pytest
+from tests.makers.studies import RUNTIME
 
 from contrabench.errors import RequestError
 from contrabench.protocol import digest
 from contrabench.study.resolve import Request, resolve
-
-from .conftest import RUNTIME
 
 
 def spec(**changes):

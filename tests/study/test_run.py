@@ -2,11 +2,10 @@ import json
 
 import pandas as pd
 import pytest
+from tests.makers.studies import TINY, make_plan
 
 from contrabench.protocol import Seeds
 from contrabench.store.rows import ROWS_FILE, read_rows
-
-from .conftest import TINY, make_plan
 
 
 def stages(store, kind):

@@ -5,12 +5,13 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from tests.makers.studies import RUNTIME, TINY
 
-from contrabench.sealed import SEAL, seal
+from contrabench.contracts.executor import Executor
+from contrabench.files import SEAL, seal
 from contrabench.store.failures import read_failure, write_failure
 from contrabench.store.stages import home_of
 from contrabench.study import scheduler as module
-from contrabench.study.executors.base import Executor
 from contrabench.study.expand import expand
 from contrabench.study.graph import draw_graph
 from contrabench.study.resolve import resolve
@@ -18,8 +19,6 @@ from contrabench.study.scheduler import ATTEMPTS, Scheduler, survey
 from contrabench.study.spec import make_study
 from contrabench.study.worker import Outcome
 from contrabench.testing.cases import make_case
-
-from .conftest import RUNTIME, TINY
 
 CASES = [make_case(number) for number in range(4)]
 

@@ -2,19 +2,19 @@
 
 import pandas as pd
 import pytest
+from tests.makers.studies import RUNTIME, TINY, plan_tiny
 
-from contrabench import plugin_paths
+from contrabench.contracts import discovery
+from contrabench.contracts.executor import Executor
 from contrabench.errors import DataError, RequestError
 from contrabench.progress import Silent
+from contrabench.references import REFERENCES
 from contrabench.store.rows import ROWS_FILE
 from contrabench.study import worker
-from contrabench.study.executors.base import Executor
-from contrabench.study.ledger import read_studies
 from contrabench.study.session import plan_study
-from contrabench.study.spec import REFERENCES, make_study
+from contrabench.study.spec import make_study
+from contrabench.study.status import read_studies
 from contrabench.study.worker import carry_out
-
-from .conftest import RUNTIME, TINY, plan_tiny
 
 
 class Here(Executor):
@@ -93,7 +93,7 @@ def test_a_study_ends_in_the_rows_that_it_promised_and_is_served_the_second_time
 def test_a_job_says_all_that_a_worker_elsewhere_must_know(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "plugin.py").write_text("")
-    monkeypatch.setenv(plugin_paths.VARIABLE, "plugin.py")
+    monkeypatch.setenv(discovery.VARIABLE, "plugin.py")
     session = plan_tiny(tmp_path)
     for task in session.graph.tasks.values():
         job = session.job(task)

@@ -4,14 +4,14 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from tests.makers.studies import TINY
 
 import contrabench
 from contrabench.errors import RequestError
+from contrabench.references import REFERENCES
 from contrabench.study.expand import expand
-from contrabench.study.ledger import study_id
-from contrabench.study.spec import REFERENCES, make_study, read_study
-
-from .conftest import TINY
+from contrabench.study.spec import make_study, read_study
+from contrabench.study.status import study_id
 
 TABLE = TINY.model_dump()
 

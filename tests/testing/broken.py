@@ -21,9 +21,9 @@ from contrabench import (
     StepResult,
     ViewSpec,
 )
-from contrabench.method import ENCODER
 from contrabench.objectives.contrast import nt_xent
 from contrabench.objectives.heads import GlobalHead
+from contrabench.protocol import ENCODER
 
 
 def info(**changes):

@@ -5,6 +5,8 @@ import dataclasses
 import pytest
 import torch
 
+from contrabench.contracts.geometry import Geometry
+from contrabench.contracts.views import Batch, SliceInfo, View
 from contrabench.testing.batches import (
     exchange,
     exchange_masks,
@@ -13,8 +15,6 @@ from contrabench.testing.batches import (
     reverse,
     with_images_of,
 )
-from contrabench.views.batch import Batch, SliceInfo, View
-from contrabench.views.geometry import Geometry
 
 COUNT = 5
 

@@ -11,9 +11,10 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from contrabench import RequestError, catalogue, plugin_paths, plugins
+from contrabench import RequestError, plugins
 from contrabench.cli.check import check
-from contrabench.registry import Entry
+from contrabench.contracts import discovery, registry
+from contrabench.contracts.registry import Entry
 from contrabench.testing import CHECKS, Report, Result, assert_conforms, check_method, find_methods
 
 ROOT = Path(__file__).parents[2]
@@ -44,9 +45,9 @@ class Mine(Method):
 @pytest.fixture
 def write(tmp_path, monkeypatch):
     """Writes a plug-in file; the list of plug-ins is as before when the test has ended."""
-    monkeypatch.setenv(plugin_paths.VARIABLE, "")
+    monkeypatch.setenv(discovery.VARIABLE, "")
     monkeypatch.setattr(plugins, "__path__", list(plugins.__path__))
-    monkeypatch.setattr(catalogue.methods, "_registered", dict(catalogue.methods._registered))
+    monkeypatch.setattr(registry.methods, "_registered", dict(registry.methods._registered))
 
     def make(description="tau", source=SOURCE):
         stem = f"kit_{os.getpid()}_{next(COUNT)}"
@@ -74,12 +75,12 @@ def bench():
 
 
 def test_a_registered_name_is_one_method():
-    assert find_methods("scratch") == {"scratch": catalogue.methods.get("scratch")}
+    assert find_methods("scratch") == {"scratch": registry.methods.get("scratch")}
 
 
 def test_the_file_of_a_built_in_is_that_built_in():
     file = ROOT / "methods" / "scratch.py"
-    assert find_methods(str(file)) == {"scratch": catalogue.methods.get("scratch")}
+    assert find_methods(str(file)) == {"scratch": registry.methods.get("scratch")}
 
 
 def test_a_file_gives_all_its_methods(write):
@@ -214,11 +215,11 @@ def test_json(bench, write):
 
 
 def test_all_tells_what_cannot_be_used(bench, monkeypatch):
-    scratch = Entry("scratch", "built-in", catalogue.methods.get("scratch"))
+    scratch = Entry("scratch", "built-in", registry.methods.get("scratch"))
     lost = Entry("lost", "built-in", error="no module of that name")
-    monkeypatch.setattr(catalogue.methods, "entries", lambda: [scratch])
+    monkeypatch.setattr(registry.methods, "entries", lambda: [scratch])
     assert bench("--all").exit_code == 0
-    monkeypatch.setattr(catalogue.methods, "entries", lambda: [lost, scratch])
+    monkeypatch.setattr(registry.methods, "entries", lambda: [lost, scratch])
     done = bench("--all")
     assert done.exit_code == 1
     assert "not usable: lost: no module of that name" in done.stdout

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from contrabench.objectives.base import StepResult
+from contrabench.contracts.objective import StepResult
 from contrabench.progress import Silent
 from contrabench.protocol import Phase
 from contrabench.training.loop import Task, fit

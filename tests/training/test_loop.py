@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from contrabench.contracts.objective import StepResult
 from contrabench.errors import AuditError, RunError
-from contrabench.objectives.base import StepResult
 from contrabench.progress import Silent
 from contrabench.protocol import Phase
 from contrabench.training import loop

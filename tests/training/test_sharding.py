@@ -8,11 +8,11 @@ import torch
 
 from contrabench.progress import Silent
 from contrabench.training.checkpoint import load_weights
-from contrabench.training.gang import train_on
+from contrabench.training.multi_device import train_on
 from contrabench.training.runtime import Runtime
 
 sys.path.insert(0, str(Path(__file__).parent))
-import gang_targets
+import multi_device_targets as targets
 
 ONE = Runtime(device="cpu", precision="float32", threads=1)
 TWO = Runtime(device="cpu", precision="float32", threads=1, devices=2)
@@ -36,15 +36,21 @@ STOPPED = {"two_then_two_on": JOBS["queue"], "two_then_one": JOBS["queue"]}
 @pytest.fixture(scope="module")
 def gang(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gang")
-    faults = dict.fromkeys(gang_targets.FAULTS, SIMCLR)
+    faults = dict.fromkeys(targets.FAULTS, SIMCLR)
     told = train_on(
-        TWO, Silent(), gang_targets.train_all, folder, {**JOBS, "half": HALF}, faults, STOPPED
+        TWO,
+        Silent(),
+        targets.train_all,
+        folder,
+        {**JOBS, "half": HALF},
+        faults,
+        STOPPED,
     )
     return folder, told
 
 
 def alone(job, folder):
-    task, _ = gang_targets.train(ONE, Silent(), folder, job)
+    task, _ = targets.train(ONE, Silent(), folder, job)
     return task.state_dict()
 
 
@@ -61,11 +67,11 @@ def far(found, expected):
 def test_two_processes_end_where_one_does(gang, tmp_path, name):
     folder, told = gang
     expected = alone(JOBS[name], tmp_path)
-    start = gang_targets.make_task(
+    start = targets.make_task(
         JOBS[name]["method"],
         JOBS[name].get("stage", 0),
         JOBS[name].get("options"),
-        gang_targets.phase_of(),
+        targets.phase_of(),
     ).state_dict()
     assert far(start, expected) > 1e-3
     assert far(load_weights(folder / name / "weights"), expected) < 1e-9
@@ -75,7 +81,7 @@ def test_two_processes_end_where_one_does(gang, tmp_path, name):
 def test_half_precision_sees_the_whole_batch_too(gang, tmp_path):
     _, told = gang
     alike, loss = told["half"]
-    _, record = gang_targets.train(ONE, Silent(), tmp_path, HALF)
+    _, record = targets.train(ONE, Silent(), tmp_path, HALF)
     assert alike
     assert loss == pytest.approx(record.first["loss"], rel=1e-3)
 
@@ -103,6 +109,6 @@ def test_a_stop_reaches_all_processes_at_one_step_and_two_go_on(gang, tmp_path):
 def test_one_process_goes_on_where_two_have_stopped(gang):
     folder, told = gang
     assert "stopped after step 2 of 4" in told["two_then_one"]
-    task, record = gang_targets.train(ONE, Silent(), folder / "two_then_one", JOBS["queue"])
+    task, record = targets.train(ONE, Silent(), folder / "two_then_one", JOBS["queue"])
     assert record.resumed_at == (2,)
     assert far(task.state_dict(), load_weights(folder / "queue" / "weights")) < 1e-9

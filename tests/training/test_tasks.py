@@ -1,16 +1,15 @@
 import pytest
 import torch
 
+from contrabench.contracts.method import Stage
+from contrabench.contracts.objective import Objective, StepResult
+from contrabench.contracts.views import Batch, View, ViewSpec
 from contrabench.data.bank import build_bank
 from contrabench.errors import AuditError, RunError
-from contrabench.method import ENCODER, Stage
+from contrabench.model.build import build_backbone
 from contrabench.model.segmentation import build_segmenter
-from contrabench.model.unet import build_unet
-from contrabench.objectives.base import Objective, StepResult
-from contrabench.protocol import Backbone, Phase, Seeds
+from contrabench.protocol import ENCODER, BackboneSpec, Phase, Seeds
 from contrabench.training.tasks import FinetuneTask, PretrainTask, check_views, set_trainable
-from contrabench.views.batch import Batch, View
-from contrabench.views.spec import ViewSpec
 
 PHASE = Phase(images=64, batch=8, lr=1e-3)
 CPU = torch.device("cpu")
@@ -25,7 +24,7 @@ class Peek(Objective):
 
 def pretrain(cases, stage, labelled=None):
     bank = build_bank(cases, ["patient_00", "patient_01"], labelled, ("axial",), CPU)
-    net = build_unet(Backbone(width=8), 0)
+    net = build_backbone(BackboneSpec(width=8), 0)
     return PretrainTask(net, Peek(), stage, bank, PHASE, Seeds())
 
 
@@ -80,7 +79,7 @@ def test_planted_shared_memory_is_caught(cases):
 
 def test_fine_tuning_reaches_every_parameter(cases):
     bank = build_bank(cases, ["patient_00"], ["patient_00"], ("axial",), CPU)
-    model = build_segmenter(build_unet(Backbone(width=8), 0), 3, deep=True, init_seed=0)
+    model = build_segmenter(build_backbone(BackboneSpec(width=8), 0), 3, deep=True, init_seed=0)
     task = FinetuneTask(model, bank, PHASE, Seeds())
     task(task.batch(0, 0, 1)).loss.backward()
     assert all(p.grad is not None for p in task.parameters())

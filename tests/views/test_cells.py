@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
+from contrabench.contracts.geometry import Geometry
+from contrabench.contracts.views import Spatial
 from contrabench.views.cells import cell_diagonals, cell_positions
-from contrabench.views.geometry import Geometry
 from contrabench.views.spatial import draw_geometry
-from contrabench.views.spec import Spatial
 
 
 def affine(*matrices, size=(32, 32)):

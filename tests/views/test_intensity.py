@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
+from contrabench.contracts.views import Intensity
 from contrabench.views.intensity import (
     alter_intensity,
     apply_gamma,
@@ -16,7 +17,6 @@ from contrabench.views.intensity import (
     gaussian_blur,
     scale_contrast,
 )
-from contrabench.views.spec import Intensity
 
 NONE = {"brightness_sd": 0, "contrast": (1, 1), "gamma": (1, 1), "noise_sd": 0, "blur_px": 0}
 PARTS = {

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contrabench.contracts.geometry import Geometry, correspond
+from contrabench.contracts.views import Intensity, Spatial, ViewSpec
 from contrabench.errors import RequestError
-from contrabench.views.geometry import Geometry, correspond
 from contrabench.views.maker import make_views, view_side
-from contrabench.views.spec import Intensity, Spatial, ViewSpec
 
 PAIR = (ViewSpec(), ViewSpec())
 PLAIN = ViewSpec(spatial=None, intensity=None)

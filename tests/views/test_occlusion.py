@@ -4,10 +4,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from contrabench.contracts.views import Occlusion, ViewSpec
 from contrabench.errors import RequestError
 from contrabench.views.maker import make_views
 from contrabench.views.occlusion import draw_hidden, hide
-from contrabench.views.spec import Occlusion, ViewSpec
 
 WHOLE = ViewSpec(intensity=None)
 OCCLUDED = ViewSpec(intensity=None, geometry_of=0, occlusion=Occlusion())

@@ -4,10 +4,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contrabench.views.geometry import Geometry
+from contrabench.contracts.geometry import Geometry
+from contrabench.contracts.views import Spatial
 from contrabench.views.sampling import sample_images, sample_masks
 from contrabench.views.spatial import draw_geometry
-from contrabench.views.spec import Spatial
 
 TURNED = Spatial(rotation_deg=45, crop_area=(0.9, 1.0))
 

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contrabench.contracts.views import Spatial
 from contrabench.views.spatial import draw_geometry
-from contrabench.views.spec import Spatial
 
 MANY = 2000
 

@@ -11,12 +11,12 @@ from rich.table import Table
 from contrabench.cli.common import JsonOption, PluginOption, console, examples, write_json
 from contrabench.errors import RequestError
 from contrabench.progress import clock
-from contrabench.words import counted
+from contrabench.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from contrabench.method import Method
+    from contrabench.contracts.method import Method
     from contrabench.testing import Report, Result
 
 EPILOG = examples(
@@ -83,7 +83,7 @@ def _chosen(
     wanted: list[str] | None,
 ) -> tuple[dict[str, type[Method]], list[dict[str, str]]]:
     """The methods that were asked for, each once, and of all those what cannot be used."""
-    from contrabench.catalogue import methods
+    from contrabench.contracts.registry import methods
     from contrabench.testing import find_methods
 
     chosen: dict[str, type[Method]] = {}
@@ -102,7 +102,7 @@ def _chosen(
 
 def _options(name: str, method: type[Method], pairs: list[str] | None) -> dict[str, Any] | None:
     """The options of `-o` as the method takes them."""
-    from contrabench.options import parse_options
+    from contrabench.contracts.options import parse_options
 
     if not pairs:
         return None

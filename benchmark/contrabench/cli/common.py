@@ -21,8 +21,8 @@ from rich.text import Text
 from contrabench.errors import RequestError
 
 if TYPE_CHECKING:
+    from contrabench.contracts.registry import Entry
     from contrabench.protocol import Options
-    from contrabench.registry import Entry
 
 PIPE_WIDTH = 200
 """Columns of a table that is written to a file or a pipe."""
@@ -40,10 +40,10 @@ def use_plugins(paths: list[Path] | None) -> list[Path] | None:
     Raises:
         RequestError: if there is no plug-in at a path, or its name is taken.
     """
-    from contrabench import plugin_paths
+    from contrabench.contracts import discovery
 
     for path in paths or ():
-        plugin_paths.add(path)
+        discovery.add(path)
     return paths
 
 
@@ -128,7 +128,7 @@ def describe_all(
     entries: Iterable[Entry[Any]], describe: Callable[[Any], dict[str, Any]]
 ) -> Listing:
     """Describes every plug-in; one whose code fails when asked is listed as broken."""
-    from contrabench.plugin_paths import one_line
+    from contrabench.contracts.discovery import one_line
 
     rows: dict[str, dict[str, Any]] = {}
     broken = []

@@ -19,7 +19,7 @@ from contrabench.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from contrabench.data.contract import Dataset
+    from contrabench.contracts.dataset import Dataset
 
 COLUMNS = {
     "title": "title",
@@ -44,7 +44,7 @@ def list_datasets(
     context.obj = as_json
     if context.invoked_subcommand is not None:
         return
-    from contrabench.catalogue import datasets
+    from contrabench.contracts.registry import datasets
 
     listing = describe_all(datasets.entries(), summary)
     if as_json:
@@ -61,7 +61,7 @@ def show_dataset(
     plugin: PluginOption = None,
 ) -> None:
     """Show a dataset: source, terms, expected files, structures, preparation, options."""
-    from contrabench.catalogue import datasets
+    from contrabench.contracts.registry import datasets
 
     facts = {"name": name, **details(datasets.get(name))}
     if as_json or context.obj:

@@ -12,12 +12,12 @@ from rich.text import Text
 from contrabench.cli.common import JsonOption, PluginOption, console, examples, write_json
 from contrabench.cli.options import DEFAULT_STORE
 from contrabench.errors import RequestError
-from contrabench.words import counted
+from contrabench.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from contrabench.data.contract import Dataset
+    from contrabench.contracts.dataset import Dataset
     from contrabench.doctor.findings import Check, Finding
 
 EPILOG = examples(
@@ -113,8 +113,8 @@ def _dataset(
         if root is not None or options:
             raise RequestError("--data and -d need --dataset NAME; see: bench datasets")
         return None
-    from contrabench.options import parse_options
-    from contrabench.study.prepared import dataset_class
+    from contrabench.contracts.options import parse_options
+    from contrabench.stages.prepare import dataset_class
 
     root = root or folders.get(name)
     kind = dataset_class(name, root)

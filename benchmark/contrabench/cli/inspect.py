@@ -16,8 +16,8 @@ from contrabench.errors import RequestError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from contrabench.study.inspection import TapReport, Viewer
-    from contrabench.study.pretrained import Pretrained
+    from contrabench.inspection.pretrained import Pretrained
+    from contrabench.inspection.representation_view import TapReport, Viewer
 
 EPILOG = examples(
     "bench inspect 1f3a --out embedding.png",
@@ -75,9 +75,9 @@ def inspect(
 ) -> None:
     """Compare a run's pre-trained features with those of its random start."""
     from contrabench.cli.config import load_config
+    from contrabench.inspection.pretrained import find_run, read_pretrained, training_bank
+    from contrabench.inspection.representation_view import Viewer, compare
     from contrabench.progress import ConsoleReporter
-    from contrabench.study.inspection import Viewer, compare
-    from contrabench.study.pretrained import find_run, read_pretrained, training_bank
     from contrabench.training.runtime import make_runtime
 
     settings = load_config(config)
@@ -98,7 +98,7 @@ def inspect(
     else:
         _show(screen, pretrained, viewer, reports)
     if out is not None:
-        from contrabench.study.embedding_plot import draw
+        from contrabench.inspection.embedding_plot import draw
 
         tap = wanted[0]
         networks = pretrained.networks()
@@ -116,7 +116,7 @@ def inspect(
 
 def _taps(text: str | None, pretrained: Pretrained) -> tuple[str, ...]:
     """The taps asked for, or those that the pre-training has trained."""
-    from contrabench.model.unet import TAPS
+    from contrabench.protocol import TAPS
 
     if text is None:
         return pretrained.taps()
@@ -134,7 +134,7 @@ def _check_picture(out: Path | None, projection: ProjectionName) -> None:
         return
     if not (out.suffix == ".png" and out.parent.is_dir()):
         raise RequestError(f"--out takes a .png file in a folder that exists, not {out}")
-    from contrabench.study.embedding_plot import check_projection
+    from contrabench.inspection.embedding_plot import check_projection
 
     check_projection(projection.value)
 

@@ -24,7 +24,7 @@ from contrabench.cli.new import EPILOG as NEW_EXAMPLES
 from contrabench.cli.new import new_method
 
 if TYPE_CHECKING:
-    from contrabench.method import Method
+    from contrabench.contracts.method import Method
 
 COLUMNS = {
     "family": "family",
@@ -53,7 +53,7 @@ def list_methods(
     context.obj = as_json
     if context.invoked_subcommand is not None:
         return
-    from contrabench.catalogue import methods
+    from contrabench.contracts.registry import methods
 
     listing = describe_all(methods.entries(), summary)
     if as_json:
@@ -70,7 +70,7 @@ def show_method(
     plugin: PluginOption = None,
 ) -> None:
     """Show a method: paper, options, stages, what it hands over and what was inferred."""
-    from contrabench.catalogue import methods
+    from contrabench.contracts.registry import methods
 
     facts = {"name": name, **details(methods.get(name))}
     if as_json or context.obj:

@@ -82,7 +82,7 @@ def check_free(name: str) -> None:
     Raises:
         RequestError: naming who has it.
     """
-    from contrabench.catalogue import methods
+    from contrabench.contracts.registry import methods
 
     for entry in methods.entries():
         if entry.name == name:

@@ -16,7 +16,7 @@ from contrabench.cli.options import MACHINE
 from contrabench.cli.study_options import StudyArguments, takes_study
 from contrabench.cli.study_view import headline
 from contrabench.progress import clock
-from contrabench.words import counted
+from contrabench.text import counted
 
 if TYPE_CHECKING:
     from contrabench.study.forecast import Forecast
@@ -214,7 +214,7 @@ def _remarks(session: Session, board: Board, expected: Forecast) -> list[str]:
 def _as_json(session: Session, board: Board, expected: Forecast) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from contrabench.study.ledger import study_id
+    from contrabench.study.status import study_id
 
     graph = session.graph
     return {

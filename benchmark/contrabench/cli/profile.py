@@ -13,9 +13,9 @@ from contrabench.cli.options import DeviceName, PrecisionName
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from contrabench.inspection.profile import StageProfile, Times
     from contrabench.progress import ConsoleReporter
     from contrabench.protocol import Budget
-    from contrabench.study.profile import StageProfile, Times
     from contrabench.training.runtime import Runtime
 
 EPILOG = examples(
@@ -61,7 +61,7 @@ def profile(
     """Measure time, memory and operations of a pre-training step of each method."""
     from contrabench.budgets import find_budget
     from contrabench.progress import ConsoleReporter
-    from contrabench.study.environment import environment
+    from contrabench.stages.environment import environment
     from contrabench.training.runtime import make_runtime
 
     runtime = make_runtime(device.value, precision.value, threads, compile, channels_last)
@@ -91,7 +91,7 @@ def profile(
 
 def _every_method() -> list[str]:
     """The methods that can be used, those without pre-training included."""
-    from contrabench.catalogue import methods
+    from contrabench.contracts.registry import methods
 
     return methods.names()
 
@@ -100,12 +100,12 @@ def _measure(
     name: str, budget: Budget, runtime: Runtime, steps: int, reporter: ConsoleReporter
 ) -> dict[str, Any]:
     """The stages of a method, or why one of them could not be measured."""
-    from contrabench import catalogue
-    from contrabench.plugin_paths import one_line
-    from contrabench.study.profile import profile_stage
+    from contrabench.contracts import registry
+    from contrabench.contracts.discovery import one_line
+    from contrabench.inspection.profile import profile_stage
 
     row: dict[str, Any] = {"method": name, "stages": [], "failed": None}
-    method_class = catalogue.methods.get(name)
+    method_class = registry.methods.get(name)
     # A stranger's code runs here, and may raise anything, lack of memory included.
     try:
         method = method_class()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from contrabench.errors import ContrabenchError, RequestError, RunError
 
 if TYPE_CHECKING:
-    from contrabench.report import Report, ReportFormat
+    from contrabench.contracts.report import Report, ReportFormat
 
 SCREEN = "terminal"
 """The format of a report that nothing else is said of."""
@@ -34,7 +34,7 @@ def chosen_format(name: str | None, as_json: bool, out: Path | None) -> str:
         return name
     if out is None or not out.suffix:
         return SCREEN
-    from contrabench.catalogue import reports
+    from contrabench.contracts.registry import reports
 
     suffixes = {
         entry.name: entry.value.info.suffix
@@ -61,7 +61,7 @@ def load_format(name: str) -> ReportFormat:
         RequestError: if there is none.
         RunError: if it fails.
     """
-    from contrabench.catalogue import reports
+    from contrabench.contracts.registry import reports
 
     found = reports.get(name)
     try:
@@ -101,7 +101,7 @@ def rendered(name: str, renderer: ReportFormat, report: Report, on_screen: bool)
 
 
 def _failure(name: str, error: Exception) -> RunError:
-    from contrabench.plugin_paths import one_line
+    from contrabench.contracts.discovery import one_line
 
     return RunError(
         f"the report format '{name}' failed: {one_line(error)}; nothing was written. Mend it, or "

@@ -17,10 +17,10 @@ from contrabench.cli.rendering import SCREEN, chosen_format, load_format, render
 from contrabench.cli.sources import is_path
 from contrabench.errors import RequestError
 from contrabench.files import replacing
-from contrabench.words import counted
+from contrabench.text import counted
 
 if TYPE_CHECKING:
-    from contrabench.report import Report
+    from contrabench.contracts.report import Report
 
 FORMATS = (
     "terminal, html, markdown, latex, csv, parquet, json, or a plug-in; by default what the "
@@ -158,13 +158,13 @@ def _reported(
 ) -> Report:
     """The report on one result, with a gallery for a format that shows pictures."""
     from contrabench.cli.sources import results_in, wanted
-    from contrabench.statistics.leaderboard import build_report
+    from contrabench.report.leaderboard import build_report
 
     folder, found = stack.enter_context(results_in(store))
     results = wanted(found, datasets, labels)
     gallery = None
     if pictures:
-        from contrabench.gallery.make import make_gallery
+        from contrabench.report.gallery.make import make_gallery
 
         gallery = partial(make_gallery, folder, runs=results.runs)
     return build_report(results, command, labels, gallery)
@@ -172,7 +172,7 @@ def _reported(
 
 def _with_files(made: Report, folder: Path, out: Path | None) -> Report:
     """The report with its gallery written to files; tells what could not be drawn."""
-    from contrabench.gallery.files import write_pictures
+    from contrabench.report.gallery.files import write_pictures
 
     galleries = [section.gallery for section in made.sections if section.gallery]
     for note in dict.fromkeys(note for one in galleries if not one.exhibits for note in one.notes):
@@ -205,8 +205,8 @@ def _compared(
 ) -> Report:
     """Two results side by side."""
     from contrabench.cli.sources import both_sides, wanted
-    from contrabench.statistics.counterparts import SIDES
-    from contrabench.statistics.side_by_side import compare_results
+    from contrabench.report.counterparts import SIDES
+    from contrabench.report.side_by_side import compare_results
 
     a, b = (
         wanted(held, datasets, labels, f"{side} ({name})")

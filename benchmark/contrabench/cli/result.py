@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from contrabench.progress import clock
-from contrabench.words import counted
+from contrabench.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-    from contrabench.study.request import Plan
+    from contrabench.stages.request import Plan
     from contrabench.study.run import RunResult
 
 
@@ -107,7 +107,7 @@ def _remarks(plan: Plan, rows: pd.DataFrame, results: list[RunResult]) -> list[s
 
 def _missing(rows: pd.DataFrame, store: Path) -> list[str]:
     """The references that must stand beside this row and are not in the store yet."""
-    from contrabench.statistics.leaderboard import missing_references
+    from contrabench.report.leaderboard import missing_references
     from contrabench.store.rows import read_rows
 
     stored, _ = read_rows(store)

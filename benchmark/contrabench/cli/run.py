@@ -34,11 +34,11 @@ from contrabench.cli.options import (
     tracker_names,
 )
 from contrabench.errors import RequestError
-from contrabench.words import counted
+from contrabench.text import counted
 
 if TYPE_CHECKING:
     from contrabench.progress import Reporter
-    from contrabench.study.request import Plan
+    from contrabench.stages.request import Plan
     from contrabench.study.run import RunResult
     from contrabench.training.runtime import Runtime
 
@@ -186,7 +186,7 @@ def _headline(plan: Plan, runtime: Runtime, chosen: bool) -> str:
 
 def _recipe_lines(plan: Plan) -> list[str]:
     """What the published recipe takes from the paper, and what it does not."""
-    from contrabench.study.recipe import share_out
+    from contrabench.stages.recipe import share_out
 
     spec, published = plan.spec, plan.method.published
     notes = [work.note for work in share_out(plan.method, spec.budget, spec.recipe) if work.note]
@@ -210,8 +210,8 @@ def _carry_out(
     plans: list[Plan], store: Path, runtime: Runtime, reporter: Reporter
 ) -> list[RunResult]:
     """Runs the plans one after another on the same prepared cases."""
-    from contrabench.study.blueprint import Blueprint
-    from contrabench.study.prepared import prepare
+    from contrabench.stages.blueprint import Blueprint
+    from contrabench.stages.prepare import prepare
     from contrabench.study.run import run
 
     cases = prepare(plans[0], store, reporter)

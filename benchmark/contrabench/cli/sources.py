@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from contrabench.cli.common import console
+from contrabench.contracts.report import plain
 from contrabench.errors import RequestError
-from contrabench.report import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,8 +31,8 @@ def results_in(path: Path) -> Iterator[tuple[Path, Results]]:
     Raises:
         RequestError: if there is no finished run, or an archive is not sound.
     """
+    from contrabench.exchange.opening import opened
     from contrabench.progress import ConsoleReporter
-    from contrabench.store.opening import opened
     from contrabench.store.results import read_results
 
     if not path.exists():
@@ -156,7 +156,7 @@ def _side(name: str, store: Path) -> Iterator[Results]:
 
 def _part(name: str, store: Path, results: Results) -> Results:
     """The rows of a study, or of a protocol, by the beginning of its id."""
-    from contrabench.study.ledger import read_studies
+    from contrabench.study.status import read_studies
 
     studies = {
         item.file.study: {stage.key for stage in item.stages if stage.kind == "runs"}

@@ -13,12 +13,12 @@ from contrabench.cli.options import DEFAULT_STORE, ConfigOption, StoreOption
 from contrabench.cli.plan import KINDS
 from contrabench.errors import RequestError
 from contrabench.progress import clock
-from contrabench.words import counted
+from contrabench.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from contrabench.study.ledger import StageStatus, StudyStatus
+    from contrabench.study.status import StageStatus, StudyStatus
 
 EPILOG = examples("bench status", "bench status 3f2a91bc --json")
 
@@ -33,7 +33,7 @@ def status(
 ) -> None:
     """Show how far the studies of a store are: done, running, failed, to do."""
     from contrabench.cli.config import load_config
-    from contrabench.study.ledger import read_studies
+    from contrabench.study.status import read_studies
 
     place = store or load_config(config).store or DEFAULT_STORE
     found = read_studies(place)

@@ -12,7 +12,7 @@ from contrabench.cli.options import DEFAULT_STORE, PLACES, ConfigOption, StoreOp
 from contrabench.errors import RequestError
 
 if TYPE_CHECKING:
-    from contrabench.store.merge_result import MergeResult
+    from contrabench.exchange.merge_result import MergeResult
 
 SHOWN = 20
 """Folders left out of a merge that are named one by one; `--json` names all."""
@@ -91,8 +91,8 @@ def merge(
 ) -> None:
     """Take the finished work of other stores and archives into one; damaged parts are refused."""
     from contrabench.cli.config import load_config
+    from contrabench.exchange.merge import merge_stores
     from contrabench.progress import ConsoleReporter
-    from contrabench.store.merge import merge_stores
 
     place = into or load_config(config).store or DEFAULT_STORE
     reporter: Any = ConsoleReporter(console(stderr=True))

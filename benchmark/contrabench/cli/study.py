@@ -15,12 +15,12 @@ from contrabench.cli.options import MACHINE
 from contrabench.cli.study_options import StudyArguments, takes_study
 from contrabench.cli.study_view import StudyView, headline
 from contrabench.errors import RequestError, RunError
-from contrabench.words import counted
+from contrabench.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from contrabench.study.executors.base import Executor
+    from contrabench.contracts.executor import Executor
     from contrabench.study.scheduler import Board
     from contrabench.study.session import Session
 
@@ -150,7 +150,7 @@ def init(
 def _local(session: Session, workers: int) -> Executor:
     """Worker processes, each with a GPU of its own where there are GPUs."""
     from contrabench.study.executors.local import LocalExecutor
-    from contrabench.study.ledger import study_folder
+    from contrabench.study.status import study_folder
 
     environments: list[dict[str, str]] = [{} for _ in range(workers)]
     if session.runtime.device == "cuda":
@@ -203,7 +203,7 @@ def _end(board: Board, stopped: str) -> None:
 
 
 def _as_json(session: Session, board: Board, stopped: str) -> dict[str, Any]:
-    from contrabench.study.ledger import study_id
+    from contrabench.study.status import study_id
 
     return {
         "study": study_id(session.spec),

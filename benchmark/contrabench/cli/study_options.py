@@ -135,8 +135,8 @@ class StudyArguments:
 
     def _given(self) -> dict[str, Any]:
         """The fields of a study that the command line names."""
-        from contrabench.options import read_pairs
-        from contrabench.study.words import split_words
+        from contrabench.contracts.options import read_pairs
+        from contrabench.study.method_list import split_words
 
         lists = {name: getattr(self, name) for name in ("methods", "exclude", "without", "labels")}
         words = {name: None if text is None else split_words(text) for name, text in lists.items()}

@@ -14,17 +14,17 @@ from rich.table import Table
 from rich.text import Text
 
 from contrabench.progress import clock
-from contrabench.words import counted
+from contrabench.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from contrabench.study.executors.base import Executor
+    from contrabench.contracts.executor import Executor
+    from contrabench.stages.timing import Timing
     from contrabench.study.graph import Task
-    from contrabench.study.journal import Beat
+    from contrabench.study.heartbeat import Beat
     from contrabench.study.scheduler import Board, Status
     from contrabench.study.session import Session
-    from contrabench.study.timing import Timing
 
 _REFRESH = 4
 _LINE_SECONDS = 60.0
@@ -34,7 +34,7 @@ _WIDE = 110
 
 def headline(session: Session) -> list[str]:
     """The study in a few lines: its size, its protocol, its sharing."""
-    from contrabench.study.ledger import study_id
+    from contrabench.study.status import study_id
 
     spec, graph, runtime = session.spec, session.graph, session.runtime
     first = next(iter(graph.tasks.values()))
@@ -141,7 +141,7 @@ class StudyView:
         return (waiting + running) / self.crew.slots
 
     def _running(self) -> list[tuple[Task, Beat | None]]:
-        from contrabench.study.journal import read_beat
+        from contrabench.study.heartbeat import read_beat
 
         return [
             (task, read_beat(self.session.store, task.node.kind, key))

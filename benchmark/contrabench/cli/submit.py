@@ -11,10 +11,10 @@ from contrabench.cli.common import JsonOption, console, examples, print_facts, w
 from contrabench.cli.options import DEFAULT_STORE, ConfigOption, StoreOption
 from contrabench.cli.store import size_words
 from contrabench.errors import RequestError
-from contrabench.words import counted
+from contrabench.text import counted
 
 if TYPE_CHECKING:
-    from contrabench.store.archive import Packed
+    from contrabench.exchange.archive import Packed
 
 EPILOG = examples(
     "bench submit --out lab-a.zip",
@@ -45,8 +45,8 @@ def submit(
 ) -> None:
     """Pack finished runs as one checked archive: rows and records, no weights, no images."""
     from contrabench.cli.config import load_config
+    from contrabench.exchange.archive import pack
     from contrabench.progress import ConsoleReporter
-    from contrabench.store.archive import pack
 
     place = store or load_config(config).store or DEFAULT_STORE
     runs, missing = (None, 0) if study is None else _runs_of(place, study)
@@ -73,7 +73,7 @@ def _runs_of(store: Path, study: str) -> tuple[set[str], int]:
     Raises:
         RequestError: if there is not exactly one study of such an id.
     """
-    from contrabench.study.ledger import read_studies
+    from contrabench.study.status import read_studies
 
     found = read_studies(store)
     fitting = [item for item in found if item.file.study.startswith(study)]

@@ -14,8 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from contrabench.files import sync_folder, temporary_sibling
-from contrabench.sealed import damage, seal
+from contrabench.files import damage, seal, sync_folder, temporary_sibling
 
 _log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from contrabench.data.contract import Case, Dataset, Structure, Volume
+from contrabench.contracts.dataset import Case, Dataset, Structure, Volume
 from contrabench.data.nifti_io import canonical
 from contrabench.errors import DataError
 

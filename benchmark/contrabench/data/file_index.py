@@ -7,7 +7,7 @@ import json
 import time
 from pathlib import Path
 
-from contrabench.data.contract import Case, Dataset
+from contrabench.contracts.dataset import Case, Dataset
 from contrabench.files import checksum, write_text
 
 _SETTLED = 2_000_000_000

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from contrabench.data.contract import Case, Volume
+from contrabench.contracts.dataset import Case, Dataset, Volume
 from contrabench.errors import DataError
 
 ENDINGS = (".nii.gz", ".nii")
@@ -22,6 +22,14 @@ def is_nifti(path: Path) -> bool:
 def stem(path: Path) -> str:
     """File name without `.nii` or `.nii.gz`."""
     return path.name.removesuffix(".gz").removesuffix(".nii")
+
+
+class NiftiDataset(Dataset):
+    """Base class of datasets whose cases are NIfTI files."""
+
+    def load(self, case: Case) -> Volume:
+        """Reads the files of one case; see `read_case`."""
+        return read_case(case)
 
 
 def read_case(case: Case) -> Volume:

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from contrabench.contracts.dataset import Case, Dataset, Structure
+from contrabench.contracts.fingerprint import fingerprint as code_of
 from contrabench.data import cache
-from contrabench.data.contract import Case, Dataset, Structure
 from contrabench.data.faults import image_hash, list_cases, load_checked, shared_images
 from contrabench.data.file_index import FileIndex, fingerprint_of
 from contrabench.data.grid import (
@@ -28,7 +29,6 @@ from contrabench.data.grid import (
     working_grid,
 )
 from contrabench.errors import DataError, RunError
-from contrabench.fingerprint import fingerprint as code_of
 from contrabench.protocol import DataRecipe, digest
 
 PREPARE_VERSION = 1

@@ -8,9 +8,9 @@ from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from contrabench.doctor.findings import Check, Finding, Severity, some
-from contrabench.statistics.entries import FULL_SUPERVISION, LONGER, REFERENCE
+from contrabench.references import FULL_SUPERVISION, LONGER, REFERENCE
 from contrabench.store.rows import SCHEMA_VERSION
-from contrabench.words import counted
+from contrabench.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from contrabench.data.contract import Dataset
+from contrabench.contracts.dataset import Dataset
 from contrabench.data.faults import check_cases
 from contrabench.doctor.disk import in_words, is_locked, size_of
 from contrabench.doctor.findings import Check, Finding, Severity, watched
 from contrabench.errors import DataError
-from contrabench.files import is_temporary
+from contrabench.files import damage, is_temporary
 from contrabench.progress import Reporter
-from contrabench.sealed import damage
-from contrabench.words import counted
+from contrabench.text import counted
 
 PREPARED = "prepared"
 

@@ -9,10 +9,10 @@ from importlib import metadata
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from contrabench import catalogue, plugin_paths
+from contrabench.contracts import discovery, registry
 from contrabench.doctor.findings import Check, Finding, Severity
 from contrabench.errors import ContrabenchError
-from contrabench.words import counted
+from contrabench.text import counted
 
 DISTRIBUTION = "contrabench"
 
@@ -92,7 +92,7 @@ def check_operators() -> Check:
     except Exception as error:
         finding = Finding(
             Severity.error,
-            f"torchvision does not work with this torch ({plugin_paths.one_line(error)})",
+            f"torchvision does not work with this torch ({discovery.one_line(error)})",
             "the two were built for other versions; lightly needs both, and methods with it",
             "install a pair that fits: pip install --force-reinstall torch torchvision",
         )
@@ -108,9 +108,9 @@ def check_plugins() -> Check:
     usable = []
     try:
         for kind, entries in (
-            ("method", catalogue.methods.entries()),
-            ("dataset", catalogue.datasets.entries()),
-            ("report format", catalogue.reports.entries()),
+            ("method", registry.methods.entries()),
+            ("dataset", registry.datasets.entries()),
+            ("report format", registry.reports.entries()),
         ):
             usable.append(counted(sum(entry.error is None for entry in entries), kind))
             for entry in entries:
@@ -119,9 +119,9 @@ def check_plugins() -> Check:
     except ContrabenchError as error:
         finding = Finding(
             Severity.error,
-            plugin_paths.one_line(error),
+            discovery.one_line(error),
             "no plug-in given by path can be used, and most commands stop",
-            f"mend the path in --plugin or {plugin_paths.VARIABLE}",
+            f"mend the path in --plugin or {discovery.VARIABLE}",
         )
         findings.setdefault(finding)
     return Check(title, ", ".join(usable), tuple(findings))

@@ -15,7 +15,7 @@ from contrabench.doctor.findings import Check, Finding, Severity, attempt, broke
 from contrabench.progress import Reporter
 
 if TYPE_CHECKING:
-    from contrabench.data.contract import Dataset
+    from contrabench.contracts.dataset import Dataset
     from contrabench.doctor.folders import StageFolder
 
 

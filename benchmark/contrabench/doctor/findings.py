@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from contrabench.plugin_paths import one_line
+from contrabench.contracts.discovery import one_line
 from contrabench.progress import Reporter
 
 Item = TypeVar("Item")

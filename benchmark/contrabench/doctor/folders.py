@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contrabench.doctor.findings import Check, Finding, Severity, watched
-from contrabench.files import checksum
+from contrabench.files import checksum, damage, listed
 from contrabench.progress import Reporter
-from contrabench.sealed import damage, listed
 from contrabench.store.stages import RUNS, SPEC, home_of, key_of
-from contrabench.words import counted
+from contrabench.text import counted
 
 SMALL = 2**20
 """Bytes up to which a stage's file is read in full without `--deep`."""

@@ -10,12 +10,12 @@ from contrabench.doctor.disk import in_words, is_locked, size_of
 from contrabench.doctor.findings import Check, Finding, Severity, some
 from contrabench.doctor.folders import StageFolder, homes
 from contrabench.files import is_temporary
+from contrabench.stages.outputs import RUN_RECORD
 from contrabench.store.failures import read_failure
 from contrabench.store.stages import RUNS
-from contrabench.study.journal import read_beat
-from contrabench.study.ledger import read_studies
-from contrabench.study.outputs import RUN_RECORD
-from contrabench.words import counted
+from contrabench.study.heartbeat import read_beat
+from contrabench.study.status import read_studies
+from contrabench.text import counted
 
 _WORK, _RUNNING, _FAILED = ".work", ".running.json", ".failed.json"
 

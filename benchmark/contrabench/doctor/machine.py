@@ -7,9 +7,9 @@ import os
 import shutil
 from pathlib import Path
 
+from contrabench.contracts.discovery import one_line
 from contrabench.doctor.disk import in_words
 from contrabench.doctor.findings import Check, Finding, Severity
-from contrabench.plugin_paths import one_line
 
 DISK_NEEDED = 10e9
 """Bytes that a study may want: the weights of 80 stages at the widest budget."""
@@ -151,9 +151,9 @@ def check_training() -> Check:
     import torch
 
     from contrabench.data.synthetic import STRUCTURES, synthetic_bank
+    from contrabench.model.build import build_backbone
     from contrabench.model.segmentation import build_segmenter
-    from contrabench.model.unet import build_unet
-    from contrabench.protocol import Backbone, Phase, Seeds
+    from contrabench.protocol import BackboneSpec, Phase, Seeds
     from contrabench.training.optimizer import build_optimizer
     from contrabench.training.runtime import resolve_device
     from contrabench.training.tasks import FinetuneTask
@@ -162,7 +162,7 @@ def check_training() -> Check:
     device = torch.device(resolve_device("auto"))
     phase = Phase(images=4, batch=4, lr=1e-2)
     try:
-        model = build_segmenter(build_unet(Backbone(width=8), 0), STRUCTURES + 1, False, 0)
+        model = build_segmenter(build_backbone(BackboneSpec(width=8), 0), STRUCTURES + 1, False, 0)
         model.to(device)
         task = FinetuneTask(model, synthetic_bank(64, True, device), phase, Seeds())
         optimizer = build_optimizer(list(model.parameters()), phase)

@@ -11,7 +11,7 @@ import numpy as np
 
 from contrabench.doctor.findings import Check, Finding, Severity, some
 from contrabench.store.rows import NOT_APPLICABLE
-from contrabench.words import counted
+from contrabench.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
+from contrabench.contracts.backbone import Backbone
 from contrabench.errors import AuditError
-from contrabench.model.unet import UNet
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,15 @@ class TransferReport:
         return asdict(self)
 
 
-def hand_off(weights: Mapping[str, Tensor], backbone: UNet, parts: Sequence[str]) -> TransferReport:
+def hand_off(
+    weights: Mapping[str, Tensor], backbone: Backbone, parts: Sequence[str]
+) -> TransferReport:
     """Copies the declared parts of saved weights into a backbone, in place.
 
     Args:
         weights: state of a backbone by name.
         backbone: receives the tensors.
-        parts: names out of `contrabench.method.PARTS`.
+        parts: names out of `contrabench.contracts.method.PARTS`.
 
     Raises:
         AuditError: rule 7, if a tensor of a declared part is missing or of another shape.

@@ -7,7 +7,7 @@ from monai.losses import DiceCELoss
 from torch import Tensor, nn
 from torch.nn import functional
 
-from contrabench.model.unet import UNet
+from contrabench.contracts.backbone import Backbone
 from contrabench.protocol import seed_for
 
 DEEP_WEIGHTS = {"dec1": 0.6, "dec2": 0.3, "dec3": 0.1}
@@ -22,7 +22,7 @@ class Segmenter(nn.Module):
     Predictions are always those of the full-resolution head.
     """
 
-    def __init__(self, backbone: UNet, classes: int, deep: bool) -> None:
+    def __init__(self, backbone: Backbone, classes: int, deep: bool) -> None:
         super().__init__()
         self.backbone = backbone
         self.taps = tuple(DEEP_WEIGHTS) if deep else ("dec1",)
@@ -41,7 +41,7 @@ class Segmenter(nn.Module):
         return torch.softmax(self.heads["dec1"](maps["dec1"]).float(), dim=1)
 
 
-def build_segmenter(backbone: UNet, classes: int, deep: bool, init_seed: int) -> Segmenter:
+def build_segmenter(backbone: Backbone, classes: int, deep: bool, init_seed: int) -> Segmenter:
     """Adds heads whose weights depend on the seed alone; `dec1`'s is the same either way."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for("segmentation heads", init_seed))

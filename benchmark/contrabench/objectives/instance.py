@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from contrabench.objectives.base import Objective, StepResult
+from contrabench.contracts.objective import Objective, StepResult
 from contrabench.objectives.contrast import nt_xent
 from contrabench.objectives.heads import GlobalHead
 
 if TYPE_CHECKING:
-    from contrabench.model.unet import UNet
-    from contrabench.views.batch import Batch
+    from contrabench.contracts.backbone import Backbone
+    from contrabench.contracts.views import Batch
 
 
 class InstanceContrast(Objective):
@@ -26,7 +26,7 @@ class InstanceContrast(Objective):
 
     def __init__(
         self,
-        backbone: UNet,
+        backbone: Backbone,
         temperature: float,
         dim: int,
         tap: str = "centre",
@@ -36,7 +36,7 @@ class InstanceContrast(Objective):
         self.head = GlobalHead(backbone.channels[tap], dim, linear=linear)
         self.temperature, self.tap = temperature, tap
 
-    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
+    def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of two views."""
         first, second = (
             self.head(backbone.features(view.image, (self.tap,))[self.tap]) for view in batch.views

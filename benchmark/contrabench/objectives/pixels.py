@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from contrabench.objectives.base import Objective, StepResult
+from contrabench.contracts.objective import Objective, StepResult
 from contrabench.objectives.contrast import exact, nt_xent, supervised_contrast
 from contrabench.objectives.heads import PixelHead
 
 if TYPE_CHECKING:
-    from contrabench.model.unet import UNet
-    from contrabench.views.batch import Batch
+    from contrabench.contracts.backbone import Backbone
+    from contrabench.contracts.views import Batch
 
 IGNORE = 255
 
@@ -211,13 +211,13 @@ class PixelContrast(Objective):
     """
 
     def __init__(
-        self, backbone: UNet, temperature: float, reach: Reach, hardest: float = 1.0
+        self, backbone: Backbone, temperature: float, reach: Reach, hardest: float = 1.0
     ) -> None:
         super().__init__()
         self.temperature, self.reach, self.hardest = temperature, reach, hardest
         self.head = PixelHead(backbone.channels["dec1"], 256, 128)
 
-    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
+    def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of two views of the same geometry."""
         side = batch.views[0].image.shape[-1]
         first, second = (

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from contrabench.objectives.base import Objective, StepResult
+from contrabench.contracts.objective import Objective, StepResult
 from contrabench.objectives.heads import GlobalHead
 from contrabench.objectives.positives import position_contrast, same
 
 if TYPE_CHECKING:
-    from contrabench.model.unet import UNet
-    from contrabench.views.batch import Batch, SliceInfo
+    from contrabench.contracts.backbone import Backbone
+    from contrabench.contracts.views import Batch, SliceInfo
 
 
 class RelationContrast(Objective):
@@ -30,7 +30,7 @@ class RelationContrast(Objective):
 
     def __init__(
         self,
-        backbone: UNet,
+        backbone: Backbone,
         related: Callable[[SliceInfo], Tensor],
         temperature: float,
         dim: int,
@@ -39,7 +39,7 @@ class RelationContrast(Objective):
         self.related, self.temperature = related, temperature
         self.head = GlobalHead(backbone.channels["centre"], dim)
 
-    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
+    def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of two views."""
         first, second = (
             self.head(backbone.features(view.image, ("centre",))["centre"]) for view in batch.views

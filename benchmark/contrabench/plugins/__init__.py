@@ -1,9 +1,9 @@
-"""The home of plug-ins given by path; see `contrabench.plugin_paths`.
+"""The home of plug-ins given by path; see `contrabench.contracts.discovery`.
 
 It defines no functions: a plug-in file becomes an attribute of this package, and one that
 is called like a function would replace it.
 """
 
-from contrabench import plugin_paths
+from contrabench.contracts import discovery
 
-__path__.extend(plugin_paths.folders())
+__path__.extend(discovery.folders())

@@ -22,9 +22,8 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from contrabench.files import is_temporary, sync_folder, temporary_sibling
+from contrabench.files import damage, is_temporary, seal, sync_folder, temporary_sibling
 from contrabench.protocol import digest
-from contrabench.sealed import damage, seal
 from contrabench.store.facts import FACTS, WORDS
 from contrabench.store.run_files import ROWS_FILE, RunFile
 from contrabench.store.schema import SCHEMA, TEXT

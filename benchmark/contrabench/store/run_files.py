@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contrabench.sealed import SEAL, damage, listed
+from contrabench.files import SEAL, damage, listed
 from contrabench.store.schema import SCHEMA, row_fault, version_fault
 from contrabench.store.stages import RUNS
 

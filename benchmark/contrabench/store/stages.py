@@ -17,10 +17,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from contrabench.errors import RunError, StageBusyError
-from contrabench.files import sync_folder, write_text
+from contrabench.files import damage, seal, sync_folder, write_text
 from contrabench.progress import Reporter
 from contrabench.protocol import canonical_json, digest
-from contrabench.sealed import damage, seal
 from contrabench.store.failures import forget_failure, record_error
 
 SPEC = "spec.json"

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from contrabench import catalogue
+from contrabench.contracts import registry
+from contrabench.contracts.method import Method
 from contrabench.errors import RequestError
-from contrabench.method import Method
-from contrabench.statistics.entries import LONGER, REFERENCE
+from contrabench.references import FULL, LONGER, REFERENCE
+from contrabench.study.method_list import Entry, read_entries
 from contrabench.study.resolve import Request
-from contrabench.study.spec import FULL, StudySpec
-from contrabench.study.words import Entry, read_entries
+from contrabench.study.spec import StudySpec
 
 _EVERY_LABEL = "100%"
 
@@ -57,7 +57,7 @@ def _entries(spec: StudySpec) -> tuple[list[Entry], list[str]]:
     """The methods of a study with its references, and what was left out of it."""
     wanted, notes = [], []
     for entry in read_entries(spec.methods, spec.exclude):
-        method = catalogue.methods.get(entry.method)
+        method = registry.methods.get(entry.method)
         if spec.recipe == "published" and method.published is None and method().stages():
             text = f"{entry.method}: no published recipe is known"
             if entry.named:
@@ -84,7 +84,7 @@ def _plain(name: str) -> Entry:
 
 def _deep_supervision(spec: StudySpec, entry: Entry) -> bool:
     """Whether the fine-tuning of a method has deep supervision."""
-    method: type[Method] = catalogue.methods.get(entry.method)
+    method: type[Method] = registry.methods.get(entry.method)
     for value in (entry.deep_supervision, spec.deep_supervision):
         if value is not None:
             return value

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contrabench.progress import Reporter
+from contrabench.stages.timing import Timing, disk_of, measure
 from contrabench.study.graph import Task
 from contrabench.study.scheduler import Board
 from contrabench.study.session import Session
-from contrabench.study.timing import Timing, disk_of, measure
 
 
 @dataclass(frozen=True)

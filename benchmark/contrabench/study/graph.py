@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Literal
 
 from contrabench.data.prepare import PreparedCase
-from contrabench.sealed import SEAL
+from contrabench.files import SEAL
+from contrabench.stages import audit
+from contrabench.stages.blueprint import Blueprint
+from contrabench.stages.nodes import Node, nodes_of
+from contrabench.stages.request import Plan
 from contrabench.store.failures import Failure, read_failure
 from contrabench.store.stages import home_of
-from contrabench.study import audit
-from contrabench.study.blueprint import Blueprint
-from contrabench.study.nodes import Node, nodes_of
-from contrabench.study.request import Plan
 from contrabench.study.resolve import Request
 
 State = Literal["done", "failed", "to do"]

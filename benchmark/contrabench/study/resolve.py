@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from contrabench import catalogue
 from contrabench.budgets import BUDGETS, find_budget
+from contrabench.contracts import registry
+from contrabench.contracts.method import Deviations
+from contrabench.contracts.options import parse_options
 from contrabench.data.splits import parse_fraction
 from contrabench.errors import RequestError
-from contrabench.method import Deviations
-from contrabench.options import parse_options
 from contrabench.protocol import Budget, Options, Recipe, Seeds
-from contrabench.study.prepared import dataset_class
-from contrabench.study.recipe import share_out
-from contrabench.study.request import Plan, RunSpec, usual_options
+from contrabench.stages.prepare import dataset_class
+from contrabench.stages.recipe import share_out
+from contrabench.stages.request import Plan, RunSpec, usual_options
 from contrabench.training.runtime import Runtime
 
 
@@ -67,7 +67,7 @@ def resolve(request: Request, runtime: Runtime) -> Plan:
     """
     # The fraction as a table writes it, so that 0.1 and 10% are one run.
     labels = f"{100 * parse_fraction(request.labels):g}%"
-    method_class = catalogue.methods.get(request.method)
+    method_class = registry.methods.get(request.method)
     asked = parse_options(method_class.Options, request.options, f"method '{request.method}'")
     method = method_class(_with_recipe(asked, usual_options(method_class, request.recipe)))
     kind = dataset_class(request.dataset, request.root)

@@ -10,13 +10,13 @@ from typing import Any
 
 from contrabench.data.prepare import PreparedCase
 from contrabench.progress import Reporter
+from contrabench.stages import audit
+from contrabench.stages.blueprint import Blueprint
+from contrabench.stages.making import Maker
+from contrabench.stages.nodes import Node, nodes_of
+from contrabench.stages.outputs import RUN_RECORD
+from contrabench.stages.request import Plan
 from contrabench.store.stages import StageStore
-from contrabench.study import audit
-from contrabench.study.blueprint import Blueprint
-from contrabench.study.making import Maker
-from contrabench.study.nodes import Node, nodes_of
-from contrabench.study.outputs import RUN_RECORD
-from contrabench.study.request import Plan
 from contrabench.training.runtime import Runtime
 
 _WORDS = {"finetune": "fine-tuning", "evaluate": "evaluation"}

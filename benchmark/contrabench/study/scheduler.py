@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from contrabench.sealed import damage
+from contrabench.contracts.executor import Executor, Outcome
+from contrabench.files import damage
 from contrabench.store.failures import write_failure
 from contrabench.store.stages import home_of
-from contrabench.study.executors.base import Executor
 from contrabench.study.graph import Graph, Task, failure_of, state_of
-from contrabench.study.worker import Job, Outcome
+from contrabench.study.worker import Job
 from contrabench.training.stop import Interrupted, calm_stop
 
 Status = Literal[

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from contrabench import plugin_paths
+from contrabench.contracts import discovery
+from contrabench.contracts.executor import Executor
 from contrabench.data.prepare import PreparedCase
 from contrabench.progress import Reporter
-from contrabench.study.executors.base import Executor
+from contrabench.stages.prepare import prepare
 from contrabench.study.expand import expand
 from contrabench.study.graph import Graph, Task, draw_graph
-from contrabench.study.ledger import write_study
-from contrabench.study.prepared import prepare
 from contrabench.study.resolve import resolve
 from contrabench.study.scheduler import Board, Listener, Scheduler, survey
 from contrabench.study.spec import StudySpec
+from contrabench.study.status import write_study
 from contrabench.study.worker import Job
 from contrabench.training.runtime import Runtime
 
@@ -52,7 +52,7 @@ class Session:
             key=task.key,
             store=self.store.resolve(),
             runtime=self.runtime,
-            plugins=tuple(plugin_paths.listed()),
+            plugins=tuple(discovery.listed()),
         )
 
     def run(self, board: Board, executor: Executor, listener: Listener) -> str:

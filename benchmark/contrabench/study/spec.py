@@ -13,11 +13,7 @@ from pydantic_core import ErrorDetails
 from contrabench.data.splits import parse_fraction
 from contrabench.errors import RequestError
 from contrabench.protocol import Budget, Frozen, Phase, Recipe
-from contrabench.statistics.entries import LONGER, REFERENCE
-
-FULL = "full_supervision"
-REFERENCES = (REFERENCE, LONGER, FULL)
-"""What every table needs beside the methods (rule 10); each can be switched off by name."""
+from contrabench.references import REFERENCES
 
 
 class StudySpec(Frozen):

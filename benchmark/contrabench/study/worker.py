@@ -4,28 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from contrabench import plugin_paths
+from contrabench.contracts import discovery
+from contrabench.contracts.executor import Outcome
 from contrabench.data.prepare import PreparedCase
 from contrabench.errors import ContrabenchError, DiskFullError, RunError, StageBusyError
 from contrabench.progress import Silent
 from contrabench.protocol import canonical_json
+from contrabench.stages.blueprint import Blueprint
+from contrabench.stages.making import Maker
+from contrabench.stages.nodes import Node, nodes_of
+from contrabench.stages.prepare import prepare
+from contrabench.stages.request import Plan
 from contrabench.store.failures import record_error
 from contrabench.store.stages import StageStore, home_of
-from contrabench.study.blueprint import Blueprint
-from contrabench.study.journal import Journal
-from contrabench.study.making import Maker
-from contrabench.study.nodes import Node, nodes_of
-from contrabench.study.prepared import prepare
-from contrabench.study.request import Plan
+from contrabench.study.heartbeat import Journal
 from contrabench.study.resolve import Request, resolve
 from contrabench.training.runtime import Runtime, resolve_device
 
 _read: dict[tuple[object, ...], list[PreparedCase]] = {}
 """The cases of the last dataset that this process has worked on."""
-
-End = Literal["done", "failed", "busy", "lost", "full", "stopped"]
 
 
 @dataclass(frozen=True)
@@ -48,21 +46,9 @@ class Job:
     runtime: Runtime
     plugins: tuple[Path, ...] = ()
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a job ended.
-
-    Attributes:
-        key: of the stage.
-        end: `done`; `failed`, with the failure on record; `busy`: another process is at
-            work on it; `lost`: the worker died; `full`: the disk is; `stopped`: on request.
-        reason: in words, unless it is done.
-    """
-
-    key: str
-    end: End
-    reason: str = ""
+    def __call__(self) -> Outcome:
+        """Makes the stage; see `carry_out`."""
+        return carry_out(self)
 
 
 def carry_out(job: Job) -> Outcome:
@@ -107,7 +93,7 @@ def _draw_up(job: Job, journal: Journal) -> tuple[Node, Maker]:
         RunError: if this process would make something else than was planned.
     """
     for path in job.plugins:
-        plugin_paths.add(path)
+        discovery.add(path)
     runtime = job.runtime
     resolve_device(runtime.device)
     runtime.prepare()

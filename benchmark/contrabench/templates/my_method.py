@@ -35,7 +35,7 @@ from contrabench.objectives.contrast import nt_xent
 from contrabench.objectives.heads import GlobalHead
 
 if TYPE_CHECKING:
-    from contrabench.model.unet import UNet
+    from contrabench import Backbone
 
 
 class MyMethodOptions(Options):
@@ -63,7 +63,7 @@ class MyMethodLoss(Objective):
         self.head = GlobalHead(channels, dim=128)
         self.options = options
 
-    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
+    def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch."""
         # Ask the backbone for maps by name; it computes nothing behind the last of them.
         first, second = (
@@ -94,6 +94,6 @@ class MyMethod(Method):
         """One stage: two views of each slice, and by default the encoder is trained."""
         return (Stage(name="contrast", views=(ViewSpec(), ViewSpec())),)
 
-    def objective(self, stage: Stage, backbone: UNet) -> Objective:
+    def objective(self, stage: Stage, backbone: Backbone) -> Objective:
         """The loss of a stage with its head."""
         return MyMethodLoss(backbone.channels["centre"], self.options)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from contrabench.views.batch import Batch
+from contrabench.contracts.views import Batch
 
 
 def take(value: Any, rows: Tensor) -> Any:

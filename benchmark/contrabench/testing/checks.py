@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from contrabench.plugin_paths import one_line
+from contrabench.contracts.discovery import one_line
 from contrabench.testing.cost import check_cost
 from contrabench.testing.declared import check_declaration, check_options, check_stages
 from contrabench.testing.handed import check_hand_off

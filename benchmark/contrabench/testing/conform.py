@@ -11,8 +11,8 @@ from unittest import SkipTest
 import torch
 from pydantic import ValidationError
 
+from contrabench.contracts.method import Method
 from contrabench.errors import RequestError
-from contrabench.method import Method
 from contrabench.protocol import Options
 from contrabench.testing.checks import CHECKS, run_checks
 from contrabench.testing.declared import first_fault

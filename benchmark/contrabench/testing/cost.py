@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache
 
-from contrabench import catalogue
+from contrabench.contracts import registry
 from contrabench.errors import RequestError
 from contrabench.testing.report import NotApplicableError
 from contrabench.testing.trial import StageTrial, Trial, step_of
@@ -47,7 +47,7 @@ def check_cost(trial: StageTrial) -> str:
 @lru_cache(maxsize=1)
 def _yardstick() -> Cost:
     try:
-        method = catalogue.methods.get(YARDSTICK)
+        method = registry.methods.get(YARDSTICK)
     except RequestError as error:
         raise NotApplicableError("there is no SimCLR to compare with") from error
     return _measure(Trial(method).stages[0])

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
+from contrabench.contracts.method import Deviations, Method, MethodInfo, Published, Stage
+from contrabench.contracts.views import ViewSpec
 from contrabench.errors import ContrabenchError
-from contrabench.method import PARTS, Deviations, Method, MethodInfo, Published, Stage
-from contrabench.protocol import canonical_json
+from contrabench.protocol import PARTS, canonical_json
 from contrabench.testing.report import FaultError
 from contrabench.testing.trial import StageTrial, Trial
-from contrabench.views.spec import ViewSpec
 
 
 def first_fault(error: ValidationError) -> str:
@@ -67,7 +67,7 @@ def check_declaration(trial: Trial) -> None:
     if not isinstance(info, MethodInfo) or not isinstance(method.deviations, Deviations):
         raise FaultError(
             "`info` is no MethodInfo or `deviations` no Deviations",
-            "make them of contrabench.MethodInfo and contrabench.method.Deviations",
+            "make them of contrabench.MethodInfo and contrabench.contracts.method.Deviations",
         )
     for name in ("title", "family", "paper"):
         if not getattr(info, name).strip():

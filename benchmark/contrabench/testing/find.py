@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from contrabench import catalogue, plugin_paths
+from contrabench.contracts import discovery, registry
+from contrabench.contracts.method import Method
 from contrabench.errors import RequestError
-from contrabench.method import Method
 
 
 def find_methods(wanted: str | Path) -> dict[str, type[Method]]:
@@ -23,12 +23,12 @@ def find_methods(wanted: str | Path) -> dict[str, type[Method]]:
             no method.
     """
     if isinstance(wanted, str) and not _is_path(wanted):
-        return {wanted: catalogue.methods.get(wanted)}
+        return {wanted: registry.methods.get(wanted)}
     path = Path(wanted).expanduser().resolve()
-    files = set(plugin_paths.sources([path]).values())
+    files = set(discovery.sources([path]).values())
     # A file that is a built-in, or of an installed distribution, is known by its own module.
     if not (found := _registered_in(files)):
-        plugin_paths.add(path)
+        discovery.add(path)
         _refuse_broken(files)
         found = _registered_in(files)
     if not found:
@@ -41,14 +41,14 @@ def find_methods(wanted: str | Path) -> dict[str, type[Method]]:
 def _is_path(text: str) -> bool:
     if text.endswith(".py") or "/" in text or "\\" in text:
         return True
-    return Path(text).exists() and text not in catalogue.methods.names()
+    return Path(text).exists() and text not in registry.methods.names()
 
 
 def _registered_in(files: set[Path]) -> dict[str, type[Method]]:
     """The methods whose classes are written in one of some files."""
     return {
         entry.name: entry.value
-        for entry in catalogue.methods.entries()
+        for entry in registry.methods.entries()
         if entry.value is not None and _file_of(entry.value) in files
     }
 
@@ -60,6 +60,6 @@ def _file_of(method: type[Method]) -> Path | None:
 
 def _refuse_broken(files: set[Path]) -> None:
     """Raises RequestError for the first of the files that cannot be imported."""
-    for fault in plugin_paths.load_all():
+    for fault in discovery.load_all():
         if fault.path.resolve() in files:
             raise RequestError(f"{fault.path} cannot be used: {fault.reason}")

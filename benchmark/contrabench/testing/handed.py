@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 
 from contrabench.errors import AuditError
-from contrabench.method import PARTS
+from contrabench.model.build import build_backbone
 from contrabench.model.handoff import hand_off
-from contrabench.model.unet import build_unet
-from contrabench.protocol import Backbone
+from contrabench.protocol import PARTS, BackboneSpec
 from contrabench.testing.report import FaultError
 from contrabench.testing.trial import WIDTH, Trial
 
@@ -41,7 +40,7 @@ def check_hand_off(trial: Trial) -> None:
         )
     if not parts:
         return
-    receiver = build_unet(Backbone(width=WIDTH), 1)
+    receiver = build_backbone(BackboneSpec(width=WIDTH), 1)
     weights = trial.stages[-1].end
     try:
         hand_off(weights, receiver, parts)

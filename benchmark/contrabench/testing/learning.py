@@ -8,11 +8,11 @@ from statistics import mean
 import torch
 from torch import Tensor, nn
 
+from contrabench.contracts.views import Batch
 from contrabench.testing.batches import exchange, repeat_first_view
 from contrabench.testing.report import FaultError, NotApplicableError
 from contrabench.testing.trial import StageTrial, loss_of
 from contrabench.training.tasks import PretrainTask
-from contrabench.views.batch import Batch
 
 _BATCHES = 8
 _PRICE = 0.02

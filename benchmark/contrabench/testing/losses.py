@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from contrabench.objectives.base import StepResult
+from contrabench.contracts.objective import StepResult
 from contrabench.testing.batches import exchange_masks, first_two, with_images_of
 from contrabench.testing.report import FaultError
 from contrabench.testing.trial import StageTrial, loss_of, step_of

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from contrabench.plugin_paths import one_line
+from contrabench.contracts.discovery import one_line
 from contrabench.testing.batches import reverse
 from contrabench.testing.losses import nudged, same
 from contrabench.testing.report import FaultError, NotApplicableError

@@ -11,19 +11,20 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
+from contrabench.contracts.backbone import Backbone
+from contrabench.contracts.method import Method, Stage
+from contrabench.contracts.objective import Objective, StepResult
+from contrabench.contracts.views import Batch
 from contrabench.data.bank import SliceBank, build_bank
 from contrabench.errors import AuditError, RunError
-from contrabench.method import Method, Stage
-from contrabench.model.unet import UNet, build_unet
-from contrabench.objectives.base import Objective, StepResult
+from contrabench.model.build import build_backbone
 from contrabench.progress import Silent
-from contrabench.protocol import ORIENTATIONS, Backbone, Options, Phase, Seeds, seed_for
+from contrabench.protocol import ORIENTATIONS, BackboneSpec, Options, Phase, Seeds, seed_for
 from contrabench.testing.cases import PATIENTS, practice_cases
 from contrabench.testing.report import FaultError, NotApplicableError
 from contrabench.training.loop import fit
 from contrabench.training.runtime import Runtime
 from contrabench.training.tasks import PretrainTask
-from contrabench.views.batch import Batch
 
 WIDTH = 4
 BATCH = 16
@@ -55,7 +56,7 @@ class Trained:
 class _NoObjective(Objective):
     """Stands in where only batches are wanted."""
 
-    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
+    def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         raise RunError("this task was made for its batches alone; it has no loss to compute")
 
 
@@ -110,7 +111,7 @@ class StageTrial:
     def start(self) -> Mapping[str, Tensor]:
         """Weights of the backbone before the stage: a seed's, or those of the stage before."""
         if self.before is None:
-            return build_unet(Backbone(width=WIDTH), 0).state_dict()
+            return build_backbone(BackboneSpec(width=WIDTH), 0).state_dict()
         return self.before.end
 
     @cached_property
@@ -127,7 +128,7 @@ class StageTrial:
         Raises:
             FaultError: if `objective` returns something else than an Objective.
         """
-        backbone = build_unet(Backbone(width=WIDTH), 0)
+        backbone = build_backbone(BackboneSpec(width=WIDTH), 0)
         backbone.load_state_dict(self.start)
         torch.manual_seed(seed_for("check", self.stage.name))
         objective = self.method.objective(self.stage, backbone)
@@ -156,7 +157,7 @@ class StageTrial:
 
     def batches(self, count: int) -> list[Batch]:
         """The batch that the training sees in every step, and then others."""
-        backbone = build_unet(Backbone(width=WIDTH), 0)
+        backbone = build_backbone(BackboneSpec(width=WIDTH), 0)
         maker = PretrainTask(backbone, _NoObjective(), self.stage, self._bank, self.phase, Seeds())
         return [maker.batch(number, 0, 1) for number in range(count)]
 

@@ -19,13 +19,13 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
+from contrabench.contracts.objective import StepResult
 from contrabench.errors import AuditError, RunError
-from contrabench.objectives.base import StepResult
 from contrabench.progress import Reporter
 from contrabench.protocol import Phase, seed_for
 from contrabench.training.checkpoint import FILE, load_checkpoint, save_checkpoint
 from contrabench.training.optimizer import build_optimizer
-from contrabench.training.ranks import any_rank, leads
+from contrabench.training.processes import any_rank, leads
 from contrabench.training.runtime import Runtime
 from contrabench.training.schedule import rate
 from contrabench.training.sharding import sharded

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from contrabench.errors import RequestError, RunError
-from contrabench.training.ranks import rank, ranks
+from contrabench.training.processes import rank, ranks
 from contrabench.training.trackers import check_trackers
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Runtime:
         if self.devices != ranks():
             raise RunError(
                 f"training on {self.devices} devices was begun in a group of {ranks()} processes; "
-                "begin it by contrabench.training.gang.train_on"
+                "begin it by contrabench.training.multi_device.train_on"
             )
         # Where lightning.pytorch was imported, Fabric speaks through its logger.
         for name in ("lightning.fabric", "lightning.pytorch"):

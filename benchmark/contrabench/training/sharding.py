@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from contrabench.training.ranks import rank, ranks
+from contrabench.training.processes import rank, ranks
 
 
 @contextmanager
@@ -35,11 +35,11 @@ def sharded(task: nn.Module) -> Iterator[None]:
         yield
         return
     # Training alone does without it, and MONAI behind it takes seconds to import.
-    from contrabench.model.unet import UNet
+    from contrabench.contracts.backbone import Backbone
 
     with ExitStack() as stack:
         for module in task.modules():
-            if isinstance(module, UNet):
+            if isinstance(module, Backbone):
                 share = _Share()
                 before = module.register_forward_pre_hook(share.take, with_kwargs=True)
                 after = module.register_forward_hook(share.gather)

@@ -7,21 +7,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from contrabench.contracts.backbone import Backbone
+from contrabench.contracts.method import Stage
+from contrabench.contracts.objective import Objective, StepResult
+from contrabench.contracts.views import FINETUNE_VIEW, Batch, SliceInfo, ViewSpec
 from contrabench.data.bank import SliceBank
 from contrabench.data.sampler import PartitionSampler, UniformSampler, partition_of
 from contrabench.errors import AuditError, RequestError
-from contrabench.method import PARTS, Stage
 from contrabench.model.segmentation import SegmentationLoss, Segmenter
-from contrabench.model.unet import UNet
-from contrabench.objectives.base import Objective, StepResult
-from contrabench.protocol import Phase, Seeds, seed_for
+from contrabench.protocol import PARTS, Phase, Seeds, seed_for
 from contrabench.training.loop import Task
-from contrabench.views.batch import Batch, SliceInfo
 from contrabench.views.maker import make_views
-from contrabench.views.spec import FINETUNE_VIEW, ViewSpec
 
 
-def set_trainable(backbone: UNet, parts: Sequence[str]) -> None:
+def set_trainable(backbone: Backbone, parts: Sequence[str]) -> None:
     """Lets only the named parts of the backbone train."""
     for part in PARTS:
         for parameter in backbone.part(part).parameters():
@@ -71,7 +70,7 @@ class PretrainTask(_BankTask):
 
     def __init__(
         self,
-        backbone: UNet,
+        backbone: Backbone,
         objective: Objective,
         stage: Stage,
         bank: SliceBank,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from contrabench.views.geometry import Geometry, pixel_centres
+from contrabench.contracts.geometry import Geometry, pixel_centres
 
 
 def cell_positions(geometry: Geometry, shape: tuple[int, int]) -> Tensor:

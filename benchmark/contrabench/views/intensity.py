@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from contrabench.contracts.views import Intensity
 from contrabench.protocol import seed_for
-from contrabench.views.spec import Intensity
 
 _PARTS = 5
 _PIXELS = (1, 2, 3)

@@ -8,15 +8,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from contrabench.contracts.geometry import Geometry
+from contrabench.contracts.views import View, ViewSpec
 from contrabench.errors import RequestError
 from contrabench.protocol import seed_for
-from contrabench.views.batch import View
-from contrabench.views.geometry import Geometry
 from contrabench.views.intensity import alter_intensity, deviation
 from contrabench.views.occlusion import draw_hidden, hide
 from contrabench.views.sampling import sample_images, sample_masks
 from contrabench.views.spatial import draw_geometry
-from contrabench.views.spec import ViewSpec
 
 _POOLED = 16
 _SMALLEST = 32

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from contrabench.contracts.views import Occlusion
 from contrabench.errors import RequestError
-from contrabench.views.spec import Occlusion
 
 
 def draw_hidden(

@@ -12,8 +12,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from contrabench.views.geometry import Geometry, pixel_centres
-from contrabench.views.spec import Spatial
+from contrabench.contracts.geometry import Geometry, pixel_centres
+from contrabench.contracts.views import Spatial
 
 _SCALARS = 6
 _NODES_PER_CELL = 8

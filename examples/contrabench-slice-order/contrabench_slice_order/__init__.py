@@ -11,7 +11,7 @@ from torch.nn import functional
 from contrabench import Batch, Method, MethodInfo, Objective, Options, Stage, StepResult, ViewSpec
 
 if TYPE_CHECKING:
-    from contrabench.model.unet import UNet
+    from contrabench import Backbone
 
 
 class SliceOrderOptions(Options):
@@ -30,7 +30,7 @@ class PositionLoss(Objective):
         self.head = nn.Linear(channels, 1)
         self.tolerance = tolerance
 
-    def forward(self, backbone: UNet, batch: Batch) -> StepResult:
+    def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one mini-batch."""
         position: Tensor = batch.info.position
         centre = backbone.features(batch.views[0].image, ("centre",))["centre"]
@@ -57,6 +57,6 @@ class SliceOrder(Method):
         """One stage on the encoder with one view of each slice."""
         return (Stage(name="position", views=(ViewSpec(),)),)
 
-    def objective(self, stage: Stage, backbone: UNet) -> Objective:
+    def objective(self, stage: Stage, backbone: Backbone) -> Objective:
         """The loss with its head."""
         return PositionLoss(backbone.channels["centre"], self.options.tolerance)

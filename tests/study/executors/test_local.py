@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.study.conftest import plan_tiny
+from tests.makers.studies import plan_tiny
 
-from contrabench import catalogue, plugin_paths, plugins
+from contrabench import plugins
+from contrabench.contracts import discovery, registry
 from contrabench.store.rows import ROWS_FILE, read_rows
 from contrabench.study.executors.local import LocalExecutor, _end_of
 from contrabench.study.graph import failure_of
@@ -30,15 +31,15 @@ class Quiet:
 @pytest.fixture(scope="module", autouse=True)
 def _troubles():
     """The plug-in is there for these tests, and gone after them."""
-    catalogue.methods.entries()
+    registry.methods.entries()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(plugin_paths.VARIABLE, "")
+        patch.setenv(discovery.VARIABLE, "")
         patch.setattr(plugins, "__path__", list(plugins.__path__))
         for name in ("_registered", "_collisions", "_failed"):
-            patch.setattr(catalogue.methods, name, dict(getattr(catalogue.methods, name)))
-        plugin_paths.add(TROUBLES)
+            patch.setattr(registry.methods, name, dict(getattr(registry.methods, name)))
+        discovery.add(TROUBLES)
         yield
-    sys.modules.pop(f"{plugin_paths.PACKAGE}.troubles", None)
+    sys.modules.pop(f"{discovery.PACKAGE}.troubles", None)
 
 
 @pytest.fixture

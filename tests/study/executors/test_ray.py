@@ -4,7 +4,7 @@ import random
 import time
 
 import pytest
-from tests.study.conftest import plan_tiny
+from tests.makers.studies import plan_tiny
 
 from contrabench.errors import RequestError
 from contrabench.store.rows import ROWS_FILE

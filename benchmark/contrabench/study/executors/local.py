@@ -17,8 +17,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Literal
 
-from contrabench.study.executors.base import Executor
-from contrabench.study.worker import Job, Outcome, carry_out
+from contrabench.contracts.executor import Executor, Job, Outcome
 
 _PATIENCE = 30.0
 """Seconds that workers have to write their checkpoints when the study is stopped."""
@@ -158,7 +157,7 @@ def serve(pipe: Connection, environment: Mapping[str, str], log: Path, parent: i
     # The other end is closed when the study is done, or dead.
     with contextlib.suppress(EOFError, OSError):
         while True:
-            pipe.send(carry_out(pipe.recv()))
+            pipe.send(pipe.recv()())
 
 
 def _follow(parent: int) -> None:

@@ -11,9 +11,8 @@ import socket
 import time
 from typing import Any
 
+from contrabench.contracts.executor import Executor, Job, Outcome
 from contrabench.errors import RequestError
-from contrabench.study.executors.base import Executor
-from contrabench.study.worker import Job, Outcome, carry_out
 
 
 class RayExecutor(Executor):
@@ -51,9 +50,7 @@ class RayExecutor(Executor):
         share = gpu_share if devices == 1 else float(devices)
         self.gpu_share = share if self.has_gpus() else 0.0
         # A task that dies is begun again by the study, which counts how often.
-        self.make = ray.remote(max_retries=0, num_cpus=self.threads, num_gpus=self.gpu_share)(
-            carry_out
-        )
+        self.make = ray.remote(max_retries=0, num_cpus=self.threads, num_gpus=self.gpu_share)(_call)
         self.jobs: dict[Any, Job] = {}
 
     def has_gpus(self) -> bool:
@@ -108,6 +105,10 @@ class RayExecutor(Executor):
         for task in self.jobs:
             self.ray.cancel(task, force=True)
         self.ray.shutdown()
+
+
+def _call(job: Job) -> Outcome:
+    return job()
 
 
 def _knock(address: str | None) -> None:

@@ -1,0 +1,93 @@
+"""The contract of a backbone: named feature maps, and named parts that are trained and handed over.
+
+A method asks a backbone for maps by name and never touches its layers; a stage names the parts
+that it trains. So a network takes part by answering to these names, whatever is behind them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from typing import ClassVar
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from contrabench.errors import RequestError
+from contrabench.protocol import PARTS, TAPS, BackboneSpec, Frozen
+from contrabench.protocol import Options as _Options
+
+
+class BackboneInfo(Frozen):
+    """What a reader must know about a network."""
+
+    title: str
+    source: str = Field(description="paper or library that it follows")
+    version: int = Field(default=1, description="raised when the same weights give other maps")
+
+
+class Backbone(nn.Module, ABC):
+    """A 2D feature network without a segmentation head.
+
+    No layer may mix the images of a batch while it is shared out among several devices.
+
+    Attributes:
+        info: title and source.
+        Options: the network's own options, a subclass of `contrabench.Options`.
+        parts: names of what is trained and handed over, from the image on; a child module each.
+        taps: names of the feature maps, in the order in which they are computed.
+        multiple: height and width of an image are multiples of this.
+        channels: number of channels of every tap.
+    """
+
+    info: ClassVar[BackboneInfo]
+    Options: ClassVar[type[_Options]] = _Options
+    parts: ClassVar[tuple[str, ...]] = PARTS
+    taps: ClassVar[tuple[str, ...]] = TAPS
+    multiple: ClassVar[int] = 16
+    channels: Mapping[str, int]
+
+    @abstractmethod
+    def __init__(self, spec: BackboneSpec, options: _Options) -> None:
+        """Builds the layers.
+
+        Args:
+            spec: width (channels of the first level) and channels of the image.
+            options: of the class's own `Options`.
+        """
+        super().__init__()
+
+    @abstractmethod
+    def forward(self, image: Tensor, taps: tuple[str, ...] = ("dec1",)) -> dict[str, Tensor]:
+        """As `features`, unchecked: the entry that `torch.compile` and Fabric wrap."""
+
+    def features(self, image: Tensor, taps: Collection[str]) -> dict[str, Tensor]:
+        """Computes the named feature maps, and no layer behind the last of them.
+
+        Args:
+            image: (B, C, H, W), H and W multiples of `multiple`.
+            taps: names out of `taps`.
+
+        Returns:
+            A map (B, channels[name], h, w) for each name.
+
+        Raises:
+            RequestError: if a name is unknown.
+        """
+        if unknown := set(taps) - set(self.taps):
+            raise RequestError(
+                f"no tap named {sorted(unknown)}; the taps are {', '.join(self.taps)}"
+            )
+        maps: dict[str, Tensor] = self(image, tuple(taps))
+        return maps
+
+    def part(self, name: str) -> nn.Module:
+        """Returns one of the parts that stages train and hand over.
+
+        Raises:
+            RequestError: if the name is none of `parts`.
+        """
+        if name not in self.parts:
+            raise RequestError(f"no part named '{name}'; the parts are {', '.join(self.parts)}")
+        part: nn.Module = getattr(self, name)
+        return part

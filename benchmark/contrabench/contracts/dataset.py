@@ -1,0 +1,141 @@
+"""The contract of a dataset: its cases, their patients, and how to read a volume."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from contrabench.errors import DataError
+from contrabench.protocol import DataRecipe, Frozen
+from contrabench.protocol import Options as _Options
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Structure(Frozen):
+    """A labelled structure: its name in reports and its value in the label files."""
+
+    name: str
+    value: int = Field(gt=0)
+
+
+class DatasetInfo(Frozen):
+    """What a reader must know about a dataset."""
+
+    title: str
+    modality: str
+    source: str = Field(description="citation, or how the data is made")
+    terms: str = Field(description="licence or conditions of use")
+    layout: str = Field(description="the files it expects below --data, in one line")
+    needs_path: bool = True
+    spacing_known: bool = Field(True, description="if not, distances are reported in voxels")
+    version: int = Field(1, description="raised when the same files give other volumes")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One volume.
+
+    Attributes:
+        id: unique within the dataset.
+        patient: the unit of splitting and statistics; several cases may share one.
+        image: NIfTI file, or None for a dataset that makes its volumes.
+        label: NIfTI file; None for an unlabelled case, which serves pre-training alone.
+        labelled: whether the case has a reference.
+    """
+
+    id: str
+    patient: str
+    image: Path | None = None
+    label: Path | None = None
+    labelled: bool = True
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume as its publisher stores it.
+
+    Attributes:
+        image: float32, shape (X, Y, Z).
+        label: integer array of the publisher's values, shape (X, Y, Z), or None.
+        affine: 4 x 4, voxel index to millimetres in RAS+ world coordinates.
+        label_affine: the label file's own affine, or None where there is none.
+    """
+
+    image: NDArray[np.float32]
+    label: NDArray[np.integer] | None
+    affine: NDArray[np.float64]
+    label_affine: NDArray[np.float64] | None = None
+
+
+class Dataset(ABC):
+    """Base class of every dataset, built-in or a stranger's.
+
+    Attributes:
+        info: title, source, terms and layout.
+        Options: the dataset's own options.
+        recipe: how its volumes become network input.
+    """
+
+    info: ClassVar[DatasetInfo]
+    Options: ClassVar[type[_Options]] = _Options
+    recipe: DataRecipe = DataRecipe()
+
+    def __init__(self, root: Path | None = None, options: _Options | None = None) -> None:
+        self.root = root
+        self.options = self.Options() if options is None else options
+
+    @property
+    @abstractmethod
+    def structures(self) -> tuple[Structure, ...]:
+        """The structures in the order of the tables; class k+1 is structure k."""
+
+    @abstractmethod
+    def cases(self) -> list[Case]:
+        """Lists the cases in a fixed order.
+
+        Raises:
+            DataError: naming every missing or extra file.
+        """
+
+    def folder(self) -> Path:
+        """The folder given as `--data`.
+
+        Raises:
+            DataError: in one line with the expected layout, if it is missing or empty.
+        """
+        if self.root is None:
+            raise self.misplaced("no --data folder was given")
+        if not self.root.is_dir():
+            raise self.misplaced(f"the folder {self.root} does not exist")
+        if not any(self.root.iterdir()):
+            raise self.misplaced(f"the folder {self.root} is empty")
+        return self.root
+
+    def misplaced(self, finding: str) -> DataError:
+        """The error for data that is not where it should be: the finding, then the layout."""
+        return DataError([f"{finding}; expected {self.info.layout}"], where=self.info.title)
+
+    @abstractmethod
+    def load(self, case: Case) -> Volume:
+        """Reads one case.
+
+        Raises:
+            DataError: if a file cannot be read.
+        """
+
+    def fingerprint(self, case: Case) -> str:
+        """Hash of what `load` would return; the default hashes the files' bytes."""
+        state = hashlib.sha256()
+        for path in (case.image, case.label):
+            if path is not None:
+                with path.open("rb") as file:
+                    state.update(hashlib.file_digest(file, "sha256").digest())
+        return state.hexdigest()

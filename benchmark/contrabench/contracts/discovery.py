@@ -1,0 +1,159 @@
+"""Plug-ins given by path: which files they are, and how they are imported.
+
+A file becomes a submodule of `contrabench.plugins`, whose `__path__` is extended with the
+file's folder. The list of paths lives in an environment variable and nowhere else, so a
+worker process that unpickles a class of a plug-in finds the same file.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from contrabench.errors import ContrabenchError, RequestError
+
+VARIABLE = "CONTRABENCH_PLUGINS"
+PACKAGE = "contrabench.plugins"
+
+
+@dataclass(frozen=True)
+class PluginError:
+    """A plug-in file that could not be imported.
+
+    Attributes:
+        module: the name it was imported under.
+        path: the file.
+        reason: what went wrong, in one line.
+    """
+
+    module: str
+    path: Path
+    reason: str
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong in one line; the type's name is given where the text needs it."""
+    text = " ".join(str(error).split())
+    if isinstance(error, ContrabenchError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def listed() -> list[Path]:
+    """The paths in `CONTRABENCH_PLUGINS`, absolute, each once."""
+    parts = os.environ.get(VARIABLE, "").split(os.pathsep)
+    return list(dict.fromkeys(Path(part).expanduser().resolve() for part in parts if part))
+
+
+def add(path: Path) -> None:
+    """Adds a plug-in file or folder for this process and the workers it starts.
+
+    Args:
+        path: a `.py` file, a package folder, or a folder of `.py` files.
+
+    Raises:
+        RequestError: if there is no plug-in at the path, or its name is taken.
+    """
+    paths = list(dict.fromkeys([*listed(), path.expanduser().resolve()]))
+    sources(paths)
+    os.environ[VARIABLE] = os.pathsep.join(str(path) for path in paths)
+    importlib.invalidate_caches()
+
+
+def sources(paths: list[Path]) -> dict[str, Path]:
+    """The module names and files of some plug-in paths.
+
+    Raises:
+        RequestError: if a path holds no plug-in, or two files share a name.
+    """
+    found: dict[str, Path] = {}
+    for path in paths:
+        for name, file in _modules(path).items():
+            if not name.isidentifier():
+                raise RequestError(
+                    f"plug-in {file} cannot be imported under the name '{name}'; rename it to "
+                    "letters, digits and underscores"
+                )
+            if found.setdefault(name, file) != file:
+                raise RequestError(
+                    f"two plug-ins are called '{name}': {found[name]} and {file}; rename one, "
+                    "because a worker process can import only one module of that name"
+                )
+    return found
+
+
+def folders() -> list[str]:
+    """The folders in which the modules of all listed plug-ins lie."""
+    homes = (path if _is_folder_of_files(path) else path.parent for path in listed())
+    return list(dict.fromkeys(str(home) for home in homes))
+
+
+def load_all() -> list[PluginError]:
+    """Imports every listed plug-in that is not imported yet.
+
+    Returns:
+        One error for each plug-in that fails; the others are not affected.
+
+    Raises:
+        RequestError: if a listed path holds no plug-in, or two files share a name.
+    """
+    wanted = sources(listed())
+    if not wanted:
+        return []
+    package = importlib.import_module(PACKAGE)
+    package.__path__.extend(home for home in folders() if home not in package.__path__)
+    errors = []
+    for name, file in wanted.items():
+        module = f"{PACKAGE}.{name}"
+        try:
+            _import(module, file)
+        # A file may call sys.exit at import; that must not end the program.
+        except (Exception, SystemExit) as error:
+            errors.append(PluginError(module, file, one_line(error)))
+    return errors
+
+
+def _modules(path: Path) -> dict[str, Path]:
+    """Module names and files of one plug-in path."""
+    if path.is_file() and path.suffix == ".py":
+        return {path.stem: path}
+    if (path / "__init__.py").is_file():
+        return {path.name: path / "__init__.py"}
+    if path.is_dir():
+        files = sorted(file for file in path.glob("*.py") if not file.name.startswith("_"))
+        if files:
+            return {file.stem: file for file in files}
+        raise RequestError(
+            f"plug-in folder {path} holds no Python file; give a .py file, a folder of .py "
+            "files, or a package"
+        )
+    state = "is not a .py file" if path.exists() else "does not exist"
+    raise RequestError(f"plug-in {path} {state}; check --plugin and {VARIABLE}")
+
+
+def _is_folder_of_files(path: Path) -> bool:
+    return path.is_dir() and not (path / "__init__.py").is_file()
+
+
+def _import(module: str, file: Path) -> None:
+    """Imports one plug-in, unless another file of that name comes first on the path."""
+    spec = importlib.util.find_spec(module)
+    origin = Path(spec.origin).resolve() if spec is not None and spec.origin else None
+    if origin != file:
+        raise RequestError(f"{file} is hidden by {origin}; rename one of them")
+    importlib.import_module(module)
+
+
+def extend_with_checkout(package_path: list[str], folder: str) -> None:
+    """Lets a content package find its files in the checkout of an editable install.
+
+    Making them submodules of a real package, rather than loading them by path, is what
+    allows worker processes started by `spawn` to unpickle their classes.
+    """
+    checkout = Path(__file__).resolve().parents[3]
+    content = checkout / folder
+    if (checkout / "pyproject.toml").is_file() and content.is_dir():
+        package_path.append(str(content))

@@ -1,0 +1,102 @@
+"""The contract of an executor: where the stages of a study are made, several at once."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, Protocol
+
+from contrabench.protocol import Frozen
+from contrabench.protocol import Options as _Options
+
+End = Literal["done", "failed", "busy", "lost", "full", "stopped"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended.
+
+    Attributes:
+        key: of the stage.
+        end: `done`; `failed`, with the failure on record; `busy`: another process is at
+            work on it; `lost`: the worker died; `full`: the disk is; `stopped`: on request.
+        reason: in words, unless it is done.
+    """
+
+    key: str
+    end: End
+    reason: str = ""
+
+
+class Job(Protocol):
+    """One stage to be made. It can be pickled, and travels to any process or machine."""
+
+    @property
+    def key(self) -> str:
+        """Of the stage."""
+
+    def __call__(self) -> Outcome:
+        """Makes the stage and never raises: what goes wrong is in the outcome."""
+
+
+@dataclass(frozen=True)
+class Crew:
+    """What a study asks of its executor.
+
+    Attributes:
+        workers: stages at once; None for as many as there are devices for.
+        threads: CPU threads of a stage on one device.
+        devices: that train one network together.
+        device: `cpu`, `cuda` or `mps`; `auto` for what is there.
+        log: file that receives what workers print.
+    """
+
+    workers: int | None
+    threads: int
+    devices: int
+    device: str
+    log: Path
+
+
+class ExecutorInfo(Frozen):
+    """What a reader must know about an executor."""
+
+    title: str
+
+
+class Executor(ABC):
+    """Makes jobs, several at once, in no order of its own.
+
+    Attributes:
+        info: a title.
+        Options: the executor's own options, a subclass of `contrabench.Options`.
+    """
+
+    info: ClassVar[ExecutorInfo]
+    Options: ClassVar[type[_Options]] = _Options
+
+    def __init__(self, crew: Crew, options: _Options | None = None) -> None:
+        self.crew = crew
+        self.options = self.Options() if options is None else options
+
+    @property
+    @abstractmethod
+    def slots(self) -> int:
+        """Jobs that can be at work at once; it may grow and shrink."""
+
+    @abstractmethod
+    def submit(self, job: Job) -> None:
+        """Starts a job; called only while fewer than `slots` are at work."""
+
+    @abstractmethod
+    def wait(self, seconds: float) -> list[Outcome]:
+        """Waits for at most so long, and returns the jobs that have ended since."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Asks all jobs to keep their checkpoint and end; their outcomes still come."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends all processes, whatever they are doing."""

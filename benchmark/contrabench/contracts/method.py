@@ -1,0 +1,163 @@
+"""The contract of a method: what it declares, and the one thing it computes.
+
+A method says which stages it has; each stage says which views it wants, which parts of
+the backbone it trains and whether it may see labels. For a stage the method returns an
+`Objective`, a torch module that holds its heads and computes a loss. It never loops,
+never loads data, and never touches the optimiser or the device: that is the engine's.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from contrabench.contracts.views import ViewSpec
+from contrabench.protocol import ENCODER, PARTS, Frozen, Optimizer, Schedule
+from contrabench.protocol import Options as _Options
+
+if TYPE_CHECKING:
+    from contrabench.contracts.backbone import Backbone
+    from contrabench.contracts.objective import Objective
+
+Fidelity = Literal["official", "re-implementation", "reconstruction"]
+AgainstCollapse = Literal["negatives", "clusters", "decorrelation", "asymmetry", "nothing"]
+
+
+class MethodInfo(Frozen):
+    """What a reader must know about a method before trusting its row."""
+
+    title: str
+    family: str = Field(description="e.g. reference, instance contrast, local contrast")
+    paper: str = Field(description="authors, venue, year, DOI; or why there is none")
+    fidelity: Fidelity
+    inferred: tuple[str, ...] = Field(default=(), description="details that no source settles")
+    needs: tuple[str, ...] = Field(default=(), description="what the data must give beside images")
+    against_collapse: AgainstCollapse = Field(
+        default="negatives",
+        description="what keeps all embeddings from becoming one: `negatives` that repel, "
+        "`clusters` of equal size, `decorrelation` of dimensions, `asymmetry` of the branches "
+        "(a stopped gradient), or `nothing`, for a loss that one embedding would not satisfy",
+    )
+    version: int = Field(default=1, description="raised when the method computes something else")
+
+
+class Stage(Frozen):
+    """One pre-training stage, as data: enough to plan, hash and audit it without torch."""
+
+    name: str
+    views: tuple[ViewSpec, ...] = (ViewSpec(), ViewSpec())
+    trains: tuple[str, ...] = ENCODER
+    labels: bool = Field(
+        default=False, description="sees the masks of the label manifest, nothing else"
+    )
+    labelled_slices_only: bool = Field(
+        default=False, description="draws slices of labelled patients only"
+    )
+    partitions: int = Field(
+        default=0,
+        ge=0,
+        description="draw one slice from each of this many parts of a volume; 0: uniform",
+    )
+    share: float = Field(default=1.0, gt=0, description="of the method's pre-training images")
+
+
+class Deviations(Frozen):
+    """What a run changes besides its pre-training; any method can have each of them."""
+
+    views: Literal["axial", "all"] = Field(
+        default="axial", description="orientations pre-trained on"
+    )
+    deep_supervision: bool = Field(
+        default=False, description="fine-tune with heads on three levels"
+    )
+
+    def labels(self) -> tuple[str, ...]:
+        """The deviations in force, as short words for a table."""
+        words = []
+        if self.views == "all":
+            words.append("three orientations")
+        if self.deep_supervision:
+            words.append("deep supervision")
+        return tuple(words)
+
+
+class Optimisation(Frozen):
+    """How a paper optimises one stage, as far as its paper or code says."""
+
+    optimizer: Optimizer
+    lr: float = Field(gt=0, description="peak rate, for `lr_batch` images in a step")
+    lr_batch: int | None = Field(
+        default=None,
+        gt=0,
+        description="the rate grows with the batch from this one; None: it stays",
+    )
+    batch: int | None = Field(
+        default=None, gt=0, description="images in a step; None: the budget's"
+    )
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd and lars")
+    weight_decay: float = Field(default=0.0, ge=0)
+    warmup: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the steps with a rising rate"
+    )
+    schedule: Schedule = "cosine"
+    source: str = Field(description="where these values stand")
+
+
+class Published(Frozen):
+    """What `--recipe published` takes from the paper instead of the common recipe."""
+
+    stages: dict[str, Optimisation] = Field(description="by name of the stage")
+    options: dict[str, Any] = Field(
+        default={}, description="options that the paper sets otherwise than the defaults here"
+    )
+    unknown: tuple[str, ...] = Field(
+        default=(), description="what no source gives or the harness cannot take, and stays common"
+    )
+
+
+class Method(ABC):
+    """Base class of every method, built-in or a stranger's.
+
+    Attributes:
+        info: title, paper, fidelity and what was inferred.
+        Options: the method's own options, a subclass of `contrabench.Options`.
+        deviations: the deviations that belong to the published method; the user's
+            `--views` and `--deep-supervision` override them.
+        finetune_extra: share of the pre-training images that the method spends on longer
+            fine-tuning instead (0 for all methods but a reference).
+        published: the paper's own optimisation; None where no source gives one.
+    """
+
+    info: ClassVar[MethodInfo]
+    Options: ClassVar[type[_Options]] = _Options
+    deviations: ClassVar[Deviations] = Deviations()
+    finetune_extra: ClassVar[float] = 0.0
+    published: ClassVar[Published | None] = None
+
+    def __init__(self, options: _Options | None = None) -> None:
+        self.options = self.Options() if options is None else options
+
+    @abstractmethod
+    def stages(self) -> tuple[Stage, ...]:
+        """The pre-training stages in order; empty for a method without pre-training."""
+
+    @abstractmethod
+    def objective(self, stage: Stage, backbone: Backbone) -> Objective:
+        """Builds the module that computes the loss of one stage.
+
+        Args:
+            stage: one of `stages()`.
+            backbone: the network to be trained; read its channel counts, keep no
+                reference to it (a momentum copy is a deep copy).
+        """
+
+    def transfers(self) -> tuple[str, ...]:
+        """Parts handed to fine-tuning; by default all that any stage has trained."""
+        trained = {part for stage in self.stages() for part in stage.trains}
+        return tuple(part for part in PARTS if part in trained)
+
+    def label_dependent(self) -> bool:
+        """Whether any stage sees masks, so that each label manifest needs its own."""
+        return any(stage.labels for stage in self.stages())

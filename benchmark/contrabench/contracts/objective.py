@@ -1,0 +1,47 @@
+"""The module that a method returns for a stage, and what it returns for a batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from contrabench.contracts.backbone import Backbone
+    from contrabench.contracts.views import Batch
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step computes.
+
+    Attributes:
+        loss: scalar tensor with a gradient.
+        logs: named scalars for the record and the progress line, detached.
+    """
+
+    loss: Tensor
+    logs: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Objective(nn.Module, ABC):
+    """The loss of one stage with the heads it needs.
+
+    Its parameters are trained beside the declared parts of the backbone; its buffers
+    (queues, prototypes, momentum copies) are saved and restored with every checkpoint.
+    """
+
+    @abstractmethod
+    def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
+        """Computes the loss of one mini-batch."""
+
+    def after_step(self, backbone: Backbone, progress: float) -> None:
+        """Hook after every optimiser step, for momentum encoders and queues.
+
+        Args:
+            backbone: the network as just updated.
+            progress: share of the stage's steps that are done, in (0, 1].
+        """

@@ -1,0 +1,314 @@
+"""The contract of a report format, and the one object every format renders.
+
+Formats never compute: each number they print is a cell of the `Report` they are given,
+written by `cell_text`, so that all formats show the same numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from contrabench.protocol import Frozen
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from contrabench.contracts.gallery import Gallery
+
+Kind = Literal["text", "count", "rank", "score", "share", "difference", "distance", "p", "seconds"]
+
+_CODE = re.compile(r"`([^`]*)`")
+
+_DIGITS = {"distance": 2, "share": 2, "seconds": 1}
+
+NAME = "name"
+"""The part of the columns that say what a row is about."""
+METHOD, DEVIATIONS = "Method", "Deviations"
+"""The names of those columns in a table with one row per method."""
+TIDY = (
+    "dataset", "labels", "section", "protocol", "table", "row", "method", "deviations",
+    "row_name", "part", "column", "structure", "heading", "metric", "kind", "value", "text",
+)  # fmt: skip
+"""The keys of a line of `tidy`."""
+MISSING = "–"
+"""What stands where a number could not be computed; never 0 and never nothing."""
+NONE = "none"
+"""What stands in a text cell where there is nothing to name."""
+
+
+class ReportInfo(Frozen):
+    """What a format is for."""
+
+    title: str
+    suffix: str = Field(description="file name ending, with its dot")
+    binary: bool = Field(default=False, description="bytes that no screen can show")
+    pictures: bool = Field(default=False, description="shows the gallery, which takes seconds")
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a column of a table is, so that a format need not know its name.
+
+    Attributes:
+        name: the name of the column in `Table.data`; no other column has it.
+        kind: decides how a cell is written; a "text" column holds strings, every other
+            kind numbers.
+        part: caption of the columns that belong side by side where a wide table is
+            split; those of the part `NAME` stand beside each of the others.
+        structure: what the columns of a part differ in: a structure, a number of
+            labelled patients, or another method; "" if they differ in their names.
+            `Section.structure` tells which of them are structures.
+        metric: what it says of that, if the same is said in several metrics.
+    """
+
+    name: str
+    kind: Kind
+    part: str
+    structure: str = ""
+    metric: str = ""
+
+    @property
+    def heading(self) -> str:
+        """What stands above the column below the caption of its part."""
+        return self.structure or self.name
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of typed columns.
+
+    Attributes:
+        name: what it is, the same word in every section that has it.
+        columns: what the columns of `data` are, in its order.
+        data: a text is a string or None, a missing number is NaN.
+        notes: lines that say how to read it.
+        leader: row number of the method that the data tell apart from every other and
+            that is the best; -1 where there is none.
+        detail: a table to look things up in; a format with little room may name it only.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    data: pd.DataFrame
+    notes: tuple[str, ...] = ()
+    leader: int = -1
+    detail: bool = False
+
+    def part(self, *parts: str) -> tuple[Column, ...]:
+        """The columns of the given parts, in the order of the table."""
+        return tuple(column for column in self.columns if column.part in parts)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The captions, without the names of the rows."""
+        captions = dict.fromkeys(column.part for column in self.columns)
+        return tuple(caption for caption in captions if caption != NAME)
+
+    def texts(self, row: int, columns: tuple[Column, ...]) -> list[str]:
+        """The cells of one row as every format writes them, before escaping.
+
+        Args:
+            row: its number, from 0.
+            columns: which of its cells.
+        """
+        return [cell_text(column, self.data[column.name].iloc[row]) for column in columns]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a section rests on, for formats that draw, filter, or lead back to the runs.
+
+    Attributes:
+        structures: in the order of the rows.
+        distance: what the ASD is called in the tables.
+        methods: one row per method: `Method` and `Deviations` as in the tables, `family`,
+            `role` ("floor", "ceiling" or ""), and `runs`, a tuple of their keys.
+        cases: every case of every method, means over its runs: `method` (row of `methods`),
+            `patient`, `case`, `structure` ("" for the mean over structures), `dice`, `asd`.
+        curves: means over patients by label budget: `method`, `labelled` (mean number of
+            labelled patients), `metric` ("dice" or "asd"), `mean`, `low`, `high`.
+    """
+
+    structures: tuple[str, ...]
+    distance: str
+    methods: pd.DataFrame
+    cases: pd.DataFrame
+    curves: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the rows of one protocol say, at one label budget or across them.
+
+    Attributes:
+        title: dataset, budget and label budget in words.
+        protocol: hash of the protocol.
+        tables: the leaderboard first, or the label-efficiency table.
+        verdict: what the tables allow to say, in sentences.
+        notes: what is missing, flagged, or limits the comparison.
+        dataset: its name.
+        labels: the label budget; "" for several.
+        evidence: what the tables rest on.
+        gallery: pictures of single patients.
+        is_appendix: to be looked up rather than read: a format with little room only
+            names its tables.
+    """
+
+    title: str
+    protocol: str
+    tables: tuple[Table, ...]
+    verdict: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    dataset: str = ""
+    labels: str = ""
+    evidence: Evidence | None = None
+    gallery: Gallery | None = None
+    is_appendix: bool = False
+
+    def structure(self, column: Column) -> str:
+        """The structure that a column of one of the tables is about; "" if about none."""
+        known = self.evidence.structures if self.evidence and column.metric else ()
+        return column.structure if column.structure in known else ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a format may print.
+
+    Attributes:
+        sections: in order.
+        rows: the long rows behind them, one per run, case and structure.
+        command: the command that makes the report again.
+    """
+
+    sections: tuple[Section, ...]
+    rows: pd.DataFrame
+    command: str
+
+
+class ReportFormat(ABC):
+    """Base class of every report format, built-in or a stranger's."""
+
+    info: ClassVar[ReportInfo]
+
+    @abstractmethod
+    def render(self, report: Report) -> str | bytes:
+        """Returns the whole report: text, or bytes where `info.binary` says so."""
+
+    def show(self, report: Report) -> str | bytes:
+        """Returns what stands on a screen; the same, but for a format that fits it to one."""
+        return self.render(report)
+
+
+def tidy(report: Report) -> Iterator[dict[str, str | int | float | None]]:
+    """Every cell of a report as one line, for formats that are read by a notebook.
+
+    Yields:
+        The keys of `TIDY` in this order, whatever the tables are: `row` from 0, `value` with
+        all digits (None for a text or a missing number), `text` as every format shows it.
+    """
+    for section in report.sections:
+        for table in section.tables:
+            for row in range(len(table.data)):
+                place: dict[str, str | int | float | None] = {
+                    "dataset": plain(section.dataset),
+                    "labels": plain(section.labels),
+                    "section": plain(section.title),
+                    "protocol": plain(section.protocol),
+                    "table": plain(table.name),
+                    "row": row,
+                    **_names(table, row),
+                }
+                others = table.part(*table.parts)
+                for column, text in zip(others, table.texts(row, others), strict=True):
+                    yield place | {
+                        "part": plain(column.part),
+                        "column": plain(column.name),
+                        "structure": plain(section.structure(column)),
+                        "heading": plain(column.heading),
+                        "metric": plain(column.metric),
+                        "kind": column.kind,
+                        "value": number_value(column, table.data[column.name].iloc[row]),
+                        "text": text,
+                    }
+
+
+def _names(table: Table, row: int) -> dict[str, str]:
+    """What a row is about: the method that it is one of, and what else names it."""
+    named = table.part(NAME)
+    texts = dict(zip((column.name for column in named), table.texts(row, named), strict=True))
+    method, deviations = texts.pop(METHOD, ""), texts.pop(DEVIATIONS, "")
+    return {"method": method, "deviations": deviations, "row_name": ", ".join(texts.values())}
+
+
+def number_value(column: Column, value: Any) -> int | float | None:
+    """A cell as the number it holds; None for a text and for what is missing."""
+    if column.kind == "text" or is_missing(value):
+        return None
+    return round(value) if column.kind == "count" else float(value)
+
+
+def is_missing(value: object) -> bool:
+    """Whether a cell holds nothing: None, or NaN, which a missing text may have become."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def code_pieces(note: str) -> list[tuple[str, bool]]:
+    """Cuts a note at the commands in it, which stand between backticks.
+
+    Returns:
+        Each piece, without backticks, and whether it is a command.
+    """
+    pieces = [(piece, number % 2 == 1) for number, piece in enumerate(_CODE.split(note))]
+    return [(piece, is_code) for piece, is_code in pieces if piece]
+
+
+def plain(text: object) -> str:
+    """Makes one printable line of a text that a plug-in or a file name may have given."""
+    return "".join(mark if mark.isprintable() else " " for mark in str(text))
+
+
+def cell_text(column: Column, value: Any) -> str:
+    """Writes a cell the way every format shows it; escaping is the format's own.
+
+    Args:
+        column: the column of the cell.
+        value: a string or None in a "text" column, else a number; NaN if it is missing.
+
+    Returns:
+        As `number_text` writes numbers; `MISSING` for what is missing.
+    """
+    if column.kind != "text":
+        return number_text(column.kind, float(value))
+    return MISSING if is_missing(value) else plain(value).strip()
+
+
+def number_text(kind: Kind, number: float) -> str:
+    """Writes a number of a kind.
+
+    Returns:
+        Scores and differences with three decimals, distances and shares with two, seconds
+        with one, p with three significant digits, ranks with a half where places are
+        shared, `MISSING` for NaN.
+    """
+    if math.isnan(number):
+        return MISSING
+    if kind == "count":
+        return str(round(number))
+    if kind == "rank":
+        return f"{number:.10g}"
+    if kind == "p":
+        return f"{number:.3g}" if number >= 0.001 else f"{number:.0e}"
+    digits = _DIGITS.get(kind, 3)
+    if kind == "difference":
+        # The sign of a small one tells on which side of zero the end of an interval lies.
+        return f"{number:+.{digits}f}" if number else f"{0:.{digits}f}"
+    # Adding 0.0 after rounding turns -0.0 into 0.0.
+    return f"{round(number, digits) + 0.0:.{digits}f}"

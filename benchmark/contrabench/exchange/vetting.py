@@ -1,0 +1,190 @@
+"""What a finished folder of somebody else's store must be before it is taken in.
+
+Nothing in it is believed: not its name, which must be the hash of its specification; not
+the names in its marker, which must be files of known kinds beside it; not its content,
+which is looked through without running any of it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from contrabench.files import SEAL, damage, listed
+from contrabench.protocol import digest
+from contrabench.store.run_files import RECORD_FILE, ROWS_FILE, read_run
+from contrabench.store.stages import RUNS, SPEC, key_of
+
+KEY = re.compile(r"[0-9a-f]{16}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_MIB = 2**20
+LARGEST_JSON = 64 * _MIB
+LARGEST_ROWS = 256 * _MIB
+"""Uncompressed; some thousand times what a run has."""
+MOST_ROWS = 1_000_000
+
+
+def is_stage(item: Path) -> bool:
+    """Whether a name in a store is a finished stage's: locks, logs and work have a dot in it."""
+    return "." not in item.name and (item.is_dir() or item.is_symlink())
+
+
+def unsafe(folder: Path, kind: str) -> str | None:
+    """Says why the files of a folder may not even be copied, or None.
+
+    Args:
+        folder: of a finished stage or run.
+        kind: its kind.
+    """
+    return next(_dangers(folder, kind), None)
+
+
+def _dangers(folder: Path, kind: str) -> Iterator[str]:
+    """What speaks against copying; only the first is told, as the next rests on it."""
+    if folder.is_symlink():
+        yield "it is a link, and may lead anywhere"
+    if not KEY.fullmatch(folder.name):
+        yield "its name is not that of a stage, 16 hexadecimal digits"
+    yield from _irregular(folder / SEAL)
+    yield from _too_large(folder / SEAL)
+    names = listed(folder)
+    if names is None:
+        yield "its marker is unreadable, or names files outside the folder"
+        return
+    for name in names:
+        if not _NAME.fullmatch(name) or name == SEAL:
+            yield f"its marker names {name!r}, which no file of a stage is called"
+        if Path(name).suffix not in _CHECKS and not (kind == RUNS and name == ROWS_FILE):
+            yield f"it holds {name}, and files of that kind are never taken in"
+        yield from _irregular(folder / name)
+    for name in (SPEC, ROWS_FILE, RECORD_FILE) if kind == RUNS else (SPEC,):
+        if name not in names:
+            yield f"it has no {name}"
+
+
+def unsound(folder: Path, kind: str) -> str | None:
+    """Says what is wrong with the content of a folder that is not `unsafe`, or None.
+
+    Args:
+        folder: named by its key.
+        kind: its kind.
+    """
+    if fault := damage(folder):
+        return fault
+    for name in sorted(listed(folder) or ()):
+        check = _CHECKS.get(Path(name).suffix)
+        if check is not None and (fault := check(folder / name)):
+            return fault
+    return _misnamed(folder, kind) or (_bad_run(folder) if kind == RUNS else None)
+
+
+def _misnamed(folder: Path, kind: str) -> str | None:
+    """The name of a folder is the hash of what is specified in it."""
+    spec = _json(folder / SPEC)
+    if not isinstance(spec, dict) or "kind" in spec:
+        return f"{SPEC} is no specification of a stage"
+    try:
+        key = key_of(kind, spec)
+    except (ValueError, RecursionError):
+        return f"{SPEC} is no specification of a stage"
+    return None if key == folder.name else f"its specification is that of {kind} {key}"
+
+
+def _bad_run(folder: Path) -> str | None:
+    """The rows are those of this run under its own protocol, and its record agrees."""
+    try:
+        about = pq.ParquetFile(folder / ROWS_FILE).metadata
+    except (OSError, ValueError, pa.ArrowException):
+        return f"{ROWS_FILE} cannot be read"
+    size = sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups))
+    if not 0 < about.num_rows <= MOST_ROWS or size > LARGEST_ROWS:
+        return f"{ROWS_FILE} has {about.num_rows} rows of {size / _MIB:.0f} MiB, which no run has"
+    table, fault = read_run(folder)
+    if fault:
+        return f"{ROWS_FILE}: {fault}"
+    protocol = _json(folder / SPEC).get("protocol")
+    if not isinstance(protocol, dict) or table["protocol"].unique().to_pylist() != [
+        digest(protocol)
+    ]:
+        return f"{ROWS_FILE} is under another protocol than {SPEC}"
+    record = _json(folder / RECORD_FILE)
+    if not isinstance(record, dict) or record.get("run") != folder.name:
+        return f"{RECORD_FILE} is the record of another run"
+    return None
+
+
+def _irregular(path: Path) -> Iterator[str]:
+    """A link, a device, a pipe, a folder, or nothing at all is no file of a stage."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        yield f"the file {path.name} is missing"
+    else:
+        if not stat.S_ISREG(mode):
+            yield f"{path.name} is a link or no ordinary file"
+
+
+def _too_large(path: Path) -> Iterator[str]:
+    """These files are read as a whole."""
+    if path.stat().st_size > LARGEST_JSON:
+        yield f"{path.name} is larger than {LARGEST_JSON // _MIB} MiB"
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _bad_json(path: Path) -> str | None:
+    for fault in _too_large(path):
+        return fault
+    try:
+        _json(path)
+    except (OSError, ValueError, RecursionError):
+        return f"{path.name} is no JSON"
+    return None
+
+
+def _bad_arrays(path: Path) -> str | None:
+    """An archive of numbers; an array of objects is a pickle, and could run code if loaded."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                with archive.open(name) as file:
+                    version = np.lib.format.read_magic(file)
+                    read = (
+                        np.lib.format.read_array_header_1_0
+                        if version == (1, 0)
+                        else np.lib.format.read_array_header_2_0
+                    )
+                    if read(file)[2].hasobject:
+                        return f"{path.name} holds a pickle, and pickles are never taken in"
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
+        return f"{path.name} is no archive of arrays"
+    return None
+
+
+def _bad_tensors(path: Path) -> str | None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy"):
+            return None
+    except (SafetensorError, OSError, ValueError):
+        return f"{path.name} is no safetensors file"
+
+
+_CHECKS: dict[str, Callable[[Path], str | None]] = {
+    ".json": _bad_json,
+    ".npz": _bad_arrays,
+    ".safetensors": _bad_tensors,
+}
+"""What files of a stage can be, beside the rows of a run, and how each is looked through."""

@@ -1,0 +1,1 @@
+"""What a pre-training has learned, and what a step of it costs."""

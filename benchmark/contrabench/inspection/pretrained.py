@@ -1,0 +1,162 @@
+"""The pre-trained weights that a finished run has left, and the slices to look at them with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from contrabench.contracts.backbone import Backbone
+from contrabench.data.bank import SliceBank, build_bank
+from contrabench.errors import RequestError
+from contrabench.files import damage
+from contrabench.model.build import build_backbone
+from contrabench.progress import Reporter
+from contrabench.protocol import ORIENTATIONS, PARTS, TAPS, BackboneSpec, DataRecipe, digest
+from contrabench.stages.outputs import RUN_RECORD, WEIGHTS
+from contrabench.stages.prepare import dataset_class, prepare_cases
+from contrabench.store.stages import home_of
+from contrabench.training.checkpoint import load_weights
+
+RANDOM, PRETRAINED = "random", "pre-trained"
+USUAL = ("centre", "dec3", "dec1")
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """The pre-trained weights of a run, and what is known of them.
+
+    Attributes:
+        record: content of the run's `run.json`.
+        stage: name of the pre-training stage.
+        trained: parts that it and the stages before it have trained.
+        weights: file of the backbone's weights.
+        store: the store that the run lies in.
+    """
+
+    record: dict[str, Any]
+    stage: str
+    trained: tuple[str, ...]
+    weights: Path
+    store: Path
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """The training patients of the run's fold."""
+        return tuple(self.record["patients"]["train"])
+
+    def taps(self) -> tuple[str, ...]:
+        """The taps of `USUAL` that were trained, and the deepest trained one."""
+        deepest = max(self.trained, key=TAPS.index)
+        wanted = {tap for tap in USUAL if tap in self.trained} | {deepest}
+        return tuple(sorted(wanted, key=TAPS.index))
+
+    def networks(self) -> dict[str, Backbone]:
+        """The random encoder that the run started from, and the pre-trained one."""
+        spec = BackboneSpec.model_validate(self.record["protocol"]["backbone"])
+        seed = self.record["spec"]["seeds"]["init"]
+        networks = {RANDOM: build_backbone(spec, seed), PRETRAINED: build_backbone(spec, seed)}
+        networks[PRETRAINED].load_state_dict(load_weights(self.weights))
+        return networks
+
+
+def find_run(text: str, store: Path) -> Path:
+    """The folder of a finished run.
+
+    Args:
+        text: the run's folder, its key, or the beginning of its key.
+        store: the store, where `text` is no folder.
+
+    Raises:
+        RequestError: if there is none, or several.
+    """
+    if (Path(text) / RUN_RECORD).is_file():
+        return Path(text)
+    found = [path.parent for path in sorted(home_of(store, "runs").glob(f"*/{RUN_RECORD}"))]
+    matches = [folder for folder in found if folder.name.startswith(text)]
+    if len(matches) != 1:
+        names = ", ".join(folder.name for folder in (matches or found)) or "none"
+        what = "no run" if not matches else "more than one run"
+        raise RequestError(
+            f"{what} in {store} begins with '{text}'; there are: {names}. Name one of them, or "
+            "another folder with --store"
+        )
+    return matches[0]
+
+
+def read_pretrained(run: Path, stage: str | None = None) -> Pretrained:
+    """The weights that a stage of a run has left; by default its last stage.
+
+    Args:
+        run: the run's folder in its store.
+        stage: name of a pre-training stage.
+
+    Raises:
+        RequestError: if the run has no pre-training, no such stage, or its weights are gone.
+    """
+    record: dict[str, Any] = json.loads((run / RUN_RECORD).read_text(encoding="utf-8"))
+    keys = record["stages"]["pretrain"]
+    if not keys:
+        raise RequestError(
+            f"{record['variant']} has no pre-training, so there is no representation to inspect; "
+            "name a run of a method that pre-trains"
+        )
+    store = run.resolve().parents[1]
+    folders = [home_of(store, "pretrain") / key for key in keys]
+    for folder in folders:
+        if problem := damage(folder):
+            raise RequestError(
+                f"the pre-training {folder.name} of this run: {problem}; repeat the run to make "
+                "it again"
+            )
+    stages = [
+        json.loads((folder / "spec.json").read_text(encoding="utf-8"))["stage"]
+        for folder in folders
+    ]
+    names = [item["name"] for item in stages]
+    if stage is not None and stage not in names:
+        raise RequestError(f"this run has no stage '{stage}'; it has {', '.join(names)}")
+    place = len(names) - 1 if stage is None else names.index(stage)
+    parts = {part for item in stages[: place + 1] for part in item["trains"]}
+    return Pretrained(
+        record=record,
+        stage=names[place],
+        trained=tuple(part for part in PARTS if part in parts),
+        weights=folders[place] / WEIGHTS,
+        store=store,
+    )
+
+
+def training_bank(pretrained: Pretrained, root: Path | None, reporter: Reporter) -> SliceBank:
+    """All slices, with masks, of the labelled training patients, in three orientations.
+
+    Nobody else's image or mask gets into it, test patients least of all.
+
+    Args:
+        pretrained: whose run's dataset and fold are taken.
+        root: folder of the dataset's files, if it needs any.
+        reporter: where progress is told.
+
+    Raises:
+        RequestError: if the folder is missing or the data are not those of the run.
+    """
+    protocol = pretrained.record["protocol"]
+    kind = dataset_class(protocol["dataset"], root)
+    cases = prepare_cases(
+        kind(root, kind.Options.model_validate(protocol["dataset_options"])),
+        protocol["dataset"],
+        DataRecipe.model_validate(protocol["recipe"]),
+        protocol["budget"]["pixels"],
+        pretrained.store,
+        reporter,
+    )
+    if digest({case.case: case.fingerprint for case in cases}) != protocol["data"]:
+        raise RequestError(
+            f"the data are not those of this run of '{protocol['dataset']}': its files or the "
+            "code that reads them have changed; name the run's own with --data, or repeat the run"
+        )
+    labelled = {case.patient for case in cases if case.labelled} & set(pretrained.patients)
+    return build_bank(cases, labelled, labelled, ORIENTATIONS, torch.device("cpu"))

@@ -1,0 +1,219 @@
+"""What a step of each method costs on this device, beside the bare network's.
+
+Synthetic slices of the budget's size stand in for data, so that nothing has to be
+prepared. The steps are those of the training loop: batch and views, loss, backward pass,
+clipping, the budget's optimiser, and the objective's hook.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import asdict, dataclass
+from functools import partial
+from operator import truediv
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from contrabench.contracts.method import Method, Stage
+from contrabench.contracts.views import Batch
+from contrabench.data.synthetic import synthetic_bank
+from contrabench.errors import RequestError
+from contrabench.model.build import build_backbone
+from contrabench.protocol import TAPS, BackboneSpec, Budget, Seeds, seed_for
+from contrabench.training.memory import saved_for_backward
+from contrabench.training.runtime import Runtime
+from contrabench.training.stepper import Stepper
+from contrabench.training.tasks import PretrainTask, count_parameters
+
+WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class Times:
+    """Durations of one thing done several times, in seconds.
+
+    Attributes:
+        median: of all.
+        low: first quartile.
+        high: third quartile.
+    """
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, seconds: list[float]) -> Times:
+        """Sums up at least one duration."""
+        if len(seconds) == 1:
+            return cls(seconds[0], seconds[0], seconds[0])
+        low, median, high = statistics.quantiles(seconds, n=4, method="inclusive")
+        return cls(median, low, high)
+
+
+@dataclass(frozen=True)
+class StageProfile:
+    """The cost of a step of one stage.
+
+    Attributes:
+        stage: its name.
+        batch: slices in a step.
+        images: images in a step, all views counted.
+        step: of a whole step.
+        views: of making its batch and views alone.
+        bare: of the bare pass: the same network on the same images, a call for each view
+            up to `bare_tap`, and the backward pass of the sum of that map.
+        bare_tap: the deepest part of the backbone that the stage trains; None, and no
+            bare pass, where it trains heads alone.
+        ratio: median of step / bare pass, each pair measured one after the other.
+        flops: floating-point operations of a step's matrix products and convolutions,
+            forward and backward, two for a multiplication with addition.
+        bare_flops: those of the bare pass.
+        saved_mb: what autograd keeps of a forward pass for the backward pass, without the
+            parameters, in MiB; counted without `torch.compile`.
+        peak_mb: on CUDA, most memory that a step had allocated, in MiB: weights, moments
+            and slices included. None elsewhere.
+        backbone_parameters: trained ones of the backbone.
+        head_parameters: trained ones of the objective.
+        state_values: numbers that the objective keeps beside them, e.g. a momentum copy.
+    """
+
+    stage: str
+    batch: int
+    images: int
+    step: Times
+    views: Times
+    bare: Times | None
+    bare_tap: str | None
+    ratio: float | None
+    flops: int
+    bare_flops: int
+    saved_mb: float
+    peak_mb: float | None
+    backbone_parameters: int
+    head_parameters: int
+    state_values: int
+
+    @property
+    def slices_per_second(self) -> float:
+        """Slices, not views, that are trained on in a second."""
+        return self.batch / self.step.median
+
+    @property
+    def views_share(self) -> float:
+        """Share of a step that goes into its batch and views."""
+        return self.views.median / self.step.median
+
+    def as_dict(self) -> dict[str, Any]:
+        """The profile as JSON-like data, times in seconds."""
+        return {
+            **asdict(self),
+            "slices_per_second": self.slices_per_second,
+            "views_share": self.views_share,
+        }
+
+
+def profile_stage(
+    method: Method, stage: Stage, budget: Budget, runtime: Runtime, steps: int
+) -> StageProfile:
+    """Measures one stage; step, views and bare pass take turns, after a warm-up.
+
+    Args:
+        method: with its options.
+        stage: one of the method's.
+        budget: pixels, width, batch and rate.
+        runtime: device and switches.
+        steps: that are measured.
+
+    Raises:
+        RequestError: if no step is to be measured.
+    """
+    if steps < 1:
+        raise RequestError("--steps takes a whole number from 1")
+    bench = _Bench(method, stage, budget, runtime, WARM_UP + steps)
+    flops, bare_flops, saved = bench.count()
+    if runtime.compile:
+        bench.task.backbone.compile()
+    taken: dict[str, list[float]] = {"step": [], "views": [], "bare": []}
+    peak = 0.0
+    for number in range(WARM_UP + steps):
+        if runtime.device == "cuda":
+            torch.cuda.reset_peak_memory_stats(runtime.torch_device)
+        step = bench.timed(partial(bench.step, number))
+        reached = runtime.peak_memory_mb()
+        views = bench.timed(partial(bench.task.batch, number, 0, 1))
+        bare = bench.timed(partial(bench.bare, bench.task.batch(number, 0, 1)))
+        if number >= WARM_UP:
+            peak = max(peak, reached)
+            for name, value in (("step", step), ("views", views), ("bare", bare)):
+                taken[name].append(value)
+    objective = bench.task.objective
+    heads = sum(p.numel() for p in objective.parameters() if p.requires_grad)
+    return StageProfile(
+        stage=stage.name,
+        batch=budget.pretrain.batch,
+        images=bench.images,
+        step=Times.of(taken["step"]),
+        views=Times.of(taken["views"]),
+        bare=Times.of(taken["bare"]) if bench.deepest else None,
+        bare_tap=bench.deepest,
+        ratio=statistics.median(map(truediv, taken["step"], taken["bare"]))
+        if bench.deepest
+        else None,
+        flops=flops,
+        bare_flops=bare_flops,
+        saved_mb=saved / 2**20,
+        peak_mb=peak if runtime.device == "cuda" else None,
+        backbone_parameters=sum(p.numel() for p in bench.trained) - heads,
+        head_parameters=heads,
+        state_values=sum(value.numel() for value in objective.buffers())
+        + count_parameters(objective)
+        - heads,
+    )
+
+
+class _Bench(Stepper):
+    """One pre-training stage, ready to take steps."""
+
+    task: PretrainTask
+
+    def __init__(
+        self, method: Method, stage: Stage, budget: Budget, runtime: Runtime, steps: int
+    ) -> None:
+        phase = budget.pretrain
+        backbone = build_backbone(BackboneSpec(width=budget.width), 0)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_for("objective", stage.name, 0))
+            objective = method.objective(stage, backbone)
+        bank = synthetic_bank(budget.pixels, stage.labels, runtime.torch_device)
+        task = PretrainTask(backbone, objective, stage, bank, phase, Seeds())
+        super().__init__(task, phase, runtime, steps)
+        self.deepest = max(stage.trains, key=TAPS.index) if stage.trains else None
+        self.images = len(stage.views) * phase.batch
+
+    def count(self) -> tuple[int, int, int]:
+        """Operations of a step and of a bare pass, and bytes kept for the backward pass."""
+        batch = self.task.batch(0, 0, 1)
+        with FlopCounterMode(display=False) as counter:
+            with saved_for_backward(self.task.state_dict().values()) as saved, self.autocast():
+                loss = self.task(batch).loss
+            loss.backward()
+            self.task.after_step(1 / self.steps)
+        with FlopCounterMode(display=False) as beside:
+            self.bare(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        return counter.get_total_flops(), beside.get_total_flops(), saved.bytes
+
+    def bare(self, batch: Batch) -> None:
+        """The network alone on a batch's images, forward and backward."""
+        if self.deepest is None:
+            return
+        with self.autocast():
+            maps = [
+                self.task.backbone.features(view.image, (self.deepest,))[self.deepest]
+                for view in batch.views
+            ]
+        torch.autograd.backward([item.float().sum() for item in maps])
+        self.optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,1 @@
+"""From rows to the answer: tables, verdicts, pictures, the page."""

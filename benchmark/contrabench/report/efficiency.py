@@ -1,0 +1,221 @@
+"""Label efficiency: the scores of each method against the number of labelled patients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from contrabench.contracts.report import Column, Kind, Section, Table
+from contrabench.references import FULL_SUPERVISION, REFERENCE
+from contrabench.report.board import NAMES, asd_heading, labelled, make_table, names_of
+from contrabench.report.entries import Entry, reference_of
+from contrabench.statistics.intervals import FEWEST, mean_interval
+from contrabench.statistics.saved import labels_needed
+
+_LOW, _HIGH = "95% low", "95% high"
+_COVERED = "about 90% at a run variance of a fifth of the patients', about 84% at half of it"
+"""From the simulations of `docs/statistics.md`."""
+_DIGITS = 9
+"""Counts that are equal on paper differ in the last digits."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What is known at one label budget.
+
+    Attributes:
+        labels: the budget as it was asked for, e.g. `10%`.
+        fraction: of the training patients.
+        rows: the result rows.
+        entries: the methods, best Dice first, and full supervision.
+        distance: the column of the ASD, `asd_mm` or `asd_voxel`.
+    """
+
+    labels: str
+    fraction: float
+    rows: pd.DataFrame
+    entries: tuple[Entry, ...]
+    distance: str
+
+    @property
+    def heading(self) -> str:
+        """How a column names it: `10%, 2 of 16`."""
+        return f"{self.labels}, {labelled(self.rows)}"
+
+    @property
+    def is_ceiling(self) -> bool:
+        """Whether it holds nothing but full supervision."""
+        return self.fraction == 1 and all(entry.is_reference for entry in self.entries)
+
+    def find(self, label: str) -> Entry | None:
+        """The entry of that name; at all labels, training from scratch is full supervision."""
+        if label == FULL_SUPERVISION and self.fraction == 1:
+            label = REFERENCE
+        return next((entry for entry in self.entries if entry.label == label), None)
+
+
+def labelled_count(rows: pd.DataFrame) -> float:
+    """Labelled patients behind the mean score of a method: where folds or draws differ, the mean.
+
+    Args:
+        rows: result rows of one method at one label budget. Every patient weighs the same,
+            as in the score.
+    """
+    by_patient = rows.groupby("patient", observed=True)["labelled_patients"].mean()
+    return round(float(by_patient.mean()), _DIGITS)
+
+
+def efficiency_section(shown: Sequence[Budget], known: Sequence[Budget], name: str) -> Section:
+    """The tables across the label budgets of one protocol.
+
+    Args:
+        shown: budgets with a column each, in ascending order.
+        known: all budgets of the protocol, which the curve from scratch rests on.
+        name: title of the sections of this protocol.
+    """
+    entries: dict[str, Entry] = {}
+    for budget in shown:
+        for entry in budget.entries:
+            entries.setdefault(entry.label, entry)
+    tables = [_curves(shown, list(entries.values()))]
+    curve = _scratch(known)
+    notes = []
+    if isinstance(curve, str):
+        notes.append(curve)
+    else:
+        tables.append(_saved(shown, list(entries.values()), curve))
+    return Section(
+        title=f"{name}, across label budgets",
+        protocol=str(shown[0].rows["protocol"].iloc[0]),
+        tables=tuple(tables),
+        notes=tuple(notes),
+        dataset=str(shown[0].rows["dataset"].iloc[0]),
+    )
+
+
+def _curves(shown: Sequence[Budget], entries: Sequence[Entry]) -> Table:
+    """Methods by label budget: Dice with its interval, and ASD."""
+    columns, cells = list(NAMES), [dict[str, Any](names_of(entry)) for entry in entries]
+    kinds: dict[str, tuple[str, Kind]] = {"Dice": ("dice", "score")}
+    asd = asd_heading(shown[0].distance)
+    kinds[asd] = (shown[0].distance, "distance")
+    counts = [labelled(budget.rows) for budget in shown]
+    told_apart = [
+        count if counts.count(count) == 1 else budget.heading
+        for budget, count in zip(shown, counts, strict=True)
+    ]
+    for metric, (column, kind) in kinds.items():
+        highest = 1.0 if metric == "Dice" else math.inf
+        for budget, patients in zip(shown, told_apart, strict=True):
+            names = [f"{metric} at {budget.heading}", *(
+                f"{metric} {end} at {budget.heading}" for end in (_LOW, _HIGH)
+            )]  # fmt: skip
+            columns += [
+                Column(names[0], kind, f"{metric} by labelled patients", patients, metric),
+                *(
+                    Column(name, kind, f"{metric}, 95% intervals", f"{patients} {end}", metric)
+                    for name, end in zip(names[1:], ("low", "high"), strict=True)
+                ),
+            ]
+            for entry, row in zip(entries, cells, strict=True):
+                found = budget.find(entry.label)
+                if found is not None and column in found.scores:
+                    values = found.scores[column]
+                    ends = mean_interval(values, lowest=0, highest=highest)
+                    row |= dict(zip(names, (float(values.mean()), *ends), strict=True))
+    notes = [
+        f"{REFERENCE} is the floor, {FULL_SUPERVISION} the ceiling. Intervals are over patients "
+        "and not paired: see the differences at each budget."
+    ]
+    if any(len(entry.scores) < FEWEST for budget in shown for entry in budget.entries):
+        notes.append(f"Means over fewer than {FEWEST} patients have no interval.")
+    return make_table("label efficiency", columns, cells, notes=tuple(notes))
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """Training from scratch over the label budgets: counts, and scores by patient.
+
+    Attributes:
+        counts: labelled patients, ascending.
+        scores: one row per patient, one column per count.
+        notes: what of scratch is not in it, or not as it was run.
+    """
+
+    counts: list[float]
+    scores: pd.DataFrame
+    notes: tuple[str, ...]
+
+
+def _scratch(known: Sequence[Budget]) -> _Curve | str:
+    """The curve of scratch; or why there is none, in a sentence."""
+    references = [(budget.labels, reference_of(budget.entries)) for budget in known]
+    found = [(name, entry) for name, entry in references if entry is not None and len(entry.scores)]
+    if len({labelled_count(entry.rows) for _, entry in found}) < 2:
+        return f"Labels saved need {REFERENCE} at two label budgets or more."
+    patients = max((entry.scores.index for _, entry in found), key=len)
+    points: dict[float, dict[str, pd.Series[float]]] = {}
+    partial = []
+    for name, entry in found:
+        if entry.scores.index.equals(patients):
+            points.setdefault(labelled_count(entry.rows), {})[name] = entry.scores["dice"]
+        else:
+            partial.append(name)
+    if len(points) < 2:
+        return (
+            f"Labels saved are not given: {REFERENCE} was not tested on the same patients at "
+            "two label budgets or more."
+        )
+    notes = [
+        f"{' and '.join(same)} are the same number of labelled patients: the mean of their "
+        f"{REFERENCE} is one point of its curve."
+        for same in points.values()
+        if len(same) > 1
+    ]
+    if partial:
+        notes.append(
+            f"The curve of {REFERENCE} is without {' and '.join(partial)}, where it was not tested "
+            f"on the same {len(patients)} patients."
+        )
+    counts = sorted(points)
+    scores = {count: pd.DataFrame(points[count]).mean(axis=1) for count in counts}
+    return _Curve(counts, pd.DataFrame(scores), tuple(notes))
+
+
+def _saved(shown: Sequence[Budget], entries: Sequence[Entry], curve: _Curve) -> Table:
+    """How many labelled patients training from scratch needs to reach each method."""
+    columns = list(NAMES)
+    rivals = [entry for entry in entries if not (entry.is_reference or entry.is_ceiling)]
+    cells = [dict[str, Any](names_of(entry)) for entry in rivals]
+    matrix = np.asarray(curve.scores, dtype=float)
+    run = [b for b in shown if any(b.find(entry.label) is not None for entry in rivals)]
+    for budget in run:
+        part = f"{REFERENCE} needs, to reach the method at {budget.heading}"
+        names = [f"{word} at {budget.heading}" for word in ("Needed", "Needed low", "Needed high")]
+        columns += [
+            Column(name, "text", part, heading)
+            for name, heading in zip(names, ("labelled patients", _LOW, _HIGH), strict=True)
+        ]
+        for entry, row in zip(rivals, cells, strict=True):
+            found = budget.find(entry.label)
+            if found is not None and found.scores.index.equals(curve.scores.index):
+                needed = labels_needed(curve.counts, matrix, found.scores["dice"])
+                numbers = (needed.needed, needed.low, needed.high)
+                row |= dict(zip(names, map(needed.words, numbers), strict=True))
+    notes = (
+        f"The number of labelled patients with which {REFERENCE} has the same Dice; what it needs "
+        "beyond those of the column is what the method saves.",
+        f"The curve of {REFERENCE} is linear in the logarithm of the number between label budgets; "
+        "beyond them nothing is extrapolated. For the estimate it is made monotone. The interval "
+        "takes it as it is, and runs from the first to the last number at which the sign-flip test "
+        f"does not tell {REFERENCE} from the method.",
+        "The interval is about the networks that were trained. What training again would change is "
+        f"not in it: in simulated studies its 95% are {_COVERED}.",
+        *curve.notes,
+    )
+    return make_table("labels saved", columns, cells, notes=notes)

@@ -1,0 +1,127 @@
+"""What a store holds of a case: the prediction of a run, and the image and its reference."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from contrabench.data.grid import spacing_of
+from contrabench.files import damage
+
+_KEY = re.compile(r"[0-9a-f]+")
+_FOREIGN = (OSError, EOFError, BadZipFile, ValueError, LookupError, TypeError, AttributeError)
+"""What reading a file of another form than expected may raise."""
+
+NO_PREDICTION = "the store does not hold the prediction"
+NO_IMAGE = "the store does not hold the prepared image"
+DAMAGED = "its folder is damaged"
+OTHER_IMAGE = "the prediction was made from another image"
+
+
+class LostError(Exception):
+    """Something that a picture needs is not there; the message says what."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What one run predicted for one case.
+
+    Attributes:
+        classes: (X, Y, Z) on the native grid in canonical orientation, k+1 for structure k.
+        fingerprint: of the prepared case.
+        structures: their names.
+    """
+
+    classes: NDArray[np.uint8]
+    fingerprint: str
+    structures: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """A prepared case.
+
+    Attributes:
+        image: (X, Y, Z) on the working grid.
+        reference: class indices on the native grid in canonical orientation.
+        relation: native voxel index to working voxel index, 4 x 4.
+        spacing: native voxel sides in mm.
+    """
+
+    image: NDArray[np.float32]
+    reference: NDArray[np.uint8]
+    relation: NDArray[np.float64]
+    spacing: tuple[float, float, float]
+
+
+class Shelf:
+    """Reads a store; a folder that differs from its checksums counts as damaged."""
+
+    def __init__(self, store: Path, runs: pd.DataFrame) -> None:
+        self._store = store
+        self._stages = {str(run): str(key) for run, key in runs["evaluate"].items()}
+        self._sound: dict[Path, bool] = {}
+
+    def prediction(self, run: str, case: str) -> Prediction:
+        """Reads what a run predicted for a case.
+
+        Raises:
+            LostError: if it is not there, or not as it was written.
+        """
+        home = self._open("stages/evaluate", self._stages.get(run, ""), NO_PREDICTION)
+        try:
+            spec = _json(home / "spec.json")
+            scores = _json(home / "scores.json")
+            files = [score["file"] for score in scores if score["case"] == case]
+            if not files:
+                raise LostError(NO_PREDICTION)
+            with np.load(home / Path(files[0]).name) as file:
+                classes = file["prediction"]
+            names = tuple(str(structure["name"]) for structure in spec["structures"])
+            return Prediction(classes, str(spec["data"][case]), names)
+        except _FOREIGN as error:
+            raise LostError(DAMAGED) from error
+
+    def scan(self, fingerprint: str) -> Scan:
+        """Reads the image that predictions were made from, and its reference.
+
+        Raises:
+            LostError: if it is not there, or not as it was written.
+        """
+        home = self._open("prepared", fingerprint, NO_IMAGE)
+        try:
+            meta = _json(home / "meta.json")
+            native, working = np.array(meta["native_affine"]), np.array(meta["affine"])
+            with np.load(home / "native_label.npz") as file:
+                reference = file["label"]
+            return Scan(
+                image=np.load(home / "image.npy", mmap_mode="r"),
+                reference=reference,
+                relation=np.linalg.inv(working) @ native,
+                spacing=spacing_of(native),
+            )
+        except _FOREIGN as error:
+            raise LostError(DAMAGED) from error
+
+    def _open(self, kind: str, key: str, absent: str) -> Path:
+        home = self._store / kind / key
+        # A key comes from a record, which may have come from elsewhere.
+        if not _KEY.fullmatch(key) or not home.is_dir():
+            raise LostError(absent)
+        if home not in self._sound:
+            self._sound[home] = damage(home) is None
+        if not self._sound[home]:
+            raise LostError(DAMAGED)
+        return home
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,249 @@
+"""The verdict of a table in words: what the patients allow to say about methods, and no more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from contrabench.contracts.report import number_text
+from contrabench.references import REFERENCE
+from contrabench.report.comparison import LEVEL, AgainstReference, Comparison, Tested
+from contrabench.report.entries import reference_of
+from contrabench.statistics.design import MOST
+from contrabench.statistics.paired import PairedDifference, holm
+from contrabench.statistics.retraining import Retraining
+from contrabench.statistics.signflip import lowest_p, patients_for_interval
+from contrabench.text import counted
+
+FEW_PATIENTS = 15
+_NAMED = 3
+"""So many of the differences that take the fewest patients to separate are named."""
+
+
+def verdict(compared: Comparison) -> tuple[str, ...]:
+    """Writes the verdict of one table, the same words for the same rows.
+
+    Args:
+        compared: the entries of one label budget.
+    """
+    entries = compared.entries
+    patients = max(len(entry.scores) for entry in entries)
+    if not patients:
+        return ("No structure applies in any case, so there is no score and nothing to compare.",)
+    lines = [*_against_reference(compared), *_groups(compared)]
+    if patients < FEW_PATIENTS:
+        lines.append(
+            f"Tested on only {counted(patients, 'patient')}: the order of the rows may be chance, "
+            "and differences that are not separated here are not shown to be absent."
+        )
+    return tuple(lines)
+
+
+def _against_reference(compared: Comparison) -> Iterator[str]:
+    family = compared.family
+    labels = {place: compared.entries[place].label for place in family}
+    if not family:
+        yield _alone(compared)
+        return
+    patients = next(iter(family.values())).found.patients
+    named = {labels[place]: one for place, one in family.items()}
+    yield from separated(
+        named, (f"In Dice better than {REFERENCE}", f"In Dice worse than {REFERENCE}")
+    )
+    rest = {place: one for place, one in family.items() if not one.separated}
+    if rest:
+        means = ", ".join(
+            f"{labels[place]} {number_text('difference', one.found.mean)}"
+            for place, one in rest.items()
+        )
+        yield f"Cannot be separated from {REFERENCE} in Dice: {means}."
+        yield from _what_would(rest, labels, patients)
+    yield paired_over(counted(patients, "patient"), len(family))
+    yield from too_few(patients, [one.found for one in family.values()])
+    if patients < patients_for_interval():
+        yield f"An interval of a difference needs {patients_for_interval()} patients or more."
+    yield about_training(compared.retraining, len(family))
+
+
+def _alone(compared: Comparison) -> str:
+    """Why no method is compared with the reference."""
+    reference = reference_of(compared.entries)
+    if reference is None:
+        why = "is not in this table"
+    elif any(entry.is_reference for entry in compared.paired.values()):
+        why = "stands alone on these patients"
+    else:
+        why = (
+            f"was tested on {counted(len(reference.tested), 'patient')} ({reference.folds} folds), "
+            "and most others on other ones: run its missing folds"
+        )
+    return f"No method is compared with {REFERENCE}, which {why}."
+
+
+def separated(family: Mapping[str, Tested], words: tuple[str, str]) -> Iterator[str]:
+    """Which differences are shown: by direction, and whether for other networks as well.
+
+    Args:
+        family: the comparisons by name.
+        words: how a sentence begins on those above zero, and on those below.
+    """
+    for beginning, sign in zip(words, (1, -1), strict=True):
+        for passing in (False, True):
+            amounts = [
+                f"{label} {_amount(one)}"
+                for label, one in family.items()
+                if one.separated and one.passing == passing and sign * one.found.mean > 0
+            ]
+            if amounts:
+                limit = " with these networks, not shown for others" if passing else ""
+                yield f"{beginning}{limit}: {'; '.join(amounts)}."
+
+
+def _amount(one: Tested) -> str:
+    mean, low, high = (
+        number_text("difference", number)
+        for number in (one.found.mean, one.found.low, one.found.high)
+    )
+    ps = f"adjusted p {number_text('p', one.adjusted)}"
+    if not math.isnan(one.retrained):
+        ps += f", retrained p {number_text('p', one.retrained)}"
+    return f"{mean} (95% {low} to {high}, {ps})"
+
+
+def paired_over(patients: str, comparisons: int) -> str:
+    """How a family was tested, in a sentence.
+
+    Args:
+        patients: how many, with the noun.
+        comparisons: of the family.
+    """
+    return (
+        f"Paired over {patients}; sign-flip test, Holm over {counted(comparisons, 'comparison')}, "
+        f"level {LEVEL:g}; the 95% interval turns the test round and is not adjusted."
+    )
+
+
+def too_few(patients: int, family: Sequence[PairedDifference]) -> Iterator[str]:
+    """Says so where no comparison of a family can reach a verdict, and why.
+
+    Args:
+        patients: that the comparisons rest on.
+        family: at least one.
+    """
+    lowest = min(1.0, len(family) * lowest_p(patients))
+    with_ties = min(holm([one.smallest_p for one in family]))
+    if lowest > LEVEL:
+        yield (
+            f"With so few patients no comparison can reach a p below {lowest:.3g} after Holm, "
+            "however large the difference."
+        )
+    elif with_ties > LEVEL:
+        yield (
+            f"No comparison could reach a p below {with_ties:.3g} after Holm, since most patients "
+            "have the same score with both methods."
+        )
+
+
+def _what_would(
+    rest: Mapping[int, AgainstReference], labels: Mapping[int, str], patients: int
+) -> Iterator[str]:
+    """What it would take to separate the others, were the differences seen the true ones."""
+    differing = {labels[place]: one for place, one in rest.items() if one.found.mean}
+    ways = {
+        "patients": {label: one.patients_needed for label, one in differing.items()},
+        f"label draws on these {counted(patients, 'patient')}": {
+            label: one.draws_needed for label, one in differing.items()
+        },
+    }
+    parts = [text for noun, numbers in ways.items() if (text := _least(numbers, noun))]
+    if parts:
+        yield (
+            f"To separate these with 80% power would take {', or '.join(parts)}, if the "
+            "differences seen were the true ones and training again moved nothing."
+        )
+    elif any(math.isinf(one.patients_needed) for one in differing.values()):
+        yield (
+            f"Not even {MOST} patients would separate these, if the differences seen were the true "
+            "ones."
+        )
+    same = [labels[place] for place, one in rest.items() if not one.found.mean]
+    if same:
+        yield f"No difference at all was seen for {', '.join(same)}."
+
+
+def _least(numbers: Mapping[str, float], noun: str) -> str:
+    """The methods that take the fewest, by name: `about 55 patients (a), 130 (b)`."""
+    known = sorted((number, label) for label, number in numbers.items() if math.isfinite(number))
+    if not known:
+        return ""
+    (first, label), *others = known[:_NAMED]
+    text = f"about {_rounded(first)} {noun} ({label})"
+    text += "".join(f", {_rounded(number)} ({label})" for number, label in others)
+    wanted = sum(not math.isnan(number) for number in numbers.values())
+    return f"{text}, and more for the others" if wanted > 1 + len(others) else text
+
+
+def _rounded(number: float) -> int:
+    """Rounded up to two digits: more would be noise."""
+    step: int = 10 ** max(0, len(str(int(number))) - 2)
+    return math.ceil(number / step) * step
+
+
+def about_training(found: Retraining, comparisons: int) -> str:
+    """How far a verdict may hang on the very networks that were trained, in a sentence.
+
+    Args:
+        found: what training again adds.
+        comparisons: that it was pooled over.
+    """
+    if not found.known:
+        return (
+            "Verdicts are about the networks that were trained: how far training again would move "
+            "them cannot be told from these runs."
+        )
+    return (
+        "With what training again would move, the standard error is estimated at "
+        f"{number_text('share', found.inflation)} times what a test over patients takes it to be "
+        f"(from {counted(comparisons, 'comparison')}; column Retrained p)."
+    )
+
+
+def _groups(compared: Comparison) -> Iterator[str]:
+    """Which methods the pairs cannot separate from each other."""
+    pairs, lasting = compared.pairs, compared.lasting
+    if pairs is None or lasting is None or (pairs.pairs == 1 and compared.family):
+        return
+    family = "the one pair" if pairs.pairs == 1 else f"all {counted(pairs.pairs, 'pair')} (Holm)"
+    separated = pairs.separated(LEVEL)
+    number = int(separated.to_numpy().sum()) // 2
+    if number:
+        stay = int((lasting <= LEVEL).to_numpy().sum()) // 2
+        known = not lasting.isna().to_numpy().any()
+        part = "also" if stay == number else f"{stay or 'none'} of them"
+        again = f", {part} for networks trained anew" if known else ""
+        yield (
+            f"Over {family}, methods that share a letter of the column Group are not "
+            f"separated; {counted(number, 'pair')} {'is' if number == 1 else 'are'}{again}."
+        )
+        if compared.leader >= 0:
+            leader = compared.entries[compared.leader].label
+            others = lasting.loc[leader].drop(leader)
+            if not known:
+                more = ""
+            elif (others <= LEVEL).all():
+                more = ", and would be with networks trained anew"
+            else:
+                more = "; with networks trained anew that is not shown"
+            yield f"{leader} is the best, separated from every other method{more}."
+    elif any(one.separated for one in compared.family.values()):
+        yield (
+            f"Over {family}, which ask for more than the comparisons with {REFERENCE} alone, no "
+            "method is separated from any other."
+        )
+    else:
+        yield f"Over {family}, no method is separated from any other."
+    if pairs.lowest_reachable > LEVEL:
+        yield (
+            f"With so few patients no pair could reach a p below {pairs.lowest_reachable:.3g} "
+            "after Holm."
+        )

@@ -1,0 +1,109 @@
+"""What each pre-training stage computes: the budget shared out, under one of two recipes.
+
+Under the common recipe every stage has the budget's optimisation. Under the published one
+it has its paper's optimiser, rate, schedule and batch, as far as a source gives them; the
+images seen stay the budget's, and so does all of fine-tuning.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from contrabench.contracts.method import Method, Optimisation, Stage
+from contrabench.errors import RequestError
+from contrabench.protocol import Budget, Phase, Recipe
+
+_FEWEST_STEPS = 100
+"""A paper's batch is cut down until a stage has this many steps, but not below the budget's."""
+
+
+@dataclass(frozen=True)
+class StageWork:
+    """One pre-training stage of a run.
+
+    Attributes:
+        stage: as the method declares it.
+        phase: its optimisation.
+        steps: optimiser steps.
+        note: what the recipe means here, in words; "" under the common recipe.
+    """
+
+    stage: Stage
+    phase: Phase
+    steps: int
+    note: str = ""
+
+
+def share_out(method: Method, budget: Budget, recipe: Recipe) -> list[StageWork]:
+    """Plans the pre-training stages of a method, in order.
+
+    Raises:
+        RequestError: if the published recipe is asked of a method that has none.
+    """
+    stages = method.stages()
+    shares = _shares(stages, budget.pretrain.steps)
+    common = [
+        StageWork(stage, budget.pretrain, steps)
+        for stage, steps in zip(stages, shares, strict=True)
+    ]
+    if recipe == "common" or not stages:
+        return common
+    if method.published is None:
+        raise RequestError(
+            f"no published recipe is known for '{method.info.title}'; leave out --recipe, and "
+            "compare it with others under the common one"
+        )
+    return [_as_published(work, method.published.stages.get(work.stage.name)) for work in common]
+
+
+def _shares(stages: Sequence[Stage], total: int) -> list[int]:
+    """Splits the budget's pre-training steps over the stages, to the last step."""
+    weight = sum(stage.share for stage in stages)
+    ends = [
+        round(total * sum(s.share for s in stages[: i + 1]) / weight) for i in range(len(stages))
+    ]
+    return [end - start for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def _as_published(work: StageWork, paper: Optimisation | None) -> StageWork:
+    """A stage with its paper's optimisation, its images as before to less than one batch."""
+    if paper is None:
+        note = f"stage {work.stage.name}: no source gives its optimisation; the common one"
+        return StageWork(work.stage, work.phase, work.steps, note)
+    common = work.phase
+    images = work.steps * common.batch
+    wanted = paper.batch or common.batch
+    unit = math.lcm(common.accumulate, max(1, work.stage.partitions))
+    batch = max(unit, min(wanted, max(common.batch, images // _FEWEST_STEPS)) // unit * unit)
+    rate = paper.lr * (batch / paper.lr_batch if paper.lr_batch else 1)
+    phase = Phase(
+        images=images,
+        batch=batch,
+        optimizer=paper.optimizer,
+        lr=rate,
+        momentum=paper.momentum,
+        weight_decay=paper.weight_decay,
+        warmup=paper.warmup,
+        schedule=paper.schedule,
+        clip=common.clip,
+        accumulate=common.accumulate,
+    )
+    return StageWork(work.stage, phase, phase.steps, _words(work.stage.name, paper, phase))
+
+
+def _words(stage: str, paper: Optimisation, phase: Phase) -> str:
+    """The published optimisation in one line, with what had to change."""
+    scaled = f" ({paper.lr:g} per {paper.lr_batch} images)" if paper.lr_batch else ""
+    if paper.batch is None:
+        batch = f"batch {phase.batch} (the budget's; no source)"
+    elif paper.batch != phase.batch:
+        batch = f"batch {phase.batch} instead of {paper.batch}, to fit the budget's images"
+    else:
+        batch = f"batch {phase.batch}"
+    return (
+        f"stage {stage}: {phase.optimizer}, rate {phase.lr:.3g}{scaled}, decay "
+        f"{phase.weight_decay:g}, warm-up {phase.warmup:.0%}, {phase.schedule}, {batch}, "
+        f"{phase.steps} steps; {paper.source}"
+    )

@@ -1,0 +1,319 @@
+"""Whole comparisons: every section, what its sentences claim, and every format of it."""
+
+import csv
+import io
+import json
+import math
+from importlib.resources import files
+
+import pytest
+from scipy import stats
+from tests.makers.rows import results
+
+from contrabench.contracts.registry import reports
+from contrabench.contracts.report import Report, cell_text, plain, tidy
+from contrabench.errors import RequestError
+from contrabench.report.side_by_side import compare_results
+
+from .sides import METHOD, PROTOCOL, SOFTWARE, changed, recorded, study
+
+HASH, OTHER = PROTOCOL["hash"], "0" * 16
+FIELD = [*study("scratch"), *study("gcl", 0.1, 1), *study("pcl", -0.1, 2)]
+FORMATS = ("terminal", "markdown", "latex", "csv", "json", "parquet", "html")
+NASTY = "a`b`|<script>x</script>\\input{y}$_%\n\u202e=1"
+
+
+def moved(rows, method, shift, **changes):
+    """The rows with so much more Dice of one method, made by other runs."""
+    return [
+        {
+            **row, "run": row["run"][::-1], **changes,
+            "dice": row["dice"] + (shift if row["method"] == method else 0),
+        }
+        for row in rows
+    ]  # fmt: skip
+
+
+def compared(a, b, labels=(), names=("old", "new")):
+    return compare_results(a, b, names, "bench report --compare old new", labels)
+
+
+def told(section):
+    return "\n".join([*section.verdict, *section.notes])
+
+
+def table(section, name):
+    (found,) = [one for one in section.tables if one.name == name]
+    return found.data.set_index(found.columns[0].name)
+
+
+@pytest.fixture
+def planted(frame):
+    """One setting changed, and one method better by it."""
+    a = recorded(frame(*FIELD))
+    protocol = changed(changed(PROTOCOL, "budget.finetune.images", 800), "hash", OTHER)
+    b = recorded(frame(*moved(FIELD, "gcl", 0.05, protocol=OTHER)), protocol=protocol)
+    return compared(a, b)
+
+
+def test_equal_sides_say_that_nothing_changed(frame):
+    both = recorded(frame(*FIELD))
+    what, side = compared(both, both).sections
+    assert what.verdict == (f"Nothing: the same protocol {HASH}.",)
+    assert [one.name for one in what.tables] == ["sides"]
+    assert list(table(what, "sides").loc["runs"]) == ["6", "6", "6"]
+    assert side.verdict == (
+        "No score differs: on every patient the Dice of the 3 methods is the same.",
+        "The order of the 3 methods by mean Dice is the same on both sides.",
+    )
+    cells = table(side, "side by side")
+    assert set(cells["B minus A"]) == {0}
+    assert set(cells["Adjusted p"]) == {1}
+    assert list(cells["Runs in common"]) == [2, 2, 2]
+
+
+def test_one_setting_and_one_method_are_found_and_no_other(planted):
+    what, side = planted.sections
+    assert what.verdict == (
+        "1 setting of the protocol changed: budget.finetune.images (1600 on A, 800 on B).",
+    )
+    assert table(what, "what changed").to_dict("index") == {
+        "budget.finetune.images": {"A": "1600", "B": "800"}
+    }
+    assert what.protocol == side.protocol == f"{HASH} and {OTHER}"
+    assert side.verdict[0].startswith("1 of 3 methods moved in Dice from A to B")
+    assert side.verdict[1].startswith("Better on B: gcl +0.050 (95% +0.050 to +0.050, adjusted p")
+    assert "Not shown to have moved (B minus A): scratch 0.000, pcl 0.000." in side.verdict
+    assert "Of all that is recorded one thing differs: budget.finetune.images." in side.verdict
+    cells = table(side, "side by side")
+    assert cells.loc["gcl", "Dice B"] - cells.loc["gcl", "Dice A"] == pytest.approx(0.05)
+    assert cells.loc["gcl", "B minus A"] == pytest.approx(0.05)
+    assert cells.loc["gcl", "Runs in common"] == 0
+
+
+def test_several_changes_are_never_put_down_to_one(frame):
+    protocol = changed(changed(PROTOCOL, "data", "d2"), "hash", OTHER)
+    b = recorded(
+        frame(*moved(FIELD, "gcl", -0.05, protocol=OTHER)),
+        protocol=protocol,
+        software={**SOFTWARE, "torch": "2.15"},
+        method={**METHOD, "code": "f00d"},
+    )
+    what, side = compared(recorded(frame(*FIELD)), b).sections
+    assert what.verdict[1].startswith(
+        "Beside the protocol changed: software: torch (2.14 on A, 2.15 on B)"
+    )
+    assert "patients are paired by name" in told(what)
+    (line,) = [line for line in side.verdict if "everything that changed together" in line]
+    assert line.startswith("5 things differ")
+    assert "Worse on B: gcl -0.050" in told(side)
+
+
+def test_a_sentence_names_few_changes_and_the_table_all(frame):
+    software = {f"package{number}": "1" for number in range(9)}
+    both = [recorded(frame(*FIELD), software=dict.fromkeys(software, version)) for version in "12"]
+    what = compared(*both).sections[0]
+    assert what.verdict[0].startswith(f"The same protocol {HASH}; beside it changed: ")
+    assert what.verdict[0].endswith("and 3 more.")
+    assert len(table(what, "what changed")) == 9
+
+
+def test_better_and_worse_are_two_sentences(frame):
+    other = moved(moved(FIELD, "gcl", 0.05), "pcl", -0.02)
+    side = compared(results(frame(*FIELD)), results(frame(*other))).sections[1]
+    assert side.verdict[0].startswith("2 of 3 methods moved")
+    assert side.verdict[1].startswith("Better on B: gcl +0.050 (")
+    assert side.verdict[2].startswith("Worse on B: pcl -0.020 (")
+    assert "pcl" not in side.verdict[1]
+    assert "gcl" not in side.verdict[2]
+
+
+def test_missing_records_are_said(frame):
+    whole, lost = recorded(frame(*FIELD)), recorded(frame(*FIELD), lost=("gcl",))
+    what = compared(whole, lost).sections[0]
+    assert what.verdict == (f"Nothing that is recorded: the same protocol {HASH}.",)
+    assert "2 of 6 runs of B have no record" in told(what)
+    other = results(frame(*moved(FIELD, "gcl", 0.05, protocol=OTHER)))
+    what, side = compared(whole, other).sections
+    assert "no record of the runs of B" in what.verdict[0]
+    assert "6 of 6 runs of B have no record" in told(what)
+    assert "their records do not tell in what" in told(side)
+
+
+def test_few_patients_cannot_tell(frame):
+    few = [row for row in FIELD if int(row["patient"][1:]) < 4]
+    side = compared(results(frame(*few)), results(frame(*moved(few, "gcl", 0.3)))).sections[1]
+    assert side.verdict[0].startswith("With so few patients no comparison can reach a p below")
+    # All four patients agree: 2 of 2^4 patterns, times three methods.
+    assert "a p below 0.375 after Holm" in side.verdict[0]
+    assert "moved in Dice" not in told(side)
+    assert "An interval of a difference needs 6 patients or more." in side.verdict
+
+
+def test_a_side_with_one_patient_is_compared_with_nobody(frame):
+    one = [row for row in FIELD if row["patient"] == "p00"]
+    side = compared(results(frame(*FIELD)), results(frame(*one))).sections[1]
+    assert side.verdict[0].startswith("No method was tested on the same patients")
+    assert "(A tested 12, B 1, 1 of them the same)" in told(side)
+    assert table(side, "side by side")["B minus A"].isna().all()
+    both = compared(results(frame(*one)), results(frame(*moved(one, "gcl", 0.3)))).sections[1]
+    assert "a p below 1 after Holm" in both.verdict[0]
+
+
+def test_another_metric_contract_is_no_difference(frame):
+    other = moved(FIELD, "gcl", 0.05, protocol=OTHER, metric_contract=2)
+    side = compared(results(frame(*FIELD)), results(frame(*other))).sections[1]
+    assert side.verdict[0].startswith("The metric contracts differ (1 on A, 2 on B)")
+    cells = table(side, "side by side")
+    assert cells[["B minus A", "p", "Adjusted p"]].isna().all(axis=None)
+    assert cells["Dice B"].notna().all()
+    assert "beyond" not in told(side)
+
+
+def test_other_structures_are_no_difference(frame):
+    more = [*FIELD, *({**row, "structure": "aorta"} for row in FIELD)]
+    side = compared(results(frame(*FIELD)), results(frame(*more))).sections[1]
+    assert side.verdict[0].startswith("Not the same structures are scored (A LV; B LV, aorta)")
+    assert table(side, "side by side")["B minus A"].isna().all()
+
+
+def test_structures_that_apply_nowhere_and_distances_on_two_scales(frame):
+    gone = [{**row, "flag": "not applicable"} for row in FIELD]
+    side = compared(results(frame(*gone)), results(frame(*FIELD))).sections[1]
+    assert "(A tested 0, B 12, 0 of them the same)" in told(side)
+    voxels = [{**row, "asd_mm": None, "asd_voxel": 3.0} for row in FIELD]
+    side = compared(results(frame(*FIELD)), results(frame(*voxels))).sections[1]
+    assert "not on one scale: ASD mm on A, ASD voxel on B" in told(side)
+    assert set(table(side, "side by side")["ASD voxel B"]) == {3.0}
+
+
+def test_the_order_and_its_tau(frame):
+    other = moved(FIELD, "pcl", 0.15)
+    side = compared(results(frame(*FIELD)), results(frame(*other))).sections[1]
+    tau = stats.kendalltau([1, 2, 3], [1, 3, 2]).statistic
+    (line,) = [line for line in side.verdict if "order" in line]
+    assert f"(Kendall's tau {tau:.2f})" in line
+    assert "scratch from 2 to 3, pcl from 3 to 2" in line
+    cells = table(side, "side by side")
+    assert list(cells["Rank B"]) == [1, 3, 2]
+
+
+def test_methods_of_one_side_are_named(frame):
+    a, b = [*FIELD, *study("byol", 0.5)], [*FIELD, *study("vicreg", deviations="long")]
+    side = compared(results(frame(*a)), results(frame(*b))).sections[1]
+    assert side.verdict[-2:] == ("On A alone: byol.", "On B alone: vicreg (long).")
+    cells = table(side, "side by side")
+    assert list(cells.index[-2:]) == ["byol", "vicreg"]
+    assert math.isnan(cells.loc["byol", "Dice B"])
+    assert math.isnan(cells.loc["vicreg", "Patients in common"])
+
+
+def test_other_draws_are_held_against_the_verdict(frame):
+    other = moved(FIELD, "gcl", 0.05, draw=1)
+    side = compared(results(frame(*FIELD)), results(frame(*other))).sections[1]
+    assert "Trained in other folds, or with other label draws or seeds" in told(side)
+    same = compared(results(frame(*FIELD)), results(frame(*moved(FIELD, "gcl", 0.05)))).sections[1]
+    assert "Trained in other folds" not in told(same)
+
+
+def test_several_protocols_each_have_their_sections(frame):
+    quick = {"budget": "quick", "protocol": OTHER}
+    ct = {"dataset": "ct", "protocol": "1" * 16}
+    a = [*FIELD, *study("scratch", **quick), *study("scratch", labels="20%", fraction=0.2)]
+    b = [*FIELD, *study("scratch", **quick), *study("scratch", **ct)]
+    made = compared(results(frame(*a)), results(frame(*b)))
+    assert [(part.title, part.labels) for part in made.sections] == [
+        ("phantom, quick budget, what changed", ""),
+        ("phantom, quick budget, 10% of the labels, side by side", "10%"),
+        ("phantom, smoke budget, what changed", ""),
+        ("phantom, smoke budget, 10% of the labels, side by side", "10%"),
+    ]
+    assert "of B: ct, smoke budget, protocol 1111111111111111." in told(made.sections[0])
+    assert "of B: " not in told(made.sections[2])
+    assert "Label budgets of A alone, not compared: 20%." in told(made.sections[2])
+
+
+def test_label_budgets_can_be_chosen(frame):
+    rows = [*FIELD, *study("scratch", labels="20%", fraction=0.2)]
+    both = results(frame(*rows))
+    assert [part.labels for part in compared(both, both).sections] == ["", "10%", "20%"]
+    assert [part.labels for part in compared(both, both, ["20%"]).sections] == ["", "20%"]
+    with pytest.raises(RequestError, match="nothing to compare"):
+        compared(both, both, ["40%"])
+
+
+def test_rows_hold_each_run_once(frame):
+    a, b = frame(*FIELD), frame(*FIELD[:12], *moved(FIELD[12:], "gcl", 0.05))
+    made = compared(results(a), results(b))
+    assert made.rows["run"].nunique() == 10
+    assert not made.rows.duplicated(["run", "case", "structure"]).any()
+    words = a.select_dtypes("object").columns
+    kept = [part.astype(dict.fromkeys(words, "category")) for part in (a, b)]
+    again = compared(*(results(part) for part in kept))
+    assert again.rows["run"].dtype == "category"
+    assert again.rows["run"].astype(str).tolist() == made.rows["run"].tolist()
+    assert [part.verdict for part in again.sections] == [part.verdict for part in made.sections]
+
+
+@pytest.fixture
+def nasty(frame):
+    """Names from plug-ins, data and the user that try to break out of their cells."""
+    rows = [{**row, "dataset": NASTY, "labels": NASTY, "structure": NASTY} for row in FIELD]
+    rows += [{**row, "method": NASTY, "run": row["run"][:8] * 2} for row in rows[:12]]
+    other = [*rows[12:], *study("only", dataset=NASTY, labels=NASTY, structure=NASTY)]
+    a = recorded(frame(*rows))
+    b = recorded(frame(*other), software={NASTY: NASTY}, method={"code": NASTY, "options": {}})
+    return compared(a, b, names=(NASTY, NASTY))
+
+
+@pytest.mark.parametrize("report", ["planted", "nasty"])
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_renders_it_twice_to_the_same_bytes(report, name, request):
+    made = request.getfixturevalue(report)
+    rendered = reports.get(name)().render(made)
+    assert rendered == reports.get(name)().render(made)
+    if isinstance(rendered, str):
+        assert all(mark.isprintable() or mark == "\n" for mark in rendered) or name == "html"
+        assert "<script>x" not in "".join(rendered.split("`")[::2] if name == "markdown" else "")
+    if name == "html":
+        assert "<script>x" not in rendered
+
+
+@pytest.mark.parametrize("report", ["planted", "nasty"])
+def test_the_json_follows_its_schema(report, request):
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
+    schema = json.loads(
+        files("contrabench.report").joinpath("report.schema.json").read_text("utf-8")
+    )
+    made = reports.get("json")().render(request.getfixturevalue(report))
+    jsonschema.Draft202012Validator(schema).validate(json.loads(made))
+
+
+def test_tidy_lines_hold_every_cell(planted):
+    assert isinstance(planted, Report)
+    lines = list(csv.DictReader(io.StringIO(reports.get("csv")().render(planted))))
+    assert len(lines) == len(list(tidy(planted)))
+    side = planted.sections[1]
+    column = next(one for one in side.tables[0].columns if one.name == "B minus A")
+    shown = {line["method"]: line for line in lines if line["column"] == "B minus A"}
+    for name, value in table(side, "side by side")["B minus A"].items():
+        assert float(shown[name]["value"]) == value
+        assert shown[name]["text"].lstrip("'") == plain(cell_text(column, value))
+
+
+def test_the_sides_are_named_in_every_section(planted, nasty):
+    for section in planted.sections:
+        assert section.notes[0] == "A is `old` and B is `new`."
+    for section in nasty.sections:
+        # A name cannot end the command that it stands in.
+        assert section.notes[0].count("`") == 4
+
+
+def test_making_it_again_gives_the_same_report(frame):
+    made = [
+        reports.get("json")().render(
+            compared(recorded(frame(*FIELD)), recorded(frame(*reversed(moved(FIELD, "gcl", 0.05)))))
+        )
+        for _ in range(2)
+    ]
+    assert made[0] == made[1]

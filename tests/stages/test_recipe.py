@@ -1,0 +1,122 @@
+"""The two recipes: how a budget is shared out, and what a paper's optimisation becomes."""
+
+import pytest
+from tests.makers.studies import RUNTIME, TINY, make_plan
+
+from contrabench.contracts.method import Method, MethodInfo, Optimisation, Published, Stage
+from contrabench.errors import RequestError
+from contrabench.protocol import digest
+from contrabench.stages.recipe import share_out
+from contrabench.store.rows import read_rows
+from contrabench.study.resolve import Request, resolve
+
+PAPER = Optimisation(
+    optimizer="lars", lr=0.3, lr_batch=256, batch=4096, weight_decay=1e-6, warmup=0.1, source="x"
+)
+
+
+class Staged(Method):
+    """Three stages, one of them twice as long, one without a source."""
+
+    info = MethodInfo(title="Staged", family="x", paper="x", fidelity="reconstruction")
+    published = Published(
+        stages={"a": PAPER, "b": PAPER.model_copy(update={"batch": 4, "lr_batch": None})}
+    )
+    longer, partitions = 2.0, 0
+
+    def stages(self):
+        return (
+            Stage(name="a", share=self.longer, partitions=self.partitions),
+            Stage(name="b"),
+            Stage(name="c"),
+        )
+
+    def objective(self, stage, backbone):
+        raise RuntimeError
+
+
+class Unpublished(Staged):
+    published = None
+
+
+@pytest.mark.parametrize("longer", [1.0, 2.0, 0.3, 7.7])
+def test_shares_lose_no_step(longer):
+    method = Staged()
+    method.longer = longer
+    steps = [work.steps for work in share_out(method, TINY, "common")]
+    assert sum(steps) == TINY.pretrain.steps
+    assert steps[0] == pytest.approx(longer / (longer + 2) * 24, abs=1)
+
+
+def test_under_the_common_recipe_every_stage_has_the_budgets_phase():
+    works = share_out(Staged(), TINY, "common")
+    assert all(work.phase == TINY.pretrain and not work.note for work in works)
+
+
+def test_a_papers_optimisation_within_the_budgets_images():
+    budget = TINY.model_copy(
+        update={"pretrain": TINY.pretrain.model_copy(update={"images": 16 * 800})}
+    )
+    a, b, c = share_out(Staged(), budget, "published")
+    # 6400 images make 100 steps of 64; the rate follows the batch from 0.3 at 256.
+    assert (a.phase.batch, a.steps) == (64, 100)
+    assert a.phase.lr == pytest.approx(0.3 * 64 / 256)
+    assert (a.phase.optimizer, a.phase.weight_decay, a.phase.warmup) == ("lars", 1e-6, 0.1)
+    assert "batch 64 instead of 4096" in a.note
+    assert (b.phase.batch, b.steps, b.phase.lr) == (4, 800, 0.3)
+    assert c.phase == budget.pretrain
+    assert "no source" in c.note
+    assert [work.steps * work.phase.batch for work in (a, b, c)] == [6400, 3200, 3200]
+
+
+def test_a_short_budget_keeps_its_own_batch():
+    a, _, _ = share_out(Staged(), TINY, "published")
+    assert a.phase.batch == TINY.pretrain.batch
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_the_batch_fits_partitions_and_micro_batches(accumulate):
+    method = Staged()
+    method.partitions = 4
+    phase = TINY.pretrain.model_copy(update={"images": 16 * 650, "accumulate": accumulate})
+    a, _, _ = share_out(method, TINY.model_copy(update={"pretrain": phase}), "published")
+    assert a.phase.batch % (4 * accumulate) == 0
+    assert 100 <= a.steps <= 120
+
+
+def test_without_a_source_the_request_is_refused():
+    with pytest.raises(RequestError, match="no published recipe"):
+        share_out(Unpublished(), TINY, "published")
+    assert share_out(Unpublished(), TINY, "common")
+
+
+def test_options_of_the_paper_yield_to_those_asked_for(monkeypatch):
+    plain = resolve(Request("simclr", "10%", "phantom"), RUNTIME)
+    cls = type(plain.method)
+    monkeypatch.setattr(
+        cls, "published", Published(stages={"global": PAPER}, options={"temperature": 0.5})
+    )
+
+    def plan(*options, recipe="published"):
+        return resolve(Request("simclr", "10%", "phantom", options=options, recipe=recipe), RUNTIME)
+
+    assert plan().method.options.temperature == 0.5
+    assert plan().variant() == "simclr"
+    assert plan("temperature=0.2").method.options.temperature == 0.2
+    assert plan("temperature=0.2").variant() == "simclr[temperature=0.2]"
+    # Asking for the default is asking.
+    assert plan("temperature=0.1").method.options.temperature == 0.1
+    assert plan(recipe="common").method.options.temperature == 0.1
+
+
+def test_rows_of_the_two_recipes_lie_under_two_protocols(execute, tmp_path):
+    results = [execute(make_plan("simclr", recipe=name)) for name in ("common", "published")]
+    hashes = {result.record["protocol"]["hash"] for result in results}
+    assert len(hashes) == 2
+    assert results[0].record["recipe"] == []
+    assert "stage global" in results[1].record["recipe"][0]
+    rows, _ = read_rows(tmp_path)
+    assert set(zip(rows.recipe, rows.protocol, strict=True)) == {
+        (result.record["spec"]["recipe"], result.record["protocol"]["hash"]) for result in results
+    }
+    assert digest(results[0].record["spec"]) != digest(results[1].record["spec"])

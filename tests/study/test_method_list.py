@@ -1,0 +1,203 @@
+"""Methods as they are typed: names, families, all, and option sets that tables also write."""
+
+from typing import Literal, get_args, get_origin
+
+import pytest
+from tests.makers.studies import RUNTIME
+
+from contrabench.contracts import registry
+from contrabench.errors import RequestError
+from contrabench.study.method_list import Entry, read_entries, split_words
+from contrabench.study.resolve import Request, resolve
+
+
+def names(*words, exclude=()):
+    return [entry.method for entry in read_entries(words, exclude)]
+
+
+def family(word):
+    """The methods whose information names a family."""
+    found = (entry for entry in registry.methods.entries())
+    return sorted(entry.name for entry in found if entry.value.info.family == word)
+
+
+def plan(entry):
+    request = Request(
+        entry.method,
+        "10%",
+        "phantom",
+        options=entry.options,
+        views=entry.views,
+        deep_supervision=entry.deep_supervision,
+    )
+    return resolve(request, RUNTIME)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("mmgl,simclr", ["mmgl", "simclr"]),
+        (" mmgl , simclr ,", ["mmgl", "simclr"]),
+        ("mmgl[stages=global, variant=U],simclr", ["mmgl[stages=global, variant=U]", "simclr"]),
+        ("mmgl[global_taps=[pool3, pool4]], moco", ["mmgl[global_taps=[pool3, pool4]]", "moco"]),
+        ("instance contrast,moco", ["instance contrast", "moco"]),
+        ("", []),
+        (" , ", []),
+    ],
+)
+def test_a_list_is_split_outside_of_brackets(text, words):
+    assert split_words(text) == words
+
+
+def test_names_stay_in_the_order_in_which_they_are_named_each_once():
+    assert names("simclr", "moco", "simclr") == ["simclr", "moco"]
+    assert names(" simclr ") == ["simclr"]
+
+
+@pytest.mark.parametrize(
+    "word", ["instance contrast", "Instance Contrast", "instance-contrast", "instance_contrast"]
+)
+def test_a_family_is_its_members_however_it_is_written(word):
+    assert names(word) == family("instance contrast")
+    assert len(names(word)) > 1
+
+
+def test_a_family_with_a_dash_in_its_name_is_found_too():
+    for word in ("self-distillation", "self distillation"):
+        assert sorted(names(word)) == family("self-distillation")
+
+
+def test_all_is_every_method_but_the_references():
+    every = set(registry.methods.names())
+    assert set(names("all")) == every - set(family("reference"))
+    assert set(names("all", "reference")) == every
+    assert len(names("all")) == len(set(names("all")))
+
+
+def test_excluded_are_names_and_families_and_option_sets_of_them():
+    assert "simclr" not in names("all", exclude=["simclr"])
+    left = names("all", exclude=["instance-contrast", "mmgl"])
+    assert set(left) == set(names("all")) - {"mmgl"} - set(family("instance contrast"))
+    assert names("simclr", "mmgl[stages=global]", exclude=["mmgl"]) == ["simclr"]
+
+
+def test_nothing_left_is_an_error_and_so_is_an_excluded_word_that_nobody_knows():
+    with pytest.raises(RequestError, match="no method is left"):
+        read_entries(["simclr"], ["simclr"])
+    with pytest.raises(RequestError, match="did you mean 'simclr'"):
+        read_entries(["all"], ["simclrr"])
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("simclrr", "did you mean 'simclr'?"),
+        ("instance contrasts", "did you mean 'instance contrast'?"),
+        ("zzz", "methods are "),
+        ("simclrr[temperature=1]", "simclr"),
+        ("mmgl[stages=global", "no closing bracket"),
+        ("mmgl[stages]", "not a pair"),
+        ("mmgl[stage=global]", "did you mean 'stages'?"),
+        ("mmgl[stages=all]", "'stages' is all"),
+        ("mmgl[stages=global, stages=local]", "given twice"),
+        ("mmgl[views=coronal]", "'views' is coronal"),
+        ("mmgl[global_taps=pool3+pool9]", "pool4"),
+        ("mmgl[]x", "no closing bracket"),
+        ("scratch[temperature=1]", "it has no options"),
+        ("", "there is no method or family ''"),
+    ],
+)
+def test_a_word_that_is_not_understood_is_refused_with_a_hint(word, hint):
+    with pytest.raises(RequestError) as caught:
+        read_entries([word], [])
+    assert hint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_deviations_stand_in_the_brackets_beside_options():
+    (entry,) = read_entries(["mmgl[views=axial, stages=global, deep-supervision=false]"], [])
+    assert entry == Entry("mmgl", ("stages=global",), "axial", False)
+    (plain,) = read_entries(["mmgl[]"], [])
+    assert plain == Entry("mmgl")
+
+
+@pytest.mark.parametrize(
+    "word", ["mmgl[global_taps=pool3+pool4]", "mmgl[global-taps=[pool3, pool4]]"]
+)
+def test_a_list_is_written_with_a_plus_or_in_brackets(word):
+    (entry,) = read_entries([word], [])
+    assert plan(entry).method.options.global_taps == ("pool3", "pool4")
+    assert plan(entry).variant() == "mmgl[global_taps=pool3+pool4]"
+
+
+def other(field):
+    """Values of a field that are not its default."""
+    kinds = [field.annotation]
+    if get_origin(field.annotation) not in (Literal, tuple, list) and get_args(field.annotation):
+        kinds = list(get_args(field.annotation))
+    for kind in kinds:
+        if get_origin(kind) is Literal:
+            yield from (value for value in get_args(kind) if value != field.default)
+        elif get_origin(kind) in (tuple, list):
+            yield field.default[:1]
+            yield field.default[::-1]
+        elif kind is bool:
+            yield not field.default
+        elif kind is type(None) and field.default is not None:
+            yield None
+        elif kind is int:
+            yield (field.default or 6) + 2
+        elif kind is float:
+            yield from ((field.default or 1.0) * factor for factor in (0.5, 1e-7, 1 / 3))
+
+
+def changed(method):
+    """Option sets of a method that differ from its defaults in one field."""
+    for name, field in method.Options.model_fields.items():
+        for value in other(field):
+            try:
+                options = method.Options(**{name: value})
+                method(options).stages()
+            except (ValueError, RequestError):
+                continue
+            if options != method.Options():
+                yield options
+
+
+@pytest.mark.parametrize("name", registry.methods.names())
+def test_every_variant_of_every_method_reads_back_as_the_plan_that_it_names(name):
+    method = registry.methods.get(name)
+    for options in changed(method):
+        pairs = []
+        for key in options.model_fields_set:
+            value = getattr(options, key)
+            text = f"[{', '.join(value)}]" if isinstance(value, tuple) else str(value)
+            pairs.append(f"{key}={text}")
+        for views in ("axial", "all"):
+            for deep in (False, True):
+                made = plan(Entry(name, tuple(pairs), views, deep))
+                assert made.method.options == options
+                (entry,) = read_entries(split_words(made.variant()), [])
+                assert plan(entry).spec == made.spec
+                assert plan(entry).method_spec() == made.method_spec()
+                assert plan(entry).variant() == made.variant()
+
+
+def test_the_round_trip_has_something_to_do():
+    assert len(list(changed(registry.methods.get("mmgl")))) >= 15
+
+
+def test_a_variant_of_a_table_is_the_plan_that_was_meant():
+    (entry,) = read_entries(["mmgl[global_taps=pool4, variant=U]"], [])
+    assert plan(entry).method.options.variant == "U"
+    assert plan(entry).variant() == "mmgl[global_taps=pool4, variant=U]"
+
+
+def test_a_broken_plug_in_is_told_with_its_reason(tmp_path, monkeypatch):
+    from contrabench.contracts import discovery
+
+    (tmp_path / "brittle.py").write_text("import nothing_of_this_name\n")
+    monkeypatch.setenv(discovery.VARIABLE, str(tmp_path / "brittle.py"))
+    with pytest.raises(RequestError, match="nothing_of_this_name"):
+        read_entries(["brittle"], [])
+    assert "brittle" not in names("all")
