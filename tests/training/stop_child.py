@@ -12,15 +12,16 @@ from torch import nn
 from contrabench.contracts.objective import StepResult
 from contrabench.progress import Silent
 from contrabench.protocol import Phase
-from contrabench.training.loop import Task, fit
+from contrabench.training.loop import fit
 from contrabench.training.runtime import Runtime
+from contrabench.training.step import TrainingTask
 from contrabench.training.stop import Interrupted
 
 PHASE = Phase(images=240, batch=8, lr=1e-2)
 STEPS = PHASE.steps
 
 
-class Line(Task):
+class Line(TrainingTask):
     """Fits a line, with dropout; calls `act` in the middle of step `at`."""
 
     def __init__(self, at=-1, act=None):

@@ -10,8 +10,9 @@ from contrabench.progress import Silent
 from contrabench.protocol import Phase
 from contrabench.training import loop
 from contrabench.training.checkpoint import FILE
-from contrabench.training.loop import Task, fit
+from contrabench.training.loop import fit
 from contrabench.training.runtime import Runtime
+from contrabench.training.step import TrainingTask
 
 PHASE = Phase(images=320, batch=8, lr=1e-2)
 
@@ -20,7 +21,7 @@ def runtime(**changes):
     return Runtime(**{"device": "cpu", "precision": "float32", "threads": 1, **changes})
 
 
-class Toy(Task):
+class Toy(TrainingTask):
     """Fits a line; has a momentum copy, dropout, and a frozen layer."""
 
     def __init__(self):

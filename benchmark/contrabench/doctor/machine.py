@@ -154,28 +154,25 @@ def check_training() -> Check:
     from contrabench.model.build import build_backbone
     from contrabench.model.segmentation import build_segmenter
     from contrabench.protocol import BackboneSpec, Phase, Seeds
-    from contrabench.training.optimizer import build_optimizer
-    from contrabench.training.runtime import resolve_device
+    from contrabench.training.runtime import Runtime, resolve_device
+    from contrabench.training.step import Step
     from contrabench.training.tasks import FinetuneTask
 
     title = "a training step"
-    device = torch.device(resolve_device("auto"))
+    device = resolve_device("auto")
+    precision = "bf16" if device == "cuda" else "float32"
+    runtime = Runtime(device, precision, torch.get_num_threads())
     phase = Phase(images=4, batch=4, lr=1e-2)
     try:
         model = build_segmenter(build_backbone(BackboneSpec(width=8), 0), STRUCTURES + 1, False, 0)
-        model.to(device)
-        task = FinetuneTask(model, synthetic_bank(64, True, device), phase, Seeds())
-        optimizer = build_optimizer(list(model.parameters()), phase)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            loss = task.forward(task.batch(0, 0, 1)).loss
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        value = float(loss.detach())
+        bank = synthetic_bank(64, True, runtime.torch_device)
+        step = Step(FinetuneTask(model, bank, phase, Seeds()), phase, runtime, steps=1)
+        value = float(step.take(0)["loss"])
         sound = all(bool(torch.isfinite(weight).all()) for weight in model.parameters())
     except (RuntimeError, OSError, ImportError) as error:
-        return Check(title, f"on {device}", (_no_step(f"fails: {one_line(error)}", device.type),))
+        return Check(title, f"on {device}", (_no_step(f"fails: {one_line(error)}", device),))
     if not (math.isfinite(value) and sound):
-        finding = _no_step("gives a loss or weights that are not finite", device.type)
+        finding = _no_step("gives a loss or weights that are not finite", device)
         return Check(title, f"on {device}", (finding,))
     return Check(title, f"on {device}, loss {value:.2f}")
 

@@ -22,9 +22,8 @@ from contrabench.data.synthetic import synthetic_bank
 from contrabench.errors import RequestError
 from contrabench.model.build import build_backbone
 from contrabench.protocol import TAPS, BackboneSpec, Budget, Seeds, seed_for
-from contrabench.training.memory import saved_for_backward
 from contrabench.training.runtime import Runtime
-from contrabench.training.stepper import Stepper
+from contrabench.training.step import Step, saved_for_backward
 from contrabench.training.tasks import PretrainTask, count_parameters
 
 WARM_UP = 3
@@ -141,7 +140,7 @@ def profile_stage(
     for number in range(WARM_UP + steps):
         if runtime.device == "cuda":
             torch.cuda.reset_peak_memory_stats(runtime.torch_device)
-        step = bench.timed(partial(bench.step, number))
+        step = bench.timed(partial(bench.take, number))
         reached = runtime.peak_memory_mb()
         views = bench.timed(partial(bench.task.batch, number, 0, 1))
         bare = bench.timed(partial(bench.bare, bench.task.batch(number, 0, 1)))
@@ -174,7 +173,7 @@ def profile_stage(
     )
 
 
-class _Bench(Stepper):
+class _Bench(Step):
     """One pre-training stage, ready to take steps."""
 
     task: PretrainTask
@@ -197,20 +196,20 @@ class _Bench(Stepper):
         """Operations of a step and of a bare pass, and bytes kept for the backward pass."""
         batch = self.task.batch(0, 0, 1)
         with FlopCounterMode(display=False) as counter:
-            with saved_for_backward(self.task.state_dict().values()) as saved, self.autocast():
-                loss = self.task(batch).loss
-            loss.backward()
+            with saved_for_backward(self.task.state_dict().values()) as saved:
+                loss, _ = self.forward(batch)
+            self.fabric.backward(loss)
             self.task.after_step(1 / self.steps)
         with FlopCounterMode(display=False) as beside:
             self.bare(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        return counter.get_total_flops(), beside.get_total_flops(), saved.bytes
+        return counter.get_total_flops(), beside.get_total_flops(), sum(saved.values())
 
     def bare(self, batch: Batch) -> None:
         """The network alone on a batch's images, forward and backward."""
         if self.deepest is None:
             return
-        with self.autocast():
+        with self.fabric.autocast():
             maps = [
                 self.task.backbone.features(view.image, (self.deepest,))[self.deepest]
                 for view in batch.views

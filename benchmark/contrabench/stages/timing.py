@@ -23,9 +23,8 @@ from contrabench.stages.outputs import read_record
 from contrabench.store.stages import home_of
 from contrabench.study.graph import Task
 from contrabench.study.resolve import resolve
-from contrabench.training.loop import Task as Training
 from contrabench.training.runtime import Runtime
-from contrabench.training.stepper import Stepper
+from contrabench.training.step import Step, TrainingTask
 from contrabench.training.tasks import FinetuneTask, PretrainTask, count_parameters
 
 _STEPS = 3
@@ -95,16 +94,16 @@ def measure(task: Task, cases: Sequence[PreparedCase], runtime: Runtime) -> floa
         phase = spec.budget.finetune
         bank = synthetic_bank(spec.budget.pixels, True, runtime.torch_device)
         model = blueprint.segmenter(blueprint.backbone())
-        made: Training = FinetuneTask(model, bank, phase, Seeds())
+        made: TrainingTask = FinetuneTask(model, bank, phase, Seeds())
     else:
         work = next(item for item in blueprint.work if item.stage.name == task.node.name)
         phase, backbone = work.phase, blueprint.backbone()
         bank = synthetic_bank(spec.budget.pixels, work.stage.labels, runtime.torch_device)
         objective = blueprint.plan.method.objective(work.stage, backbone)
         made = PretrainTask(backbone, objective, work.stage, bank, phase, Seeds())
-    stepper = Stepper(made, phase, runtime, task.node.units)
-    stepper.step(0)
-    taken = [stepper.timed(partial(stepper.step, number)) for number in range(1, 1 + _STEPS)]
+    step = Step(made, phase, runtime, task.node.units)
+    step.take(0)
+    taken = [step.timed(partial(step.take, number)) for number in range(1, 1 + _STEPS)]
     return statistics.median(taken)
 
 

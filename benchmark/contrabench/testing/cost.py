@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import statistics
-import time
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from contrabench.contracts import registry
 from contrabench.errors import RequestError
 from contrabench.testing.report import NotApplicableError
-from contrabench.testing.trial import StageTrial, Trial, step_of
-from contrabench.training.memory import saved_for_backward
+from contrabench.testing.trial import RUNTIME, StageTrial, Trial, step_of
+from contrabench.training.step import Step, saved_for_backward
 
 YARDSTICK = "simclr"
 _STEPS = 5
@@ -22,7 +21,7 @@ class Cost:
     """Of one step on one core.
 
     Attributes:
-        seconds: median time of forward and backward pass.
+        seconds: median time of an optimiser step on one batch.
         saved_bytes: memory of the tensors that the forward pass keeps for the backward pass.
     """
 
@@ -58,10 +57,6 @@ def _measure(trial: StageTrial) -> Cost:
     batch = task.batch(0, 0, 1)
     with saved_for_backward() as saved:
         step_of(task, batch)
-    seconds = []
-    for number in range(_STEPS):
-        began = time.perf_counter()
-        step_of(task, batch, number).loss.backward()  # type: ignore[no-untyped-call]
-        seconds.append(time.perf_counter() - began)
-        task.after_step((number + 1) / _STEPS)
-    return Cost(statistics.median(seconds), saved.bytes)
+    step = Step(task, trial.phase, RUNTIME, _STEPS)
+    seconds = [step.timed(partial(step.take, number)) for number in range(_STEPS)]
+    return Cost(statistics.median(seconds), sum(saved.values()))

@@ -31,7 +31,7 @@ BATCH = 16
 STEPS = 64
 RATE = 3e-3
 _LABELLED = 3
-_RUNTIME = Runtime(device="cpu", precision="float32", threads=1, checkpoint_seconds=0.0)
+RUNTIME = Runtime(device="cpu", precision="float32", threads=1, checkpoint_seconds=0.0)
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def _fit(task: PretrainTask, phase: Phase, folder: Path) -> str:
         How it broke the rules, if it did; that is found at its end.
     """
     try:
-        fit(task, STEPS, phase, _RUNTIME, folder, Silent(), "check", 0)
+        fit(task, STEPS, phase, RUNTIME, folder, Silent(), "check", 0)
     except AuditError as error:
         return str(error)
     return ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +16,6 @@ from contrabench.errors import RunError
 from contrabench.files import replacing
 
 FILE = "checkpoint.safetensors"
-
-
-@dataclass(frozen=True)
-class Progressed:
-    """What a checkpoint says beside its tensors.
-
-    Attributes:
-        step: optimiser steps done.
-        extra: what the loop wants back, JSON-like.
-    """
-
-    step: int
-    extra: dict[str, Any]
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
@@ -72,11 +58,11 @@ def save_checkpoint(
 
 def load_checkpoint(
     folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer
-) -> Progressed | None:
+) -> tuple[int, dict[str, Any]] | None:
     """Restores module and optimiser in place, if the folder holds a checkpoint.
 
     Returns:
-        Where the work stood, or None if it has to start from the beginning.
+        Optimiser steps done and what the loop kept beside; None if there is no checkpoint.
     """
     path = folder / FILE
     if not path.is_file():
@@ -98,4 +84,4 @@ def load_checkpoint(
             state.setdefault(int(number), {})[slot] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-    return Progressed(step=int(header["step"]), extra=json.loads(header["extra"]))
+    return int(header["step"]), json.loads(header["extra"])

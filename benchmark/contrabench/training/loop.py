@@ -1,73 +1,32 @@
-"""The one training loop, for pre-training stages and fine-tuning alike, on Lightning Fabric.
+"""The one training loop, for pre-training stages and fine-tuning alike.
 
-Every random choice of a step is a function of its number, so that the loop carries no
-random state: a checkpoint holds weights, optimiser moments and the step, and a resumed
-stage ends in the same bits as one that was never interrupted.
-
-On several devices every process runs this loop with the same task; see `training.sharding`.
+It carries no random state: a checkpoint holds weights, optimiser moments and the step, and a
+resumed stage ends in the same bits as one that was never interrupted.
 """
 
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from contrabench.contracts.objective import StepResult
 from contrabench.errors import AuditError, RunError
 from contrabench.progress import Reporter
-from contrabench.protocol import Phase, seed_for
+from contrabench.protocol import Phase
 from contrabench.training.checkpoint import FILE, load_checkpoint, save_checkpoint
-from contrabench.training.optimizer import build_optimizer
 from contrabench.training.processes import any_rank, leads
 from contrabench.training.runtime import Runtime
-from contrabench.training.schedule import rate
 from contrabench.training.sharding import sharded
+from contrabench.training.step import Step, TrainingTask
 from contrabench.training.stop import Interrupted, calm_stop
 from contrabench.training.trackers import Tracker
 
 _LOOK_EVERY = 20
-
-
-class Task(nn.Module, ABC):
-    """What the loop optimises: a network, a loss, and where its batches come from."""
-
-    @abstractmethod
-    def batch(self, step: int, part: int, parts: int) -> Any:
-        """Makes one of the `parts` micro-batches of a step; a pure function of its arguments."""
-
-    @abstractmethod
-    def forward(self, batch: Any) -> StepResult:
-        """Computes the loss of a mini-batch."""
-
-    def after_step(self, progress: float) -> None:
-        """Hook after every optimiser step; `progress` is the share of steps done."""
-
-
-class _Box:
-    """Carries a batch through Fabric, which would otherwise walk into every collection."""
-
-    def __init__(self, batch: Any) -> None:
-        self.batch = batch
-
-
-class _Shell(nn.Module):
-    """What Fabric wraps: a task that returns plain tensors."""
-
-    def __init__(self, task: Task) -> None:
-        super().__init__()
-        self.task = task
-
-    def forward(self, box: _Box) -> tuple[Tensor, dict[str, Tensor]]:
-        result: StepResult = self.task(box.batch)
-        # The wrapper takes whatever carries a graph for a loss, and waits for its gradients.
-        return result.loss, {name: value.detach() for name, value in result.logs.items()}
 
 
 @dataclass(frozen=True)
@@ -102,7 +61,7 @@ class FitRecord:
 
 
 def fit(
-    task: Task,
+    task: TrainingTask,
     steps: int,
     phase: Phase,
     runtime: Runtime,
@@ -130,10 +89,10 @@ def fit(
         AuditError: rule 4, if a trained parameter gets no gradient or a frozen one changes.
         Interrupted: if a stop was asked for, after the step under way and its checkpoint.
     """
-    state = _Fit(task, steps, phase, runtime, folder, seed)
+    state = _Fit(Step(task, phase, runtime, steps, seed), folder)
     with sharded(task), calm_stop() as asked, reporter.track(title, steps) as track:
         for step in range(state.start, steps):
-            state.step(step)
+            state.take(step)
             if step == state.start or (step + 1) % _LOOK_EVERY == 0 or step + 1 == steps:
                 track.advance(step + 1, state.look())
                 if tracker is not None:
@@ -147,99 +106,51 @@ def fit(
 class _Fit:
     """State of one call of `fit`."""
 
-    def __init__(
-        self, task: Task, steps: int, phase: Phase, runtime: Runtime, folder: Path, seed: int
-    ) -> None:
-        self.task, self.steps, self.phase = task, steps, phase
-        self.runtime, self.folder, self.seed = runtime, folder, seed
+    def __init__(self, step: Step, folder: Path) -> None:
+        self.step, self.folder = step, folder
+        self.task, self.steps = step.task, step.steps
         self.began = self.saved = time.monotonic()
-        task.to(runtime.torch_device)
-        if runtime.channels_last:
-            task.to(memory_format=torch.channels_last)
-        self.trained = [p for p in task.parameters() if p.requires_grad]
         self.frozen = {
-            n: p.detach().clone() for n, p in task.named_parameters() if not p.requires_grad
+            n: p.detach().clone() for n, p in self.task.named_parameters() if not p.requires_grad
         }
-        if not self.trained:
-            raise RunError("the stage trains no parameter; name its parts in Stage.trains")
-        optimizer = build_optimizer(self.trained, phase)
-        found = load_checkpoint(folder, task, optimizer)
-        self.start = found.step if found else 0
-        past = found.extra if found else {}
+        self.start, past = load_checkpoint(folder, self.task, step.optimizer) or (0, {})
         self.spent = float(past.get("seconds", 0.0))
-        self.data_seconds = float(past.get("data_seconds", 0.0))
-        self.resumed = [*past.get("resumed_at", []), *([self.start] if found else [])]
+        step.data_seconds = float(past.get("data_seconds", 0.0))
+        step.reached = set(past.get("graded", []))
+        self.resumed = [*past.get("resumed_at", []), *([self.start] if past else [])]
         self.first: dict[str, float] = dict(past.get("first", {}))
-        self.graded: set[int] = set(past.get("graded", []))
-        self.recent: list[dict[str, Tensor]] = []
         self.last: dict[str, float] = dict(past.get("last", {}))
-        self.bad = torch.tensor(-1, device=runtime.torch_device)
-        task.train()
-        self.fabric = runtime.fabric()
-        self.module, self.optimizer = self.fabric.setup(_Shell(task), optimizer)
+        self.recent: list[dict[str, Tensor]] = []
 
-    def step(self, step: int) -> None:
-        """One optimiser step."""
-        torch.manual_seed(seed_for("step", self.seed, step))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate(step, self.steps, self.phase)
-        parts = self.phase.accumulate
-        logs: dict[str, Tensor] = {}
-        for part in range(parts):
-            began = time.monotonic()
-            batch = self.task.batch(step, part, parts)
-            self.data_seconds += time.monotonic() - began
-            loss, extra = self.module(_Box(batch))
-            self.fabric.backward(loss / parts)
-            for name, value in {"loss": loss, **extra}.items():
-                share = value.detach().float() / parts
-                logs[name] = logs[name] + share if name in logs else share
-        self.bad = torch.where(
-            (self.bad < 0) & ~torch.isfinite(logs["loss"]),
-            torch.full_like(self.bad, step),
-            self.bad,
-        )
-        if len(self.graded) < len(self.trained):
-            self._note_gradients()
-        self.fabric.clip_gradients(
-            self.module, self.optimizer, max_norm=self.phase.clip, error_if_nonfinite=False
-        )
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.task.after_step((step + 1) / self.steps)
+    def take(self, number: int) -> None:
+        """Takes a step and notes its losses."""
+        logs = self.step.take(number)
         self.recent.append(logs)
         if not self.first:
-            self.first = {name: float(value) for name, value in self.recent[0].items()}
-
-    def _note_gradients(self) -> None:
-        """Notes which parameters have had a gradient other than zero."""
-        for number, parameter in enumerate(self.trained):
-            grad = parameter.grad
-            if number not in self.graded and grad is not None and bool(grad.count_nonzero()):
-                self.graded.add(number)
+            self.first = {name: float(value) for name, value in logs.items()}
 
     def look(self) -> str:
         """Fetches the losses since the last look; stops the run if one was not finite."""
-        if (step := int(self.bad)) >= 0:
+        if (bad := int(self.step.not_finite)) >= 0:
             # The weights are spoilt from here on; the next attempt must not start with them.
             (self.folder / FILE).unlink(missing_ok=True)
             raise RunError(
-                f"the loss is not finite at step {step} of {self.steps}; the stage is not kept. "
+                f"the loss is not finite at step {bad} of {self.steps}; the stage is not kept. "
                 "Lower the learning rate, or look at the method's loss for a logarithm or a "
                 "division of zero"
             )
         if self.recent:
-            names = self.recent[0].keys()
             self.last = {
-                name: float(torch.stack([log[name].float() for log in self.recent]).mean())
-                for name in names
+                name: float(torch.stack([log[name] for log in self.recent]).mean())
+                for name in self.recent[0]
             }
             self.recent = []
         return f"loss {self.last.get('loss', float('nan')):.3f}"
 
     def save_if_due(self, done: int) -> None:
         """Writes a checkpoint when the last one is old enough."""
-        if done < self.steps and time.monotonic() - self.saved >= self.runtime.checkpoint_seconds:
+        pause = self.step.runtime.checkpoint_seconds
+        if done < self.steps and time.monotonic() - self.saved >= pause:
             self._save(done)
 
     def stop(self, done: int) -> NoReturn:
@@ -253,29 +164,27 @@ class _Fit:
 
     def _save(self, done: int) -> None:
         if leads():
-            save_checkpoint(self.folder, done, self.task, self.optimizer.optimizer, self._extra())
+            extra = {
+                "seconds": self.spent + time.monotonic() - self.began,
+                "data_seconds": self.step.data_seconds,
+                "resumed_at": self.resumed,
+                "first": self.first,
+                "last": self.last,
+                "graded": sorted(self.step.reached),
+            }
+            save_checkpoint(self.folder, done, self.task, self.step.optimizer, extra)
         self.saved = time.monotonic()
-
-    def _extra(self) -> dict[str, Any]:
-        return {
-            "seconds": self.spent + time.monotonic() - self.began,
-            "data_seconds": self.data_seconds,
-            "resumed_at": self.resumed,
-            "first": self.first,
-            "last": self.last,
-            "graded": sorted(self.graded),
-        }
 
     def finish(self) -> FitRecord:
         """Checks rule 4 and sums up."""
         self._check_gradients()
         return FitRecord(
             steps=self.steps,
-            images=self.steps * self.phase.batch,
+            images=self.steps * self.step.phase.batch,
             seconds=self.spent + time.monotonic() - self.began,
-            data_seconds=self.data_seconds,
-            peak_memory_mb=self.runtime.peak_memory_mb(),
-            trained=sum(p.numel() for p in self.trained),
+            data_seconds=self.step.data_seconds,
+            peak_memory_mb=self.step.runtime.peak_memory_mb(),
+            trained=sum(p.numel() for p in self.step.trained),
             resumed_at=tuple(self.resumed),
             first=self.first,
             last=self.last,
@@ -283,7 +192,7 @@ class _Fit:
 
     def _check_gradients(self) -> None:
         names = [name for name, p in self.task.named_parameters() if p.requires_grad]
-        if without := [name for i, name in enumerate(names) if i not in self.graded]:
+        if without := [name for i, name in enumerate(names) if i not in self.step.reached]:
             raise AuditError(
                 4,
                 f"{len(without)} trained parameters never got a gradient, first '{without[0]}'; "

@@ -16,7 +16,7 @@ from contrabench.data.sampler import PartitionSampler, UniformSampler, partition
 from contrabench.errors import AuditError, RequestError
 from contrabench.model.segmentation import SegmentationLoss, Segmenter
 from contrabench.protocol import PARTS, Phase, Seeds, seed_for
-from contrabench.training.loop import Task
+from contrabench.training.step import TrainingTask
 from contrabench.views.maker import make_views
 
 
@@ -39,7 +39,7 @@ def _rows(rows: Tensor, part: int, parts: int) -> Tensor:
     return rows[part * size : (part + 1) * size]
 
 
-class _BankTask(Task):
+class _BankTask(TrainingTask):
     """A task whose batches are augmented views of slices out of a bank."""
 
     def __init__(self, bank: SliceBank, specs: Sequence[ViewSpec], seed: int) -> None:
