@@ -138,11 +138,12 @@ def known():
     from contrabench.contracts.dataset import Dataset
     from contrabench.contracts.objective import Objective
     from contrabench.contracts.report import ReportFormat, ReportInfo, Section
+    from contrabench.model.backbones.unet import UNet
     from contrabench.model.build import build_backbone
     from contrabench.objectives.queue import Queue
-    from contrabench.protocol import TAPS, BackboneSpec
+    from contrabench.protocol import PARTS, BackboneSpec
 
-    names = {*contrabench.__all__, *method.PARTS, *TAPS, *budgets.BUDGETS}
+    names = {*contrabench.__all__, *PARTS, *UNet.taps, *budgets.BUDGETS}
     for choices in (method.Fidelity, method.AgainstCollapse):
         names |= set(typing.get_args(choices))
     names |= set(dir(contrabench.contracts.report))

@@ -21,13 +21,7 @@ ORIENTATIONS: tuple[Orientation, ...] = ("axial", "coronal", "sagittal")
 ENCODER = ("enc1", "enc2", "enc3", "enc4", "centre")
 DECODER = ("centre_up", "dec4", "dec3", "dec2", "dec1")
 PARTS = ENCODER + DECODER
-"""The parts of a U-shaped network from the image on, as methods and backbones call them."""
-TAPS = (
-    *(name for level in range(1, 5) for name in (f"enc{level}", f"pool{level}")),
-    "centre",
-    *DECODER,
-)
-"""Its feature maps, in the order in which they are computed."""
+"""The parts of a U-shaped network from the image on, as methods call them."""
 Optimizer = Literal["adamw", "adam", "sgd", "lars"]
 Schedule = Literal["cosine", "constant"]
 Recipe = Literal["common", "published"]

@@ -28,8 +28,8 @@ from contrabench.inspection.pretrained import (
     training_bank,
 )
 from contrabench.inspection.representation_view import TapReport, Viewer
+from contrabench.model.backbones.unet import UNet
 from contrabench.progress import ConsoleReporter
-from contrabench.protocol import TAPS
 
 Rows = dict[tuple[str, str], list[TapReport]]
 
@@ -86,7 +86,7 @@ def table(rows: Rows) -> list[str]:
     heads = ["Tap", "Method", "Alignment", "Uniformity", "Rank", "Position", "Orientation"]
     heads += ["Patient", "Probe", *structures]
     lines = ["| " + " | ".join(heads) + " |", "|---|---|" + "---:|" * (len(heads) - 2)]
-    for tap, name in sorted(rows, key=lambda key: (TAPS.index(key[0]), key[1])):
+    for tap, name in sorted(rows, key=lambda key: (UNet.taps.index(key[0]), key[1])):
         reports = rows[tap, name]
         values = [
             [r.alignment, r.uniformity, r.effective_rank, r.position, r.orientation, r.patient]

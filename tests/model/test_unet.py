@@ -2,15 +2,16 @@ import pytest
 import torch
 
 from contrabench.errors import RequestError
+from contrabench.model.backbones.unet import UNet
 from contrabench.model.build import build_backbone
-from contrabench.protocol import PARTS, TAPS, BackboneSpec
+from contrabench.protocol import PARTS, BackboneSpec
 
 NET = build_backbone(BackboneSpec(width=8), 0)
 
 
 def test_taps_have_the_shapes_of_the_paper_picture():
     net = build_backbone(BackboneSpec(width=64), 0)
-    maps = net.features(torch.zeros(1, 1, 160, 160), TAPS)
+    maps = net.features(torch.zeros(1, 1, 160, 160), UNet.taps)
     shapes = {name: tuple(value.shape[1:]) for name, value in maps.items()}
     assert shapes == {
         "enc1": (64, 160, 160),
@@ -31,10 +32,10 @@ def test_taps_have_the_shapes_of_the_paper_picture():
     assert {name: shape[0] for name, shape in shapes.items()} == dict(net.channels)
 
 
-@pytest.mark.parametrize("tap", TAPS)
+@pytest.mark.parametrize("tap", UNet.taps)
 def test_a_tap_alone_equals_the_tap_among_all(tap):
     image = torch.randn(2, 1, 32, 32)
-    assert torch.equal(NET.features(image, (tap,))[tap], NET.features(image, TAPS)[tap])
+    assert torch.equal(NET.features(image, (tap,))[tap], NET.features(image, UNet.taps)[tap])
 
 
 def test_nothing_behind_the_last_tap_gets_a_gradient():

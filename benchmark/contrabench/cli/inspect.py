@@ -56,7 +56,8 @@ def inspect(
         str | None,
         typer.Option(
             metavar="TAP,...",
-            help="Feature maps; by default centre, dec3 and dec1 as far as they were trained.",
+            help="Feature maps; by default the deepest, the one of quarter and the one of full "
+            "resolution, as far as they were trained.",
         ),
     ] = None,
     out: Annotated[
@@ -116,15 +117,14 @@ def inspect(
 
 def _taps(text: str | None, pretrained: Pretrained) -> tuple[str, ...]:
     """The taps asked for, or those that the pre-training has trained."""
-    from contrabench.protocol import TAPS
-
     if text is None:
         return pretrained.taps()
+    known = pretrained.backbone().taps
     wanted = tuple(name.strip() for name in text.split(",") if name.strip())
-    if unknown := [name for name in wanted if name not in TAPS]:
-        raise RequestError(f"no tap named {', '.join(unknown)}; the taps are {', '.join(TAPS)}")
+    if unknown := [name for name in wanted if name not in known]:
+        raise RequestError(f"no tap named {', '.join(unknown)}; the taps are {', '.join(known)}")
     if not wanted:
-        raise RequestError(f"--taps names no tap; the taps are {', '.join(TAPS)}")
+        raise RequestError(f"--taps names no tap; the taps are {', '.join(known)}")
     return wanted
 
 

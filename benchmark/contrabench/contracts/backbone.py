@@ -1,20 +1,22 @@
 """The contract of a backbone: named feature maps, and named parts that are trained and handed over.
 
 A method asks a backbone for maps by name and never touches its layers; a stage names the parts
-that it trains. So a network takes part by answering to these names, whatever is behind them.
+that it trains. So a network takes part by answering to names, whatever is behind them: the engine
+asks it which ones, and a method that is to train on any U-shaped network keeps to those of
+`contrabench.protocol.PARTS`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import ClassVar
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from contrabench.errors import RequestError
-from contrabench.protocol import PARTS, TAPS, BackboneSpec, Frozen
+from contrabench.protocol import PARTS, BackboneSpec, Frozen
 from contrabench.protocol import Options as _Options
 
 
@@ -34,17 +36,25 @@ class Backbone(nn.Module, ABC):
     Attributes:
         info: title and source.
         Options: the network's own options, a subclass of `contrabench.Options`.
-        parts: names of what is trained and handed over, from the image on; a child module each.
+        parts: names of what is trained and handed over, from the image on; each is a child
+            module, and the tap that it ends with.
         taps: names of the feature maps, in the order in which they are computed.
-        multiple: height and width of an image are multiples of this.
+        deepest: the tap whose cells see most of the image, pooled where a slice is one vector.
+        finest: the tap at the image's own resolution, which the segmentation head reads.
+        deep_taps: what heads read under deep supervision: `finest`, then the taps at a half
+            and at a quarter of its resolution.
+        multiple: height and width of an image are multiples of this, and at least twice it.
         channels: number of channels of every tap.
     """
 
     info: ClassVar[BackboneInfo]
     Options: ClassVar[type[_Options]] = _Options
-    parts: ClassVar[tuple[str, ...]] = PARTS
-    taps: ClassVar[tuple[str, ...]] = TAPS
-    multiple: ClassVar[int] = 16
+    parts: tuple[str, ...] = PARTS
+    taps: tuple[str, ...]
+    deepest: str
+    finest: str
+    deep_taps: tuple[str, str, str]
+    multiple: int = 16
     channels: Mapping[str, int]
 
     @abstractmethod
@@ -58,7 +68,7 @@ class Backbone(nn.Module, ABC):
         super().__init__()
 
     @abstractmethod
-    def forward(self, image: Tensor, taps: tuple[str, ...] = ("dec1",)) -> dict[str, Tensor]:
+    def forward(self, image: Tensor, taps: tuple[str, ...]) -> dict[str, Tensor]:
         """As `features`, unchecked: the entry that `torch.compile` and Fabric wrap."""
 
     def features(self, image: Tensor, taps: Collection[str]) -> dict[str, Tensor]:
@@ -91,3 +101,7 @@ class Backbone(nn.Module, ABC):
             raise RequestError(f"no part named '{name}'; the parts are {', '.join(self.parts)}")
         part: nn.Module = getattr(self, name)
         return part
+
+    def last(self, parts: Iterable[str]) -> str:
+        """The part, of some of them, whose map is computed after those of the others."""
+        return max(parts, key=self.taps.index)

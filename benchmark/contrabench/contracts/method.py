@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from contrabench.contracts.views import ViewSpec
-from contrabench.protocol import ENCODER, PARTS, Frozen, Optimizer, Schedule
+from contrabench.protocol import ENCODER, Frozen, Optimizer, Schedule
 from contrabench.protocol import Options as _Options
 
 if TYPE_CHECKING:
@@ -155,8 +155,7 @@ class Method(ABC):
 
     def transfers(self) -> tuple[str, ...]:
         """Parts handed to fine-tuning; by default all that any stage has trained."""
-        trained = {part for stage in self.stages() for part in stage.trains}
-        return tuple(part for part in PARTS if part in trained)
+        return tuple(dict.fromkeys(part for stage in self.stages() for part in stage.trains))
 
     def label_dependent(self) -> bool:
         """Whether any stage sees masks, so that each label manifest needs its own."""

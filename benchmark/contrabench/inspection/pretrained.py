@@ -15,14 +15,13 @@ from contrabench.errors import RequestError
 from contrabench.files import damage
 from contrabench.model.build import build_backbone
 from contrabench.progress import Reporter
-from contrabench.protocol import ORIENTATIONS, PARTS, TAPS, BackboneSpec, DataRecipe, digest
+from contrabench.protocol import ORIENTATIONS, BackboneSpec, DataRecipe, digest
 from contrabench.stages.outputs import RUN_RECORD, WEIGHTS
 from contrabench.stages.prepare import dataset_class, prepare_cases
 from contrabench.store.stages import home_of
 from contrabench.training.checkpoint import load_weights
 
 RANDOM, PRETRAINED = "random", "pre-trained"
-USUAL = ("centre", "dec3", "dec1")
 
 
 @dataclass(frozen=True)
@@ -49,16 +48,19 @@ class Pretrained:
         return tuple(self.record["patients"]["train"])
 
     def taps(self) -> tuple[str, ...]:
-        """The taps of `USUAL` that were trained, and the deepest trained one."""
-        deepest = max(self.trained, key=TAPS.index)
-        wanted = {tap for tap in USUAL if tap in self.trained} | {deepest}
-        return tuple(sorted(wanted, key=TAPS.index))
+        """The deepest tap, those of quarter and of full resolution, and the last, if trained."""
+        network = self.backbone()
+        usual = {network.deepest, network.deep_taps[-1], network.finest} & set(self.trained)
+        return tuple(sorted(usual | {network.last(self.trained)}, key=network.taps.index))
+
+    def backbone(self) -> Backbone:
+        """The random network that the run started from."""
+        spec = BackboneSpec.model_validate(self.record["protocol"]["backbone"])
+        return build_backbone(spec, self.record["spec"]["seeds"]["init"])
 
     def networks(self) -> dict[str, Backbone]:
         """The random encoder that the run started from, and the pre-trained one."""
-        spec = BackboneSpec.model_validate(self.record["protocol"]["backbone"])
-        seed = self.record["spec"]["seeds"]["init"]
-        networks = {RANDOM: build_backbone(spec, seed), PRETRAINED: build_backbone(spec, seed)}
+        networks = {RANDOM: self.backbone(), PRETRAINED: self.backbone()}
         networks[PRETRAINED].load_state_dict(load_weights(self.weights))
         return networks
 
@@ -120,11 +122,11 @@ def read_pretrained(run: Path, stage: str | None = None) -> Pretrained:
     if stage is not None and stage not in names:
         raise RequestError(f"this run has no stage '{stage}'; it has {', '.join(names)}")
     place = len(names) - 1 if stage is None else names.index(stage)
-    parts = {part for item in stages[: place + 1] for part in item["trains"]}
+    parts = dict.fromkeys(part for item in stages[: place + 1] for part in item["trains"])
     return Pretrained(
         record=record,
         stage=names[place],
-        trained=tuple(part for part in PARTS if part in parts),
+        trained=tuple(parts),
         weights=folders[place] / WEIGHTS,
         store=store,
     )

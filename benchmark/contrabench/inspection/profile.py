@@ -21,7 +21,7 @@ from contrabench.contracts.views import Batch
 from contrabench.data.synthetic import synthetic_bank
 from contrabench.errors import RequestError
 from contrabench.model.build import build_backbone
-from contrabench.protocol import TAPS, BackboneSpec, Budget, Seeds, seed_for
+from contrabench.protocol import BackboneSpec, Budget, Seeds, seed_for
 from contrabench.training.runtime import Runtime
 from contrabench.training.step import Step, saved_for_backward
 from contrabench.training.tasks import PretrainTask, count_parameters
@@ -189,7 +189,7 @@ class _Bench(Step):
         bank = synthetic_bank(budget.pixels, stage.labels, runtime.torch_device)
         task = PretrainTask(backbone, objective, stage, bank, phase, Seeds())
         super().__init__(task, phase, runtime, steps)
-        self.deepest = max(stage.trains, key=TAPS.index) if stage.trains else None
+        self.deepest = backbone.last(stage.trains) if stage.trains else None
         self.images = len(stage.views) * phase.batch
 
     def count(self) -> tuple[int, int, int]:

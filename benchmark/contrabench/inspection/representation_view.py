@@ -31,7 +31,7 @@ from contrabench.inspection.representation import (
     uniformity,
 )
 from contrabench.progress import Reporter
-from contrabench.protocol import DECODER, seed_for
+from contrabench.protocol import ORIENTATIONS, seed_for
 from contrabench.views.maker import make_views
 
 SLICES = 768
@@ -132,8 +132,9 @@ class Viewer:
         self.bank, self.masks, self.structures = bank, bank.masks, tuple(structures)
         self.device, self.seed = device, seed
         self.axial = self._draw(bank.orientation == 0, SLICES)
-        each = min(SLICES // 3, *(int((bank.orientation == o).sum()) for o in range(3)))
-        self.mixed = torch.cat([self._draw(bank.orientation == o, each) for o in range(3)])
+        ways = len(ORIENTATIONS)
+        each = min(SLICES // ways, *(int((bank.orientation == o).sum()) for o in range(ways)))
+        self.mixed = torch.cat([self._draw(bank.orientation == o, each) for o in range(ways)])
 
     def _generator(self, *parts: object) -> torch.Generator:
         return torch.Generator().manual_seed(seed_for("inspect", self.seed, *parts))
@@ -146,7 +147,7 @@ class Viewer:
 
     def chance(self) -> dict[str, float]:
         """The accuracies of guessing, to read the reports beside."""
-        return {"orientation": 1 / 3, "patient": 1 / len(self.bank.patients)}
+        return {"orientation": 1 / len(ORIENTATIONS), "patient": 1 / len(self.bank.patients)}
 
     def report(self, network: Backbone, encoder: str, tap: str) -> TapReport:
         """All numbers of one tap."""
@@ -183,10 +184,10 @@ class Viewer:
     def points(self, network: Backbone, tap: str) -> Points:
         """What a picture of one tap shows, from slices of three orientations.
 
-        A decoder's tap shows cells, equally many of each structure where there are enough.
+        A tap behind the deepest shows cells, equally many of each structure where there are enough.
         """
         rows = self.mixed
-        if tap not in DECODER:
+        if network.last((tap, network.deepest)) == network.deepest:
             masks = self.masks[rows]
             shares = cell_shares(masks, len(self.structures), (1, 1))[..., 0, 0].numpy()
             means = self._means(network, self.bank.images[rows], tap)

@@ -42,7 +42,7 @@ def hand_off(
     Args:
         weights: state of a backbone by name.
         backbone: receives the tensors.
-        parts: names out of `contrabench.contracts.method.PARTS`.
+        parts: names out of the backbone's `parts`.
 
     Raises:
         AuditError: rule 7, if a tensor of a declared part is missing or of another shape.

@@ -10,14 +10,14 @@ from torch.nn import functional
 from contrabench.contracts.backbone import Backbone
 from contrabench.protocol import seed_for
 
-DEEP_WEIGHTS = {"dec1": 0.6, "dec2": 0.3, "dec3": 0.1}
+DEEP_WEIGHTS = (0.6, 0.3, 0.1)
 """Weights of full, half and quarter resolution, as in DSAL by MMGL's first author."""
 
 IGNORE = 255
 
 
 class Segmenter(nn.Module):
-    """One 1 x 1 convolution on `dec1`; with deep supervision also on `dec2` and `dec3`.
+    """One 1 x 1 convolution on the finest tap; with deep supervision on each of `deep_taps`.
 
     Predictions are always those of the full-resolution head.
     """
@@ -25,7 +25,7 @@ class Segmenter(nn.Module):
     def __init__(self, backbone: Backbone, classes: int, deep: bool) -> None:
         super().__init__()
         self.backbone = backbone
-        self.taps = tuple(DEEP_WEIGHTS) if deep else ("dec1",)
+        self.taps = backbone.deep_taps if deep else (backbone.finest,)
         self.heads = nn.ModuleDict(
             {tap: nn.Conv2d(backbone.channels[tap], classes, 1) for tap in self.taps}
         )
@@ -37,12 +37,13 @@ class Segmenter(nn.Module):
 
     def predict(self, image: Tensor) -> Tensor:
         """Returns class probabilities (B, classes, H, W) in float32."""
-        maps = self.backbone.features(image, ("dec1",))
-        return torch.softmax(self.heads["dec1"](maps["dec1"]).float(), dim=1)
+        finest = self.taps[0]
+        maps = self.backbone.features(image, (finest,))
+        return torch.softmax(self.heads[finest](maps[finest]).float(), dim=1)
 
 
 def build_segmenter(backbone: Backbone, classes: int, deep: bool, init_seed: int) -> Segmenter:
-    """Adds heads whose weights depend on the seed alone; `dec1`'s is the same either way."""
+    """Adds heads whose weights depend on the seed alone; the finest is the same either way."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for("segmentation heads", init_seed))
         return Segmenter(backbone, classes, deep)
@@ -71,18 +72,19 @@ class SegmentationLoss(nn.Module):
         """Computes the loss.
 
         Args:
-            logits: per tap (B, classes, h, w).
+            logits: per tap (B, classes, h, w), the finest first.
             target: (B, H, W) class indices, 255 to ignore.
         """
         if len(logits) == 1:
-            return self._single(logits["dec1"].float(), target)
+            (only,) = logits.values()
+            return self._single(only.float(), target)
         size = target.shape[-2:]
         terms = [
-            DEEP_WEIGHTS[tap]
+            weight
             * self._single(
                 functional.interpolate(value.float(), size, mode="bilinear", align_corners=False),
                 target,
             )
-            for tap, value in logits.items()
+            for weight, value in zip(DEEP_WEIGHTS, logits.values(), strict=True)
         ]
         return torch.stack(terms).sum()

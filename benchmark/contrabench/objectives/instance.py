@@ -20,7 +20,7 @@ class InstanceContrast(Objective):
         backbone: gives the channels.
         temperature: tau.
         dim: length of the embedding.
-        tap: the map; the bottleneck, unless told otherwise.
+        tap: the map; the deepest if None.
         linear: a head without a ReLU.
     """
 
@@ -29,12 +29,12 @@ class InstanceContrast(Objective):
         backbone: Backbone,
         temperature: float,
         dim: int,
-        tap: str = "centre",
+        tap: str | None = None,
         linear: bool = False,
     ) -> None:
         super().__init__()
-        self.head = GlobalHead(backbone.channels[tap], dim, linear=linear)
-        self.temperature, self.tap = temperature, tap
+        self.temperature, self.tap = temperature, tap or backbone.deepest
+        self.head = GlobalHead(backbone.channels[self.tap], dim, linear=linear)
 
     def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of two views."""

@@ -201,7 +201,7 @@ def same_position(
 
 
 class PixelContrast(Objective):
-    """Supervised contrast of the last decoder level's pixels: the second stage of Hu et al.
+    """Supervised contrast of the finest map's pixels: the second stage of Hu et al.
 
     Args:
         backbone: the network to be trained.
@@ -215,13 +215,14 @@ class PixelContrast(Objective):
     ) -> None:
         super().__init__()
         self.temperature, self.reach, self.hardest = temperature, reach, hardest
-        self.head = PixelHead(backbone.channels["dec1"], 256, 128)
+        self.tap = backbone.finest
+        self.head = PixelHead(backbone.channels[self.tap], 256, 128)
 
     def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of two views of the same geometry."""
         side = batch.views[0].image.shape[-1]
         first, second = (
-            self.head(self.reach.sample(backbone.features(view.image, ("dec1",))["dec1"], side))
+            self.head(self.reach.sample(backbone.features(view.image, (self.tap,))[self.tap], side))
             for view in batch.views
         )
         labels = self.reach.sample(batch.views[0].label, side)

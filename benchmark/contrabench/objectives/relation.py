@@ -37,12 +37,13 @@ class RelationContrast(Objective):
     ) -> None:
         super().__init__()
         self.related, self.temperature = related, temperature
-        self.head = GlobalHead(backbone.channels["centre"], dim)
+        self.tap = backbone.deepest
+        self.head = GlobalHead(backbone.channels[self.tap], dim)
 
     def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of two views."""
         first, second = (
-            self.head(backbone.features(view.image, ("centre",))["centre"]) for view in batch.views
+            self.head(backbone.features(view.image, (self.tap,))[self.tap]) for view in batch.views
         )
         related = self.related(batch.info) & same(batch.info.orientation)
         return StepResult(position_contrast(first, second, related, self.temperature))

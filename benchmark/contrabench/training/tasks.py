@@ -15,14 +15,14 @@ from contrabench.data.bank import SliceBank
 from contrabench.data.sampler import PartitionSampler, UniformSampler, partition_of
 from contrabench.errors import AuditError, RequestError
 from contrabench.model.segmentation import SegmentationLoss, Segmenter
-from contrabench.protocol import PARTS, Phase, Seeds, seed_for
+from contrabench.protocol import Phase, Seeds, seed_for
 from contrabench.training.step import TrainingTask
 from contrabench.views.maker import make_views
 
 
 def set_trainable(backbone: Backbone, parts: Sequence[str]) -> None:
     """Lets only the named parts of the backbone train."""
-    for part in PARTS:
+    for part in backbone.parts:
         for parameter in backbone.part(part).parameters():
             parameter.requires_grad_(part in parts)
 
@@ -42,8 +42,11 @@ def _rows(rows: Tensor, part: int, parts: int) -> Tensor:
 class _BankTask(TrainingTask):
     """A task whose batches are augmented views of slices out of a bank."""
 
-    def __init__(self, bank: SliceBank, specs: Sequence[ViewSpec], seed: int) -> None:
+    def __init__(
+        self, backbone: Backbone, bank: SliceBank, specs: Sequence[ViewSpec], seed: int
+    ) -> None:
         super().__init__()
+        self.multiple = backbone.multiple
         self.bank, self.specs, self.seed = bank, tuple(specs), seed
         self.partitions = 0
 
@@ -51,7 +54,7 @@ class _BankTask(TrainingTask):
         """Takes rows out of the bank and makes their views on the device."""
         images, masks = self.bank.take(rows)
         seed = seed_for("views", self.seed, step, part)
-        views = make_views(images, masks, self.specs, seed)
+        views = make_views(images, masks, self.specs, seed, self.multiple)
         device = self.bank.device
         position = self.bank.position[rows]
         info = SliceInfo(
@@ -77,7 +80,7 @@ class PretrainTask(_BankTask):
         phase: Phase,
         seeds: Seeds,
     ) -> None:
-        super().__init__(bank, stage.views, seed_for("pretrain", stage.name, seeds.views))
+        super().__init__(backbone, bank, stage.views, seed_for("pretrain", stage.name, seeds.views))
         self.backbone, self.objective = backbone, objective
         self.partitions = stage.partitions
         order = seed_for("pretrain", stage.name, seeds.order)
@@ -110,7 +113,7 @@ class FinetuneTask(_BankTask):
     """Supervised training on the labelled slices, one augmented view of each."""
 
     def __init__(self, model: Segmenter, bank: SliceBank, phase: Phase, seeds: Seeds) -> None:
-        super().__init__(bank, (FINETUNE_VIEW,), seed_for("finetune", seeds.views))
+        super().__init__(model.backbone, bank, (FINETUNE_VIEW,), seed_for("finetune", seeds.views))
         self.model, self.criterion = model, SegmentationLoss()
         self.sampler = UniformSampler(len(bank), phase.batch, seed_for("finetune", seeds.order))
 

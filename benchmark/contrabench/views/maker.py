@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from contrabench.contracts.backbone import Backbone
 from contrabench.contracts.geometry import Geometry
 from contrabench.contracts.views import View, ViewSpec
 from contrabench.errors import RequestError
@@ -17,27 +18,26 @@ from contrabench.views.occlusion import draw_hidden, hide
 from contrabench.views.sampling import sample_images, sample_masks
 from contrabench.views.spatial import draw_geometry
 
-_POOLED = 16
-_SMALLEST = 32
 
-
-def view_side(side: int, scale: float) -> int:
-    """Side of a view in pixels.
-
-    Four poolings need a multiple of 16 and the centre of the network at least 2 pixels,
-    so a side that is scaled down is rounded to a multiple of 16 not below 32.
+def view_side(side: int, scale: float, multiple: int = Backbone.multiple) -> int:
+    """Side of a view in pixels; `side` itself, whatever it is, for a scale of 1.
 
     Args:
-        side: side of the slice in pixels; what `scale=1` returns, whatever it is.
+        side: of the slice in pixels.
         scale: side of the view divided by that of the slice.
+        multiple: the backbone's; its deepest map must keep 2 pixels a side.
     """
     if scale == 1:
         return side
-    return min(side, max(_SMALLEST, _POOLED * round(scale * side / _POOLED)))
+    return min(side, max(2 * multiple, multiple * round(scale * side / multiple)))
 
 
 def make_views(
-    images: Tensor, masks: Tensor | None, specs: Sequence[ViewSpec], seed: int
+    images: Tensor,
+    masks: Tensor | None,
+    specs: Sequence[ViewSpec],
+    seed: int,
+    multiple: int = Backbone.multiple,
 ) -> tuple[View, ...]:
     """Makes all views of a mini-batch, a pure function of its arguments.
 
@@ -51,6 +51,7 @@ def make_views(
         masks: (B, H, W) integer, 255 where unlabelled, or None.
         specs: one for each view.
         seed: settles everything that is drawn.
+        multiple: of the backbone, for views that are smaller than their slice.
 
     Returns:
         One view for each specification, none sharing image memory with another or with
@@ -64,7 +65,8 @@ def make_views(
     with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
         unit = deviation(images)
         for index, spec in enumerate(specs):
-            geometry = _geometry(images, spec, views, seed_for("geometry", seed, index))
+            stream = seed_for("geometry", seed, index)
+            geometry = _geometry(images, spec, views, multiple, stream)
             shared = spec.geometry_of
             if shared is not None and geometry is views[shared].geometry:
                 image, labels = sampled[shared]
@@ -92,10 +94,15 @@ def make_views(
     return tuple(views)
 
 
-def _geometry(images: Tensor, spec: ViewSpec, views: Sequence[View], seed: int) -> Geometry:
+def _geometry(
+    images: Tensor, spec: ViewSpec, views: Sequence[View], multiple: int, seed: int
+) -> Geometry:
     """The geometry of the next view: another's, the whole slice, or a drawn one."""
     batch, _, height, width = images.shape
-    size = (view_side(height, spec.scale), view_side(width, spec.scale))
+    size = (
+        view_side(height, spec.scale, multiple),
+        view_side(width, spec.scale, multiple),
+    )
     if spec.geometry_of is not None:
         if spec.geometry_of >= len(views):
             raise RequestError(

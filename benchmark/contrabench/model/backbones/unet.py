@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from contrabench.contracts.backbone import Backbone, BackboneInfo
 from contrabench.contracts.registry import register_backbone
-from contrabench.protocol import TAPS, BackboneSpec, Options
+from contrabench.protocol import DECODER, ENCODER, BackboneSpec, Options
 
 LEVELS = 4
 _NORM = ("instance", {"affine": True})
@@ -47,6 +47,16 @@ class UNet(Backbone):
         source="the network of MMGL's picture (Zhao et al., ICIP 2022), from MONAI's blocks",
     )
 
+    parts = (*ENCODER, *DECODER)
+    taps = (
+        *(name for level in range(1, LEVELS + 1) for name in (f"enc{level}", f"pool{level}")),
+        "centre",
+        *DECODER,
+    )
+    deepest, finest = "centre", "dec1"
+    deep_taps = ("dec1", "dec2", "dec3")
+    multiple = 2**LEVELS
+
     def __init__(self, spec: BackboneSpec, options: Options) -> None:
         super().__init__(spec, options)
         widths = [spec.width * 2**level for level in range(LEVELS + 1)]
@@ -70,35 +80,19 @@ class UNet(Backbone):
             **{f"dec{i + 1}": widths[i] for i in range(LEVELS)},
         }
 
-    def forward(self, image: Tensor, taps: tuple[str, ...] = ("dec1",)) -> dict[str, Tensor]:
+    def forward(self, image: Tensor, taps: tuple[str, ...]) -> dict[str, Tensor]:
         """As `features`, unchecked: the entry that `torch.compile` and Fabric wrap."""
-        last = max(TAPS.index(name) for name in taps)
-        every = dict(zip(TAPS, self._maps(image, last), strict=False))
-        return {name: every[name] for name in taps}
-
-    def _maps(self, image: Tensor, last: int) -> list[Tensor]:
-        """Computes the taps up to number `last`, in the order of `TAPS`."""
-        maps: list[Tensor] = []
+        maps: dict[str, Tensor] = {}
         x = image
-        for level in range(1, LEVELS + 1):
-            maps.append(getattr(self, f"enc{level}")(x))
-            if len(maps) > last:
-                return maps
-            x = self.pool(maps[-1])
-            maps.append(x)
-        if len(maps) > last:
-            return maps
-        maps.append(self.centre(x))
-        if len(maps) > last:
-            return maps
-        x = self.centre_up(maps[-1])
-        maps.append(x)
-        for level in range(LEVELS, 0, -1):
-            if len(maps) > last:
-                return maps
-            layers: nn.ModuleDict = getattr(self, f"dec{level}")
-            if level < LEVELS:
-                x = layers["up"](x)
-            x = layers["block"](torch.cat((x, maps[2 * (level - 1)]), dim=1))
-            maps.append(x)
-        return maps
+        for name in self.taps[: 1 + max(self.taps.index(tap) for tap in taps)]:
+            if name.startswith("pool"):
+                x = self.pool(x)
+            elif name.startswith("dec"):
+                layers: nn.ModuleDict = getattr(self, name)
+                if "up" in layers:
+                    x = layers["up"](x)
+                x = layers["block"](torch.cat((x, maps[name.replace("dec", "enc")]), dim=1))
+            else:
+                x = getattr(self, name)(x)
+            maps[name] = x
+        return {name: maps[name] for name in taps}
