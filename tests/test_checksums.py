@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from contrabench import files
-from contrabench.files import SEAL, damage, listed, seal
+from contrabench.files import MARKER, damage_of, seal_folder, sealed_files
 
 
 @pytest.fixture
@@ -20,12 +20,12 @@ def folder(tmp_path):
 
 
 def test_the_marker_names_every_file_with_its_checksum(folder):
-    seal(folder)
-    assert json.loads((folder / SEAL).read_text())["files"] == {
+    seal_folder(folder)
+    assert json.loads((folder / MARKER).read_text())["files"] == {
         "a.json": hashlib.sha256(b"{}").hexdigest(),
         "sub/b.bin": hashlib.sha256(bytes(1000)).hexdigest(),
     }
-    assert damage(folder) is None
+    assert damage_of(folder) is None
 
 
 def test_everything_is_on_disk_before_the_marker_is(folder, monkeypatch):
@@ -37,27 +37,27 @@ def test_everything_is_on_disk_before_the_marker_is(folder, monkeypatch):
         fsync(handle)
 
     monkeypatch.setattr(files.os, "fsync", note)
-    seal(folder)
-    (marker,) = [n for n, name in enumerate(synced) if name.startswith(f".{SEAL}")]
+    seal_folder(folder)
+    (marker,) = [n for n, name in enumerate(synced) if name.startswith(f".{MARKER}")]
     assert set(synced[:marker]) == {"a.json", "sub", "sub/b.bin", "."}
     assert synced[marker + 1 :] == ["."]
 
 
 def test_what_a_killed_writer_left_is_not_sealed(folder):
     (folder / ".a.json.123-abcd.tmp").write_text("half")
-    seal(folder)
-    assert set(listed(folder)) == {"a.json", "sub/b.bin"}
+    seal_folder(folder)
+    assert set(sealed_files(folder)) == {"a.json", "sub/b.bin"}
     assert not (folder / ".a.json.123-abcd.tmp").exists()
 
 
 def test_each_kind_of_damage_is_named(folder):
-    seal(folder)
+    seal_folder(folder)
     (folder / "a.json").write_text("[]")
-    assert "a.json has changed" in damage(folder)
+    assert "a.json has changed" in damage_of(folder)
     (folder / "a.json").unlink()
-    assert "a.json is missing" in damage(folder)
-    (folder / SEAL).unlink()
-    assert "marker is missing" in damage(folder)
+    assert "a.json is missing" in damage_of(folder)
+    (folder / MARKER).unlink()
+    assert "marker is missing" in damage_of(folder)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,6 @@ def test_each_kind_of_damage_is_named(folder):
     ids=lambda text: text[:30],
 )  # fmt: skip
 def test_a_marker_that_cannot_be_believed(folder, text):
-    (folder / SEAL).write_text(text)
-    assert listed(folder) is None
-    assert "marker" in damage(folder)
+    (folder / MARKER).write_text(text)
+    assert sealed_files(folder) is None
+    assert "marker" in damage_of(folder)

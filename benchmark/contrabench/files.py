@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import secrets
 from collections.abc import Iterator
@@ -79,10 +80,10 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-SEAL = "done.json"
+MARKER = "done.json"
 
 
-def seal(folder: Path) -> None:
+def seal_folder(folder: Path) -> None:
     """Writes the marker, as the last thing before the folder gets its name.
 
     Every file and folder that the marker speaks for is on disk before it, so that no
@@ -95,21 +96,21 @@ def seal(folder: Path) -> None:
             sync_folder(path)
         elif is_temporary(path):
             path.unlink()
-        elif path.name != SEAL:
+        elif path.name != MARKER:
             sync_file(path)
             sums[path.relative_to(folder).as_posix()] = checksum(path)
     sync_folder(folder)
-    write_text(folder / SEAL, json.dumps({"files": sums}, indent=2, sort_keys=True) + "\n")
+    write_text(folder / MARKER, json.dumps({"files": sums}, indent=2, sort_keys=True) + "\n")
 
 
-def listed(folder: Path) -> dict[str, str] | None:
+def sealed_files(folder: Path) -> dict[str, str] | None:
     """The files that a folder's marker names, with their checksums.
 
     Returns:
         None if the marker is missing, unreadable, or names a file outside the folder.
     """
     try:
-        files = json.loads((folder / SEAL).read_text(encoding="utf-8"))["files"]
+        files = json.loads((folder / MARKER).read_text(encoding="utf-8"))["files"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     if not isinstance(files, dict) or not all(
@@ -119,9 +120,14 @@ def listed(folder: Path) -> dict[str, str] | None:
     return files
 
 
-def damage(folder: Path) -> str | None:
-    """Says what is wrong with a sealed folder, or None if every file matches its checksum."""
-    files = listed(folder)
+def damage_of(folder: Path, largest: float = math.inf) -> str | None:
+    """Says what is wrong with a sealed folder, or None if every file matches its checksum.
+
+    Args:
+        folder: as `seal_folder` left it.
+        largest: bytes of the largest file to be read; larger ones need only be there.
+    """
+    files = sealed_files(folder)
     if files is None:
         return "its marker is missing or unreadable"
     for name, expected in files.items():
@@ -129,7 +135,7 @@ def damage(folder: Path) -> str | None:
         if not path.is_file():
             return f"the file {name} is missing"
         try:
-            same = checksum(path) == expected
+            same = path.stat().st_size > largest or checksum(path) == expected
         except OSError as error:
             return f"the file {name} cannot be read ({error.strerror})"
         if not same:

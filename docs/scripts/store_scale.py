@@ -107,7 +107,7 @@ def simulate(store: Path, runs: int) -> None:
         pq.write_table(table, folder / ROWS_FILE, compression="zstd")
         (folder / SPEC).write_text(json.dumps(spec))
         (folder / RECORD_FILE).write_text(json.dumps(record(key, cell)))
-        # As `seal` writes it, without waiting for the disk three hundred thousand times.
+        # As `seal_folder` writes it, without waiting for the disk three hundred thousand times.
         sums = {name: checksum(folder / name) for name in (ROWS_FILE, RECORD_FILE, SPEC)}
         (folder / "done.json").write_text(json.dumps({"files": sums}))
 

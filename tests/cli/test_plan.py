@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from contrabench.files import seal
+from contrabench.files import seal_folder
 from contrabench.store.failures import write_failure
 from contrabench.store.stages import home_of
 
@@ -23,7 +23,7 @@ def plan(commands, study_file):
 def finish(store, task):
     folder = home_of(store, task.node.kind) / task.key
     folder.mkdir(parents=True)
-    seal(folder)
+    seal_folder(folder)
 
 
 def test_the_numbers_are_those_of_the_graph(plan, planned, store):

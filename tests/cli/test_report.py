@@ -17,7 +17,7 @@ from contrabench.cli.report import EPILOG, report
 from contrabench.contracts.registry import reports
 from contrabench.errors import RequestError, RunError
 from contrabench.exchange.archive import pack
-from contrabench.files import seal
+from contrabench.files import seal_folder
 from contrabench.protocol import digest
 from contrabench.store.rows import ResultRow, write_rows
 
@@ -41,7 +41,7 @@ def write(store, variant, labels, fraction, shift, protocol="ab12cd34ef56ab12", 
     folder = store / "runs" / key
     folder.mkdir(parents=True)
     write_rows(folder / "rows.parquet", rows)
-    seal(folder)
+    seal_folder(folder)
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_runs_left_out_are_named_beside_the_table(bench, store):
     bad = store / "runs" / "bad"
     bad.mkdir()
     (bad / "rows.parquet").write_text("not parquet")
-    seal(bad)
+    seal_folder(bad)
     done = bench("--store", store)
     assert done.exit_code == 0
     assert "run bad is left out" in done.stderr

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from contrabench.files import seal
+from contrabench.files import seal_folder
 from contrabench.store.failures import log_path, write_failure
 from contrabench.store.stages import home_of
 from contrabench.study.heartbeat import Beat, Journal
@@ -21,7 +21,7 @@ def begun(planned, store):
     ]
     home = home_of(store, "pretrain")
     (home / done.key).mkdir(parents=True)
-    seal(home / done.key)
+    seal_folder(home / done.key)
     for task in (failed, retried):
         write_failure(home, task.key, "no luck")
         log_path(home, task.key).write_text("step 7\n")

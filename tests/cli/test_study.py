@@ -16,7 +16,7 @@ from contrabench.cli.study_options import StudyArguments
 from contrabench.cli.study_view import StudyView
 from contrabench.contracts.executor import Executor
 from contrabench.errors import RequestError
-from contrabench.files import seal
+from contrabench.files import seal_folder
 from contrabench.store.failures import log_path, write_failure
 from contrabench.store.stages import home_of
 from contrabench.study.forecast import learned
@@ -47,7 +47,7 @@ class Fake(Executor):
             return
         if answer == "done":
             (home / job.key).mkdir(parents=True)
-            seal(home / job.key)
+            seal_folder(home / job.key)
         elif answer == "failed":
             write_failure(home, job.key, "no luck")
             log_path(home, job.key).write_text("step 7\n")

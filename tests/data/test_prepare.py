@@ -208,7 +208,7 @@ def test_changes_in_memory_do_not_reach_the_cache(three, tmp_path, quick):
     before = first[0].image.copy()
     first[0].image[:] = 0
     first[0].label[:] = 0
-    assert sealed.damage(first[0].folder) is None
+    assert sealed.damage_of(first[0].folder) is None
     np.testing.assert_array_equal(prepared(three, tmp_path)[0].image, before)
 
 
@@ -256,7 +256,7 @@ def test_a_damaged_folder_is_made_again_with_a_warning(
 def test_folder_without_its_seal_is_not_trusted(volumes, tmp_path, quick):
     volumes.add("p0")
     (case,) = prepared(volumes, tmp_path)
-    (case.folder / sealed.SEAL).unlink()
+    (case.folder / sealed.MARKER).unlink()
     (case.folder / "image.npy").unlink()
     (again,) = prepared(volumes, tmp_path)
     assert again.image.shape == (32, 32, 6)
@@ -315,7 +315,7 @@ def test_rival_without_a_common_lock_wins_and_is_used(tmp_path):
         rival = folder / "key"
         rival.mkdir()
         (rival / "value").write_text("the rival's")
-        sealed.seal(rival)
+        sealed.seal_folder(rival)
 
     final = cache.obtain(folder, "key", make)
     assert (final / "value").read_text() == "the rival's"

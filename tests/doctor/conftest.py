@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from contrabench.evaluation.metrics import StructureScore
-from contrabench.files import seal
+from contrabench.files import seal_folder
 from contrabench.protocol import digest
 from contrabench.store.rows import ResultRow, write_rows
 from contrabench.store.stages import home_of, key_of
@@ -34,7 +34,7 @@ def put_stage(store, kind, spec, files=None):
         # More than a megabyte, so that only a deep look reads all of it.
         weights = np.random.default_rng(0).standard_normal(2**18 + 99, np.float32)
         save_file({"weight": weights}, folder / "weights.safetensors")
-    seal(folder)
+    seal_folder(folder)
     return folder
 
 
@@ -67,7 +67,7 @@ def put_run(store, rows=None, **cell):
     stages = {"pretrain": pretrained, "finetune": tuned, "evaluate": scored}
     (folder / "run.json").write_text(json.dumps({"run": key, "stages": stages}))
     write_rows(folder / "rows.parquet", (rows or rows_of)(key, **cell))
-    seal(folder)
+    seal_folder(folder)
     return folder
 
 
@@ -76,7 +76,7 @@ def put_prepared(store, key):
     folder.mkdir(parents=True)
     (folder / "image.npy").write_bytes(key.encode() * 100)
     (folder / "meta.json").write_text("{}")
-    seal(folder)
+    seal_folder(folder)
     (store / "prepared" / f"{key}.lock").touch()
     return folder
 

@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from contrabench.doctor.findings import Severity
-from contrabench.doctor.folders import check_runs, check_stages, finished, shallow_damage
-from contrabench.files import SEAL, seal
+from contrabench.doctor.folders import check_runs, check_stages, finished
+from contrabench.files import MARKER, seal_folder
 from contrabench.progress import Silent
 
 
@@ -75,7 +75,7 @@ def test_a_changed_bit_in_the_rows_is_found_at_once(store):
 @pytest.mark.parametrize("kind", ["runs", "stages/evaluate", "stages/pretrain"])
 def test_a_folder_without_a_marker_is_named(store, kind):
     folder = first(store, kind)
-    (folder / SEAL).unlink()
+    (folder / MARKER).unlink()
     (finding,) = findings(store)
     assert "marker is missing or unreadable" in finding.what
     assert folder.name in finding.what
@@ -87,24 +87,27 @@ def test_a_stage_under_another_key_is_named(store, kind):
     folder.rename(folder.with_name("0" * 16))
     (finding,) = findings(store)
     assert finding.severity == Severity.error
-    assert f"{'0' * 16}: its spec.json gives the key {folder.name}" in finding.what
+    assert (
+        f"{'0' * 16}: its spec.json gives the {kind.split('/')[-1]} key {folder.name}"
+        in finding.what
+    )
 
 
 def test_a_sealed_stage_whose_specification_was_edited_is_named(store):
     folder = first(store, "stages/finetune")
     spec = json.loads((folder / "spec.json").read_text())
     (folder / "spec.json").write_text(json.dumps({**spec, "steps": 7}))
-    seal(folder)
+    seal_folder(folder)
     (finding,) = findings(store)
-    assert "gives the key" in finding.what
+    assert "gives the finetune key" in finding.what
 
 
 def test_a_specification_that_cannot_be_read_is_named(store):
     folder = first(store, "stages/finetune")
     (folder / "spec.json").write_text("[")
-    seal(folder)
+    seal_folder(folder)
     (finding,) = findings(store)
-    assert "spec.json cannot be read" in finding.what
+    assert "spec.json is no specification" in finding.what
 
 
 def test_a_stage_of_another_kind_has_another_key(store):
@@ -123,8 +126,9 @@ def test_a_foreign_folder_is_a_warning(store):
 
 def test_a_marker_is_read_with_care(store):
     folder = first(store, "runs")
-    (folder / SEAL).write_text(json.dumps({"files": {"../../secret": "0"}}))
-    assert "marker" in shallow_damage(folder)
+    (folder / MARKER).write_text(json.dumps({"files": {"../../secret": "0"}}))
+    (finding,) = findings(store)
+    assert "marker" in finding.what
 
 
 def test_an_empty_store_is_healthy(tmp_path):

@@ -14,7 +14,7 @@ from contrabench.doctor.leftovers import (
     check_studies,
     check_unfinished,
 )
-from contrabench.files import seal, temporary_sibling
+from contrabench.files import seal_folder, temporary_sibling
 from contrabench.store.failures import write_failure
 from contrabench.study.heartbeat import Journal
 from contrabench.study.spec import StudySpec
@@ -152,6 +152,6 @@ def test_a_run_whose_stages_are_gone_keeps_its_rows(store, kind):
 def test_a_record_that_cannot_be_read_is_an_error(store):
     run = min(path for path in (store / "runs").iterdir())
     (run / "run.json").write_text("{}")
-    seal(run)
+    seal_folder(run)
     errors = [one for one in findings(store) if one.severity == Severity.error]
     assert [one.what for one in errors] == [f"run {run.name}: its run.json cannot be read"]

@@ -9,7 +9,7 @@ import pytest
 from contrabench.doctor.findings import Check, Finding, Severity
 from contrabench.doctor.rows import check_readable, check_repeats, check_values, faults
 from contrabench.evaluation.metrics import StructureScore, score_case
-from contrabench.files import seal
+from contrabench.files import seal_folder
 from contrabench.store.rows import read_rows, write_rows
 
 KEY = "0123456789abcdef"
@@ -56,7 +56,7 @@ def read(folder, rows):
     run = folder / "runs" / KEY
     run.mkdir(parents=True)
     write_rows(run / "rows.parquet", rows)
-    seal(run)
+    seal_folder(run)
     frame, problems = read_rows(folder)
     assert not problems
     return frame

@@ -17,7 +17,7 @@ from contrabench.exchange import archive as packing
 from contrabench.exchange.archive import pack
 from contrabench.exchange.merge import merge_stores
 from contrabench.exchange.opening import opened
-from contrabench.files import SEAL, seal
+from contrabench.files import MARKER, seal_folder
 from contrabench.store.rows import read_rows
 
 
@@ -112,14 +112,14 @@ def lost_rows(run):
 
 
 def lost_marker(run):
-    (run / SEAL).unlink()
+    (run / MARKER).unlink()
     return "done.json is missing"
 
 
 def predictions(run):
     np.savez(run / "predictions.npz", x=np.zeros(3))
-    (run / SEAL).unlink()
-    seal(run)
+    (run / MARKER).unlink()
+    seal_folder(run)
     return "it holds predictions.npz, and a submission takes rows"
 
 
@@ -133,8 +133,8 @@ def manifest_elsewhere(run):
     record = json.loads((run / "run.json").read_text())
     record["manifests"]["split"] = "/../../../etc/passwd"
     (run / "run.json").write_text(json.dumps(record))
-    (run / SEAL).unlink()
-    seal(run)
+    (run / MARKER).unlink()
+    seal_folder(run)
     return "which no manifest is called"
 
 

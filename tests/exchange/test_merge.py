@@ -21,7 +21,7 @@ from contrabench.errors import DiskFullError, RequestError, RunError
 from contrabench.exchange import merge as merging
 from contrabench.exchange import vetting
 from contrabench.exchange.merge import merge_stores
-from contrabench.files import SEAL, damage, seal
+from contrabench.files import MARKER, damage_of, seal_folder
 from contrabench.store.rows import read_rows
 
 
@@ -64,7 +64,7 @@ def test_two_labs_become_one(ours, theirs, tmp_path, lab):
 def test_a_stage_that_was_taken_in_is_served(ours, theirs, lab):
     merge_stores([theirs], ours)
     before = snapshot(ours)
-    marker = lab.stage(ours, "pretrain", 1, weight=7.0) / SEAL
+    marker = lab.stage(ours, "pretrain", 1, weight=7.0) / MARKER
     assert snapshot(ours) == before
     assert marker.relative_to(ours).as_posix() in before
 
@@ -90,7 +90,7 @@ def test_equal_rows_are_duplicates_whatever_the_record_and_the_encoding(tmp_path
     result = merge_stores([tmp_path / "b"], tmp_path / "a")
     assert (result.complete, result.duplicates["runs"]) == (True, 1)
     pq.write_table(pq.read_table(other / "rows.parquet"), other / "rows.parquet")
-    seal(other)
+    seal_folder(other)
     assert (other / "rows.parquet").read_bytes() != (first / "rows.parquet").read_bytes()
     result = merge_stores([tmp_path / "b"], tmp_path / "a")
     assert (result.complete, result.duplicates["runs"]) == (True, 1)
@@ -124,7 +124,7 @@ def test_what_is_damaged_here_is_replaced(ours, theirs, lab, kind):
     (folder / "spec.json").write_text("{}")
     result = merge_stores([theirs], ours)
     assert (result.complete, result.replaced) == (True, {kind: 1})
-    assert damage(folder) is None
+    assert damage_of(folder) is None
     assert not list(folder.parent.glob(".*"))
 
 
@@ -141,14 +141,14 @@ def test_a_failure_and_half_done_work_give_way_to_a_finished_stage(ours, theirs,
 
 
 def reseal(folder):
-    (folder / SEAL).unlink()
-    seal(folder)
+    (folder / MARKER).unlink()
+    seal_folder(folder)
 
 
 def mark(folder, **names):
-    content = json.loads((folder / SEAL).read_text())
+    content = json.loads((folder / MARKER).read_text())
     content["files"] |= names
-    (folder / SEAL).write_text(json.dumps(content))
+    (folder / MARKER).write_text(json.dumps(content))
 
 
 def changed_bytes(run):
@@ -162,12 +162,12 @@ def lost_file(run):
 
 
 def no_marker(run):
-    (run / SEAL).unlink()
+    (run / MARKER).unlink()
     return "done.json is missing"
 
 
 def deep_marker(run):
-    (run / SEAL).write_text('{"files":' + "[" * 200_000)
+    (run / MARKER).write_text('{"files":' + "[" * 200_000)
     return "marker is unreadable"
 
 
@@ -202,8 +202,8 @@ def linked_file(run):
 
 def linked_marker(run):
     target = run.parent / "elsewhere.json"
-    (run / SEAL).rename(target)
-    (run / SEAL).symlink_to(target)
+    (run / MARKER).rename(target)
+    (run / MARKER).symlink_to(target)
     return "done.json is a link"
 
 
@@ -255,7 +255,7 @@ def other_specification(run):
     spec = json.loads((run / "spec.json").read_text())
     (run / "spec.json").write_text(json.dumps(spec | {"seed": 12345}))
     reseal(run)
-    return "its specification is that of runs"
+    return "its spec.json gives the runs key"
 
 
 def specification_with_a_kind(run):
@@ -345,7 +345,7 @@ def strange_name(run):
 
 def renamed(run):
     run.rename(run.with_name("0" * 16))
-    return "its specification is that of runs"
+    return "its spec.json gives the runs key"
 
 
 FAULTS = [
@@ -478,7 +478,7 @@ def test_a_killed_merge_is_continued(many, tmp_path):
         kills += worker.wait() == -signal.SIGKILL
         for folder in (*target.glob("runs/*"), *target.glob("stages/*/*")):
             if folder.is_dir() and "." not in folder.name:
-                assert damage(folder) is None
+                assert damage_of(folder) is None
     assert kills == 5
     assert merge_stores([many], target).complete
     assert snapshot(target) == snapshot(many)
@@ -508,7 +508,7 @@ def test_a_full_disk_ends_the_merge_and_leaves_nothing_half_named(ours, theirs, 
         merge_stores([theirs], ours)
     after = snapshot(ours)
     assert before.items() <= after.items()
-    assert all(damage((ours / name).parent) is None for name in after.keys() - before.keys())
+    assert all(damage_of((ours / name).parent) is None for name in after.keys() - before.keys())
     monkeypatch.undo()
     assert merge_stores([theirs], ours).complete
 

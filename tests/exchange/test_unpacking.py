@@ -20,7 +20,7 @@ from contrabench.exchange.archive import pack
 from contrabench.exchange.merge import merge_stores
 from contrabench.exchange.opening import opened
 from contrabench.exchange.unpacking import ArchiveError, unpacked
-from contrabench.files import SEAL, seal
+from contrabench.files import MARKER, seal_folder
 from contrabench.progress import Silent
 from contrabench.protocol import digest
 from contrabench.store.rows import read_rows
@@ -314,8 +314,8 @@ def forge(path, change):
     with unpacked(path) as store:
         run = min(folder for folder in (store / "runs").iterdir())
         reason = change(run)
-        (run / SEAL).unlink()
-        seal(run)
+        (run / MARKER).unlink()
+        seal_folder(run)
         held = {LISTING: members(path)[LISTING]} | {
             file.relative_to(store).as_posix(): file.read_bytes()
             for file in sorted(store.rglob("*.*"))
@@ -363,7 +363,7 @@ def smaller_budget(path):
     def change(run):
         spec = json.loads((run / "spec.json").read_text())
         (run / "spec.json").write_text(json.dumps(spec | {"seed": 99}))
-        return f"runs/{run.name}: its specification is that of runs "
+        return f"runs/{run.name}: its spec.json gives the runs key "
 
     return forge(path, change)
 

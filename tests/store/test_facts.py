@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from contrabench.files import seal
+from contrabench.files import seal_folder
 from contrabench.store.facts import FACTS, NUMBERS, WORDS, read_facts
 from contrabench.store.results import read_results
 
@@ -82,7 +82,7 @@ def test_a_store_of_runs_with_and_without_cost(tmp_path, lab):
     record = json.loads((kept / "run.json").read_text())
     record["cost"] = {"finetune_seconds": 7.0}
     (kept / "run.json").write_text(json.dumps(record))
-    seal(kept)
+    seal_folder(kept)
     results = read_results(tmp_path)
     assert sorted(results.rows["run"].unique()) == sorted(results.runs.index)
     assert results.runs.loc[kept.name, "finetune_seconds"] == 7.0

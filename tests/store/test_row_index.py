@@ -13,7 +13,7 @@ import pytest
 from filelock import FileLock
 from tests.makers.stores import make_rows
 
-from contrabench.files import seal
+from contrabench.files import seal_folder
 from contrabench.store import row_index, row_reading, run_files
 from contrabench.store.results import read_results
 from contrabench.store.rows import SCHEMA, read_rows, write_rows
@@ -31,7 +31,7 @@ def put(store, key, dice=0.5, patients=2, **changes):
     write_rows(folder / "rows.parquet", rows)
     record = {"cost": {"finetune_seconds": number / 4}, "environment": {"torch": str(number % 2)}}
     (folder / "run.json").write_text(json.dumps(record))
-    seal(folder)
+    seal_folder(folder)
     return folder
 
 
@@ -267,7 +267,7 @@ def test_rows_of_equal_score_as_pandas_groups_them(store):
 WORKER = """
 import sys, time
 from pathlib import Path
-from contrabench.files import seal
+from contrabench.files import seal_folder
 from contrabench.store import row_index, row_reading
 from contrabench.store.rows import read_rows
 

@@ -9,7 +9,7 @@ import pytest
 
 from contrabench.errors import RunError
 from contrabench.evaluation.metrics import METRIC_CONTRACT, StructureScore
-from contrabench.files import seal
+from contrabench.files import seal_folder
 from contrabench.store.rows import SCHEMA, SCHEMA_VERSION, ResultRow, read_rows, write_rows
 
 CONTEXT = {
@@ -34,7 +34,7 @@ def put(store, rows, key="0123456789abcdef", done=True):
     folder.mkdir(parents=True)
     write_rows(folder / "rows.parquet", rows)
     if done:
-        seal(folder)
+        seal_folder(folder)
     return folder / "rows.parquet"
 
 
@@ -122,7 +122,7 @@ def empty_marker(folder):
 def test_a_run_that_is_not_as_it_was_sealed_is_left_out_with_a_line(tmp_path, tamper, reason):
     folder = put(tmp_path, [row(run="1" * 16), row(NOTHING, run="1" * 16)], key="1" * 16).parent
     (folder / "run.json").write_text("{}")
-    seal(folder)
+    seal_folder(folder)
     put(tmp_path, [row()])
     assert read_rows(tmp_path)[1] == []
     tamper(folder)
@@ -183,7 +183,7 @@ def spoil_all(path):
 def test_a_bad_file_is_named_and_hurts_no_other(tmp_path, spoil, reason):
     path = put(tmp_path, [row()], key="1" * 16)
     spoil(path)
-    seal(path.parent)  # so written by its author
+    seal_folder(path.parent)  # so written by its author
     put(tmp_path, [row(), row(NOTHING)], key="0123456789abcdef")
     frame, problems = read_rows(tmp_path)
     assert len(frame) == 2

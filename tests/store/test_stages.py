@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from contrabench.errors import RunError
-from contrabench.files import SEAL, damage
+from contrabench.files import MARKER, damage_of
 from contrabench.progress import Silent
 from contrabench.store.stages import StageStore
 
@@ -37,7 +37,7 @@ def test_a_stage_is_made_once(tmp_path):
     assert (first.cached, second.cached, len(calls)) == (False, True, 1)
     assert first.folder == second.folder
     assert (second.folder / "value.txt").read_text() == "42"
-    assert damage(second.folder) is None
+    assert damage_of(second.folder) is None
 
 
 def test_the_key_depends_on_content_not_on_order(tmp_path):
@@ -78,7 +78,7 @@ def test_damaged_content_is_made_again_with_a_word(tmp_path, spoil):
     elif spoil == "remove":
         (folder / "value.txt").unlink()
     else:
-        (folder / SEAL).write_text("{")
+        (folder / MARKER).write_text("{")
     again = store.run("k", {}, write)
     assert not again.cached
     assert (again.folder / "value.txt").read_text() == "42"

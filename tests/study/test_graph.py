@@ -8,7 +8,7 @@ from tests.makers.studies import RUNTIME, TINY
 
 from contrabench.contracts import registry
 from contrabench.errors import RequestError
-from contrabench.files import seal
+from contrabench.files import seal_folder
 from contrabench.stages.blueprint import Blueprint
 from contrabench.stages.nodes import nodes_of
 from contrabench.store.failures import write_failure
@@ -155,5 +155,5 @@ def test_the_state_of_a_stage_is_that_of_its_folder(tmp_path, kind):
     assert failure_of(tmp_path, kind, key).reason == "no luck"
     (home / key).mkdir()
     assert state_of(tmp_path, kind, key) == "failed"
-    seal(home / key)
+    seal_folder(home / key)
     assert state_of(tmp_path, kind, key) == "done"

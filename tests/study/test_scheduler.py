@@ -8,7 +8,7 @@ import pytest
 from tests.makers.studies import RUNTIME, TINY
 
 from contrabench.contracts.executor import Executor
-from contrabench.files import SEAL, seal
+from contrabench.files import MARKER, seal_folder
 from contrabench.store.failures import read_failure, write_failure
 from contrabench.store.stages import home_of
 from contrabench.study import scheduler as module
@@ -116,7 +116,7 @@ def make(store, task):
     folder = home_of(store, task.node.kind) / task.key
     folder.mkdir(parents=True)
     (folder / "content").write_text(task.key)
-    seal(folder)
+    seal_folder(folder)
 
 
 def work(store, answers=None, graph=GRAPH, slots=2, retry=False):
@@ -402,7 +402,7 @@ def test_a_damaged_input_is_made_again(tmp_path, spoil):
     tuned = GRAPH.tasks[run.node.inputs[-2]]
     remove(tmp_path, run)
     home = home_of(tmp_path, "finetune") / tuned.key
-    (home / ("content" if spoil == "content" else SEAL)).write_text("{")
+    (home / ("content" if spoil == "content" else MARKER)).write_text("{")
     board = survey(GRAPH, tmp_path)
     remade = Fake(GRAPH, tmp_path)
     original = remade.wait

@@ -7,7 +7,7 @@ import time
 import pytest
 from tests.makers.studies import plan_tiny
 
-from contrabench.files import seal
+from contrabench.files import seal_folder
 from contrabench.store.failures import write_failure
 from contrabench.store.stages import home_of
 from contrabench.study.heartbeat import Journal
@@ -34,7 +34,7 @@ def test_states_come_from_the_stages_themselves(session, tmp_path):
     write_study(tmp_path, session.spec, session.graph)
     done, failed, running, retried, *_ = session.graph.tasks.values()
     (home_of(tmp_path, done.node.kind) / done.key).mkdir(parents=True)
-    seal(home_of(tmp_path, done.node.kind) / done.key)
+    seal_folder(home_of(tmp_path, done.node.kind) / done.key)
     for task in (failed, retried):
         write_failure(home_of(tmp_path, task.node.kind), task.key, "no luck")
     first = Journal(tmp_path, running.node.kind, running.key)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from contrabench.files import damage, seal, sync_folder, temporary_sibling
+from contrabench.files import damage_of, seal_folder, sync_folder, temporary_sibling
 
 _log = logging.getLogger(__name__)
 
@@ -28,11 +28,11 @@ def obtain(folder: Path, key: str, make: Callable[[Path], None]) -> Path:
         make: fills an empty folder; what it raises passes through and nothing is kept.
     """
     final = folder / key
-    if final.is_dir() and damage(final) is None:
+    if final.is_dir() and damage_of(final) is None:
         return final
     with FileLock(_lock(folder, key)):
         if final.is_dir():
-            problem = damage(final)
+            problem = damage_of(final)
             if problem is None:
                 return final
             _log.warning("prepared data %s: %s; it is prepared again", final, problem)
@@ -43,7 +43,7 @@ def obtain(folder: Path, key: str, make: Callable[[Path], None]) -> Path:
         work.mkdir()
         try:
             make(work)
-            seal(work)
+            seal_folder(work)
             _settle(work, final)
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -72,6 +72,6 @@ def _settle(work: Path, final: Path) -> None:
     try:
         work.rename(final)
     except OSError:
-        if damage(final) is not None:
+        if damage_of(final) is not None:
             raise
     sync_folder(final.parent)

@@ -9,7 +9,7 @@ from contrabench.data.faults import check_cases
 from contrabench.doctor.disk import in_words, is_locked, size_of
 from contrabench.doctor.findings import Check, Finding, Severity, watched
 from contrabench.errors import DataError
-from contrabench.files import damage, is_temporary
+from contrabench.files import damage_of, is_temporary
 from contrabench.progress import Reporter
 from contrabench.text import counted
 
@@ -23,7 +23,7 @@ def check_prepared(store: Path, reporter: Reporter) -> Check:
     folders = sorted(path for path in home.glob("[!.]*") if path.is_dir())
     findings = []
     for folder in watched(reporter, title, folders):
-        if problem := damage(folder):
+        if problem := damage_of(folder):
             finding = Finding(
                 Severity.error,
                 f"prepared volume {folder.name}: {problem}",

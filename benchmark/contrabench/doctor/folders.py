@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from contrabench.doctor.findings import Check, Finding, Severity, watched
-from contrabench.files import checksum, damage, listed
+from contrabench.files import damage_of, sealed_files
 from contrabench.progress import Reporter
-from contrabench.store.stages import RUNS, SPEC, home_of, key_of
+from contrabench.store.stages import (
+    RUNS,
+    finished_stages,
+    incomplete_weights,
+    kinds_in,
+    misnamed,
+)
 from contrabench.text import counted
 
 SMALL = 2**20
@@ -43,21 +48,10 @@ class StageFolder:
         return f"{what} {self.path.name}"
 
 
-def homes(store: Path) -> Iterator[tuple[str, Path]]:
-    """The kinds of stages that a store holds, with their folders; the runs first."""
-    kinds = sorted(path.name for path in (store / "stages").glob("[!.]*") if path.is_dir())
-    for kind in (RUNS, *kinds):
-        if home_of(store, kind).is_dir():
-            yield kind, home_of(store, kind)
-
-
 def finished(store: Path) -> list[StageFolder]:
     """Every folder that stands for a finished run or stage, by kind and key."""
     return [
-        StageFolder(kind, path)
-        for kind, home in homes(store)
-        for path in sorted(home.iterdir())
-        if path.is_dir() and "." not in path.name
+        StageFolder(kind, path) for kind in kinds_in(store) for path in finished_stages(store, kind)
     ]
 
 
@@ -102,12 +96,12 @@ def _fault(folder: StageFolder, deep: bool) -> Finding | None:
             "move it elsewhere",
         )
     is_run = folder.kind == RUNS
-    if problem := damage(folder.path) if deep else shallow_damage(folder.path):
+    if problem := damage_of(folder.path) if deep else _shallow_damage(folder.path):
         means = "what it holds cannot be trusted"
-        if listed(folder.path) is None:
+        if sealed_files(folder.path) is None:
             means = "it was not finished, or somebody removed the marker; it is not used"
     else:
-        problem = _other_key(folder)
+        problem = misnamed(folder.path, folder.kind)
         means = "it was changed, renamed or made by another version; it answers another question"
     if not problem:
         return None
@@ -117,46 +111,11 @@ def _fault(folder: StageFolder, deep: bool) -> Finding | None:
     )
 
 
-def shallow_damage(folder: Path) -> str | None:
-    """Says what is wrong with a sealed folder without reading its large files.
-
-    Files of up to 1 MiB are compared with their checksums; of larger ones the presence
-    is looked at, and of weights whether the file is as long as its header says.
-
-    Args:
-        folder: a sealed folder.
-    """
-    files = listed(folder)
-    if files is None:
-        return "its marker is missing or unreadable"
-    for name, expected in files.items():
-        path = folder / name
-        if not path.is_file():
-            return f"the file {name} is missing"
-        if path.stat().st_size > SMALL and path.suffix == ".safetensors":
-            if not _complete_weights(path):
-                return f"the file {name} is truncated"
-        elif path.stat().st_size <= SMALL and checksum(path) != expected:
-            return f"the file {name} has changed since it was written"
-    return None
-
-
-def _complete_weights(path: Path) -> bool:
-    """Whether a safetensors file is as long as its header says."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy"):
-            return True
-    except SafetensorError:
-        return False
-
-
-def _other_key(folder: StageFolder) -> str | None:
-    """Says whether a stage's specification gives another key than its folder's name."""
-    try:
-        spec = json.loads((folder.path / SPEC).read_text(encoding="utf-8"))
-        key = key_of(folder.kind, spec)
-    except (OSError, ValueError, TypeError):
-        return f"its {SPEC} cannot be read"
-    return None if key == folder.path.name else f"its {SPEC} gives the key {key}"
+def _shallow_damage(folder: Path) -> str | None:
+    """Of large files, the presence is looked at, and the length of weights."""
+    weights = (
+        folder / name for name in sealed_files(folder) or () if name.endswith(".safetensors")
+    )
+    return damage_of(folder, largest=SMALL) or next(
+        filter(None, map(incomplete_weights, weights)), None
+    )

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from contrabench.doctor.disk import in_words, is_locked, size_of
 from contrabench.doctor.findings import Check, Finding, Severity, some
-from contrabench.doctor.folders import StageFolder, homes
+from contrabench.doctor.folders import StageFolder
 from contrabench.files import is_temporary
 from contrabench.stages.outputs import RUN_RECORD
 from contrabench.store.failures import read_failure
-from contrabench.store.stages import RUNS
+from contrabench.store.stages import RUNS, home_of, kinds_in
 from contrabench.study.heartbeat import read_beat
 from contrabench.study.status import read_studies
 from contrabench.text import counted
@@ -24,7 +24,8 @@ def check_unfinished(store: Path) -> Check:
     """Finds what killed processes left behind; what is at work is left alone."""
     findings = []
     at_work = 0
-    for kind, home in homes(store):
+    for kind in kinds_in(store):
+        home = home_of(store, kind)
         halves = []
         for path in sorted(home.glob(f"*{_WORK}")):
             if is_locked(path.with_suffix(".lock")):
@@ -90,7 +91,8 @@ def _temporary(kind: str, paths: Sequence[Path]) -> list[Finding]:
 def check_failed(store: Path) -> Check:
     """Lists the stages that have failed, with reason and log."""
     findings = []
-    for kind, home in homes(store):
+    for kind in kinds_in(store):
+        home = home_of(store, kind)
         for path in sorted(home.glob(f"*{_FAILED}")):
             key = path.name.removesuffix(_FAILED)
             failure = read_failure(home, key)

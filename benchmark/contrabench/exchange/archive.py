@@ -22,14 +22,13 @@ from contrabench.exchange.submission import (
     SUFFIX,
     Submission,
     UnfitError,
-    finished_folders,
     survey,
 )
 from contrabench.exchange.unpacking import listing_of
 from contrabench.files import checksum, replacing, temporary_sibling
 from contrabench.progress import Reporter
 from contrabench.store.failures import is_disk_full
-from contrabench.store.stages import RUNS, SPEC
+from contrabench.store.stages import RUNS, SPEC, finished_stages
 from contrabench.text import counted
 
 _MODE = stat.S_IFREG | 0o644
@@ -83,7 +82,7 @@ def pack(
         raise RequestError(f"{out} would not be known as an archive; give --out a name in {SUFFIX}")
     folders = [
         folder
-        for folder in finished_folders(store)
+        for folder in finished_stages(store, RUNS)
         if (runs is None or folder.name in runs) and _is_on(folder, dataset)
     ]
     if not folders:

@@ -26,12 +26,12 @@ from contrabench.exchange.unpacking import (
     passed_over,
     unpacked,
 )
-from contrabench.exchange.vetting import is_stage, unsafe, unsound
+from contrabench.exchange.vetting import unsafe, unsound
 from contrabench.files import (
-    SEAL,
-    damage,
+    MARKER,
+    damage_of,
     is_temporary,
-    listed,
+    sealed_files,
     sync_file,
     sync_folder,
     temporary_sibling,
@@ -39,7 +39,7 @@ from contrabench.files import (
 from contrabench.progress import Reporter, Silent
 from contrabench.store.failures import forget_failure, is_disk_full
 from contrabench.store.run_files import ROWS_FILE, read_run
-from contrabench.store.stages import RUNS, home_of
+from contrabench.store.stages import RUNS, finished_stages, home_of
 
 STAGES = ("pretrain", "finetune", "evaluate")
 """Kinds of stages in the order in which they rest on each other; the runs come last."""
@@ -180,19 +180,16 @@ def _finished(source: Path, kind: str, result: MergeResult) -> Iterator[Path]:
                 LeftOut("refused", folder, "it is a link, and may lead anywhere")
             )
             return
-    if home.is_dir():
-        try:
-            yield from sorted(item for item in home.iterdir() if is_stage(item))
-        except OSError as error:
-            result.left_out.append(
-                LeftOut("refused", home, f"it cannot be listed ({error.strerror})")
-            )
+    try:
+        yield from finished_stages(source, kind)
+    except OSError as error:
+        result.left_out.append(LeftOut("refused", home, f"it cannot be listed ({error.strerror})"))
 
 
 def _settle(folder: Path, place: Path, kind: str, dry_run: bool) -> tuple[Verdict, str]:
     """Decides on one folder, and takes it in if it is to be."""
     ours = place.is_dir()
-    if ours and damage(place) is None:
+    if ours and damage_of(place) is None:
         return _compare(folder, place, kind)
     if reason := unsafe(folder, kind) or (unsound(folder, kind) if dry_run else None):
         return "refused", reason
@@ -213,9 +210,9 @@ def _compare(folder: Path, place: Path, kind: str) -> tuple[Verdict, str]:
 
 def _same_marker(folder: Path, place: Path) -> bool:
     """Whether both markers tell the same checksum of the rows."""
-    if folder.is_symlink() or (folder / SEAL).is_symlink():
+    if folder.is_symlink() or (folder / MARKER).is_symlink():
         return False
-    theirs, ours = listed(folder) or {}, listed(place) or {}
+    theirs, ours = sealed_files(folder) or {}, sealed_files(place) or {}
     return ROWS_FILE in ours and theirs.get(ROWS_FILE) == ours[ROWS_FILE]
 
 
@@ -231,7 +228,7 @@ def _take(folder: Path, place: Path, kind: str, verdict: Verdict) -> tuple[Verdi
     copy = work / place.name
     try:
         copy.mkdir(parents=True)
-        for name in (*sorted(listed(folder) or ()), SEAL):
+        for name in (*sorted(sealed_files(folder) or ()), MARKER):
             try:
                 shutil.copyfile(folder / name, copy / name, follow_symlinks=False)
             except OSError as error:
@@ -245,7 +242,7 @@ def _take(folder: Path, place: Path, kind: str, verdict: Verdict) -> tuple[Verdi
         sync_folder(copy)
         with FileLock(place.with_name(f"{place.name}.lock"), timeout=_PATIENCE_S):
             if place.is_dir():
-                if damage(place) is None:
+                if damage_of(place) is None:
                     return "duplicate", ""
                 place.rename(work / "damaged")
             copy.rename(place)

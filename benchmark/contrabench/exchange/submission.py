@@ -16,8 +16,8 @@ from pydantic import Field
 
 from contrabench import __version__
 from contrabench.exchange.manifests import FOLDER, read_manifest
-from contrabench.exchange.vetting import LARGEST_JSON, is_stage, unsafe, unsound
-from contrabench.files import SEAL, checksum, listed
+from contrabench.exchange.vetting import LARGEST_JSON, unsafe, unsound
+from contrabench.files import MARKER, checksum, sealed_files
 from contrabench.progress import Reporter, Silent
 from contrabench.protocol import Frozen
 from contrabench.store.run_files import RECORD_FILE, ROWS_FILE, read_run
@@ -25,7 +25,7 @@ from contrabench.store.stages import RUNS, SPEC
 
 FORMAT = 1
 LISTING = "submission.json"
-RUN_FILES = (SEAL, ROWS_FILE, RECORD_FILE, SPEC)
+RUN_FILES = (MARKER, ROWS_FILE, RECORD_FILE, SPEC)
 SUFFIX = ".zip"
 LARGEST_FILE = LARGEST_JSON
 """Bytes; some thousand times what a file of a run has."""
@@ -107,12 +107,6 @@ def read_listing(data: bytes) -> Submission:
     return listing
 
 
-def finished_folders(store: Path) -> list[Path]:
-    """The folders of all finished runs by name; their content is not looked at."""
-    home = store / RUNS
-    return sorted(item for item in home.iterdir() if is_stage(item)) if home.is_dir() else []
-
-
 def survey(store: Path, folders: Sequence[Path], reporter: Reporter | None = None) -> Submission:
     """Looks through runs as a merge does, and lists what a submission of them holds.
 
@@ -162,7 +156,7 @@ def _fault(folder: Path) -> str | None:
     """Why a merge would refuse a run, or what it holds that no submission does."""
     if reason := unsafe(folder, RUNS):
         return reason
-    for name in (SEAL, *(listed(folder) or ())):
+    for name in (MARKER, *(sealed_files(folder) or ())):
         if name not in RUN_FILES:
             return f"it holds {name}, and a submission takes rows and records alone"
         if (folder / name).stat().st_size > LARGEST_FILE:

@@ -27,12 +27,11 @@ from contrabench.exchange.submission import (
     NewerError,
     Submission,
     UnfitError,
-    finished_folders,
     read_listing,
     survey,
 )
 from contrabench.store.failures import is_disk_full
-from contrabench.store.stages import RUNS
+from contrabench.store.stages import RUNS, finished_stages
 
 _LARGEST_DIRECTORY = 8 * 2**20
 """Bytes of the table of contents; that of the most files that an archive can have is smaller."""
@@ -221,7 +220,7 @@ def _read(content: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
 
 def _check_runs(store: Path, listing: Submission) -> None:
     """Every run is sound, and the listing is the one that `bench submit` makes of them."""
-    folders = finished_folders(store)
+    folders = finished_stages(store, RUNS)
     if len(folders) != listing.runs:
         raise UnfitError(LISTING, f"it tells of {listing.runs} runs, and there are {len(folders)}")
     found = survey(store, folders)

@@ -19,10 +19,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contrabench.files import SEAL, damage, listed
+from contrabench.files import MARKER, damage_of, sealed_files
 from contrabench.protocol import digest
 from contrabench.store.run_files import RECORD_FILE, ROWS_FILE, read_run
-from contrabench.store.stages import RUNS, SPEC, key_of
+from contrabench.store.stages import RUNS, SPEC, incomplete_weights, misnamed
 
 KEY = re.compile(r"[0-9a-f]{16}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
@@ -31,11 +31,6 @@ LARGEST_JSON = 64 * _MIB
 LARGEST_ROWS = 256 * _MIB
 """Uncompressed; some thousand times what a run has."""
 MOST_ROWS = 1_000_000
-
-
-def is_stage(item: Path) -> bool:
-    """Whether a name in a store is a finished stage's: locks, logs and work have a dot in it."""
-    return "." not in item.name and (item.is_dir() or item.is_symlink())
 
 
 def unsafe(folder: Path, kind: str) -> str | None:
@@ -54,14 +49,14 @@ def _dangers(folder: Path, kind: str) -> Iterator[str]:
         yield "it is a link, and may lead anywhere"
     if not KEY.fullmatch(folder.name):
         yield "its name is not that of a stage, 16 hexadecimal digits"
-    yield from _irregular(folder / SEAL)
-    yield from _too_large(folder / SEAL)
-    names = listed(folder)
+    yield from _irregular(folder / MARKER)
+    yield from _too_large(folder / MARKER)
+    names = sealed_files(folder)
     if names is None:
         yield "its marker is unreadable, or names files outside the folder"
         return
     for name in names:
-        if not _NAME.fullmatch(name) or name == SEAL:
+        if not _NAME.fullmatch(name) or name == MARKER:
             yield f"its marker names {name!r}, which no file of a stage is called"
         if Path(name).suffix not in _CHECKS and not (kind == RUNS and name == ROWS_FILE):
             yield f"it holds {name}, and files of that kind are never taken in"
@@ -78,25 +73,13 @@ def unsound(folder: Path, kind: str) -> str | None:
         folder: named by its key.
         kind: its kind.
     """
-    if fault := damage(folder):
+    if fault := damage_of(folder):
         return fault
-    for name in sorted(listed(folder) or ()):
+    for name in sorted(sealed_files(folder) or ()):
         check = _CHECKS.get(Path(name).suffix)
         if check is not None and (fault := check(folder / name)):
             return fault
-    return _misnamed(folder, kind) or (_bad_run(folder) if kind == RUNS else None)
-
-
-def _misnamed(folder: Path, kind: str) -> str | None:
-    """The name of a folder is the hash of what is specified in it."""
-    spec = _json(folder / SPEC)
-    if not isinstance(spec, dict) or "kind" in spec:
-        return f"{SPEC} is no specification of a stage"
-    try:
-        key = key_of(kind, spec)
-    except (ValueError, RecursionError):
-        return f"{SPEC} is no specification of a stage"
-    return None if key == folder.name else f"its specification is that of {kind} {key}"
+    return misnamed(folder, kind) or (_bad_run(folder) if kind == RUNS else None)
 
 
 def _bad_run(folder: Path) -> str | None:
@@ -172,19 +155,9 @@ def _bad_arrays(path: Path) -> str | None:
     return None
 
 
-def _bad_tensors(path: Path) -> str | None:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy"):
-            return None
-    except (SafetensorError, OSError, ValueError):
-        return f"{path.name} is no safetensors file"
-
-
 _CHECKS: dict[str, Callable[[Path], str | None]] = {
     ".json": _bad_json,
     ".npz": _bad_arrays,
-    ".safetensors": _bad_tensors,
+    ".safetensors": incomplete_weights,
 }
 """What files of a stage can be, beside the rows of a run, and how each is looked through."""

@@ -12,7 +12,7 @@ import torch
 from contrabench.contracts.backbone import Backbone
 from contrabench.data.bank import SliceBank, build_bank
 from contrabench.errors import RequestError
-from contrabench.files import damage
+from contrabench.files import damage_of
 from contrabench.model.build import build_backbone
 from contrabench.progress import Reporter
 from contrabench.protocol import ORIENTATIONS, BackboneSpec, DataRecipe, digest
@@ -109,7 +109,7 @@ def read_pretrained(run: Path, stage: str | None = None) -> Pretrained:
     store = run.resolve().parents[1]
     folders = [home_of(store, "pretrain") / key for key in keys]
     for folder in folders:
-        if problem := damage(folder):
+        if problem := damage_of(folder):
             raise RequestError(
                 f"the pre-training {folder.name} of this run: {problem}; repeat the run to make "
                 "it again"

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from contrabench.files import damage, is_temporary, seal, sync_folder, temporary_sibling
+from contrabench.files import damage_of, is_temporary, seal_folder, sync_folder, temporary_sibling
 from contrabench.protocol import digest
 from contrabench.store.facts import FACTS, WORDS
 from contrabench.store.run_files import ROWS_FILE, RunFile
@@ -159,7 +159,7 @@ class RowIndex:
             pq.write_table(part.table(SCHEMA.names), work / ROWS_FILE, compression="zstd")
             pq.write_table(part.facts(), work / _FACTS_FILE, compression="zstd")
             pq.write_table(listing, work / _RUNS_FILE, compression="zstd")
-            seal(work)
+            seal_folder(work)
             work.rename(final)
             sync_folder(self.home)
         except OSError:  # a full disk costs the index, not the reader
@@ -208,7 +208,7 @@ def _join(batch: Sequence[Part], runs: list[RunFile]) -> Part:
 def _open(folder: Path) -> Part | None:
     """A part on disk; None if it is damaged, or gone since it was listed."""
     try:
-        if damage(folder) is not None:
+        if damage_of(folder) is not None:
             return None
         listing = pq.read_table(folder / _RUNS_FILE, schema=_RUNS_SCHEMA).to_pydict()
         file = pq.ParquetFile(folder / ROWS_FILE)

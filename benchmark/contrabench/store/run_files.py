@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contrabench.files import SEAL, damage, listed
+from contrabench.files import MARKER, damage_of, sealed_files
 from contrabench.store.schema import SCHEMA, row_fault, version_fault
 from contrabench.store.stages import RUNS
 
@@ -48,7 +48,7 @@ def finished_runs(store: Path) -> Iterator[RunFile]:
             if "." in entry.name:  # locks, logs, and folders that are being filled
                 continue
             folder = Path(entry.path)
-            stamp = (*_stamp(folder / ROWS_FILE), *_stamp(folder / SEAL))
+            stamp = (*_stamp(folder / ROWS_FILE), *_stamp(folder / MARKER))
             if stamp != _NOTHING:
                 yield RunFile(entry.name, stamp)
 
@@ -85,8 +85,8 @@ def read_run(folder: Path) -> tuple[pa.Table, str]:
 
 def _damage(folder: Path) -> str:
     """Compares rows, record and specification with their checksums."""
-    found = damage(folder)
-    if not found and ROWS_FILE not in (listed(folder) or ()):
+    found = damage_of(folder)
+    if not found and ROWS_FILE not in (sealed_files(folder) or ()):
         found = f"its marker does not name {ROWS_FILE}"
     return (
         f"{found}, so its numbers may not be those of the run; run the study again, or merge the "

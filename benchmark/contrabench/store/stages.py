@@ -7,6 +7,7 @@ written and the folder gets its name. A folder without the suffix is therefore c
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from contrabench.errors import RunError, StageBusyError
-from contrabench.files import damage, seal, sync_folder, write_text
+from contrabench.files import damage_of, seal_folder, sync_folder, write_text
 from contrabench.progress import Reporter
 from contrabench.protocol import canonical_json, digest
 from contrabench.store.failures import forget_failure, record_error
@@ -52,6 +53,53 @@ def key_of(kind: str, spec: Mapping[str, Any]) -> str:
 def home_of(root: Path, kind: str) -> Path:
     """The folder of all stages of a kind; the rows of the runs lie at the top."""
     return root / kind if kind == RUNS else root / "stages" / kind
+
+
+def kinds_in(store: Path) -> list[str]:
+    """The kinds of stages that a store holds; the runs first."""
+    kinds = sorted(path.name for path in (store / "stages").glob("[!.]*") if path.is_dir())
+    return [kind for kind in (RUNS, *kinds) if home_of(store, kind).is_dir()]
+
+
+def finished_stages(store: Path, kind: str) -> list[Path]:
+    """The folders of a kind's finished stages, by name; their content is not looked at.
+
+    Locks, logs and folders that are being filled have a dot in their names.
+
+    Raises:
+        OSError: if the folder of the kind cannot be listed.
+    """
+    home = home_of(store, kind)
+    found = home.iterdir() if home.is_dir() else ()
+    return sorted(
+        path for path in found if "." not in path.name and (path.is_dir() or path.is_symlink())
+    )
+
+
+def misnamed(folder: Path, kind: str) -> str | None:
+    """Says why the name of a stage's folder is not the hash of its specification, or None."""
+    try:
+        spec = json.loads((folder / SPEC).read_text(encoding="utf-8"))
+        key = "" if "kind" in spec else key_of(kind, spec)
+    except (OSError, ValueError, TypeError, RecursionError):
+        key = ""
+    if not key:
+        return f"its {SPEC} is no specification of a stage"
+    return None if key == folder.name else f"its {SPEC} gives the {kind} key {key}"
+
+
+def incomplete_weights(path: Path) -> str | None:
+    """Says what is wrong with a file of weights without reading all of it, or None.
+
+    It must be as long as its header says.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy"):
+            return None
+    except (SafetensorError, OSError, ValueError):
+        return f"the file {path.name} is truncated or no safetensors file"
 
 
 class StageStore:
@@ -98,7 +146,7 @@ class StageStore:
         final, work = home / key, home / f"{key}.work"
         with self._lock(home / f"{key}.lock", kind, wait):
             if final.is_dir():
-                if problem := damage(final):
+                if problem := damage_of(final):
                     self.reporter.line(f"  {kind} {key}: {problem}; it is made again")
                     shutil.rmtree(final)
                 else:
@@ -137,12 +185,12 @@ class StageStore:
 def _finish(work: Path, final: Path, spec: Mapping[str, Any]) -> None:
     """Writes specification and marker and gives the folder its name."""
     write_text(work / SPEC, canonical_json(dict(spec)) + "\n")
-    seal(work)
+    seal_folder(work)
     try:
         work.replace(final)
     except OSError:
         # On a file system without working locks a rival may have been first.
-        if not final.is_dir() or damage(final) is not None:
+        if not final.is_dir() or damage_of(final) is not None:
             raise
         shutil.rmtree(work, ignore_errors=True)
     sync_folder(final.parent)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from contrabench.data.prepare import PreparedCase
-from contrabench.files import SEAL
+from contrabench.files import MARKER
 from contrabench.stages import audit
 from contrabench.stages.blueprint import Blueprint
 from contrabench.stages.nodes import Node, nodes_of
@@ -125,7 +125,7 @@ def _task(node: Node, request: Request, plan: Plan) -> Task:
 def state_of(store: Path, kind: str, key: str) -> State:
     """Whether a stage is in the store, has failed, or is still to be made."""
     home = home_of(store, kind)
-    if (home / key / SEAL).is_file():
+    if (home / key / MARKER).is_file():
         return "done"
     return "failed" if failure_of(store, kind, key) else "to do"
 

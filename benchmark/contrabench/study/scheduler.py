@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from contrabench.contracts.executor import Executor, Outcome
-from contrabench.files import damage
+from contrabench.files import damage_of
 from contrabench.store.failures import write_failure
 from contrabench.store.stages import home_of
 from contrabench.study.graph import Graph, Task, failure_of, state_of
@@ -184,7 +184,7 @@ class Scheduler:
             if self.board.status[key] == "cached"
         }
         for key in needed:
-            if damage(home_of(self.store, tasks[key].node.kind) / key) is not None:
+            if damage_of(home_of(self.store, tasks[key].node.kind) / key) is not None:
                 self.board.status[key] = "waiting"
 
     def _ready(self) -> list[Task]:

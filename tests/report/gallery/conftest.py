@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from contrabench.data.grid import resample_image, working_grid
-from contrabench.files import seal
+from contrabench.files import seal_folder
 from contrabench.report.efficiency import Budget
 from contrabench.report.entries import Entry
 from contrabench.statistics.aggregate import patient_scores
@@ -57,7 +57,7 @@ def write_case(store, fingerprint):
     np.savez_compressed(folder / "native_label.npz", label=label)
     meta = {"affine": grid.affine.tolist(), "native_affine": affine.tolist()}
     (folder / "meta.json").write_text(json.dumps(meta))
-    seal(folder)
+    seal_folder(folder)
 
 
 def write_predictions(store, key, cases, classes):
@@ -72,7 +72,7 @@ def write_predictions(store, key, cases, classes):
     spec = {"data": cases, "structures": structures}
     (folder / "spec.json").write_text(json.dumps(spec))
     (folder / "scores.json").write_text(json.dumps(scores))
-    seal(folder)
+    seal_folder(folder)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.path import Path as Polygon
 from PIL import Image
 
-from contrabench.files import seal
+from contrabench.files import seal_folder
 from contrabench.report.efficiency import Budget
 from contrabench.report.gallery.make import make_gallery
 
@@ -163,7 +163,7 @@ def test_unknown_runs(store, budget):
 def test_a_sealed_folder_of_another_form(store, budget, runs, file, content, reason):
     folder = store / "stages" / "evaluate" / "a0"
     (folder / file).write_text(content)
-    seal(folder)
+    seal_folder(folder)
     gallery = make_gallery(store, budget, runs)
     assert {d.method for one in gallery.exhibits for d in one.drawings} == {"scratch"}
     assert reason in gallery.notes[0]
@@ -175,7 +175,7 @@ def test_predictions_of_other_images_are_not_drawn_over_this_one(store, budget, 
     spec["data"]["p_ed"] = "22222222"
     (folder / "spec.json").write_text(json.dumps(spec))
     np.savez(folder / "002.npz", prediction=np.zeros((2, 2, 2), np.uint8))
-    seal(folder)
+    seal_folder(folder)
     gallery = make_gallery(store, budget, runs)
     assert [len(one.drawings) for one in gallery.exhibits] == [1, 2, 1]
     assert gallery.notes == (

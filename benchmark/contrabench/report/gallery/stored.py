@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from contrabench.data.grid import spacing_of
-from contrabench.files import damage
+from contrabench.files import damage_of
 
 _KEY = re.compile(r"[0-9a-f]+")
 _FOREIGN = (OSError, EOFError, BadZipFile, ValueError, LookupError, TypeError, AttributeError)
@@ -117,7 +117,7 @@ class Shelf:
         if not _KEY.fullmatch(key) or not home.is_dir():
             raise LostError(absent)
         if home not in self._sound:
-            self._sound[home] = damage(home) is None
+            self._sound[home] = damage_of(home) is None
         if not self._sound[home]:
             raise LostError(DAMAGED)
         return home
