@@ -1,4 +1,4 @@
-"""What a gang does in these tests; as a program, a gang that is stopped or orphaned."""
+"""What device processes do in these tests; as a program, processes stopped or orphaned."""
 
 import os
 import signal
@@ -10,8 +10,8 @@ from torch import distributed
 
 from contrabench.progress import Silent
 from contrabench.training.multi_device import train_on
-from contrabench.training.processes import any_rank, rank, ranks
 from contrabench.training.runtime import Runtime
+from contrabench.training.sharding import any_process, process_count, process_number
 from contrabench.training.stop import Interrupted, calm_stop
 
 TWO = Runtime(device="cpu", precision="float32", threads=1, devices=2)
@@ -23,15 +23,21 @@ def echo(runtime, reporter, word, times=1):
     with reporter.track("work", 2) as track:
         track.advance(1, "half")
         track.advance(2)
-    pids = [None] * ranks()
+    pids = [None] * process_count()
     distributed.all_gather_object(pids, (os.getpid(), torch.get_num_threads()))
-    return word * times, rank(), pids, any_rank(rank() == 1), any_rank(False)
+    return (
+        word * times,
+        process_number(),
+        pids,
+        any_process(process_number() == 1),
+        any_process(False),
+    )
 
 
 def fail(runtime, reporter, how):
     """The last process fails; the others wait for it, and would for half an hour."""
     with reporter.track("work", 2):
-        if rank() == ranks() - 1:
+        if process_number() == process_count() - 1:
             if how == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
             raise ValueError("planted")
@@ -41,17 +47,17 @@ def fail(runtime, reporter, how):
 def linger(runtime, reporter, folder, how):
     """Works until it is stopped; the first process says that it has begun."""
     with calm_stop() as asked:
-        (Path(folder) / f"rank{rank()}").write_text(str(os.getpid()))
+        (Path(folder) / f"process{process_number()}").write_text(str(os.getpid()))
         distributed.barrier()
-        if rank() == 0 and how == "stop":
+        if process_number() == 0 and how == "stop":
             # As a terminal does it: every process of the group gets the signal.
             os.killpg(0, signal.SIGINT)
-        if rank() == 0 and how == "orphan":
+        if process_number() == 0 and how == "orphan":
             os.kill(os.getppid(), signal.SIGKILL)
         steps = 0
-        while not any_rank(asked()):
+        while not any_process(asked()):
             steps += 1
-        (Path(folder) / f"steps{rank()}").write_text(str(steps))
+        (Path(folder) / f"steps{process_number()}").write_text(str(steps))
         raise Interrupted("calmly")
 
 

@@ -20,7 +20,7 @@ from contrabench.testing.cases import make_case
 from contrabench.training import sharding
 from contrabench.training.checkpoint import save_weights
 from contrabench.training.loop import fit
-from contrabench.training.processes import leads, rank, ranks
+from contrabench.training.sharding import is_first_process, process_count, process_number
 from contrabench.training.stop import Interrupted, request_stop
 from contrabench.training.tasks import PretrainTask
 
@@ -36,7 +36,7 @@ class DoubleTask(PretrainTask):
     stop = -1
 
     def batch(self, step, part, parts):
-        if step == self.stop and rank() == ranks() - 1:
+        if step == self.stop and process_number() == process_count() - 1:
             request_stop()
         batch = super().batch(step, part, parts)
         kind = self.backbone.centre.conv1.conv.weight.dtype
@@ -106,14 +106,16 @@ def train(runtime, reporter, folder, job, stop=-1):
     task.stop = stop
     folder.mkdir(parents=True, exist_ok=True)
     record = fit(task, STEPS, phase, runtime, folder, reporter, "toy", seed=0)
-    if leads():
+    if is_first_process():
         save_weights(folder / "weights", task.state_dict(), {})
     return task, record
 
 
 def train_all(runtime, reporter, folder, jobs, faults, stopped):
-    """Trains everything in one gang; returns by name whether all processes end alike, with
-    the loss of the first step.
+    """Trains everything in the same processes.
+
+    Returns:
+        By name, whether all processes end alike, with the loss of the first step.
 
     Args:
         jobs: by name.
@@ -146,7 +148,7 @@ def train_all(runtime, reporter, folder, jobs, faults, stopped):
 
 def everywhere(task):
     """Whether weights and buffers are the same in all processes."""
-    theirs = [None] * ranks()
+    theirs = [None] * process_count()
     own = {name: value.clone() for name, value in task.state_dict().items()}
     distributed.all_gather_object(theirs, own)
     return all(torch.equal(own[name], other[name]) for other in theirs for name in own)
@@ -161,7 +163,7 @@ def _no_gradient(ctx, gradient):
 
 
 def _other_share(ctx, gradient):
-    return sharding._own(gradient.flip(0)) * ranks(), None
+    return sharding._own(gradient.flip(0)) * process_count(), None
 
 
 FAULTS = {"no_factor": _no_factor, "no_gradient": _no_gradient, "other_share": _other_share}

@@ -1,7 +1,8 @@
-"""A gang of two processes: what comes back, and that none is left when something fails."""
+"""Two processes: what comes back, and that none is left when something fails."""
 
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -9,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
-from contrabench.errors import RunError
-from contrabench.training.multi_device import train_on
+from contrabench.errors import AuditError, DataError, RequestError, RunError
+from contrabench.training.multi_device import pack_error, train_on, unpack_error
 from contrabench.training.runtime import Runtime
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -50,8 +52,8 @@ def test_one_device_is_this_process():
 
 def test_two_devices_are_two_processes_and_the_first_one_tells():
     notes = Notes()
-    word, rank, whom, one, none = train_on(light.TWO, notes, light.echo, "ab", times=2)
-    assert (word, rank, one, none) == ("abab", 0, True, False)
+    word, number, whom, one, none = train_on(light.TWO, notes, light.echo, "ab", times=2)
+    assert (word, number, one, none) == ("abab", 0, True, False)
     pids, threads = zip(*whom, strict=True)
     assert len({*pids, os.getpid()}) == 3
     assert threads == (1, 1)
@@ -61,7 +63,10 @@ def test_two_devices_are_two_processes_and_the_first_one_tells():
 
 @pytest.mark.parametrize(
     ("how", "kind", "text"),
-    [("killed", RunError, "rank 1 of 2 died (SIGKILL)"), ("bug", ValueError, "planted")],
+    [
+        ("killed", RunError, "the process of device 1 died (SIGK"),
+        ("bug", ValueError, "planted"),
+    ],
 )
 def test_the_failure_of_one_is_the_error_and_ends_all(how, kind, text):
     notes = Notes()
@@ -84,11 +89,52 @@ def run_program(folder, how):
 
 def test_an_interrupt_from_the_terminal_is_passed_on_and_all_stop_together(tmp_path):
     assert run_program(tmp_path, "stop") == 3
-    steps = [(tmp_path / f"steps{rank}").read_text() for rank in (0, 1)]
+    steps = [(tmp_path / f"steps{number}").read_text() for number in (0, 1)]
     assert steps[0] == steps[1]
 
 
-def test_ranks_do_not_outlive_the_process_that_started_them(tmp_path):
+def test_device_processes_do_not_outlive_the_process_that_started_them(tmp_path):
     assert run_program(tmp_path, "orphan") == -signal.SIGKILL
-    assert (tmp_path / "rank1").is_file()
+    assert (tmp_path / "process1").is_file()
     assert not (tmp_path / "steps1").exists()
+
+
+def sent(error):
+    try:
+        raise error
+    except Exception as raised:
+        found = unpack_error(pickle.loads(pickle.dumps(pack_error(raised, 1))))
+    note = vars(found).pop("__notes__")[0]
+    assert note.startswith("In the process of device 1:\nTraceback")
+    assert "in sent" in note
+    return found
+
+
+@pytest.mark.parametrize(
+    "error", [AuditError(4, "planted"), DataError(["one", "two"]), RequestError("no such thing")]
+)
+def test_errors_of_this_package_come_back_as_they_are(error):
+    found = sent(error)
+    assert (type(found), str(found), vars(found)) == (type(error), str(error), vars(error))
+
+
+def test_a_strangers_own_kind_of_error_comes_back_as_the_nearest_one():
+    class Own(AuditError):
+        pass
+
+    class Other(ValueError):
+        def __init__(self, one, two):
+            super().__init__(f"{one} and {two}")
+
+    found = sent(Own(2, "planted"))
+    assert (type(found), found.rule, str(found)) == (AuditError, 2, "audit rule 2: planted")
+    found = sent(Other("first", "second"))
+    assert (type(found), str(found)) == (ValueError, "first and second")
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("too large"), OSError(28, "No space left on device")]
+)
+def test_what_ran_out_is_told(error):
+    found = sent(error)
+    assert (type(found), str(found)) == (type(error), str(error))

@@ -1,4 +1,4 @@
-"""Two processes against one on the same batches, in float64; one gang trains all there is."""
+"""Two processes against one on the same batches, in float64; the same two train all there is."""
 
 import sys
 from pathlib import Path
@@ -34,8 +34,8 @@ STOPPED = {"two_then_two_on": JOBS["queue"], "two_then_one": JOBS["queue"]}
 
 
 @pytest.fixture(scope="module")
-def gang(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("gang")
+def two_processes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
     faults = dict.fromkeys(targets.FAULTS, SIMCLR)
     told = train_on(
         TWO,
@@ -64,8 +64,8 @@ def far(found, expected):
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_two_processes_end_where_one_does(gang, tmp_path, name):
-    folder, told = gang
+def test_two_processes_end_where_one_does(two_processes, tmp_path, name):
+    folder, told = two_processes
     expected = alone(JOBS[name], tmp_path)
     start = targets.make_task(
         JOBS[name]["method"],
@@ -78,8 +78,8 @@ def test_two_processes_end_where_one_does(gang, tmp_path, name):
     assert told[name][0]
 
 
-def test_half_precision_sees_the_whole_batch_too(gang, tmp_path):
-    _, told = gang
+def test_half_precision_sees_the_whole_batch_too(two_processes, tmp_path):
+    _, told = two_processes
     alike, loss = told["half"]
     _, record = targets.train(ONE, Silent(), tmp_path, HALF)
     assert alike
@@ -87,27 +87,27 @@ def test_half_precision_sees_the_whole_batch_too(gang, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["no_factor", "other_share"])
-def test_planted_faults_of_the_gradient_are_caught(gang, tmp_path, name):
-    folder, _ = gang
+def test_planted_faults_of_the_gradient_are_caught(two_processes, tmp_path, name):
+    folder, _ = two_processes
     expected = alone(SIMCLR, tmp_path)
     assert far(load_weights(folder / name / "weights"), expected) > 1e-4
 
 
-def test_a_gather_without_a_gradient_is_caught_by_the_loop(gang):
-    _, told = gang
+def test_a_gather_without_a_gradient_is_caught_by_the_loop(two_processes):
+    _, told = two_processes
     assert "rule 4" in told["no_gradient"]
 
 
-def test_a_stop_reaches_all_processes_at_one_step_and_two_go_on(gang, tmp_path):
-    folder, told = gang
+def test_a_stop_reaches_all_processes_at_one_step_and_two_go_on(two_processes, tmp_path):
+    folder, told = two_processes
     assert told["two_then_two_on"] == (2,)
     expected = load_weights(folder / "queue" / "weights")
     found = load_weights(folder / "two_then_two_on" / "weights")
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
 
 
-def test_one_process_goes_on_where_two_have_stopped(gang):
-    folder, told = gang
+def test_one_process_goes_on_where_two_have_stopped(two_processes):
+    folder, told = two_processes
     assert "stopped after step 2 of 4" in told["two_then_one"]
     task, record = targets.train(ONE, Silent(), folder / "two_then_one", JOBS["queue"])
     assert record.resumed_at == (2,)

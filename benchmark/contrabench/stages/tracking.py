@@ -13,8 +13,8 @@ from contrabench.stages.blueprint import Blueprint
 from contrabench.stages.nodes import Node
 from contrabench.statistics.aggregate import macro_mean
 from contrabench.store.rows import ROWS_FILE
-from contrabench.training.processes import leads
 from contrabench.training.runtime import Runtime
+from contrabench.training.sharding import is_first_process
 from contrabench.training.trackers import Tracker, make_trackers
 
 _STAGES = {"finetune": "fine-tuning", "runs": "scores"}
@@ -46,7 +46,7 @@ def tracked(
         "budget": spec.budget.name,
         "steps": node.units,
     }
-    names = runtime.trackers if leads() else ()
+    names = runtime.trackers if is_first_process() else ()
     title = f"{what['method']}, {what['stage']}, {spec.labels}, fold {spec.fold}"
     tracker = make_trackers(names, folder, title, node.key, what, reporter)
     try:

@@ -25,8 +25,8 @@ from contrabench.stages.tracking import tracked
 from contrabench.training.checkpoint import FILE as CHECKPOINT
 from contrabench.training.checkpoint import load_weights, save_weights
 from contrabench.training.loop import FitRecord, fit
-from contrabench.training.processes import leads
 from contrabench.training.runtime import Runtime
+from contrabench.training.sharding import is_first_process
 from contrabench.training.tasks import FinetuneTask, PretrainTask, count_parameters
 
 
@@ -130,7 +130,7 @@ def _keep(
     extra: dict[str, Any],
 ) -> None:
     """Leaves the weights of the last step and the record; the checkpoint goes."""
-    if not leads():
+    if not is_first_process():
         return
     head = {"step": str(node.units), "recipe": digest(blueprint.plan.data_recipe)}
     save_weights(folder / WEIGHTS, module.state_dict(), head)

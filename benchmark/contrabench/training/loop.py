@@ -19,9 +19,8 @@ from contrabench.errors import AuditError, RunError
 from contrabench.progress import Reporter
 from contrabench.protocol import Phase
 from contrabench.training.checkpoint import FILE, load_checkpoint, save_checkpoint
-from contrabench.training.processes import any_rank, leads
 from contrabench.training.runtime import Runtime
-from contrabench.training.sharding import sharded
+from contrabench.training.sharding import any_process, is_first_process, sharded
 from contrabench.training.step import Step, TrainingTask
 from contrabench.training.stop import Interrupted, calm_stop
 from contrabench.training.trackers import Tracker
@@ -98,7 +97,7 @@ def fit(
                 if tracker is not None:
                     tracker.log(state.last, step + 1)
                 state.save_if_due(step + 1)
-            if any_rank(asked()):
+            if any_process(asked()):
                 state.stop(step + 1)
     return state.finish()
 
@@ -163,7 +162,7 @@ class _Fit:
         )
 
     def _save(self, done: int) -> None:
-        if leads():
+        if is_first_process():
             extra = {
                 "seconds": self.spent + time.monotonic() - self.began,
                 "data_seconds": self.step.data_seconds,

@@ -1,8 +1,13 @@
 """Runs one training on several devices of this machine: a process for each of them.
 
-This process trains nothing itself. It starts the others, hands on what rank 0 reports,
+The process that starts them trains nothing itself. It hands on what the first one reports,
 passes a stop on to all, and ends them all when one fails; whatever a device or its driver
-does, there is no process left that waits for it.
+does, no process is left that waits for it.
+
+A device process sends pairs of a word and its content: the first one what it reports, as
+`line`, `track`, `advance` and `end`; each one answer, which is `done` with the target's result
+(None but of the first), `stopped` with a text, or `failed` with a packed error. What it
+receives, whatever it is, asks it to stop.
 """
 
 from __future__ import annotations
@@ -10,6 +15,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from multiprocessing import resource_tracker
@@ -17,19 +24,23 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+import torch
+from torch import distributed
+
+from contrabench import errors
 from contrabench.errors import RunError
-from contrabench.progress import Reporter, Track
-from contrabench.training.device_process import Call, meeting_point, run_member, unpack
+from contrabench.progress import Reporter, Silent, Track
 from contrabench.training.runtime import Runtime
-from contrabench.training.stop import Interrupted, calm_stop
+from contrabench.training.stop import Interrupted, calm_stop, request_stop
 
 P = ParamSpec("P")
 T = TypeVar("T")
+PackedError = tuple[type[BaseException], tuple[Any, ...], dict[str, Any]]
+"""An error as plain data: its class, its arguments, and its attributes."""
 
-_LEVEL = "TORCH_CPP_LOG_LEVEL"
+_HOST = "127.0.0.1"
 _LOOK_SECONDS = 0.2
 _END_SECONDS = 10.0
-_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
 def train_on(
@@ -43,7 +54,7 @@ def train_on(
 
     With one device that is this process. With several, all of it has to be picklable, and
     `target` a function of a module; it builds the same task in every process and calls
-    `fit`. Only where `contrabench.training.processes.leads()` may it write files.
+    `fit`. Only where `contrabench.training.sharding.is_first_process()` may it write files.
 
     Args:
         runtime: device and switches, with the number of devices.
@@ -63,15 +74,22 @@ def train_on(
     if runtime.devices == 1:
         return target(runtime, reporter, *arguments, **named)
     # The meeting point lives here; it finds a free port by itself.
-    store = meeting_point(0, is_master=True)
-    with calm_stop() as asked, _Gang(reporter) as gang:
-        for rank in range(runtime.devices):
-            gang.start(rank, Call(runtime, store.port, target, arguments, named))
-        result: T = gang.wait(asked)
+    store = _meeting_point(0, is_master=True)
+    with calm_stop() as asked, _DeviceProcesses(reporter) as processes:
+        for number in range(runtime.devices):
+            processes.start(number, runtime, store.port, target, arguments, named)
+        result: T = processes.wait(asked)
     return result
 
 
-class _Gang(AbstractContextManager["_Gang"]):
+def _meeting_point(port: int, is_master: bool) -> Any:
+    """The table over which the processes find each other, or a way to it; port 0: any free one."""
+    return distributed.TCPStore(  # type: ignore[attr-defined]
+        _HOST, port, is_master=is_master, wait_for_workers=False
+    )
+
+
+class _DeviceProcesses(AbstractContextManager["_DeviceProcesses"]):
     """The processes of one training, seen from the one that started them."""
 
     def __init__(self, reporter: Reporter) -> None:
@@ -82,82 +100,86 @@ class _Gang(AbstractContextManager["_Gang"]):
         self.tracks = ExitStack()
         self.track: Track | None = None
 
-    def start(self, rank: int, call: Call) -> None:
-        """Starts one rank."""
+    def start(self, number: int, *call: Any) -> None:
+        """Starts the process of one device; `call` as in `_run_device`."""
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
-        process = context.Process(target=run_member, args=(there, rank, call), name=f"rank {rank}")
+        process = context.Process(
+            target=_run_device, args=(there, number, *call), name=f"device {number}"
+        )
         self.pipes.append(here)
-        with _without_signals(), _without_warnings():
+        # They need not warn, each, of what DDP's options may cost. Torch reads the level when it
+        # is imported, which is before any code of ours runs there.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+        with _signals_withheld():
             process.start()
         self.processes.append(process)
         there.close()
 
     def wait(self, asked: Callable[[], bool]) -> Any:
-        """Listens until every rank has come to its end; what rank 0 returns."""
+        """Listens until every process has come to its end; what the first one returns."""
         told = False
         with self.tracks:
             while len(self.answers) < len(self.processes):
                 if asked() and not told:
                     told = True
-                    self._pass_on()
+                    for pipe in self.pipes:
+                        # To one that has died or come to its end there is nothing to say.
+                        with suppress(OSError):
+                            pipe.send("stop")
                 self._listen()
-            for kind, content in self.answers.values():
-                if kind == "stopped":
+            for word, content in self.answers.values():
+                if word == "stopped":
                     raise Interrupted(content)
         return self.answers[0][1]
 
-    def _pass_on(self) -> None:
-        """Tells every rank to stop."""
-        for pipe in self.pipes:
-            # To one that has died or come to its end there is nothing to say.
-            with suppress(OSError):
-                pipe.send("stop")
-
     def _listen(self) -> None:
-        """Takes in what was sent, deaths first: they are why other ranks fail."""
+        """Takes in what was sent, deaths first: they are why other processes fail."""
         silent = {pipe: n for n, pipe in enumerate(self.pipes) if n not in self.answers}
         spoke = wait(list(silent), timeout=_LOOK_SECONDS)
         messages: list[tuple[int, str, Any]] = []
-        for pipe, rank in silent.items():
+        for pipe, number in silent.items():
             if pipe not in spoke:
                 continue
             try:
-                messages.append((rank, *pipe.recv()))
+                messages.append((number, *pipe.recv()))
             except (EOFError, ConnectionError):
-                raise self._death(rank) from None
-        for rank, kind, content in messages:
-            if kind == "failed":
-                raise unpack(content)
-            if kind in ("done", "stopped"):
-                self.answers[rank] = (kind, content)
+                raise self._death(number) from None
+        for number, word, content in messages:
+            if word == "failed":
+                raise unpack_error(content)
+            if word in ("done", "stopped"):
+                self.answers[number] = (word, content)
             else:
-                self._report(kind, content)
+                self._report(word, content)
 
-    def _report(self, kind: str, content: tuple[Any, ...]) -> None:
-        if kind == "line":
+    def _report(self, word: str, content: tuple[Any, ...]) -> None:
+        if word == "line":
             self.reporter.line(*content)
-        elif kind == "track":
+        elif word == "track":
             self.track = self.tracks.enter_context(self.reporter.track(*content))
-        elif kind == "advance" and self.track is not None:
+        elif word == "advance" and self.track is not None:
             self.track.advance(*content)
-        elif kind == "end":
+        elif word == "end":
             self.tracks.close()
 
-    def _death(self, rank: int) -> RunError:
-        process = self.processes[rank]
+    def _death(self, number: int) -> RunError:
+        process = self.processes[number]
         process.join(_END_SECONDS)
         code = process.exitcode
-        cause = f"exit code {code}" if code is None or code >= 0 else _name(-code)
+        cause = f"exit code {code}"
+        if code is not None and code < 0:
+            cause = signal.Signals(-code).name
         return RunError(
-            f"rank {rank} of {len(self.processes)} died ({cause}) and the training with it; the "
-            "last checkpoint is kept. Run again, with a smaller batch if memory ran out"
+            f"the process of device {number} died ({cause}) and the training on "
+            f"{len(self.processes)} devices with it; the last checkpoint is kept. Run again, with "
+            "a smaller batch if memory ran out"
         )
 
     def __exit__(self, *_: object) -> None:
         """Leaves no process behind: those that have answered may end, the others are killed."""
-        for rank, process in enumerate(self.processes):
-            if rank in self.answers:
+        for number, process in enumerate(self.processes):
+            if number in self.answers:
                 process.join(_END_SECONDS)
             process.kill()
         for process in self.processes:
@@ -167,38 +189,116 @@ class _Gang(AbstractContextManager["_Gang"]):
 
 
 @contextmanager
-def _without_signals() -> Iterator[None]:
+def _signals_withheld() -> Iterator[None]:
     """Processes started in this block never see Ctrl-C or SIGTERM; here both come later.
 
-    A terminal and most schedulers signal all processes at once; the ranks are told by us.
+    A terminal and most schedulers signal all processes at once; the others are told by us.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     # Starting it lifts the mask, so it must run before.
     resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Processes started in this block do not warn, each, of what DDP's options may cost.
-
-    Torch reads the level when it is imported, which is before any code of ours runs there.
-    """
-    found = os.environ.get(_LEVEL)
-    os.environ.setdefault(_LEVEL, "ERROR")
+def _run_device(
+    pipe: Connection,
+    number: int,
+    runtime: Runtime,
+    port: int,
+    target: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    named: dict[str, Any],
+) -> None:
+    """A device process from its first line to its last; see `train_on`."""
+    threading.Thread(target=_obey, args=(pipe,), daemon=True).start()
     try:
-        yield
-    finally:
-        if found is None:
-            del os.environ[_LEVEL]
+        _join_group(number, runtime, port)
+        reporter = _PipeReporter(pipe) if number == 0 else Silent()
+        result = target(runtime, reporter, *arguments, **named)
+        answer = ("done", result if number == 0 else None)
+    except Interrupted as stop:
+        answer = ("stopped", str(stop))
+    except Exception as error:
+        pipe.send(("failed", pack_error(error, number)))
+        # Its connections stay open until it is killed: were they closed, the other processes
+        # would fail of that, and maybe say so first.
+        threading.Event().wait()
+    pipe.send(answer)
+    distributed.destroy_process_group()
 
 
-def _name(number: int) -> str:
-    """Name of a signal."""
-    return signal.Signals(number).name
+def _obey(pipe: Connection) -> None:
+    """Passes a stop on to the training; ends this process if the one that started it died."""
+    while True:
+        try:
+            pipe.recv()
+        except (EOFError, OSError):
+            os._exit(1)
+        request_stop()
+
+
+def _join_group(number: int, runtime: Runtime, port: int) -> None:
+    """Meets the other processes, and readies this one's device."""
+    os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE=str(runtime.devices))
+    os.environ.update(MASTER_ADDR=_HOST, MASTER_PORT=str(port))
+    distributed.init_process_group(
+        # What is agreed on goes over the CPU, see `sharding.any_process`.
+        "cpu:gloo,cuda:nccl" if runtime.device == "cuda" else "gloo",
+        store=_meeting_point(port, is_master=False),
+        rank=number,
+        world_size=runtime.devices,
+    )
+    runtime.prepare()
+    if runtime.device == "cuda":
+        torch.cuda.set_device(runtime.torch_device)
+
+
+class _PipeReporter:
+    """A reporter, and its one track, whose news go through a pipe."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe = pipe
+
+    def line(self, text: str) -> None:
+        self.pipe.send(("line", (text,)))
+
+    @contextmanager
+    def track(self, title: str, total: int) -> Iterator[Track]:
+        """Sends the beginning and the end of a piece of work; no end if it fails."""
+        self.pipe.send(("track", (title, total)))
+        yield self
+        self.pipe.send(("end", ()))
+
+    def advance(self, done: int, detail: str = "") -> None:
+        self.pipe.send(("advance", (done, detail)))
+
+
+def pack_error(error: Exception, number: int) -> PackedError:
+    """An error for the way to another process.
+
+    Exceptions that take other arguments than their text do not survive pickling, and those of
+    a plug-in may not be known there. So the nearest class of this package, torch or Python
+    itself stands for each; the traceback goes along as a note.
+    """
+    note = f"In the process of device {number}:\n{traceback.format_exc()}"
+    for kind in type(error).__mro__:
+        if kind.__module__ == errors.__name__:
+            return kind, error.args, {**vars(error), "__notes__": [note]}
+        if kind.__module__ in ("torch", "builtins"):
+            break
+    return kind, (str(error),), {"__notes__": [note]}
+
+
+def unpack_error(content: PackedError) -> BaseException:
+    """The error that was packed."""
+    kind, arguments, attributes = content
+    error = kind.__new__(kind)
+    error.args = arguments
+    vars(error).update(attributes)
+    return error

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from contrabench.errors import RequestError, RunError
-from contrabench.training.processes import rank, ranks
+from contrabench.training.sharding import process_count, process_number
 from contrabench.training.trackers import check_trackers
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Runtime:
         compile: compile the backbone with `torch.compile`.
         channels_last: keep activations in channels-last order.
         checkpoint_seconds: pause between two checkpoints.
-        devices: of this kind, that train one network together; see `training.gang`.
+        devices: of this kind, that train one network together; see `training.multi_device`.
         trackers: that are told the losses; see `training.trackers`.
     """
 
@@ -49,9 +49,9 @@ class Runtime:
 
     @property
     def torch_device(self) -> torch.device:
-        """The device of this process: one of several has its rank's."""
+        """The device of this process: one of several has a device of its own."""
         if self.device == "cuda" and self.devices > 1:
-            return torch.device("cuda", rank())
+            return torch.device("cuda", process_number())
         return torch.device(self.device)
 
     def alone(self) -> Runtime:
@@ -75,10 +75,11 @@ class Runtime:
         from lightning.fabric.plugins.environments import LightningEnvironment
         from lightning.fabric.strategies import DDPStrategy
 
-        if self.devices != ranks():
+        if self.devices != process_count():
             raise RunError(
-                f"training on {self.devices} devices was begun in a group of {ranks()} processes; "
-                "begin it by contrabench.training.multi_device.train_on"
+                f"training on {self.devices} devices was begun in a group of "
+                f"{process_count()} processes; begin it by "
+                "contrabench.training.multi_device.train_on"
             )
         # Where lightning.pytorch was imported, Fabric speaks through its logger.
         for name in ("lightning.fabric", "lightning.pytorch"):

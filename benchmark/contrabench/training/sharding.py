@@ -1,10 +1,10 @@
-"""Shares the backbone's work among processes, so that no method has to know of them.
+"""The processes of several devices: which of them this is, and the backbone's work shared out.
 
 Every process makes the same batch and computes the same loss on all of it: negatives,
 queues, prototypes and the statistics of heads are those of the whole batch. Only the
 backbone's passes are split. Each process takes its share of the images and gathers the maps
 of all; no layer of the backbone mixes the images of a batch, so the maps are those of one
-process.
+process. So no method has to know of the others.
 
 The gradient of the loss to the maps is then the same everywhere. A process passes on the rows
 of its own share, times the number of processes, and distributed data parallel takes the mean:
@@ -21,7 +21,32 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from contrabench.training.processes import rank, ranks
+
+def process_count() -> int:
+    """Number of processes that train together; 1 for one that trains alone."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_world_size()
+    return 1
+
+
+def process_number() -> int:
+    """Number of this process among them, from 0."""
+    return distributed.get_rank() if process_count() > 1 else 0
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that writes files and reports."""
+    return process_number() == 0
+
+
+def any_process(flag: bool) -> bool:
+    """Whether the flag is set in any process; all have to ask, and all get one answer."""
+    if process_count() == 1:
+        return flag
+    # On the CPU, so that asking in every step does not wait for the device.
+    told = torch.tensor(int(flag))
+    distributed.all_reduce(told, op=distributed.ReduceOp.MAX)
+    return bool(told)
 
 
 @contextmanager
@@ -31,7 +56,7 @@ def sharded(task: nn.Module) -> Iterator[None]:
     Args:
         task: the same in all processes, with gradients that are averaged over them.
     """
-    if ranks() == 1:
+    if process_count() == 1:
         yield
         return
     # Training alone does without it, and MONAI behind it takes seconds to import.
@@ -81,7 +106,7 @@ class _Split(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         # What feeds the backbone is, like heads, the same everywhere, and so is its gradient.
-        return _gathered(gradients[0] / ranks())[: ctx.rows]
+        return _gathered(gradients[0] / process_count())[: ctx.rows]
 
 
 class _Gather(torch.autograd.Function):
@@ -95,22 +120,22 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         whole = gradients[0]
         nothing = whole.new_zeros(_padding(len(whole)), *whole.shape[1:])
-        return _own(torch.cat((whole, nothing))) * ranks(), None
+        return _own(torch.cat((whole, nothing))) * process_count(), None
 
 
 def _padding(rows: int) -> int:
     """Rows that are lacking to divide evenly."""
-    return -rows % ranks()
+    return -rows % process_count()
 
 
 def _own(whole: Tensor) -> Tensor:
     """This process's rows of an evenly divided tensor."""
-    size = len(whole) // ranks()
-    return whole[rank() * size : (rank() + 1) * size]
+    size = len(whole) // process_count()
+    return whole[process_number() * size : (process_number() + 1) * size]
 
 
 def _gathered(share: Tensor) -> Tensor:
     """The shares of all processes, one after another."""
-    whole = share.new_empty(ranks() * len(share), *share.shape[1:])
+    whole = share.new_empty(process_count() * len(share), *share.shape[1:])
     distributed.all_gather_into_tensor(whole, share.contiguous())
     return whole
