@@ -10,7 +10,7 @@ from contrabench.contracts.report import (
     DEVIATIONS,
     METHOD,
     Column,
-    Evidence,
+    PlotData,
     Report,
     ReportInfo,
     Section,
@@ -49,11 +49,11 @@ def _section(section: Section) -> dict[str, Any]:
         "verdict": [plain(line) for line in section.verdict],
         "tables": [_table(section, table) for table in section.tables],
         "notes": [plain(line) for line in section.notes],
-        "methods": [] if section.evidence is None else _methods(section.evidence),
+        "methods": [] if section.plot_data is None else _methods(section.plot_data),
     }
 
 
-def _methods(found: Evidence) -> list[dict[str, Any]]:
+def _methods(found: PlotData) -> list[dict[str, Any]]:
     """What the rows of a method rest on, once for all tables of the section."""
     return [
         {

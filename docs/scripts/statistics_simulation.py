@@ -19,13 +19,11 @@ from scipy.optimize import isotonic_regression
 
 from contrabench.statistics.design import patients_needed, power
 from contrabench.statistics.intervals import studentised_bootstrap
-from contrabench.statistics.paired import holm
-from contrabench.statistics.pairwise import pairwise
+from contrabench.statistics.labels_saved import labels_needed
+from contrabench.statistics.paired import pairwise, superiority
 from contrabench.statistics.ranking import rank_limits, rank_stability
 from contrabench.statistics.retraining import retrained_ps, retraining, with_reference
-from contrabench.statistics.saved import labels_needed
-from contrabench.statistics.signflip import sign_flip_interval, sign_flip_p, sign_flip_ps
-from contrabench.statistics.superiority import superiority
+from contrabench.statistics.signflip import holm, sign_flip_interval, sign_flip_p, sign_flip_ps
 from contrabench.statistics.variance import variance_split
 
 Floats = NDArray[np.float64]

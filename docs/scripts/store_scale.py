@@ -127,7 +127,7 @@ def step(name: str, store: Path, runs: int) -> None:
         found = f"{sum(1 for _ in finished_runs(store))} runs"
     elif name == "report":
         from contrabench.contracts.registry import reports
-        from contrabench.report.leaderboard import build_report
+        from contrabench.report.build import build_report
 
         made = build_report(read_results(store), "bench report")
         sizes = [len(reports.get(one)().render(made)) / 2**20 for one in ("html", "parquet")]

@@ -7,7 +7,7 @@ import pytest
 
 from contrabench.cli.sources import results_in
 from contrabench.contracts.report import TIDY, Column, number_text, number_value, tidy
-from contrabench.report.leaderboard import build_report
+from contrabench.report.build import build_report
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 from tests.makers.rows import results
 
-from contrabench.report.leaderboard import build_report
+from contrabench.report.build import build_report
 
 ROWS = [
     {"method": method, "patient": f"p{p}", "fold": p % 2, "draw": draw, "labels": labels,

@@ -9,11 +9,11 @@ import pytest
 from contrabench.references import FULL_SUPERVISION
 from contrabench.report.comparison import compare
 from contrabench.report.entries import Entry
+from contrabench.statistics.aggregate import differences, observations
 from contrabench.statistics.design import patients_needed
-from contrabench.statistics.observations import differences, observations
-from contrabench.statistics.paired import holm, paired_difference
+from contrabench.statistics.paired import paired_difference, superiority
 from contrabench.statistics.retraining import retrained_ps, retraining
-from contrabench.statistics.superiority import superiority
+from contrabench.statistics.signflip import holm
 from contrabench.statistics.variance import variance_split
 
 RNG = np.random.default_rng(3)

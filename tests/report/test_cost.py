@@ -7,7 +7,7 @@ import pytest
 from tests.makers.rows import results
 
 from contrabench.contracts.report import is_missing
-from contrabench.report.leaderboard import build_report
+from contrabench.report.build import build_report
 
 ROWS = [
     {"method": method, "patient": f"p{p}", "draw": draw, "dice": 0.5 + 0.01 * p + 0.02 * draw}

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from tests.makers.rows import results
 
+from contrabench.report.build import build_report
 from contrabench.report.efficiency import labelled_count
-from contrabench.report.leaderboard import build_report
-from contrabench.statistics.saved import labels_needed
+from contrabench.statistics.labels_saved import labels_needed
 
 PATIENTS, FOLDS = 20, 5
 BASE = np.random.default_rng(0).normal(0, 0.05, PATIENTS)

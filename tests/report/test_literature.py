@@ -11,7 +11,7 @@ from contrabench.contracts.registry import reports
 from contrabench.contracts.report import Report, Section, is_missing
 from contrabench.references import FULL_SUPERVISION
 from contrabench.report import literature as module
-from contrabench.report.efficiency import Budget
+from contrabench.report.efficiency import LabelBudget
 from contrabench.report.entries import Entry
 from contrabench.report.literature import literature_table
 from contrabench.report.published import Literature, literature
@@ -31,7 +31,7 @@ def entry(name, dice, deviations=""):
 def budget(dataset="mmwhs", labelled=2, fraction=0.1, entries=(), labels="10%"):
     counts = [labelled] if isinstance(labelled, int) else labelled
     rows = pd.DataFrame({"dataset": dataset, "labelled_patients": counts})
-    return Budget(labels, fraction, rows, tuple(entries), "asd_mm")
+    return LabelBudget(labels, fraction, rows, tuple(entries), "asd_mm")
 
 
 def near(row, labelled, fraction):

@@ -5,10 +5,10 @@ import pytest
 from tests.makers.rows import results
 
 from contrabench.contracts.report import is_missing
-from contrabench.report.leaderboard import build_report
+from contrabench.report.build import build_report
+from contrabench.statistics.aggregate import differences, observations
 from contrabench.statistics.design import draws_needed, patients_needed
-from contrabench.statistics.observations import differences, observations
-from contrabench.statistics.pairwise import pairwise
+from contrabench.statistics.paired import pairwise
 from contrabench.statistics.variance import variance_split
 
 NOISE = np.random.default_rng(5).normal(0, 0.03, (4, 10, 2))

@@ -7,7 +7,7 @@ import pytest
 from tests.makers.rows import results
 
 from contrabench.contracts.registry import reports
-from contrabench.report.leaderboard import build_report
+from contrabench.report.build import build_report
 
 FORMATS = ("terminal", "markdown", "latex", "csv", "json", "parquet", "html")
 

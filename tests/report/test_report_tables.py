@@ -10,11 +10,11 @@ from tests.makers.rows import results
 
 from contrabench.contracts.registry import reports
 from contrabench.contracts.report import is_missing
-from contrabench.report.leaderboard import build_report
+from contrabench.report.build import build_report
 from contrabench.statistics.intervals import mean_interval
-from contrabench.statistics.pairwise import pairwise
+from contrabench.statistics.labels_saved import labels_needed
+from contrabench.statistics.paired import pairwise
 from contrabench.statistics.ranking import rank_limits, rank_methods, rank_stability
-from contrabench.statistics.saved import labels_needed
 
 NOISE = np.random.default_rng(11).normal(0, 0.02, (8, 20))
 FRACTIONS = {"10%": (0.125, 2), "20%": (0.25, 4), "100%": (1.0, 16)}

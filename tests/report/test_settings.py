@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contrabench.report.settings import parsed, settings
+from contrabench.report.appendix import parsed, settings
 
 NAMES = st.text("abc_", min_size=1, max_size=4)
 LEAVES = st.none() | st.booleans() | st.integers() | st.text("xyz, ", max_size=5)

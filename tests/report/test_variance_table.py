@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tests.makers.rows import results
 
-from contrabench.report.leaderboard import build_report
-from contrabench.statistics.observations import differences, observations
+from contrabench.report.build import build_report
+from contrabench.statistics.aggregate import differences, observations
 from contrabench.statistics.variance import variance_split
 
 

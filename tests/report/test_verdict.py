@@ -5,7 +5,7 @@ import pytest
 from tests.makers.rows import results
 
 from contrabench.contracts.report import is_missing
-from contrabench.report.leaderboard import build_report
+from contrabench.report.build import build_report
 
 
 def study(method, moves, noise, number=0, patients=20, labels=None, scale=0.02):

@@ -16,7 +16,7 @@ from contrabench.contracts.report import (
     NAME,
     TIDY,
     Column,
-    Evidence,
+    PlotData,
     Report,
     Table,
     cell_text,
@@ -207,8 +207,8 @@ def about(report):
     (section,) = report.sections
     names = tuple(dict.fromkeys(column.structure for column in section.tables[1].columns[2:]))
     empty = pd.DataFrame()
-    evidence = Evidence((*names, "mmgl"), "ASD mm", empty, empty, empty)
-    known = dataclasses.replace(section, dataset="phantom", labels="10%", evidence=evidence)
+    plot_data = PlotData((*names, "mmgl"), "ASD mm", empty, empty, empty)
+    known = dataclasses.replace(section, dataset="phantom", labels="10%", plot_data=plot_data)
     return dataclasses.replace(report, sections=(known,))
 
 

@@ -19,7 +19,7 @@ from contrabench.contracts.registry import reports
 from contrabench.contracts.report import (
     NAME,
     Column,
-    Evidence,
+    PlotData,
     Report,
     Table,
     number_text,
@@ -39,7 +39,7 @@ def render(report):
     return reports.get("html")().render(report)
 
 
-def with_evidence(report, **changes):
+def with_plot_data(report, **changes):
     """The report with runs, cases and curves behind its first section."""
     (section,) = report.sections
     structures = tuple(dict.fromkeys(c.structure for c in section.tables[1].columns[2:]))
@@ -66,20 +66,20 @@ def with_evidence(report, **changes):
         ],
         columns=["method", "labelled", "metric", "mean", "low", "high"],
     )
-    found = Evidence(
+    found = PlotData(
         structures=structures, distance="ASD mm",
         methods=methods, cases=cases, curves=curves,
     )  # fmt: skip
     found = dataclasses.replace(found, **changes)
-    whole = dataclasses.replace(section, dataset="phantom", labels="10%", evidence=found)
+    whole = dataclasses.replace(section, dataset="phantom", labels="10%", plot_data=found)
     return dataclasses.replace(report, sections=(whole,))
 
 
 def with_tables(report):
     """With a leaderboard, a rank stability and a cost table, as the statistics make them."""
-    found = with_evidence(report)
+    found = with_plot_data(report)
     (section,) = found.sections
-    names = section.evidence.methods[["Method", "Deviations"]]
+    names = section.plot_data.methods[["Method", "Deviations"]]
     kinds = {
         "leaderboard": {"Dice": "score", "ASD mm": "distance"},
         "rank stability": {
@@ -165,7 +165,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def full(report):
-    return with_evidence(report)
+    return with_plot_data(report)
 
 
 @pytest.fixture
@@ -173,9 +173,9 @@ def page(full):
     return Page(render(full))
 
 
-@pytest.mark.parametrize("has_evidence", [True, False])
-def test_every_cell_is_that_of_the_tidy_table(report, full, has_evidence):
-    shown = Page(render(full if has_evidence else report))
+@pytest.mark.parametrize("has_plot_data", [True, False])
+def test_every_cell_is_that_of_the_tidy_table(report, full, has_plot_data):
+    shown = Page(render(full if has_plot_data else report))
     found = {}
     for table in shown.tables:
         for number, row in enumerate(table["rows"]):
@@ -256,7 +256,7 @@ def test_the_points_are_the_cases(page, full):
     raw = page.scripts[0][1]
     assert "<" not in raw
     found = json.loads(raw)["s1"]
-    cases = full.sections[0].evidence.cases
+    cases = full.sections[0].plot_data.cases
     points = [
         (method, *found["cases"][case], structure, dice, asd)
         for method, case, structure, dice, asd in found["points"]
@@ -278,7 +278,7 @@ def test_the_curves_are_those_of_the_frame(report):
         for metric, (_, low) in metrics.items()
     ]
     columns = ["method", "labelled", "metric", "mean", "low", "high"]
-    found = with_evidence(report, curves=pd.DataFrame(lines, columns=columns))
+    found = with_plot_data(report, curves=pd.DataFrame(lines, columns=columns))
     drawn = json.loads(drawing.data(found))["s1"]["curves"]
     assert drawn == [
         [m, x, metric, *(float(number_text(metrics[metric][0], each)) for each in numbers)]
@@ -292,18 +292,18 @@ def test_a_missing_number_is_null(report):
         [(0, "p", "p_ed", "", 0.5, float("nan"))],
         columns=["method", "patient", "case", "structure", "dice", "asd"],
     )
-    raw = Page(render(with_evidence(report, cases=cases))).scripts[0][1]
+    raw = Page(render(with_plot_data(report, cases=cases))).scripts[0][1]
     assert json.loads(raw)["s1"]["points"] == [[0, 0, "", 0.5, None]]
 
 
 def test_too_many_points_leave_the_means(report, monkeypatch):
     monkeypatch.setattr(drawing, "MOST_POINTS", 10)
-    points = json.loads(Page(render(with_evidence(report))).scripts[0][1])["s1"]["points"]
+    points = json.loads(Page(render(with_plot_data(report))).scripts[0][1])["s1"]["points"]
     assert {point[2] for point in points} == {""}
     assert len(points) == 6
-    assert "means over structures alone are drawn" in render(with_evidence(report))
+    assert "means over structures alone are drawn" in render(with_plot_data(report))
     monkeypatch.undo()
-    assert "means over structures alone are drawn" not in render(with_evidence(report))
+    assert "means over structures alone are drawn" not in render(with_plot_data(report))
 
 
 def test_every_row_leads_to_its_runs(full):
@@ -312,7 +312,7 @@ def test_every_row_leads_to_its_runs(full):
     links = [f["href"] for tag, f, path in page.elements if tag == "a" and "tbody" in path]
     assert set(links) == {"#s1-r0", "#s1-r1", "#s1-r2"}
     assert len(links) == sum(len(table["rows"]) for table in page.tables)
-    for number, runs in enumerate(full.sections[0].evidence.methods["runs"]):
+    for number, runs in enumerate(full.sections[0].plot_data.methods["runs"]):
         (listed,) = re.findall(rf'<div id="s1-r{number}".*?</div>', text, re.DOTALL)
         assert re.findall(r"<code>(.*?)</code>", listed)[0].split() == list(runs)
     titles = row_titles(page)
@@ -325,15 +325,15 @@ def row_titles(page):
 
 def test_six_runs_are_named_and_seven_counted(report):
     runs = [tuple("abcdef"), tuple("abcdefg"), ("a",)]
-    methods = with_evidence(report).sections[0].evidence.methods.assign(runs=runs)
-    titles = row_titles(Page(render(with_evidence(report, methods=methods))))
+    methods = with_plot_data(report).sections[0].plot_data.methods.assign(runs=runs)
+    titles = row_titles(Page(render(with_plot_data(report, methods=methods))))
     assert titles[:3] == ["runs a, b, c, d, e, f", "7 runs", "runs a"]
 
 
 def test_filters_offer_what_there_is(full):
     text = render(full)
     wanted = {
-        "structure": list(full.sections[0].evidence.structures),
+        "structure": list(full.sections[0].plot_data.structures),
         "family": [plain(NASTY), "instance", "local"],
     }
     for name, options in wanted.items():
@@ -418,7 +418,7 @@ def test_a_long_name_may_be_broken_where_its_parts_begin():
 
 
 def test_label_budgets_are_offered_by_size(report):
-    (section,) = with_evidence(report).sections
+    (section,) = with_plot_data(report).sections
     names = ("100%", "5%", "12", "20%", "all", "4", "2.5%")
     sections = tuple(dataclasses.replace(section, labels=name) for name in names)
     made = dataclasses.replace(report, sections=sections)
@@ -440,7 +440,7 @@ def test_ranks_and_costs_are_drawn_from_their_tables(report):
     ]  # fmt: skip
     assert drawn["ranges"] == [[0, 1.0, 2.0], [1, 1.0, 3.0], [2, 2.0, 3.0]]
     assert drawn["costs"] == [[0, 12.0, 0.8, 2.0], [2, 40.0, 0.6, None]]
-    bare = json.loads(drawing.data(with_evidence(report)))["s1"]
+    bare = json.loads(drawing.data(with_plot_data(report)))["s1"]
     assert bare["ranks"] == bare["ranges"] == bare["costs"] == []
 
 
@@ -458,12 +458,12 @@ def test_ranks_and_costs_are_drawn_from_their_tables(report):
 def test_a_plot_is_there_where_there_is_something_to_draw(report, lost, empty, plots):
     (section,) = with_tables(report).sections
     tables = tuple(table for table in section.tables if table.name not in lost)
-    frames = {name: getattr(section.evidence, name).iloc[:0] for name in empty}
-    evidence = dataclasses.replace(section.evidence, **frames)
-    made = dataclasses.replace(section, tables=tables, evidence=evidence)
+    frames = {name: getattr(section.plot_data, name).iloc[:0] for name in empty}
+    plot_data = dataclasses.replace(section.plot_data, **frames)
+    made = dataclasses.replace(section, tables=tables, plot_data=plot_data)
     (shown,) = view.sections(dataclasses.replace(report, sections=(made,)))
     assert shown.plots == plots
-    bare = dataclasses.replace(made, evidence=None)
+    bare = dataclasses.replace(made, plot_data=None)
     (shown,) = view.sections(dataclasses.replace(report, sections=(bare,)))
     assert shown.plots == set()
 
@@ -487,9 +487,9 @@ def test_the_page_has_no_plot_without_its_table(report, monkeypatch, lost):
 
 def test_cards_of_references_belong_to_no_family(report):
     """They stay, whatever family is chosen; so do those of the family of references."""
-    methods = with_evidence(report).sections[0].evidence.methods
+    methods = with_plot_data(report).sections[0].plot_data.methods
     methods = methods.assign(family=["local", "instance", "reference"])
-    (section,) = with_evidence(report, methods=methods).sections
+    (section,) = with_plot_data(report, methods=methods).sections
     picture = Plane("axial", 1, 2, "R", 4.0, 4.0, b"png", ("M1 1l1 0 0 1z",), (0,))
     drawings = tuple(
         Drawing(line.Method, "", line.family, line.runs[-1], 0.5, (("M0 0l1 0 0 1z",),))

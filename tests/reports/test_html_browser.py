@@ -21,7 +21,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from .test_html import with_evidence, with_tables
+from .test_html import with_plot_data, with_tables
 
 POINT = ".mark-symbol path[aria-roledescription]"
 PIXEL = base64.b64decode(
@@ -54,7 +54,7 @@ def browser(tmp_path_factory):
 @pytest.fixture
 def opened(browser, report, tmp_path):
     """The browser at a fresh page, 1280 wide, when all plots are drawn."""
-    return open_page(browser, with_evidence(report), tmp_path)
+    return open_page(browser, with_plot_data(report), tmp_path)
 
 
 def open_page(browser, report, folder):
@@ -134,8 +134,8 @@ def test_ranks_and_costs_are_drawn(browser, report, tmp_path):
 
 
 def test_pointing_near_a_mark_is_enough_and_shows_what_tables_show(browser, report, tmp_path):
-    curves = with_evidence(report).sections[0].evidence.curves.assign(high=float("nan"))
-    opened = open_page(browser, with_evidence(report, curves=curves), tmp_path)
+    curves = with_plot_data(report).sections[0].plot_data.curves.assign(high=float("nan"))
+    opened = open_page(browser, with_plot_data(report, curves=curves), tmp_path)
     point = every(opened, f"[data-plot=curves] [data-metric=asd] {POINT}")[0]
     opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
     ActionChains(opened).move_to_element_with_offset(point, 5, 5).perform()
@@ -277,8 +277,8 @@ def test_print_shows_all_on_white(opened):
 
 
 def changed(report, **changes):
-    """The report with changes of the data of its first table, and evidence."""
-    shown = with_evidence(report)
+    """The report with changes of the data of its first table, and plot data."""
+    shown = with_plot_data(report)
     (section,) = shown.sections
     table, *others = section.tables
     first = dataclasses.replace(table, data=table.data.assign(**changes))
@@ -309,11 +309,11 @@ def test_texts_with_a_number_sort_by_it(browser, report, tmp_path, given, ascend
 
 
 def test_a_reference_without_a_role_stays_beside_every_family(browser, report, tmp_path):
-    shown = with_evidence(report)
+    shown = with_plot_data(report)
     (section,) = shown.sections
-    methods = section.evidence.methods.assign(family=["reference", "instance", "local"], role="")
-    found = dataclasses.replace(section.evidence, methods=methods)
-    one = dataclasses.replace(shown, sections=(dataclasses.replace(section, evidence=found),))
+    methods = section.plot_data.methods.assign(family=["reference", "instance", "local"], role="")
+    found = dataclasses.replace(section.plot_data, methods=methods)
+    one = dataclasses.replace(shown, sections=(dataclasses.replace(section, plot_data=found),))
     opened = open_page(browser, one, tmp_path)
     Select(find(opened, "[data-filter=family]")).select_by_visible_text("local")
     for table in every(opened, "table[id]"):
@@ -324,13 +324,13 @@ def test_a_reference_without_a_role_stays_beside_every_family(browser, report, t
 
 def two_sections(report):
     """A section of 10 %, and one of 5 % of another dataset, without structures or its floor."""
-    shown = with_evidence(report)
+    shown = with_plot_data(report)
     (section,) = shown.sections
-    cases = section.evidence.cases
+    cases = section.plot_data.cases
     found = dataclasses.replace(
-        section.evidence, structures=(), cases=cases[cases["structure"] == ""]
+        section.plot_data, structures=(), cases=cases[cases["structure"] == ""]
     )
-    other = dataclasses.replace(section, dataset="hearts", labels="5%", evidence=found, verdict=())
+    other = dataclasses.replace(section, dataset="hearts", labels="5%", plot_data=found, verdict=())
     return dataclasses.replace(shown, sections=(section, other))
 
 
@@ -411,13 +411,13 @@ def test_only_boxes_that_scroll_are_stops_of_the_keyboard(opened):
 
 
 def test_the_ends_of_long_names_can_be_read_in_the_plots(browser, report, tmp_path):
-    shown = with_evidence(report)
+    shown = with_plot_data(report)
     (section,) = shown.sections
     stem = "contrast[projection_dimension=128,augmentation_strength=0.25,temperature="
     names = [f"{stem}{heat}]" for heat in ("0.07", "0.1", "0.5")]
-    methods = section.evidence.methods.assign(Method=names, Deviations="none")
-    found = dataclasses.replace(section.evidence, methods=methods)
-    one = dataclasses.replace(shown, sections=(dataclasses.replace(section, evidence=found),))
+    methods = section.plot_data.methods.assign(Method=names, Deviations="none")
+    found = dataclasses.replace(section.plot_data, methods=methods)
+    one = dataclasses.replace(shown, sections=(dataclasses.replace(section, plot_data=found),))
     opened = open_page(browser, one, tmp_path)
     for width in (1280, 390):
         size(opened, width)
@@ -441,10 +441,10 @@ def test_buttons_are_large_enough_for_a_finger(opened):
 
 
 def test_the_gallery_is_there_and_follows_the_filters(browser, report, tmp_path):
-    shown = with_evidence(report)
+    shown = with_plot_data(report)
     (section,) = shown.sections
-    runs = [keys[0] for keys in section.evidence.methods["runs"]]
-    families = section.evidence.methods["family"]
+    runs = [keys[0] for keys in section.plot_data.methods["runs"]]
+    families = section.plot_data.methods["family"]
     box = "M1 1l8 0 0 8 -8 0Z"
     planes = tuple(
         Plane(name, 3, 9, side, 40.0, 30.0, PIXEL, (box, box), (0, 1))

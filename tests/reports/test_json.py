@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from contrabench.contracts.registry import reports
-from contrabench.contracts.report import Evidence
+from contrabench.contracts.report import PlotData
 
 SCHEMA = json.loads(files("contrabench.report").joinpath("report.schema.json").read_text("utf-8"))
 VALIDATOR = Draft202012Validator(SCHEMA)
@@ -24,8 +24,8 @@ def full(report):
     runs = [("aaaa", "bbbb"), ("cccc",), ("dddd",)]
     methods = names.assign(family="local", role=["", "floor", ""], runs=runs)
     empty = pd.DataFrame()
-    evidence = Evidence(("RV",), "ASD mm", methods, empty, empty)
-    known = dataclasses.replace(section, evidence=evidence)
+    plot_data = PlotData(("RV",), "ASD mm", methods, empty, empty)
+    known = dataclasses.replace(section, plot_data=plot_data)
     return dataclasses.replace(report, sections=(known,))
 
 

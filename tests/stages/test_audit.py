@@ -11,7 +11,7 @@ from contrabench.contracts.method import Stage
 from contrabench.data.bank import build_bank
 from contrabench.data.splits import LabelManifest, Split
 from contrabench.errors import AuditError
-from contrabench.report.leaderboard import missing_references
+from contrabench.report.build import missing_references
 from contrabench.stages import audit, blueprint, recipe, scoring, training_stages
 from contrabench.store.rows import read_rows
 from contrabench.training.checkpoint import load_weights, save_weights

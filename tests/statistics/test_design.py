@@ -7,8 +7,7 @@ import pytest
 from scipy import stats
 
 from contrabench.statistics.design import draws_needed, patients_needed, power
-from contrabench.statistics.paired import holm
-from contrabench.statistics.signflip import sign_flip_ps
+from contrabench.statistics.signflip import holm, sign_flip_ps
 from contrabench.statistics.variance import VarianceSplit
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contrabench.errors import RequestError
-from contrabench.statistics.groups import letters, tie_groups
+from contrabench.statistics.ranking import letters, tie_groups
 
 
 @st.composite

@@ -3,8 +3,7 @@
 import pytest
 
 from contrabench.errors import RequestError
-from contrabench.statistics.aggregate import patient_scores
-from contrabench.statistics.observations import differences, observations
+from contrabench.statistics.aggregate import differences, observations, patient_scores
 
 
 def rows(frame):

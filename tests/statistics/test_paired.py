@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from contrabench.errors import RequestError
-from contrabench.statistics.paired import holm, paired_difference, score_differences
-from contrabench.statistics.signflip import sign_flip_interval, sign_flip_p
+from contrabench.statistics.paired import paired_difference, score_differences
+from contrabench.statistics.signflip import holm, sign_flip_interval, sign_flip_p
 
 
 def test_a_difference_is_that_of_the_patients():

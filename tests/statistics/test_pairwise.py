@@ -8,10 +8,9 @@ import pandas as pd
 import pytest
 
 from contrabench.errors import RequestError
-from contrabench.statistics.paired import holm, paired_difference
-from contrabench.statistics.pairwise import pairwise
+from contrabench.statistics.paired import paired_difference, pairwise
 from contrabench.statistics.retraining import with_reference
-from contrabench.statistics.signflip import sign_flip_ps
+from contrabench.statistics.signflip import holm, sign_flip_ps
 
 
 def table(patients, methods, seed=0, steps=0.0):

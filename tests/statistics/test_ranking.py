@@ -10,7 +10,7 @@ from scipy import stats
 
 from contrabench.errors import RequestError
 from contrabench.statistics.intervals import resampled_counts
-from contrabench.statistics.pairwise import pairwise
+from contrabench.statistics.paired import pairwise
 from contrabench.statistics.ranking import (
     SCHEMES,
     agreement,

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from contrabench.statistics.paired import holm
 from contrabench.statistics.retraining import (
     UNKNOWN,
     Retraining,
@@ -14,7 +13,7 @@ from contrabench.statistics.retraining import (
     retraining,
     with_reference,
 )
-from contrabench.statistics.signflip import sign_flip_ps
+from contrabench.statistics.signflip import holm, sign_flip_ps
 
 FOLDS = np.repeat(np.arange(5), 4)
 

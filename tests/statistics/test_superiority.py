@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from contrabench.errors import RequestError
-from contrabench.statistics.superiority import superiority
+from contrabench.statistics.paired import superiority
 
 
 def test_counts_and_estimate():

@@ -158,7 +158,7 @@ def _reported(
 ) -> Report:
     """The report on one result, with a gallery for a format that shows pictures."""
     from contrabench.cli.sources import results_in, wanted
-    from contrabench.report.leaderboard import build_report
+    from contrabench.report.build import build_report
 
     folder, found = stack.enter_context(results_in(store))
     results = wanted(found, datasets, labels)

@@ -107,7 +107,7 @@ def _remarks(plan: Plan, rows: pd.DataFrame, results: list[RunResult]) -> list[s
 
 def _missing(rows: pd.DataFrame, store: Path) -> list[str]:
     """The references that must stand beside this row and are not in the store yet."""
-    from contrabench.report.leaderboard import missing_references
+    from contrabench.report.build import missing_references
     from contrabench.store.rows import read_rows
 
     stored, _ = read_rows(store)

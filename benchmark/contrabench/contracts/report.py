@@ -122,7 +122,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class PlotData:
     """What a section rests on, for formats that draw, filter, or lead back to the runs.
 
     Attributes:
@@ -155,7 +155,7 @@ class Section:
         notes: what is missing, flagged, or limits the comparison.
         dataset: its name.
         labels: the label budget; "" for several.
-        evidence: what the tables rest on.
+        plot_data: what the tables rest on.
         gallery: pictures of single patients.
         is_appendix: to be looked up rather than read: a format with little room only
             names its tables.
@@ -168,13 +168,13 @@ class Section:
     notes: tuple[str, ...] = ()
     dataset: str = ""
     labels: str = ""
-    evidence: Evidence | None = None
+    plot_data: PlotData | None = None
     gallery: Gallery | None = None
     is_appendix: bool = False
 
     def structure(self, column: Column) -> str:
         """The structure that a column of one of the tables is about; "" if about none."""
-        known = self.evidence.structures if self.evidence and column.metric else ()
+        known = self.plot_data.structures if self.plot_data and column.metric else ()
         return column.structure if column.structure in known else ""
 
 

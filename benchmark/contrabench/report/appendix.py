@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from contrabench.contracts.report import NAME, Column, Section, Table
-from contrabench.report.board import make_table
-from contrabench.report.settings import parsed, settings
+from contrabench.report.board import NAMES, make_table, names_of
+from contrabench.report.entries import Entry
 from contrabench.store.facts import inner
 from contrabench.text import counted
 
@@ -146,3 +147,120 @@ def _software(told: pd.DataFrame) -> Table:
         for name, version in order
     ]
     return make_table("software", columns, rows, detail=True)
+
+
+COST = "cost"
+TRAINING = "Training"
+_TIME, _SIZE = "Seconds of a run", "Memory and parameters"
+_MEANS = {
+    "Pre-training": "pretrain_seconds",
+    "Fine-tuning": "finetune_seconds",
+    "Evaluation": "evaluate_seconds",
+}
+_MOST = {
+    "Peak MiB": "peak_memory_mb",
+    "Parameters": "parameters",
+    "Head parameters": "pretraining_heads",
+}
+
+
+def cost_table(entries: Sequence[Entry], runs: pd.DataFrame) -> Table | None:
+    """How long a run of each method took, and how much memory it used.
+
+    Args:
+        entries: the rows of the table.
+        runs: what is known of each run, as in `contrabench.store.results.Results`.
+
+    Returns:
+        Means of seconds and the largest memory over the runs of a method; None where no
+        run has a record of its cost.
+    """
+    known = [runs.reindex(sorted(map(str, entry.cells["run"]))) for entry in entries]
+    if all(part[[*_MEANS.values(), *_MOST.values()]].isna().all(axis=None) for part in known):
+        return None
+    columns = (
+        *NAMES,
+        *(Column(name, "seconds", _TIME) for name in (TRAINING, *_MEANS)),
+        *(Column(name, "count", _SIZE) for name in _MOST),
+        Column("Trained on", "text", _SIZE),
+    )
+    rows = [names_of(entry) | _costs(part) for entry, part in zip(entries, known, strict=True)]
+    return make_table(COST, columns, rows, notes=tuple(_notes(known)))
+
+
+def _costs(part: pd.DataFrame) -> dict[str, Any]:
+    seconds = {name: part[column].mean() for name, column in _MEANS.items()}
+    total = (part["pretrain_seconds"] + part["finetune_seconds"]).mean()
+    devices = sorted({str(name) for name in part["device"].dropna() if name})
+    return {
+        TRAINING: total,
+        **seconds,
+        **{name: part[column].max() for name, column in _MOST.items()},
+        "Trained on": " or ".join(devices) or None,
+    }
+
+
+def _notes(known: Sequence[pd.DataFrame]) -> list[str]:
+    notes = [
+        "Training is pre-training and fine-tuning. Seconds are means over runs of what the stages "
+        "took when they were made; a pre-training that serves several runs counts whole in each. "
+        "They compare where the machine is the same and had nothing else to do.",
+        "Parameters are those of the network that is tested; the heads are dropped after "
+        "pre-training.",
+    ]
+    every = pd.concat(list(known))
+    every = every[~every.index.duplicated()]
+    devices = {str(name) for name in every["device"].dropna() if name}
+    if any("(cpu" in name for name in devices):
+        notes.append(
+            "On a CPU the peak is that of the whole process, which may have made other stages "
+            "before: the memory of a run is at most that."
+        )
+    lacking = int(every["finetune_seconds"].isna().sum())
+    if lacking:
+        notes.append(
+            f"{lacking} of {counted(len(every), 'run')} without a record of the cost: not in these "
+            "means."
+        )
+    if len(devices) > 1:
+        notes.append("The runs were trained on different machines: their seconds do not compare.")
+    return notes
+
+
+def settings(spec: Mapping[str, Any]) -> dict[str, str]:
+    """Flattens a specification.
+
+    Args:
+        spec: nested mappings of JSON values.
+
+    Returns:
+        The text of each value by its path, such as `budget.finetune.images`, in the order of
+        the specification; plain values of a list are joined by commas. Nothing of one that
+        is nested beyond all sense.
+    """
+    try:
+        return dict(_lines(spec))
+    except RecursionError:
+        return {}
+
+
+def _lines(spec: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in spec.items():
+        if isinstance(value, Mapping) and value:
+            yield from _lines(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", _written(value)
+
+
+def _written(value: Any) -> str:
+    """A value as a reader would write it."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value and not any(isinstance(x, dict | list) for x in value):
+        return ", ".join(map(_written, value))
+    return json.dumps(value)
+
+
+def parsed(text: object) -> dict[str, Any]:
+    """A specification from its JSON; empty where there is none."""
+    return json.loads(text) if isinstance(text, str) and text else {}

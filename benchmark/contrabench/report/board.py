@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from contrabench.contracts.report import NAME, NONE, Column, Kind, Table
+from contrabench.contracts.report import NAME, NONE, Column, Kind, Table, number_text
 from contrabench.references import REFERENCE
-from contrabench.report.comparison import AgainstReference, Comparison
+from contrabench.report.comparison import (
+    LEVEL,
+    AgainstReference,
+    Comparison,
+    needed,
+    shared_variance,
+)
 from contrabench.report.entries import Entry
 from contrabench.statistics.aggregate import structure_means
 from contrabench.statistics.design import MOST
 from contrabench.statistics.intervals import mean_interval
-from contrabench.statistics.ranking import rank_methods
+from contrabench.statistics.ranking import (
+    SCHEMES,
+    agreement,
+    rank_methods,
+    rank_stability,
+    scheme_ranks,
+)
+from contrabench.statistics.variance import VarianceSplit
+from contrabench.text import counted
 
 LEADERBOARD = "leaderboard"
 STRUCTURES = "structures"
@@ -215,3 +231,191 @@ def labelled(rows: pd.DataFrame) -> str:
 def _range(counts: pd.Series[int]) -> str:
     low, high = int(counts.min()), int(counts.max())
     return str(low) if low == high else f"{low} to {high}"
+
+
+PAIRS = "pairs"
+STABILITY = "rank stability"
+RESAMPLED = ("Resampled 95% low", "Resampled 95% high")
+"""The columns of the range of a rank over resampled patients."""
+_DIFFERENCE = "Dice of the row minus Dice of the column"
+_ADJUSTED = "Adjusted p of the pair"
+_RANKS = "Rank stability"
+
+
+def pair_table(compared: Comparison) -> Table | None:
+    """The paired matrix: difference and adjusted p of every two methods.
+
+    Args:
+        compared: the entries of one label budget.
+
+    Returns:
+        None where fewer than two methods can be compared.
+    """
+    pairs = compared.pairs
+    if pairs is None:
+        return None
+    labels = [compared.entries[place].label for place in compared.members]
+    differences = {label: f"minus {label}" for label in labels}
+    ps = {label: f"p with {label}" for label in labels}
+    columns = [
+        *NAMES,
+        *(Column(name, "difference", _DIFFERENCE, label) for label, name in differences.items()),
+        *(Column(name, "p", _ADJUSTED, label) for label, name in ps.items()),
+    ]
+    rows = []
+    for place, label in zip(compared.members, labels, strict=True):
+        minus, p = pairs.difference.loc[label], pairs.adjusted.loc[label]
+        cells = dict[str, Any](names_of(compared.entries[place]))
+        for other in labels:
+            if other != label:
+                cells |= {differences[other]: minus[other], ps[other]: p[other]}
+        rows.append(cells)
+    notes = (
+        f"Paired over {counted(len(pairs.scores), 'patient')}; p of the sign-flip test, Holm over "
+        f"{counted(pairs.pairs, 'pair')}.",
+    )
+    return make_table(PAIRS, columns, rows, notes=notes, detail=True)
+
+
+def stability_table(compared: Comparison, distance: str) -> Table | None:
+    """Ranks under each scheme, in Dice and ASD, and over resampled patients.
+
+    Args:
+        compared: the entries of one label budget.
+        distance: the column of the ASD.
+
+    Returns:
+        None where fewer than two methods can be compared.
+    """
+    if compared.pairs is None:
+        return None
+    asd = asd_heading(distance)
+    dice = compared.scores("dice")
+    ranks = scheme_ranks(dice)
+    ranks[asd] = rank_methods(compared.scores(distance), higher_is_better=False)
+    stability = rank_stability(dice)
+    names = {scheme: f"Dice {scheme}" for scheme in SCHEMES} | {asd: f"{asd} mean score"}
+    columns = [
+        *NAMES,
+        *(Column(name, "rank", _RANKS) for name in names.values()),
+        *(Column(name, "rank", _RANKS) for name in RESAMPLED),
+        Column("First places", "share", _RANKS),
+    ]
+    rows = []
+    for place in compared.members:
+        entry = compared.entries[place]
+        own, moved = ranks.loc[entry.label], stability.table.loc[entry.label]
+        rows.append({
+            **names_of(entry),
+            **{name: own[scheme] for scheme, name in names.items()},
+            **dict(zip(RESAMPLED, (moved["low"], moved["high"]), strict=True)),
+            "First places": moved["first"],
+        })  # fmt: skip
+    taus = agreement(ranks)[SCHEMES[0]].to_dict()
+    against = ", ".join(
+        f"{name} {number_text('share', taus[scheme])}"
+        for scheme, name in names.items()
+        if scheme != SCHEMES[0]
+    )
+    known = stability.tau[~np.isnan(stability.tau)]
+    middle = number_text("share", float(np.median(known)) if known.size else float("nan"))
+    notes = (
+        f"Kendall's tau with the ranking by mean Dice: {against}; over resampled patients, median "
+        f"{middle}.",
+        "Resampling shows how far the order hangs on single patients. It is no confidence interval "
+        "of a rank: the best and worst rank of the leaderboard are.",
+    )
+    return make_table(STABILITY, columns, rows, notes=notes, detail=True)
+
+
+def next_method_table(compared: Comparison) -> Table | None:
+    """The difference of each method to the next lower one, and what would separate the two.
+
+    Args:
+        compared: the entries of one label budget.
+
+    Returns:
+        None where fewer than two methods can be compared.
+    """
+    if compared.pairs is None:
+        return None
+    part = "Against the next of the order"
+    columns = (
+        *NAMES,
+        Column("Next", "text", part),
+        Column("Dice minus next", "difference", part),
+        Column("Adjusted p", "p", part),
+        Column("Patients needed", "text", part),
+        Column("Draws needed", "text", part),
+    )
+    differences, adjusted = (
+        matrix.to_numpy(dtype=float)
+        for matrix in (compared.pairs.difference, compared.pairs.adjusted)
+    )
+    rows = []
+    for number, (place, below) in enumerate(pairwise(compared.members)):
+        entry, other = compared.paired[place], compared.paired[below]
+        p, gap = float(adjusted[number, number + 1]), float(differences[number, number + 1])
+        wanted = (math.nan, math.nan)
+        if p > LEVEL:
+            split = shared_variance(entry, other)
+            wanted = needed(entry, other, split, compared.pairs.pairs)
+        rows.append({
+            **names_of(entry),
+            "Next": other.label,
+            "Dice minus next": gap,
+            "Adjusted p": p,
+            **needed_cells(gap, p <= LEVEL, *wanted),
+        })  # fmt: skip
+    notes = (
+        "What would separate two neighbours with 80% power, Holm over "
+        f"{counted(compared.pairs.pairs, 'pair')}, were the difference seen the true one and "
+        "training again moved nothing.",
+    )
+    return make_table("neighbours", columns, rows, notes=notes, detail=True)
+
+
+_SOURCES = {
+    "Patients": "patients",
+    "Label draws": "draws",
+    "Seeds": "seeds",
+    "Runs on patients": "remainder",
+    "Training": "training",
+}
+
+
+def variance_table(compared: Comparison) -> Table | None:
+    """Standard deviations of the difference in Dice, by source.
+
+    Args:
+        compared: the entries of one label budget.
+
+    Returns:
+        None where nothing can be compared with the reference.
+    """
+    known = {place: one.split for place, one in compared.against.items() if one.split is not None}
+    if not known:
+        return None
+    part = f"Standard deviation of Dice minus {REFERENCE}"
+    columns = (*NAMES, *(Column(name, "score", part) for name in _SOURCES))
+    rows = [
+        {**names_of(compared.entries[place]), **_deviations(known[place])}
+        for place in sorted(known)
+    ]
+    notes = (
+        "More patients average out the first source, more label draws the second, more seeds the "
+        "third; none helps with another. A source that was not repeated is part of the others, and "
+        "its own column empty.",
+        "Training is what the patients of a fold share because one network scored them: draws, "
+        "seeds and training patients together, estimated between folds.",
+    )
+    return make_table("variance", columns, rows, notes=notes, detail=True)
+
+
+def _deviations(split: VarianceSplit) -> dict[str, Any]:
+    """Unbiased estimates of a variance near zero can be negative, and are zero here."""
+    parts = {name: float(getattr(split, source)) for name, source in _SOURCES.items()}
+    return {
+        name: math.nan if math.isnan(value) else math.sqrt(max(0.0, value))
+        for name, value in parts.items()
+    }

@@ -13,17 +13,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from contrabench.report.entries import Entry
+from contrabench.statistics.aggregate import differences
 from contrabench.statistics.design import draws_needed, patients_needed
-from contrabench.statistics.groups import letters
-from contrabench.statistics.observations import differences
 from contrabench.statistics.paired import (
     PairedDifference,
-    holm,
+    Pairwise,
+    Superiority,
     paired_difference,
+    pairwise,
     score_differences,
+    superiority,
 )
-from contrabench.statistics.pairwise import Pairwise, pairwise
-from contrabench.statistics.ranking import rank_limits
+from contrabench.statistics.ranking import letters, rank_limits
 from contrabench.statistics.retraining import (
     UNKNOWN,
     Retraining,
@@ -31,7 +32,7 @@ from contrabench.statistics.retraining import (
     retraining,
     with_reference,
 )
-from contrabench.statistics.superiority import Superiority, superiority
+from contrabench.statistics.signflip import holm
 from contrabench.statistics.variance import VarianceSplit, variance_split
 
 LEVEL = 0.05

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from contrabench.contracts.report import plain
 from contrabench.errors import RequestError
+from contrabench.report.build import TABLE
 from contrabench.report.completeness import complete_runs
-from contrabench.report.leaderboard import TABLE
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,7 +15,7 @@ from contrabench.references import FULL_SUPERVISION, REFERENCE
 from contrabench.report.board import NAMES, asd_heading, labelled, make_table, names_of
 from contrabench.report.entries import Entry, reference_of
 from contrabench.statistics.intervals import FEWEST, mean_interval
-from contrabench.statistics.saved import labels_needed
+from contrabench.statistics.labels_saved import labels_needed
 
 _LOW, _HIGH = "95% low", "95% high"
 _COVERED = "about 90% at a run variance of a fifth of the patients', about 84% at half of it"
@@ -25,7 +25,7 @@ _DIGITS = 9
 
 
 @dataclass(frozen=True)
-class Budget:
+class LabelBudget:
     """What is known at one label budget.
 
     Attributes:
@@ -70,7 +70,9 @@ def labelled_count(rows: pd.DataFrame) -> float:
     return round(float(by_patient.mean()), _DIGITS)
 
 
-def efficiency_section(shown: Sequence[Budget], known: Sequence[Budget], name: str) -> Section:
+def efficiency_section(
+    shown: Sequence[LabelBudget], known: Sequence[LabelBudget], name: str
+) -> Section:
     """The tables across the label budgets of one protocol.
 
     Args:
@@ -98,7 +100,7 @@ def efficiency_section(shown: Sequence[Budget], known: Sequence[Budget], name: s
     )
 
 
-def _curves(shown: Sequence[Budget], entries: Sequence[Entry]) -> Table:
+def _curves(shown: Sequence[LabelBudget], entries: Sequence[Entry]) -> Table:
     """Methods by label budget: Dice with its interval, and ASD."""
     columns, cells = list(NAMES), [dict[str, Any](names_of(entry)) for entry in entries]
     kinds: dict[str, tuple[str, Kind]] = {"Dice": ("dice", "score")}
@@ -152,7 +154,7 @@ class _Curve:
     notes: tuple[str, ...]
 
 
-def _scratch(known: Sequence[Budget]) -> _Curve | str:
+def _scratch(known: Sequence[LabelBudget]) -> _Curve | str:
     """The curve of scratch; or why there is none, in a sentence."""
     references = [(budget.labels, reference_of(budget.entries)) for budget in known]
     found = [(name, entry) for name, entry in references if entry is not None and len(entry.scores)]
@@ -187,7 +189,7 @@ def _scratch(known: Sequence[Budget]) -> _Curve | str:
     return _Curve(counts, pd.DataFrame(scores), tuple(notes))
 
 
-def _saved(shown: Sequence[Budget], entries: Sequence[Entry], curve: _Curve) -> Table:
+def _saved(shown: Sequence[LabelBudget], entries: Sequence[Entry], curve: _Curve) -> Table:
     """How many labelled patients training from scratch needs to reach each method."""
     columns = list(NAMES)
     rivals = [entry for entry in entries if not (entry.is_reference or entry.is_ceiling)]

@@ -9,8 +9,7 @@ from functools import cached_property
 import pandas as pd
 
 from contrabench.references import FULL_SUPERVISION, REFERENCE
-from contrabench.statistics.aggregate import patient_scores
-from contrabench.statistics.observations import observations
+from contrabench.statistics.aggregate import observations, patient_scores
 
 
 @dataclass(frozen=True)

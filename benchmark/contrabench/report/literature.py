@@ -8,7 +8,7 @@ from typing import Any
 
 from contrabench.contracts.report import NAME, Column, Table
 from contrabench.report.board import make_table
-from contrabench.report.efficiency import Budget
+from contrabench.report.efficiency import LabelBudget
 from contrabench.report.published import Literature, Number, Source, literature
 
 NEAR = 1.5
@@ -28,7 +28,7 @@ _COLUMNS = (
 )
 
 
-def literature_table(budget: Budget, options: Mapping[str, Any] | None = None) -> Table | None:
+def literature_table(budget: LabelBudget, options: Mapping[str, Any] | None = None) -> Table | None:
     """Published means over the foreground at about the label budget of a section.
 
     A source is shown with that one of its label budgets that is nearest to ours, in
@@ -62,7 +62,7 @@ def _is_about(source: Source, options: Mapping[str, Any]) -> bool:
     return all(str(options.get(name, value)) == value for name, value in source.options.items())
 
 
-def _rows(source: Source, known: Literature, budget: Budget) -> Iterator[dict[str, Any]]:
+def _rows(source: Source, known: Literature, budget: LabelBudget) -> Iterator[dict[str, Any]]:
     """One row per method at the source's label budget that is nearest to ours."""
     numbers = [one for one in known.numbers if one.source == source.id and not one.structure]
     apart = {one.labels: _apart(one, budget) for one in numbers}
@@ -86,7 +86,7 @@ def _rows(source: Source, known: Literature, budget: Budget) -> Iterator[dict[st
         }
 
 
-def _apart(one: Number, budget: Budget) -> float:
+def _apart(one: Number, budget: LabelBudget) -> float:
     """How far its labels are from ours, as the logarithm of their ratio."""
     if one.labelled_patients is None:
         return abs(math.log(one.fraction / budget.fraction))

@@ -15,7 +15,7 @@ from contrabench.report.comparison import Tested, member_scores, score_gaps, sha
 from contrabench.report.counterparts import match
 from contrabench.report.entries import Entry, make_entry, versioned
 from contrabench.statistics.aggregate import distance_of
-from contrabench.statistics.paired import holm, paired_difference
+from contrabench.statistics.paired import paired_difference
 from contrabench.statistics.ranking import rank_methods
 from contrabench.statistics.retraining import (
     UNKNOWN,
@@ -24,6 +24,7 @@ from contrabench.statistics.retraining import (
     retraining,
     with_reference,
 )
+from contrabench.statistics.signflip import holm
 
 Method = tuple[str, str, int]
 """Variant, deviations and version."""

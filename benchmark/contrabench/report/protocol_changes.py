@@ -8,8 +8,8 @@ from itertools import count, groupby
 
 import pandas as pd
 
+from contrabench.report.appendix import parsed, settings
 from contrabench.report.counterparts import Side
-from contrabench.report.settings import parsed, settings
 
 Values = dict[str, set[str]]
 """What each setting is over the runs of a side: several values where runs differ, none where

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from contrabench.statistics.paired import holm
+from contrabench.statistics.signflip import holm
 
 Floats = NDArray[np.float64]
 

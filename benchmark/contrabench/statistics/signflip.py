@@ -10,6 +10,7 @@ sums of two halves are sorted once and matched, instead of adding up every patte
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TypeVar
 
@@ -128,6 +129,26 @@ def lowest_p(patients: int) -> float:
 def patients_for_interval(confidence: float = 0.95) -> int:
     """The fewest patients with which `sign_flip_interval` exists: 6 at 95 %."""
     return 1 + math.ceil(-math.log2(1 - confidence) - _ROUNDING)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusts p values so that the chance of any false finding stays below the level.
+
+    Holm's step-down procedure (Scandinavian Journal of Statistics, 1979).
+
+    Args:
+        p_values: p of each comparison of one family.
+
+    Returns:
+        Adjusted p values in the same order, each at least as large as its own p.
+    """
+    adjusted = [0.0] * len(p_values)
+    running = 0.0
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    for rank, index in enumerate(order):
+        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = running
+    return adjusted
 
 
 @lru_cache(maxsize=2 * EXACT_UP_TO)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from contrabench.errors import RequestError
-from contrabench.statistics.observations import UNIT
+from contrabench.statistics.aggregate import UNIT
 
 Sharing = tuple[bool, bool, bool]
 """Whether two observations of a fold share the patient, the label draw, the seed."""

@@ -8,7 +8,7 @@ import pytest
 
 from contrabench.data.grid import resample_image, working_grid
 from contrabench.files import seal_folder
-from contrabench.report.efficiency import Budget
+from contrabench.report.efficiency import LabelBudget
 from contrabench.report.entries import Entry
 from contrabench.statistics.aggregate import patient_scores
 
@@ -34,7 +34,7 @@ def make_entry(name, dice, deviations="", runs=("aa",), draws=(0,), seeds=(0,), 
 
 def make_budget(entries, distance="asd_mm"):
     rows = pd.concat([entry.rows for entry in entries])
-    return Budget("10%", 0.1, rows, tuple(entries), distance)
+    return LabelBudget("10%", 0.1, rows, tuple(entries), distance)
 
 
 def make_volume():

@@ -11,7 +11,7 @@ from matplotlib.path import Path as Polygon
 from PIL import Image
 
 from contrabench.files import seal_folder
-from contrabench.report.efficiency import Budget
+from contrabench.report.efficiency import LabelBudget
 from contrabench.report.gallery.make import make_gallery
 
 
@@ -86,7 +86,7 @@ def test_extents_and_slices(store, budget, runs, volume):
 
 
 def test_unknown_spacing_is_drawn_in_voxels(store, budget, runs):
-    voxels = Budget(budget.labels, budget.fraction, budget.rows, budget.entries, "asd_voxel")
+    voxels = LabelBudget(budget.labels, budget.fraction, budget.rows, budget.entries, "asd_voxel")
     gallery = make_gallery(store, voxels, runs)
     assert gallery.unit == "voxels"
     assert gallery.exhibits[0].planes[1].height == 24
@@ -137,7 +137,7 @@ def test_what_the_note_tells_to_do_helps(store, budget, runs, tmp_path):
 def test_a_note_on_a_single_picture(store, runs, entry):
     one = entry("ours", {"p": 0.9})
     shutil.rmtree(store / "prepared")
-    (note,) = make_gallery(store, Budget("10%", 0.1, one.rows, (one,), "asd_mm"), runs).notes
+    (note,) = make_gallery(store, LabelBudget("10%", 0.1, one.rows, (one,), "asd_mm"), runs).notes
     assert note.startswith("The only picture could not be drawn: ")
 
 
@@ -186,7 +186,7 @@ def test_predictions_of_other_images_are_not_drawn_over_this_one(store, budget, 
 
 def test_no_method_on_every_patient(store, runs, entry):
     part = (entry("one", {"p": 0.5}), entry("two", {"q": 0.5}))
-    budget = Budget("10%", 0.1, pd.concat([one.rows for one in part]), part, "asd_mm")
+    budget = LabelBudget("10%", 0.1, pd.concat([one.rows for one in part]), part, "asd_mm")
     gallery = make_gallery(store, budget, runs)
     assert gallery.exhibits == ()
     assert gallery.notes == ("There is no gallery: no method was tested on every patient.",)

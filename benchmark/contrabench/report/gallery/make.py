@@ -14,7 +14,7 @@ from contrabench.report.gallery.stored import NO_IMAGE, NO_PREDICTION, LostError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from contrabench.report.efficiency import Budget
+    from contrabench.report.efficiency import LabelBudget
 
 _ADVICE = {
     NO_PREDICTION: "The predictions (`stages/evaluate`) are in the store in which the runs were "
@@ -24,7 +24,7 @@ _ADVICE = {
 }
 
 
-def make_gallery(store: Path, budget: Budget, runs: pd.DataFrame) -> Gallery:
+def make_gallery(store: Path, budget: LabelBudget, runs: pd.DataFrame) -> Gallery:
     """Draws the worst, the median and the best patient for every method.
 
     Args:

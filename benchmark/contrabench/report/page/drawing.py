@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from contrabench.contracts.report import NONE, Evidence, Kind, Report, Section, plain
+from contrabench.contracts.report import NONE, Kind, PlotData, Report, Section, plain
 from contrabench.references import REFERENCE_FAMILY
 from contrabench.report.page.figures import costs, ranges, ranks, shown
 
@@ -45,27 +45,27 @@ def _bundle() -> str:
 def data(report: Report) -> str:
     """The points of every section as JSON that may stand in a script element."""
     drawn = {
-        f"s{number}": _section(section.evidence) | _tables(section, section.evidence)
+        f"s{number}": _section(section.plot_data) | _tables(section, section.plot_data)
         for number, section in enumerate(report.sections, start=1)
-        if section.evidence
+        if section.plot_data
     }
     text = json.dumps(drawn, separators=(",", ":"), allow_nan=False)
     # Neither may end the script element or start a comment in it.
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def means_only(found: Evidence) -> bool:
+def means_only(found: PlotData) -> bool:
     """Whether the cases of a section are drawn without their structures."""
     return len(found.cases) > MOST_POINTS
 
 
-def references(found: Evidence) -> list[bool]:
+def references(found: PlotData) -> list[bool]:
     """Which methods stay beside every family: those that the others are compared with."""
     lines = zip(found.methods["role"], found.methods["family"], strict=True)
     return [bool(role) or family == REFERENCE_FAMILY for role, family in lines]
 
 
-def _section(found: Evidence) -> dict[str, Any]:
+def _section(found: PlotData) -> dict[str, Any]:
     cases = found.cases
     if means_only(found):
         cases = cases[cases["structure"] == ""]
@@ -100,7 +100,7 @@ def _section(found: Evidence) -> dict[str, Any]:
     }
 
 
-def _tables(section: Section, found: Evidence) -> dict[str, Any]:
+def _tables(section: Section, found: PlotData) -> dict[str, Any]:
     """What is drawn of the tables of a section."""
     names = zip(found.methods["Method"], found.methods["Deviations"], strict=True)
     places = {name: place for place, name in enumerate(names)}

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from contrabench.contracts.report import Kind, Section, Table, number_text, plain
-from contrabench.report.board import LEADERBOARD
-from contrabench.report.cost import COST, TRAINING
-from contrabench.report.pair_tables import RESAMPLED, STABILITY
+from contrabench.report.appendix import COST, TRAINING
+from contrabench.report.board import LEADERBOARD, RESAMPLED, STABILITY
 
 Places = Mapping[tuple[str, str], int]
 """The number of a method, by its name and its deviations."""

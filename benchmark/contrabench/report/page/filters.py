@@ -12,7 +12,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(%?)")
 
 def choices(report: Report) -> dict[str, list[str]]:
     """What each filter of the page offers, in the order of the sections."""
-    known = [section.evidence for section in report.sections if section.evidence]
+    known = [section.plot_data for section in report.sections if section.plot_data]
     return {
         "dataset": _each(part.dataset for part in report.sections if part.dataset),
         "labels": sorted(_each(p.labels for p in report.sections if p.labels), key=_size),

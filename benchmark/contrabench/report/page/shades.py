@@ -7,8 +7,7 @@ from collections.abc import Container, Iterator, Sequence
 
 from contrabench.contracts.report import Column, Table
 from contrabench.references import FULL_SUPERVISION
-from contrabench.report.board import STRUCTURES
-from contrabench.report.pair_tables import PAIRS
+from contrabench.report.board import PAIRS, STRUCTURES
 
 STEPS = 4
 LEVELS = (0.05, 0.01, 0.001)

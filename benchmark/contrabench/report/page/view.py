@@ -9,21 +9,20 @@ from contrabench.contracts.report import (
     NAME,
     NONE,
     Column,
-    Evidence,
     Kind,
+    PlotData,
     Report,
     Section,
     Table,
     number_value,
     plain,
 )
-from contrabench.report.board import LEADERBOARD
-from contrabench.report.cost import COST
+from contrabench.report.appendix import COST
+from contrabench.report.board import LEADERBOARD, STABILITY
 from contrabench.report.page.drawing import means_only, references
 from contrabench.report.page.gallery_view import GalleryView, gallery_view
 from contrabench.report.page.shades import Shades, legend, shades
 from contrabench.report.page.texts import Note, notes
-from contrabench.report.pair_tables import STABILITY
 
 _CEILING = "ceiling"
 FEW_RUNS = 6
@@ -125,7 +124,7 @@ def sections(report: Report) -> list[SectionView]:
 
 
 def _section(own: str, section: Section) -> SectionView:
-    found = section.evidence
+    found = section.plot_data
     sources = _sources(own, found, bool(section.labels)) if found else {}
     return SectionView(
         id=own,
@@ -154,7 +153,7 @@ def _lead(section: Section) -> str:
         return ""
     if section.is_appendix:
         return "What was frozen, what was run, and with which software."
-    if section.evidence is not None and not section.evidence.curves.empty:
+    if section.plot_data is not None and not section.plot_data.curves.empty:
         return (
             "What each method gains from more labelled patients, and how many of them training "
             "from scratch needs to reach the same."
@@ -166,14 +165,14 @@ def _gallery(own: str, section: Section) -> GalleryView | None:
     """The pictures of a section; those of its references stay beside every family."""
     if section.gallery is None:
         return None
-    found = section.evidence
+    found = section.plot_data
     lines = zip(references(found), found.methods["runs"], strict=True) if found else ()
     return gallery_view(own, section.gallery, {run for stay, runs in lines if stay for run in runs})
 
 
 def _plots(section: Section) -> Iterator[str]:
     """The plots that the section has something to draw in."""
-    found, tables = section.evidence, {table.name for table in section.tables}
+    found, tables = section.plot_data, {table.name for table in section.tables}
     if found is None:
         return
     if not found.cases.empty:
@@ -186,7 +185,7 @@ def _plots(section: Section) -> Iterator[str]:
         yield "costs"
 
 
-def _sources(own: str, found: Evidence, is_listed: bool) -> dict[tuple[str, ...], SourceView]:
+def _sources(own: str, found: PlotData, is_listed: bool) -> dict[tuple[str, ...], SourceView]:
     """The runs of each method by its names, as the tables hold them."""
     names = ("Method", "Deviations", "family", "role", "runs")
     lines = zip(*(found.methods[name] for name in names), references(found), strict=True)

@@ -10,7 +10,7 @@ import pytest
 from tests.makers.rows import results
 
 from contrabench.contracts.report import Column, cell_text, is_missing
-from contrabench.report.leaderboard import build_report
+from contrabench.report.build import build_report
 from contrabench.statistics.aggregate import macro_mean
 from contrabench.statistics.paired import paired_difference
 
@@ -279,7 +279,7 @@ def test_cells_are_written_one_way(kind, value, text):
 
 def test_statistics_need_no_torch():
     code = (
-        "import sys, contrabench.report.leaderboard, contrabench.store.rows\n"
+        "import sys, contrabench.report.build, contrabench.store.rows\n"
         "from contrabench.contracts.registry import reports\n"
         "[reports.get(name) for name in reports.names()]\n"
         "print([name for name in ('torch', 'monai', 'lightly') if name in sys.modules])"

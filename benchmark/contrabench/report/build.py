@@ -15,21 +15,23 @@ import pandas as pd
 from contrabench.contracts.report import Report, Section
 from contrabench.errors import RequestError
 from contrabench.references import FULL_SUPERVISION, REFERENCE
-from contrabench.report.appendix import appendix
-from contrabench.report.board import board, by_structure, how_run
+from contrabench.report.appendix import appendix, cost_table, parsed
+from contrabench.report.board import (
+    board,
+    by_structure,
+    how_run,
+    next_method_table,
+    pair_table,
+    stability_table,
+    variance_table,
+)
 from contrabench.report.comparison import compare
 from contrabench.report.completeness import complete_runs
-from contrabench.report.cost import cost_table
-from contrabench.report.efficiency import Budget, efficiency_section
+from contrabench.report.efficiency import LabelBudget, efficiency_section
 from contrabench.report.entries import make_entry, versioned
-from contrabench.report.evidence import evidence
 from contrabench.report.literature import literature_table
-from contrabench.report.neighbours import neighbour_table
-from contrabench.report.pair_tables import pair_table, stability_table
-from contrabench.report.remarks import reference_notes, remarks
-from contrabench.report.settings import parsed
-from contrabench.report.variance_table import variance_table
-from contrabench.report.verdict import verdict
+from contrabench.report.plot_data import plot_data
+from contrabench.report.verdict import reference_notes, remarks, verdict
 from contrabench.statistics.aggregate import distance_of
 from contrabench.store.facts import inner
 from contrabench.store.results import Results
@@ -45,7 +47,7 @@ def build_report(
     results: Results,
     command: str,
     labels: Sequence[str] = (),
-    gallery: Callable[[Budget], Gallery] | None = None,
+    gallery: Callable[[LabelBudget], Gallery] | None = None,
 ) -> Report:
     """Computes every table of a report.
 
@@ -83,7 +85,7 @@ def build_report(
         if len(shown) > 1:
             across = efficiency_section(shown, budgets, name)
             notes = (*(one.note for one in whole.incomplete), *across.notes)
-            sections.append(replace(across, evidence=evidence(shown), notes=notes))
+            sections.append(replace(across, plot_data=plot_data(shown), notes=notes))
         for budget in shown:
             if budget.is_ceiling and len(shown) > 1 and not labels:
                 continue
@@ -140,13 +142,13 @@ def _title(rows: pd.DataFrame, name_contract: bool) -> str:
     return title
 
 
-def _section(budget: Budget, name: str, runs: pd.DataFrame) -> Section:
+def _section(budget: LabelBudget, name: str, runs: pd.DataFrame) -> Section:
     compared = compare(budget.entries)
     structures = list(dict.fromkeys(budget.rows["structure"]))
     tables = (
         board(compared, budget.distance),
         pair_table(compared),
-        neighbour_table(compared),
+        next_method_table(compared),
         stability_table(compared, budget.distance),
         variance_table(compared),
         by_structure(budget.entries, structures, budget.distance),
@@ -162,7 +164,7 @@ def _section(budget: Budget, name: str, runs: pd.DataFrame) -> Section:
         notes=remarks(compared, budget.distance),
         dataset=str(budget.rows["dataset"].iloc[0]),
         labels=budget.labels,
-        evidence=evidence([budget]),
+        plot_data=plot_data([budget]),
     )
 
 
@@ -173,7 +175,7 @@ def _dataset_options(rows: pd.DataFrame, runs: pd.DataFrame) -> Mapping[str, Any
     return inner(found, "dataset_options") or None
 
 
-def _budget(rows: pd.DataFrame, full: pd.DataFrame) -> Budget:
+def _budget(rows: pd.DataFrame, full: pd.DataFrame) -> LabelBudget:
     """The entries of one label budget, best Dice first, with full supervision among them."""
     distance = distance_of(rows)
     newest = rows.groupby("variant", observed=True)["method_version"].max().to_dict()
@@ -186,7 +188,7 @@ def _budget(rows: pd.DataFrame, full: pd.DataFrame) -> Budget:
     if (rows["fraction"] < 1).all() and len(full):
         entries.append(make_entry(FULL_SUPERVISION, "", full, distance))
     entries.sort(key=lambda entry: (-_or_worst(entry.dice), entry.label))
-    return Budget(
+    return LabelBudget(
         labels=str(rows["labels"].iloc[0]),
         fraction=float(rows["fraction"].iloc[0]),
         rows=rows,

@@ -1,11 +1,11 @@
-"""The evidence of a section, against loops over its rows and the tables beside it."""
+"""The plot data of a section, against loops over its rows and the tables beside it."""
 
 import pandas as pd
 import pytest
 from tests.makers.rows import results
 
-from contrabench.report import leaderboard
-from contrabench.report.evidence import evidence
+from contrabench.report import build as leaderboard
+from contrabench.report.plot_data import plot_data
 
 
 def study(method, shift=0.0, patients=6, **changes):
@@ -48,7 +48,7 @@ def budgets(rows, monkeypatch):
 
 
 def test_each_method_names_its_runs_family_and_role(rows, budgets):
-    found = evidence(budgets[:1])
+    found = plot_data(budgets[:1])
     assert found.distance == "ASD mm"
     assert found.structures == ("LV", "RV")
     at_budget = rows[rows["labels"] == "10%"]
@@ -65,7 +65,7 @@ def test_each_method_names_its_runs_family_and_role(rows, budgets):
 
 
 def test_every_case_is_its_mean_over_runs(rows, budgets):
-    found = evidence(budgets[:1])
+    found = plot_data(budgets[:1])
     assert found.curves.empty
     assert len(found.cases) == 3 * 12 * 3  # methods, cases, two structures and their mean
     names = found.methods["Method"]
@@ -94,7 +94,7 @@ def test_a_structure_that_applies_nowhere_is_no_point(frame, monkeypatch):
         leaderboard, "_section", lambda budget, *more: seen.append(budget) or made(budget, *more)
     )
     leaderboard.build_report(results(frame(*changed)), "bench report")
-    assert set(evidence(seen).cases["structure"]) == {"", "LV"}
+    assert set(plot_data(seen).cases["structure"]) == {"", "LV"}
 
 
 def test_below_four_patients_no_band_is_drawn(frame):
@@ -102,7 +102,7 @@ def test_below_four_patients_no_band_is_drawn(frame):
     for patients, banded in ((3, False), (4, True)):
         rows = [*study("scratch", patients=patients), *study("scratch", patients=patients, **more)]
         (across, *budgets) = leaderboard.build_report(results(frame(*rows)), "x").sections
-        curves = across.evidence.curves
+        curves = across.plot_data.curves
         assert len(curves) == 4
         assert curves["mean"].notna().all()
         assert curves[["low", "high"]].notna().all(axis=None) == banded
@@ -137,13 +137,13 @@ def test_a_point_stands_at_the_labels_of_its_own_runs(frame):
         for place, row in enumerate(rows[-4:])
     ]
     across = leaderboard.build_report(results(frame(*rows)), "x").sections[0]
-    names, curves = across.evidence.methods["Method"], across.evidence.curves
+    names, curves = across.plot_data.methods["Method"], across.plot_data.curves
     at = {(names[point.method], round(point.labelled, 6)) for point in curves.itertuples()}
     assert at == {("scratch", 2), ("scratch", 3.5), ("mine", round((6 * 5 + 8) / 7, 6))}
 
 
 def test_curves_are_the_numbers_of_the_table(rows, budgets):
-    found = evidence(budgets)
+    found = plot_data(budgets)
     assert found.cases.empty
     across = leaderboard.build_report(results(rows), "x", ["10%", "20%"]).sections[0]
     table = across.tables[0].data.set_index("Method")
@@ -184,6 +184,6 @@ def test_a_case_is_the_mean_of_its_runs_each_over_its_own_structures(frame):
         for (draw, structure), dice in scores.items()
     ]  # fmt: skip
     (section,) = leaderboard.build_report(results(frame(*rows)), "x").sections
-    cases = section.evidence.cases.set_index("structure")["dice"]
+    cases = section.plot_data.cases.set_index("structure")["dice"]
     assert cases[""] == pytest.approx(((0.8 + 0.2) / 2 + 0.6) / 2)
     assert cases["LV"] == pytest.approx(0.7)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from contrabench.errors import RequestError
-from contrabench.statistics.saved import labels_needed
+from contrabench.statistics.labels_saved import labels_needed
 from contrabench.statistics.signflip import sign_flip_p
 
 BUDGETS = np.array([1.0, 2, 4, 8, 16])

@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from contrabench.contracts.report import Evidence
+from contrabench.contracts.report import PlotData
 from contrabench.report.board import asd_heading, names_of
-from contrabench.report.efficiency import Budget, labelled_count
+from contrabench.report.efficiency import LabelBudget, labelled_count
 from contrabench.report.entries import Entry
 from contrabench.statistics.aggregate import applicable
 from contrabench.statistics.intervals import mean_interval
@@ -19,7 +19,7 @@ CASES = ["method", "patient", "case", "structure", "dice", "asd"]
 CURVES = ["method", "labelled", "metric", "mean", "low", "high"]
 
 
-def evidence(budgets: Sequence[Budget]) -> Evidence:
+def plot_data(budgets: Sequence[LabelBudget]) -> PlotData:
     """Collects what a section rests on.
 
     Args:
@@ -33,12 +33,12 @@ def evidence(budgets: Sequence[Budget]) -> Evidence:
         RequestError: if a row lacks a metric that the others have.
     """
     single = len(budgets) == 1
-    found: dict[str, list[tuple[Budget, Entry]]] = {}
+    found: dict[str, list[tuple[LabelBudget, Entry]]] = {}
     for budget in budgets:
         for entry in budget.entries:
             found.setdefault(entry.label, []).append((budget, entry))
     first = budgets[0]
-    return Evidence(
+    return PlotData(
         structures=tuple(dict.fromkeys(map(str, first.rows["structure"]))),
         distance=asd_heading(first.distance),
         methods=pd.DataFrame([_method([entry for _, entry in part]) for part in found.values()]),
@@ -60,7 +60,7 @@ def _method(entries: Sequence[Entry]) -> dict[str, Any]:
     }
 
 
-def _cases(budget: Budget) -> pd.DataFrame:
+def _cases(budget: LabelBudget) -> pd.DataFrame:
     """Every case of every method: its mean over runs, whole and by structure."""
     metrics = ["dice", budget.distance]
     frames = []
@@ -80,7 +80,7 @@ def _cases(budget: Budget) -> pd.DataFrame:
     return cases.sort_values(["method", "patient", "case"], kind="stable", ignore_index=True)
 
 
-def _curves(methods: Sequence[Sequence[tuple[Budget, Entry]]]) -> pd.DataFrame:
+def _curves(methods: Sequence[Sequence[tuple[LabelBudget, Entry]]]) -> pd.DataFrame:
     """The mean of each method at each of its label budgets, with its interval over patients."""
     points = []
     for place, budgets in enumerate(methods):
