@@ -20,7 +20,7 @@ from contrabench import (
     Structure,
     register_dataset,
 )
-from contrabench.data.nifti_io import is_nifti, stem
+from contrabench.data.reading import is_nifti, stem
 
 FOLDERS = (("imagesTr", "labelsTr"), ("images", "labels"))
 CHANNEL = re.compile(r"(.+)_(\d{4})")

@@ -30,8 +30,8 @@ from contrabench import (
     Stage,
     register_method,
 )
-from contrabench.objectives.positives import same
-from contrabench.objectives.relation import RelationContrast
+from contrabench.objectives.contrast import same
+from contrabench.objectives.instance import RelationContrast
 
 if TYPE_CHECKING:
     from contrabench import Backbone

@@ -39,9 +39,8 @@ from contrabench import (
     ViewSpec,
     register_method,
 )
-from contrabench.objectives.contrast import exact
+from contrabench.objectives.contrast import exact, near, position_contrast, same
 from contrabench.objectives.heads import GlobalHead
-from contrabench.objectives.positives import near, position_contrast, same
 from contrabench.protocol import ENCODER
 
 if TYPE_CHECKING:

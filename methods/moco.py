@@ -42,9 +42,8 @@ from contrabench import (
 )
 from contrabench.objectives.contrast import exact, info_nce
 from contrabench.objectives.heads import momentum_head
-from contrabench.objectives.momentum import MomentumCopy
+from contrabench.objectives.momentum import MomentumCopy, Queue
 from contrabench.objectives.prediction import spread
-from contrabench.objectives.queue import Queue
 
 if TYPE_CHECKING:
     from contrabench import Backbone

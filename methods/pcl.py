@@ -29,8 +29,8 @@ from contrabench import (
     Stage,
     register_method,
 )
-from contrabench.objectives.positives import near
-from contrabench.objectives.relation import RelationContrast
+from contrabench.objectives.contrast import near
+from contrabench.objectives.instance import RelationContrast
 
 if TYPE_CHECKING:
     from contrabench import Backbone

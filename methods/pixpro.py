@@ -39,7 +39,7 @@ from contrabench.objectives.momentum import MomentumCopy, cosine_momentum
 from contrabench.objectives.pixels import points
 from contrabench.objectives.prediction import spread
 from contrabench.protocol import PARTS
-from contrabench.views.cells import cell_diagonals, cell_positions
+from contrabench.views.spatial import cell_diagonals, cell_positions
 
 if TYPE_CHECKING:
     from contrabench import Backbone

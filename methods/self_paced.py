@@ -42,8 +42,8 @@ from contrabench import (
     StepResult,
     register_method,
 )
+from contrabench.objectives.contrast import both_views, mean_over_positives, pair_losses, same
 from contrabench.objectives.heads import GlobalHead
-from contrabench.objectives.positives import both_views, mean_over_positives, pair_losses, same
 
 if TYPE_CHECKING:
     from contrabench import Backbone

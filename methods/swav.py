@@ -37,7 +37,7 @@ from contrabench import (
     register_method,
 )
 from contrabench.objectives.contrast import exact
-from contrabench.objectives.queue import Queue
+from contrabench.objectives.momentum import Queue
 
 if TYPE_CHECKING:
     from contrabench import Backbone

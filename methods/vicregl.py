@@ -40,7 +40,7 @@ from contrabench import (
 )
 from contrabench.objectives.contrast import exact
 from contrabench.objectives.heads import expander
-from contrabench.views.cells import cell_positions
+from contrabench.views.spatial import cell_positions
 
 if TYPE_CHECKING:
     from contrabench import Backbone

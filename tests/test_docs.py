@@ -139,8 +139,8 @@ def known():
     from contrabench.contracts.objective import Objective
     from contrabench.contracts.report import ReportFormat, ReportInfo, Section
     from contrabench.model.backbones.unet import UNet
-    from contrabench.model.build import build_backbone
-    from contrabench.objectives.queue import Queue
+    from contrabench.model.weights import build_backbone
+    from contrabench.objectives.momentum import Queue
     from contrabench.protocol import PARTS, BackboneSpec
 
     names = {*contrabench.__all__, *PARTS, *UNet.taps, *budgets.BUDGETS}

@@ -30,7 +30,7 @@ _HOMES = {
     "Job": "contrabench.contracts.executor",
     "Method": "contrabench.contracts.method",
     "MethodInfo": "contrabench.contracts.method",
-    "NiftiDataset": "contrabench.data.nifti_io",
+    "NiftiDataset": "contrabench.data.reading",
     "Objective": "contrabench.contracts.objective",
     "Occlusion": "contrabench.contracts.views",
     "Optimisation": "contrabench.contracts.method",
@@ -78,7 +78,7 @@ if TYPE_CHECKING:
     )
     from contrabench.contracts.report import Report, ReportFormat, ReportInfo
     from contrabench.contracts.views import Batch, Intensity, Occlusion, Spatial, View, ViewSpec
-    from contrabench.data.nifti_io import NiftiDataset
+    from contrabench.data.reading import NiftiDataset
     from contrabench.errors import ContrabenchError, DataError, RequestError, RunError
     from contrabench.protocol import BackboneSpec, DataRecipe, Options
 

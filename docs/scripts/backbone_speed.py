@@ -18,8 +18,8 @@ import torch
 from monai.networks.nets import BasicUNet, DynUNet
 from torch import nn
 
-from contrabench.model.build import build_backbone
 from contrabench.model.segmentation import SegmentationLoss, build_segmenter
+from contrabench.model.weights import build_backbone
 from contrabench.protocol import BackboneSpec
 
 CLASSES = 8

@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 from contrabench.contracts import registry
-from contrabench.data.nifti_io import canonical
+from contrabench.data.bank import to_slices
 from contrabench.data.prepare import class_indices
-from contrabench.data.slices import to_slices
+from contrabench.data.reading import canonical
 from contrabench.protocol import ORIENTATIONS
 
 mpl.use("Agg")

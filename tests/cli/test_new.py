@@ -97,7 +97,7 @@ def test_the_loss_trains_a_network(bench, tmp_path, cases):
     import torch
 
     from contrabench.data.bank import build_bank
-    from contrabench.model.build import build_backbone
+    from contrabench.model.weights import build_backbone
     from contrabench.protocol import BackboneSpec, Phase, Seeds
     from contrabench.training.tasks import PretrainTask
 

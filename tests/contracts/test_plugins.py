@@ -263,7 +263,7 @@ def check_trains(torch, method, image) -> None:
     """The loss is finite, reaches every head and part that is trained, and falls."""
     from contrabench import Batch
     from contrabench.contracts.views import SliceInfo, View
-    from contrabench.model.build import build_backbone
+    from contrabench.model.weights import build_backbone
     from contrabench.protocol import BackboneSpec
 
     torch.manual_seed(0)

@@ -17,7 +17,7 @@ from contrabench.data.grid import (
     to_native,
     working_grid,
 )
-from contrabench.data.nifti_io import canonical
+from contrabench.data.reading import canonical
 
 
 def affine_of(spacing, origin=(-40.0, 25.0, 7.0)):

@@ -14,7 +14,8 @@ import pytest
 from contrabench import Case, Dataset, DatasetInfo, RunError, Structure, Volume
 from contrabench import files as sealed
 from contrabench.contracts.dataset import Dataset as DatasetBase
-from contrabench.data import cache, faults, prepare
+from contrabench.data import cache, prepare
+from contrabench.data import reading as faults
 from contrabench.data.file_index import FileIndex, fingerprint_of
 from contrabench.data.prepare import class_indices, prepare_dataset
 from contrabench.protocol import DataRecipe
@@ -25,7 +26,8 @@ CHILD = """
 import sys, time
 from pathlib import Path
 from contrabench.contracts.registry import datasets
-from contrabench.data import faults, prepare
+from contrabench.data import prepare
+from contrabench.data import reading as faults
 from contrabench.protocol import DataRecipe
 
 volumes, folder, role = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]

@@ -5,7 +5,7 @@ from tests.makers.studies import RUNTIME, TINY
 from contrabench.contracts import registry
 from contrabench.contracts.method import Method, MethodInfo, Stage
 from contrabench.contracts.objective import Objective, StepResult
-from contrabench.data.synthetic import DEPTH, PATIENTS, STRUCTURES, synthetic_bank
+from contrabench.data.bank import DEPTH, PATIENTS, STRUCTURES, synthetic_bank
 from contrabench.errors import RequestError
 from contrabench.inspection.profile import Times, _Bench, profile_stage
 from contrabench.protocol import ENCODER, PARTS

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from contrabench.data.bank import build_bank
-from contrabench.model.build import build_backbone
+from contrabench.model.weights import build_backbone
 from contrabench.protocol import ORIENTATIONS, BackboneSpec, Phase, Seeds
 from contrabench.training.tasks import PretrainTask
 

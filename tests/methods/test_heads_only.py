@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 from contrabench.contracts import registry
-from contrabench.model.build import build_backbone
+from contrabench.model.weights import build_backbone
 from contrabench.progress import Silent
 from contrabench.protocol import ENCODER, Budget, Phase, Seeds
 from contrabench.stages.prepare import prepare

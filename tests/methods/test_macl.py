@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from contrabench.contracts import registry
-from contrabench.model.build import build_backbone
+from contrabench.model.weights import build_backbone
 from contrabench.protocol import ENCODER, BackboneSpec
 from contrabench.views.maker import view_side
 

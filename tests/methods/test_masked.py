@@ -10,7 +10,7 @@ from contrabench import RunError
 from contrabench.contracts import registry
 from contrabench.contracts.views import Occlusion
 from contrabench.protocol import PARTS
-from contrabench.views.occlusion import draw_hidden
+from contrabench.views.intensity import draw_hidden
 
 from .conftest import learn, pretrain_task
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from contrabench.contracts import registry
-from contrabench.objectives.positives import near, position_contrast
+from contrabench.objectives.contrast import near, position_contrast
 
 from .conftest import agree, pretrain_task
 

@@ -7,7 +7,7 @@ import torch
 
 from contrabench import RequestError
 from contrabench.contracts import registry
-from contrabench.objectives.positives import both_views, mean_over_positives, pair_losses, same
+from contrabench.objectives.contrast import both_views, mean_over_positives, pair_losses, same
 
 from .conftest import pretrain_task
 

@@ -8,7 +8,7 @@ import torch
 from lightly.loss import VICRegLLoss
 
 from contrabench.contracts import registry
-from contrabench.views.cells import cell_positions
+from contrabench.views.spatial import cell_positions
 
 from .conftest import agree, pretrain_task
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from contrabench.model.build import build_backbone
 from contrabench.model.segmentation import SegmentationLoss, build_segmenter
+from contrabench.model.weights import build_backbone
 from contrabench.protocol import BackboneSpec
 
 

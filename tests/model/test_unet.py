@@ -3,7 +3,7 @@ import torch
 
 from contrabench.errors import RequestError
 from contrabench.model.backbones.unet import UNet
-from contrabench.model.build import build_backbone
+from contrabench.model.weights import build_backbone
 from contrabench.protocol import PARTS, BackboneSpec
 
 NET = build_backbone(BackboneSpec(width=8), 0)

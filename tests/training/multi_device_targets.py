@@ -12,7 +12,7 @@ from contrabench.contracts.method import Stage
 from contrabench.contracts.objective import Objective, StepResult
 from contrabench.data.bank import build_bank
 from contrabench.errors import AuditError
-from contrabench.model.build import build_backbone
+from contrabench.model.weights import build_backbone
 from contrabench.objectives.contrast import nt_xent
 from contrabench.objectives.heads import GlobalHead
 from contrabench.protocol import BackboneSpec, Phase, Seeds

@@ -6,8 +6,8 @@ from contrabench.contracts.objective import Objective, StepResult
 from contrabench.contracts.views import Batch, View, ViewSpec
 from contrabench.data.bank import build_bank
 from contrabench.errors import AuditError, RunError
-from contrabench.model.build import build_backbone
 from contrabench.model.segmentation import build_segmenter
+from contrabench.model.weights import build_backbone
 from contrabench.protocol import ENCODER, BackboneSpec, Phase, Seeds
 from contrabench.training.tasks import FinetuneTask, PretrainTask, check_views, set_trainable
 

@@ -7,8 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contrabench.contracts.geometry import Geometry
 from contrabench.contracts.views import Spatial
-from contrabench.views.spatial import draw_geometry
+from contrabench.views.spatial import (
+    cell_diagonals,
+    cell_positions,
+    draw_geometry,
+    sample_images,
+    sample_masks,
+)
 
 MANY = 2000
 
@@ -119,3 +126,132 @@ def test_every_parameter_differs_between_images():
     for entry in geometry.affine.flatten(1).unbind(1):
         assert entry.unique().numel() == 16
     assert geometry.displacement[:, 0, 0, 0].unique().numel() == 16
+
+
+TURNED = Spatial(rotation_deg=45, crop_area=(0.9, 1.0))
+
+
+def test_labels_are_those_of_the_pixel_each_point_lies_in():
+    masks = torch.randint(0, 9, (3, 11, 14), dtype=torch.uint8)
+    grid = draw_geometry(TURNED, 3, (11, 14), (16, 16), 0).grid()
+    found = sample_masks(masks, grid)
+    assert found.dtype == torch.long
+    for image in range(3):
+        for row in range(16):
+            for column in range(16):
+                x, y = grid[image, row, column].double().tolist()
+                if max(abs(x), abs(y)) > 1:
+                    expected = 255
+                else:
+                    expected = masks[image, int((y + 1) * 5.5), int((x + 1) * 7)].item()
+                assert found[image, row, column] == expected
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 2**60), batch=st.integers(1, 5), side=st.integers(8, 40))
+def test_no_label_is_new(seed, batch, side):
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.tensor([0, 2, 7, 255], dtype=torch.uint8)
+    masks = values[torch.randint(0, 4, (batch, side, side), generator=generator)]
+    grid = draw_geometry(TURNED, batch, (side, side), (side, side), seed).grid()
+    found = sample_masks(masks, grid)
+    for mask, view in zip(masks, found, strict=True):
+        assert set(view.unique().tolist()) <= {*mask.unique().tolist(), 255}
+
+
+def test_interpolating_labels_would_be_noticed():
+    masks = torch.zeros(1, 16, 16, dtype=torch.uint8)
+    masks[:, :, 8:] = 2
+    grid = Geometry.identity(1, (24, 24)).grid()
+    blended = sample_images(masks[:, None].float(), grid)[:, 0].long()
+    assert 1 in blended
+    assert set(sample_masks(masks, grid).unique().tolist()) == {0, 2}
+
+
+def test_a_view_of_a_mask_agrees_with_the_view_of_the_same_image():
+    side = 64
+    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    disc = (((x - 30) ** 2 + (y - 34) ** 2) < 20**2).to(torch.uint8)
+    masks = disc.repeat(4, 1, 1)
+    grid = draw_geometry(TURNED, 4, (side, side), (side, side), 3).grid()
+    image = sample_images(masks[:, None].float(), grid)[:, 0]
+    labels = sample_masks(masks, grid)
+    sure = ((image < 0.01) | (image > 0.99)) & (labels != 255)
+    assert sure.float().mean() > 0.7
+    assert torch.equal(image[sure].round().long(), labels[sure])
+    assert bool(((image - labels).abs() <= 0.75)[labels != 255].all())
+
+
+def test_outside_of_the_slice_is_its_own_smallest_value():
+    images = torch.rand(2, 1, 20, 20) + torch.tensor([5.0, -7.0]).view(2, 1, 1, 1)
+    grid = draw_geometry(TURNED, 2, (20, 20), (20, 20), 1).grid()
+    sampled = sample_images(images, grid)
+    outside = (grid.abs() > 1).any(-1)[:, None]
+    assert bool(outside.flatten(1).any(1).all())
+    for view, image, out in zip(sampled, images, outside, strict=True):
+        assert bool((view[out] == image.min()).all())
+        assert view.min() >= image.min()
+        assert view.max() <= image.max() + 1e-5
+
+
+def test_the_outermost_pixels_are_not_darkened():
+    images = torch.ones(1, 1, 8, 8)
+    images[..., 4, 4] = -3
+    sampled = sample_images(images, Geometry.identity(1, (16, 16)).grid())
+    assert torch.allclose(sampled[..., 0, :], torch.ones(16))
+
+
+def affine(*matrices, size=(32, 32)):
+    return Geometry(torch.tensor(matrices, dtype=torch.float32), None, size)
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (4, 4), (4, 8), (32, 32)])
+def test_without_a_displacement_a_cell_lies_at_the_mean_of_its_pixels(shape):
+    still = Spatial(elastic_sd=0, rotation_deg=40, flip=True)
+    geometry = draw_geometry(still, 3, (32, 32), (32, 32), 0)
+    found = cell_positions(geometry, shape).reshape(3, *shape, 2)
+    high, wide = 32 // shape[0], 32 // shape[1]
+    grid = geometry.grid().reshape(3, shape[0], high, shape[1], wide, 2)
+    torch.testing.assert_close(found, grid.mean(dim=(2, 4)), rtol=0, atol=1e-6)
+
+
+def test_with_a_displacement_a_cell_lies_where_its_centre_is_taken_to():
+    geometry = draw_geometry(Spatial(elastic_sd=0.05, rotation_deg=30), 2, (48, 48), (48, 48), 1)
+    found = cell_positions(geometry, (3, 3))
+    # Cells of 16 x 16 pixels: the centre is the corner that four pixels share.
+    for number, (row, column) in enumerate((r, c) for r in range(3) for c in range(3)):
+        centre = torch.tensor([(2 * column + 1) / 3 - 1, (2 * row + 1) / 3 - 1])
+        expected = geometry.source(centre.expand(2, 1, 2))[:, 0]
+        torch.testing.assert_close(found[:, number], expected, rtol=0, atol=1e-6)
+        y, x = 16 * row + 8, 16 * column + 8
+        around = geometry.grid()[:, y - 1 : y + 1, x - 1 : x + 1].mean(dim=(1, 2))
+        torch.testing.assert_close(found[:, number], around, rtol=0, atol=2e-3)
+
+
+def test_the_cells_of_a_crop_and_of_its_mirror_image():
+    # The right half of the slice; and the same, mirrored.
+    geometry = affine([[0.5, 0, 0.5], [0, 1, 0]], [[-0.5, 0, 0.5], [0, 1, 0]])
+    found = cell_positions(geometry, (2, 2))
+    plain = [[0.25, -0.5], [0.75, -0.5], [0.25, 0.5], [0.75, 0.5]]
+    mirrored = [plain[i] for i in (1, 0, 3, 2)]
+    torch.testing.assert_close(found, torch.tensor([plain, mirrored]))
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (2, 8)])
+def test_the_diagonal_is_the_distance_of_a_cells_corners(shape):
+    geometry = draw_geometry(Spatial(elastic_sd=0, rotation_deg=0), 4, (32, 32), (32, 32), 2)
+    corners = torch.tensor([[-1.0, -1.0], [2 / shape[1] - 1, 2 / shape[0] - 1]])
+    here, there = geometry.source(corners.expand(4, 2, 2)).unbind(1)
+    torch.testing.assert_close(cell_diagonals(geometry, shape), (here - there).norm(dim=1))
+
+
+def test_rotating_and_mirroring_leave_the_diagonal_as_it_is():
+    cos, sin = math.cos(0.5), math.sin(0.5)
+    width, height = 0.6, 0.8
+    geometry = affine(
+        [[width, 0, 0.1], [0, height, 0]],
+        [[-width, 0, 0.1], [0, height, 0]],
+        [[cos * width, -sin * height, 0.1], [sin * width, cos * height, 0]],
+    )
+    expected = torch.full((3,), math.hypot(width * 2 / 4, height * 2 / 4))
+    torch.testing.assert_close(cell_diagonals(geometry, (4, 4)), expected)

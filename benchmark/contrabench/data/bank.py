@@ -6,12 +6,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from contrabench.data.prepare import PreparedCase
-from contrabench.data.slices import fit_square, isotropic, to_slices
 from contrabench.errors import AuditError, RunError
-from contrabench.protocol import ORIENTATIONS, Orientation
+from contrabench.protocol import ORIENTATIONS, Orientation, seed_for
 
 UNLABELLED = 255
 _SHARE_OF_FREE_MEMORY = 0.4
@@ -147,3 +147,100 @@ def _fits(images: Tensor, masks: Tensor | None, device: torch.device) -> bool:
     wanted = images.nbytes + (0 if masks is None else masks.nbytes)
     free, _ = torch.cuda.mem_get_info(device)
     return wanted <= _SHARE_OF_FREE_MEMORY * free
+
+
+_AXES: dict[Orientation, tuple[int, int, int]] = {
+    "axial": (2, 1, 0),
+    "coronal": (1, 2, 0),
+    "sagittal": (0, 2, 1),
+}
+
+
+def to_slices(volume: Tensor, orientation: Orientation) -> Tensor:
+    """Cuts a volume (X, Y, Z) into slices (N, H, W)."""
+    return volume.permute(_AXES[orientation]).flip((1, 2))
+
+
+def from_axial(slices: Tensor) -> Tensor:
+    """Stacks axial slices (..., Z, H, W) to a volume (..., X, Y, Z); undoes `to_slices`."""
+    return slices.flip((-2, -1)).transpose(-3, -1)
+
+
+def isotropic(volume: Tensor, spacing: tuple[float, float, float]) -> Tensor:
+    """Stretches a volume along z until its voxels are cubes; values by nearest voxel.
+
+    Nearest neighbours serve images and masks alike: no new label appears, and a re-sliced
+    image shows what was measured rather than an invention between two slices.
+
+    Args:
+        volume: (X, Y, Z).
+        spacing: voxel sides in mm, z at least as large as x.
+    """
+    depth = volume.shape[2]
+    stretched = max(1, round(depth * spacing[2] / spacing[0]))
+    if stretched == depth:
+        return volume
+    index = ((torch.arange(stretched) + 0.5) * depth / stretched).long().clamp(max=depth - 1)
+    return volume[:, :, index]
+
+
+def fit_square(slices: Tensor, pixels: int, fill: float) -> Tensor:
+    """Crops or pads slices (N, H, W) about their centre to (N, pixels, pixels)."""
+    for axis in (1, 2):
+        size = slices.shape[axis]
+        if size > pixels:
+            slices = slices.narrow(axis, (size - pixels) // 2, pixels)
+        elif size < pixels:
+            before = (pixels - size) // 2
+            shape = list(slices.shape)
+            shape[axis] = before
+            first = slices.new_full(shape, fill)
+            shape[axis] = pixels - size - before
+            slices = torch.cat((first, slices, slices.new_full(shape, fill)), dim=axis)
+    return slices
+
+
+PATIENTS = 4
+DEPTH = 16
+STRUCTURES = 7
+_BLOCKS = 8
+
+
+def synthetic_bank(pixels: int, labels: bool, device: torch.device, seed: int = 0) -> SliceBank:
+    """Builds a bank of smooth random images with blocky random masks.
+
+    Four patients, one volume each, cut in three orientations of 16 slices: every method
+    finds its positives and negatives among them. Half of a mask is background, the rest
+    is dealt evenly to seven structures.
+
+    Args:
+        pixels: side of a slice, a multiple of 8.
+        labels: whether the masks are there.
+        device: the training device, where the slices lie.
+        seed: of the images and masks.
+    """
+    generator = torch.Generator().manual_seed(seed_for("synthetic", seed))
+    volumes = PATIENTS * len(ORIENTATIONS)
+    count = volumes * DEPTH
+    coarse = torch.randn(count, 1, _BLOCKS, _BLOCKS, generator=generator)
+    images = F.interpolate(coarse, size=(pixels, pixels), mode="bilinear", align_corners=False)
+    images += 0.1 * torch.randn(images.shape, generator=generator)
+    blocks = torch.randint(
+        1 - STRUCTURES, STRUCTURES + 1, (count, _BLOCKS, _BLOCKS), generator=generator
+    )
+    fine = pixels // _BLOCKS
+    masks = blocks.clamp(min=0).to(torch.uint8)
+    masks = masks.repeat_interleave(fine, 1).repeat_interleave(fine, 2)
+    names = tuple(f"synthetic_{number}" for number in range(PATIENTS))
+    volume = torch.arange(volumes).repeat_interleave(DEPTH)
+    return SliceBank(
+        images=images.to(device),
+        masks=masks.to(device) if labels else None,
+        volume=volume,
+        patient=volume // len(ORIENTATIONS),
+        orientation=volume % len(ORIENTATIONS),
+        position=(torch.arange(1, DEPTH + 1) / DEPTH).repeat(volumes),
+        patients=names,
+        labelled=names if labels else (),
+        device=device,
+    )

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from contrabench.contracts.dataset import Case, Dataset, Structure
 from contrabench.contracts.fingerprint import fingerprint as code_of
 from contrabench.data import cache
-from contrabench.data.faults import image_hash, list_cases, load_checked, shared_images
 from contrabench.data.file_index import FileIndex, fingerprint_of
 from contrabench.data.grid import (
     WorkingGrid,
@@ -28,6 +27,7 @@ from contrabench.data.grid import (
     resample_label,
     working_grid,
 )
+from contrabench.data.reading import image_hash, list_cases, load_checked, shared_images
 from contrabench.errors import DataError, RunError
 from contrabench.protocol import DataRecipe, digest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from contrabench.contracts.dataset import Dataset
-from contrabench.data.faults import check_cases
+from contrabench.data.reading import check_cases
 from contrabench.doctor.disk import in_words, is_locked, size_of
 from contrabench.doctor.findings import Check, Finding, Severity, watched
 from contrabench.errors import DataError

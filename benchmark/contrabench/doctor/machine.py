@@ -150,9 +150,9 @@ def check_training() -> Check:
     """Takes one step of fine-tuning of a small network on synthetic slices, on the device."""
     import torch
 
-    from contrabench.data.synthetic import STRUCTURES, synthetic_bank
-    from contrabench.model.build import build_backbone
+    from contrabench.data.bank import STRUCTURES, synthetic_bank
     from contrabench.model.segmentation import build_segmenter
+    from contrabench.model.weights import build_backbone
     from contrabench.protocol import BackboneSpec, Phase, Seeds
     from contrabench.training.runtime import Runtime, resolve_device
     from contrabench.training.step import Step

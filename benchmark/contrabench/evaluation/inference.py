@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from contrabench.data.bank import from_axial, to_slices
 from contrabench.data.grid import to_native
-from contrabench.data.slices import from_axial, to_slices
 from contrabench.model.segmentation import Segmenter
 from contrabench.training.runtime import Runtime
 

@@ -13,7 +13,7 @@ from contrabench.contracts.backbone import Backbone
 from contrabench.data.bank import SliceBank, build_bank
 from contrabench.errors import RequestError
 from contrabench.files import damage_of
-from contrabench.model.build import build_backbone
+from contrabench.model.weights import build_backbone
 from contrabench.progress import Reporter
 from contrabench.protocol import ORIENTATIONS, BackboneSpec, DataRecipe, digest
 from contrabench.stages.outputs import RUN_RECORD, WEIGHTS

@@ -18,9 +18,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from contrabench.contracts.method import Method, Stage
 from contrabench.contracts.views import Batch
-from contrabench.data.synthetic import synthetic_bank
+from contrabench.data.bank import synthetic_bank
 from contrabench.errors import RequestError
-from contrabench.model.build import build_backbone
+from contrabench.model.weights import build_backbone
 from contrabench.protocol import BackboneSpec, Budget, Seeds, seed_for
 from contrabench.training.runtime import Runtime
 from contrabench.training.step import Step, saved_for_backward

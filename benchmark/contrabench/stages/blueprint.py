@@ -15,8 +15,8 @@ from contrabench.contracts.method import Stage
 from contrabench.data.prepare import PreparedCase
 from contrabench.data.splits import LabelManifest, Split, draw_labels, make_split
 from contrabench.evaluation.metrics import METRIC_CONTRACT
-from contrabench.model.build import build_backbone
 from contrabench.model.segmentation import Segmenter, build_segmenter
+from contrabench.model.weights import build_backbone
 from contrabench.protocol import ORIENTATIONS, Orientation, Protocol, digest
 from contrabench.stages.recipe import StageWork, share_out
 from contrabench.stages.request import Plan

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from contrabench.data.bank import synthetic_bank
 from contrabench.data.grid import spacing_of
 from contrabench.data.prepare import PreparedCase
-from contrabench.data.synthetic import synthetic_bank
 from contrabench.evaluation.inference import predict_case
 from contrabench.evaluation.metrics import score_case
 from contrabench.protocol import Seeds

@@ -14,7 +14,7 @@ import torch
 
 from contrabench.data.bank import build_bank
 from contrabench.files import write_text
-from contrabench.model.handoff import hand_off
+from contrabench.model.weights import hand_off
 from contrabench.progress import Reporter
 from contrabench.protocol import digest, seed_for
 from contrabench.stages import audit

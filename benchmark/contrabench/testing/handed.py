@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 
 from contrabench.errors import AuditError
-from contrabench.model.build import build_backbone
-from contrabench.model.handoff import hand_off
+from contrabench.model.weights import build_backbone, hand_off
 from contrabench.protocol import PARTS, BackboneSpec
 from contrabench.testing.report import FaultError
 from contrabench.testing.trial import WIDTH, Trial

@@ -17,7 +17,7 @@ from contrabench.contracts.objective import Objective, StepResult
 from contrabench.contracts.views import Batch
 from contrabench.data.bank import SliceBank, build_bank
 from contrabench.errors import AuditError, RunError
-from contrabench.model.build import build_backbone
+from contrabench.model.weights import build_backbone
 from contrabench.progress import Silent
 from contrabench.protocol import ORIENTATIONS, BackboneSpec, Options, Phase, Seeds, seed_for
 from contrabench.testing.cases import PATIENTS, practice_cases

@@ -13,10 +13,8 @@ from contrabench.contracts.geometry import Geometry
 from contrabench.contracts.views import View, ViewSpec
 from contrabench.errors import RequestError
 from contrabench.protocol import seed_for
-from contrabench.views.intensity import alter_intensity, deviation
-from contrabench.views.occlusion import draw_hidden, hide
-from contrabench.views.sampling import sample_images, sample_masks
-from contrabench.views.spatial import draw_geometry
+from contrabench.views.intensity import alter_intensity, deviation, draw_hidden, hide
+from contrabench.views.spatial import draw_geometry, sample_images, sample_masks
 
 
 def view_side(side: int, scale: float, multiple: int = Backbone.multiple) -> int:

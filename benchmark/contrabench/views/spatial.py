@@ -10,6 +10,7 @@ import math
 from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from contrabench.contracts.geometry import Geometry, pixel_centres
@@ -113,3 +114,82 @@ def _spline(cells: int) -> tuple[Tensor, float]:
 def _between(uniform: Tensor, low: float, high: float) -> Tensor:
     """Stretches numbers of [0, 1) to [low, high)."""
     return low + (high - low) * uniform
+
+
+IGNORE = 255
+"""Label of a pixel that has no reference, among them all outside of the slice."""
+
+
+def sample_images(images: Tensor, grid: Tensor) -> Tensor:
+    """Reads images bilinearly.
+
+    Outside of the slice a view holds the slice's smallest value, which is background in
+    a scan; repeating the border instead would smear anatomy into stripes.
+
+    Args:
+        images: (B, 1, H, W) float32.
+        grid: (B, H', W', 2) float32, normalised slice coordinates.
+
+    Returns:
+        (B, 1, H', W').
+    """
+    sampled = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    return torch.where(_inside(grid)[:, None], sampled, images.amin((1, 2, 3), keepdim=True))
+
+
+def sample_masks(masks: Tensor, grid: Tensor) -> Tensor:
+    """Reads the label of the pixel that each point lies in, so that no value is new.
+
+    Args:
+        masks: (B, H, W) integer, 0 to 255.
+        grid: (B, H', W', 2) float32, normalised slice coordinates.
+
+    Returns:
+        (B, H', W') long; 255 outside of the slice.
+    """
+    labels = F.grid_sample(
+        masks[:, None].float(), grid, mode="nearest", padding_mode="border", align_corners=False
+    )
+    return labels[:, 0].masked_fill_(~_inside(grid), IGNORE).long()
+
+
+def _inside(grid: Tensor) -> Tensor:
+    """Whether each point lies within the slice, (B, H', W')."""
+    return torch.maximum(grid[..., 0].abs(), grid[..., 1].abs()) <= 1
+
+
+def cell_positions(geometry: Geometry, shape: tuple[int, int]) -> Tensor:
+    """Slice coordinates of the centres of a map's cells, rotation and elasticity included.
+
+    Args:
+        geometry: of the view that the map was computed from.
+        shape: height and width of the map.
+
+    Returns:
+        (B, h * w, 2) float32, row by row as `flatten(2)` lists a map; beyond -1 and 1 where
+        a cell lies outside of the slice.
+    """
+    height, width = shape
+    device = geometry.affine.device
+    x = pixel_centres(width, device).expand(height, width)
+    y = pixel_centres(height, device)[:, None].expand(height, width)
+    centres = torch.stack((x, y), dim=-1).reshape(1, -1, 2)
+    return geometry.source(centres.expand(len(geometry.affine), -1, -1))
+
+
+def cell_diagonals(geometry: Geometry, shape: tuple[int, int]) -> Tensor:
+    """Length of the diagonal of a map's cells in the slice.
+
+    The root of width squared plus height squared, as the affine part stretches them; the
+    displacement moves cells about without making them larger on average.
+
+    Args:
+        geometry: of the view that the map was computed from.
+        shape: height and width of the map.
+
+    Returns:
+        (B,) float32 in normalised slice coordinates.
+    """
+    height, width = shape
+    across, down = geometry.affine[:, :, 0] * 2 / width, geometry.affine[:, :, 1] * 2 / height
+    return (across.square().sum(dim=1) + down.square().sum(dim=1)).sqrt()

@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from contrabench.errors import AuditError
-from contrabench.model.build import build_backbone
-from contrabench.model.handoff import hand_off
+from contrabench.model.weights import build_backbone, hand_off
 from contrabench.protocol import ENCODER, PARTS, BackboneSpec
 
 START = build_backbone(BackboneSpec(width=8), 1).state_dict()

@@ -7,8 +7,8 @@ import pytest
 
 from contrabench import Case, DataError, Volume
 from contrabench.contracts.dataset import Structure
-from contrabench.data.faults import check_cases, volume_faults
 from contrabench.data.prepare import prepare_dataset
+from contrabench.data.reading import check_cases, volume_faults
 from contrabench.protocol import DataRecipe
 
 AFFINE = np.diag([2.0, 2.0, 5.0, 1.0])
