@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from contrabench.text import counted
-
 
 class ContrabenchError(Exception):
     """Base of every error that is shown without a traceback."""
@@ -32,7 +30,7 @@ class DataError(RequestError):
 
     def __init__(self, faults: Sequence[str], where: str = "the data") -> None:
         self.faults = list(faults)
-        count = counted(len(self.faults), "fault")
+        count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
         lines = "\n".join(f"  - {fault}" for fault in self.faults)
         super().__init__(
             f"{count} in {where}; nothing was trained. Mend the files and run again:\n{lines}"

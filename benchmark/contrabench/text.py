@@ -1,8 +1,64 @@
-"""Numbers with their nouns."""
+"""Words for people: counts, sizes, lists, near names, errors in one line."""
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from contrabench.errors import ContrabenchError, RequestError
 
 
 def counted(number: int, noun: str) -> str:
     """A count as a reader would write it: `1 patient`, `4 patients`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def size_words(size: float) -> str:
+    """A number of bytes as a reader would write it: `512 B`, `1.4 GiB`."""
+    units = ["B", "KiB", "MiB", "GiB", "TiB"]
+    while size >= 1024 and len(units) > 1:
+        size /= 1024
+        units.pop(0)
+    return f"{size:.1f}".removesuffix(".0") + f" {units[0]}"
+
+
+def some(names: Iterable[object], most: int = 3) -> str:
+    """The first few of some names, and how many more there are."""
+    words = [str(name) for name in names]
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more
+
+
+def did_you_mean(word: str, known: Iterable[str], most: int = 1) -> str:
+    """`did you mean 'a' or 'b'? ` of the names that look like a word; empty if none does."""
+    near = difflib.get_close_matches(word, list(known), n=most)
+    return f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+
+
+def unique_beginning(beginning: str, known: Iterable[str], what: str, hint: str) -> str:
+    """The one of some names that begins so.
+
+    Args:
+        beginning: what was typed.
+        known: the names.
+        what: what they name and where, for the error, e.g. `run in contrabench-runs`.
+        hint: what to do instead, a sentence of the error.
+
+    Raises:
+        RequestError: if none begins so, or several do.
+    """
+    names = list(known)
+    fitting = [name for name in names if name.startswith(beginning)]
+    if len(fitting) == 1:
+        return fitting[0]
+    number = "more than one" if fitting else "no"
+    there = ", ".join(fitting or names) or "none"
+    raise RequestError(f"{number} {what} begins with '{beginning}'; there are: {there}. {hint}")
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong in one line; the type's name is given where the text needs it."""
+    text = " ".join(str(error).split())
+    if isinstance(error, ContrabenchError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

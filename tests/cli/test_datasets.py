@@ -130,7 +130,7 @@ def test_structures_that_only_the_files_know_are_left_open(bench, monkeypatch):
 def test_show_of_an_unknown_name(bench):
     code, _, err = bench("show", "mime")
     assert code == 2
-    assert err == "error: there is no dataset 'mime'; did you mean mine? Available: mine\n"
+    assert err == "error: there is no dataset 'mime'; did you mean 'mine'? there are: mine\n"
 
 
 def test_every_built_in_can_be_shown_without_its_files(monkeypatch, capsys):

@@ -203,7 +203,7 @@ def test_show_in_words(bench, write):
 def test_show_of_an_unknown_name(bench, write):
     code, out, err = bench("methods", "show", "mime", "--plugin", write(SOURCE))
     assert (code, out) == (2, "")
-    assert err == "error: there is no method 'mime'; did you mean mine? Available: mine\n"
+    assert err == "error: there is no method 'mime'; did you mean 'mine'? there are: mine\n"
 
 
 def test_an_empty_registry_says_so(bench):

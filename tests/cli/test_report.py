@@ -214,7 +214,7 @@ def test_the_protocols_of_one_store_side_by_side(bench, store):
     assert data["sections"][0]["title"].endswith("what changed")
     error = compared(bench, store, "ab", "abff").exception
     assert isinstance(error, RequestError)
-    assert "not the only study or protocol" in str(error)
+    assert "more than one study or protocol" in str(error)
     assert "ab12cd34ef56ab12, abffffffffffffff" in str(error)
 
 
@@ -222,7 +222,7 @@ def test_the_protocols_of_one_store_side_by_side(bench, store):
 def test_a_side_that_is_nothing_is_one_line(bench, store, name):
     error = compared(bench, store, store, name).exception
     assert isinstance(error, RequestError)
-    assert f"'{name}' is no path, and no study or protocol" in str(error)
+    assert str(error).startswith("no study or protocol in ")
 
 
 def test_a_folder_of_archives_is_reported_like_a_store(bench, tmp_path):
@@ -461,7 +461,7 @@ def test_a_side_that_is_mistyped_is_told_before_archives_are_unpacked(
     for known in (("--store", store), ()):
         error = bench("--compare", tmp_path / "made.zip", "nothere", *known).exception
         assert isinstance(error, RequestError)
-        assert str(error).startswith("'nothere' is no path, and ")
+        assert "nothere" in str(error)
 
 
 def test_of_archives_that_are_all_refused_nothing_can_be_reported(bench, tmp_path):

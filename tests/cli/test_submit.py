@@ -76,8 +76,8 @@ def test_a_study_is_packed_as_far_as_it_is_done(lab, tmp_path, commands):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--study", "bbbb"], "there is no study bbbb in"),
-        (["--study", "aa"], "there is more than one study aa in"),
+        (["--study", "bbbb"], "no study in"),
+        (["--study", "aa"], "more than one study in"),
         (["--study", "aabb"], "holds no finished run of what was asked for"),
         (["--dataset", "mmwhs"], "holds no finished run of what was asked for"),
     ],

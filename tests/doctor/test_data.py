@@ -46,7 +46,7 @@ def test_what_a_killed_preparation_left_is_told_and_one_at_work_is_not(store):
     (finding,) = check_unfinished(store).findings
     assert finding.severity == Severity.information
     assert "1 unfinished prepared volume" in finding.what
-    assert "4 bytes" in finding.what
+    assert "4 B" in finding.what
     assert work.is_dir()
     assert prepared(store).findings == ()
 

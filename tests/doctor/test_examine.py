@@ -9,7 +9,7 @@ import pytest
 
 from contrabench.doctor import cells, data, machine
 from contrabench.doctor.examine import examine
-from contrabench.doctor.findings import Check, Severity, attempt, some, watched
+from contrabench.doctor.findings import Check, Severity, attempt, watched
 from contrabench.progress import Silent
 
 
@@ -123,11 +123,6 @@ def test_an_attempt_hands_on_what_went_well():
     assert attempt("x", lambda: check) is check
     assert check.worst is None
     json.dumps(check.as_dict())
-
-
-def test_names_are_cut_short():
-    assert some("ab") == "a, b"
-    assert some("abcde") == "a, b, c and 2 more"
 
 
 def test_many_items_are_watched_and_all_are_seen():

@@ -57,7 +57,7 @@ def test_a_healthy_store_has_no_finding(store):
 def test_a_stage_that_was_left_is_told_with_its_size(store, half):
     (finding,) = findings(store)
     assert finding.severity == Severity.information
-    assert "pretrain: 1 unfinished stage, 4.0 kB" in finding.what
+    assert "pretrain: 1 unfinished stage, 3.9 KiB" in finding.what
     assert half.name in finding.what
     assert half.is_dir()
 
@@ -85,7 +85,7 @@ def test_a_temporary_file_is_told(store):
     temporary = temporary_sibling(store / "runs" / "x")
     temporary.write_bytes(b"12345")
     (finding,) = findings(store)
-    assert "runs: 1 temporary file, 5 bytes" in finding.what
+    assert "runs: 1 temporary file, 5 B" in finding.what
 
 
 def test_a_failed_stage_is_told_with_reason_and_log(store):
@@ -103,7 +103,7 @@ def test_a_stage_of_no_run_is_an_orphan(store, build):
     folder = build.stage(store, "pretrain", {"stage": "of nobody"})
     (finding,) = findings(store)
     assert finding.severity == Severity.information
-    assert "1 pretrain stage of no run, 1.0 MB" in finding.what
+    assert "1 pretrain stage of no run, 1 MiB" in finding.what
     assert folder.name in finding.what
 
 

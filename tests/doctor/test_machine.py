@@ -91,7 +91,7 @@ def test_memory_is_bounded_by_a_container(tmp_path, monkeypatch):
     assert available_memory() == 2e9
     (finding,) = check_memory().findings
     assert finding.severity == Severity.warning
-    assert "2.0 GB" in finding.what
+    assert "1.9 GiB" in finding.what
     (tmp_path / "memory.max").write_text("max\n")
     assert available_memory() == 8e6 * 1024
     info.unlink()

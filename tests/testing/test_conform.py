@@ -93,7 +93,7 @@ def test_what_cannot_be_found_is_told_in_one_line(write, tmp_path):
     empty = tmp_path / f"kit_{os.getpid()}_empty.py"
     empty.write_text("x = 1\n")
     for wanted, told in (
-        ("simcrl", "did you mean simclr"),
+        ("simcrl", "did you mean 'simclr'"),
         (tmp_path / "absent.py", "does not exist"),
         (write(source="import no_such_module_here\n"), "no_such_module_here"),
         (empty, "registers no method"),
@@ -228,7 +228,7 @@ def test_all_tells_what_cannot_be_used(bench, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("simcrl",), "did you mean simclr"),
+        (("simcrl",), "did you mean 'simclr'"),
         (("absent.py",), "does not exist"),
         (("scratch", "-o", "tau=1"), "'tau' is unknown"),
         ((), "or give --all"),

@@ -128,7 +128,7 @@ def describe_all(
     entries: Iterable[Entry[Any]], describe: Callable[[Any], dict[str, Any]]
 ) -> Listing:
     """Describes every plug-in; one whose code fails when asked is listed as broken."""
-    from contrabench.contracts.discovery import one_line
+    from contrabench.text import one_line
 
     rows: dict[str, dict[str, Any]] = {}
     broken = []

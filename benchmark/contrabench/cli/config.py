@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
+from contrabench.cli.options import DEFAULT_STORE
 from contrabench.errors import RequestError
 from contrabench.protocol import Frozen
 
@@ -16,17 +17,25 @@ ENVIRONMENT = "CONTRABENCH_CONFIG"
 
 
 class Config(Frozen):
-    """Content of `contrabench.toml`."""
+    """Content of `contrabench.toml`, under what the command line says."""
 
-    store: Path | None = Field(None, description="folder of results")
+    store: Path = Field(DEFAULT_STORE, description="folder of results")
     data: dict[str, Path] = Field({}, description="folder of each dataset, by its name")
 
+    def folder_of(self, dataset: str, given: Path | None) -> Path | None:
+        """The folder of a dataset's files: the one given, else the configured one, if any."""
+        return given or self.data.get(dataset)
 
-def load_config(path: Path | None = None) -> Config:
+
+def load_config(path: Path | None = None, store: Path | None = None) -> Config:
     """Reads the file named, or by CONTRABENCH_CONFIG, or `contrabench.toml` in this folder.
 
     Relative paths in it are taken from the file's own folder. Without a file the
-    configuration is empty.
+    configuration is the default.
+
+    Args:
+        path: the file.
+        store: the folder of results that the command line names; it wins.
 
     Raises:
         RequestError: if a file that was named is not there, or any is not understood.
@@ -36,7 +45,7 @@ def load_config(path: Path | None = None) -> Config:
     if not file.is_file():
         if named is not None:
             raise RequestError(f"there is no configuration file at {named}")
-        return Config()
+        return Config(store=store or DEFAULT_STORE)
     try:
         config = Config.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -48,7 +57,10 @@ def load_config(path: Path | None = None) -> Config:
             "one folder per dataset"
         ) from error
     base = file.resolve().parent
+    if store is None:
+        configured = "store" in config.model_fields_set
+        store = base / config.store.expanduser() if configured else DEFAULT_STORE
     return Config(
-        store=None if config.store is None else base / config.store.expanduser(),
+        store=store,
         data={name: base / folder.expanduser() for name, folder in config.data.items()},
     )

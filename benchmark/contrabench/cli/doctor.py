@@ -10,7 +10,6 @@ import typer
 from rich.text import Text
 
 from contrabench.cli.common import JsonOption, PluginOption, console, examples, write_json
-from contrabench.cli.options import DEFAULT_STORE
 from contrabench.errors import RequestError
 from contrabench.text import counted
 
@@ -69,8 +68,8 @@ def doctor(
     from contrabench.doctor.examine import examine
     from contrabench.progress import ConsoleReporter
 
-    settings = load_config(config)
-    place = store or settings.store or DEFAULT_STORE
+    settings = load_config(config, store)
+    place = settings.store
     chosen = _dataset(dataset, data, dataset_option or [], settings.data)
     reporter: Any = ConsoleReporter(console(stderr=True))
     checks = []

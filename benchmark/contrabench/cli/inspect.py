@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from contrabench.cli.common import JsonOption, PluginOption, console, examples, write_json
-from contrabench.cli.options import DEFAULT_STORE, DeviceName
+from contrabench.cli.options import DeviceName
 from contrabench.errors import RequestError
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ def inspect(
     from contrabench.progress import ConsoleReporter
     from contrabench.training.runtime import make_runtime
 
-    settings = load_config(config)
-    folder = find_run(run, store or settings.store or DEFAULT_STORE)
+    settings = load_config(config, store)
+    folder = find_run(run, settings.store)
     pretrained = read_pretrained(folder, stage)
     wanted = _taps(taps, pretrained)
     _check_picture(out, projection)
@@ -90,7 +90,7 @@ def inspect(
     screen = console(stderr=json)
     reporter = ConsoleReporter(screen)
     protocol = pretrained.record["protocol"]
-    root = data or settings.data.get(protocol["dataset"])
+    root = settings.folder_of(protocol["dataset"], data)
     bank = training_bank(pretrained, root, reporter)
     viewer = Viewer(bank, protocol["structures"], runtime.torch_device)
     reports = compare(pretrained, viewer, wanted, reporter)

@@ -16,7 +16,7 @@ from contrabench.cli.options import MACHINE
 from contrabench.cli.study_options import StudyArguments, takes_study
 from contrabench.cli.study_view import headline
 from contrabench.progress import clock
-from contrabench.text import counted
+from contrabench.text import counted, size_words
 
 if TYPE_CHECKING:
     from contrabench.study.forecast import Forecast
@@ -197,8 +197,8 @@ def _remarks(session: Session, board: Board, expected: Forecast) -> list[str]:
         )
     if expected.disk:
         lines.append(
-            f"Disk: about {expected.disk / 2**20:.0f} MiB to be kept, "
-            f"{free_disk(session.store) / 2**30:.0f} GiB free."
+            f"Disk: about {size_words(expected.disk)} to be kept, "
+            f"{size_words(free_disk(session.store))} free."
         )
     if expected.unknown:
         lines.append(

@@ -101,8 +101,8 @@ def _measure(
 ) -> dict[str, Any]:
     """The stages of a method, or why one of them could not be measured."""
     from contrabench.contracts import registry
-    from contrabench.contracts.discovery import one_line
     from contrabench.inspection.profile import profile_stage
+    from contrabench.text import one_line
 
     row: dict[str, Any] = {"method": name, "stages": [], "failed": None}
     method_class = registry.methods.get(name)

@@ -101,7 +101,7 @@ def rendered(name: str, renderer: ReportFormat, report: Report, on_screen: bool)
 
 
 def _failure(name: str, error: Exception) -> RunError:
-    from contrabench.contracts.discovery import one_line
+    from contrabench.text import one_line
 
     return RunError(
         f"the report format '{name}' failed: {one_line(error)}; nothing was written. Mend it, or "

@@ -104,7 +104,7 @@ def report(
     if out is not None:
         with writing(out):
             out.parent.mkdir(parents=True, exist_ok=True)
-    place = store or _near(load_config(config).store) or DEFAULT_STORE
+    place = _near(load_config(config, store).store)
     words = _command(context, None if compare and all(map(is_path, compare)) else place)
     words += ["--compare", *compare] if compare else []
     words += ["--format", name]
@@ -142,10 +142,10 @@ def _command(context: typer.Context, store: Path | None) -> list[str]:
     ]
 
 
-def _near(path: Path | None) -> Path | None:
+def _near(path: Path) -> Path:
     """A path as a reader would write it in this folder."""
     here = Path.cwd()
-    return path.relative_to(here) if path and path.is_relative_to(here) else path
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _reported(

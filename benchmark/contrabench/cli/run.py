@@ -11,7 +11,6 @@ import typer
 from contrabench.cli.common import JsonOption, PluginOption, console, write_json
 from contrabench.cli.options import (
     DEFAULT_DATASET,
-    DEFAULT_STORE,
     MACHINE,
     PROTOCOL,
     BudgetOption,
@@ -122,8 +121,7 @@ def run(
     from contrabench.study.resolve import Request, resolve
     from contrabench.training.runtime import make_runtime
 
-    settings = load_config(config)
-    place = store or settings.store or DEFAULT_STORE
+    settings = load_config(config, store)
     runtime = make_runtime(
         device.value,
         precision.value,
@@ -137,7 +135,7 @@ def run(
         method=method,
         labels=labels,
         dataset=dataset,
-        root=data or settings.data.get(dataset),
+        root=settings.folder_of(dataset, data),
         options=option or (),
         dataset_options=dataset_option or (),
         budget=budget,
@@ -155,13 +153,13 @@ def run(
     reporter.line(_headline(plans[0], runtime, chosen=budget is not None))
     for line in _recipe_lines(plans[0]):
         reporter.line(line)
-    results = _carry_out(plans, place, runtime, reporter)
+    results = _carry_out(plans, settings.store, runtime, reporter)
     if json:
         write_json([result.record for result in results])
         return
     from contrabench.cli.result import show_results
 
-    show_results(screen, plans[0], results, place)
+    show_results(screen, plans[0], results, settings.store)
 
 
 def _folds(fold: str, folds: int) -> list[int]:

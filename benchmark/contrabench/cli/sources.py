@@ -13,6 +13,7 @@ import typer
 from contrabench.cli.common import console
 from contrabench.contracts.report import plain
 from contrabench.errors import RequestError
+from contrabench.text import unique_beginning
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,14 +164,8 @@ def _part(name: str, store: Path, results: Results) -> Results:
         for item in read_studies(store)
     }
     protocols = sorted(map(str, results.rows["protocol"].unique()))
-    fitting = [known for known in (*studies, *protocols) if known.startswith(name)]
-    if len(fitting) != 1:
-        listing = ", ".join((*studies, *protocols))
-        raise RequestError(
-            f"'{name}' is no path, and {'not the only' if fitting else 'no'} study or protocol "
-            f"in {store} that begins so; there are: {listing}"
-        )
-    (found,) = fitting
+    what = f"study or protocol in {store}"
+    found = unique_beginning(name, (*studies, *protocols), what, "There is no such path either")
     rows = results.rows
     rows = rows[rows["run"].isin(studies[found]) if found in studies else rows["protocol"] == found]
     if rows.empty:

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from contrabench.cli.common import JsonOption, console, examples, write_json
-from contrabench.cli.options import DEFAULT_STORE, ConfigOption, StoreOption
+from contrabench.cli.options import ConfigOption, StoreOption
 from contrabench.cli.plan import KINDS
 from contrabench.errors import RequestError
 from contrabench.progress import clock
@@ -35,7 +35,7 @@ def status(
     from contrabench.cli.config import load_config
     from contrabench.study.status import read_studies
 
-    place = store or load_config(config).store or DEFAULT_STORE
+    place = load_config(config, store).store
     found = read_studies(place)
     wanted = [item for item in found if item.file.study.startswith(study or "")]
     if not wanted:

@@ -10,6 +10,7 @@ import typer
 from contrabench.cli.common import JsonOption, console, examples, print_rows, write_json
 from contrabench.cli.options import DEFAULT_STORE, PLACES, ConfigOption, StoreOption
 from contrabench.errors import RequestError
+from contrabench.text import size_words
 
 if TYPE_CHECKING:
     from contrabench.exchange.merge_result import MergeResult
@@ -36,7 +37,7 @@ def list_store(
     from contrabench.store.overview import COLUMNS, contents, disk_use
     from contrabench.store.rows import read_rows
 
-    place = store or load_config(config).store or DEFAULT_STORE
+    place = load_config(config, store).store
     if not place.is_dir():
         raise RequestError(f"there is no folder {place}; name the store with --store")
     reporter: Any = ConsoleReporter(console(stderr=True))
@@ -94,7 +95,7 @@ def merge(
     from contrabench.exchange.merge import merge_stores
     from contrabench.progress import ConsoleReporter
 
-    place = into or load_config(config).store or DEFAULT_STORE
+    place = load_config(config, into).store
     reporter: Any = ConsoleReporter(console(stderr=True))
     result = merge_stores(sources, place, rows_only=rows_only, dry_run=dry_run, reporter=reporter)
     if as_json:
@@ -131,12 +132,3 @@ def _show(result: MergeResult, into: Path, dry_run: bool) -> None:
         screen.print(f"{left}{rest if rows else ''}.", soft_wrap=True)
     if dry_run:
         screen.print("Nothing was changed.")
-
-
-def size_words(count: int) -> str:
-    """Bytes as a reader would write them."""
-    size, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]
-    while size >= 1024 and len(units) > 1:
-        size /= 1024
-        units.pop(0)
-    return f"{size:.0f} {units[0]}" if units[0] == "B" else f"{size:.1f} {units[0]}"

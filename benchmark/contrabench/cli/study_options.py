@@ -14,7 +14,6 @@ import typer
 from contrabench.cli.common import PluginOption
 from contrabench.cli.options import (
     DEFAULT_DATASET,
-    DEFAULT_STORE,
     MACHINE,
     PROTOCOL,
     BudgetOption,
@@ -210,10 +209,9 @@ class StudyArguments:
         from contrabench.cli.config import load_config
         from contrabench.study.session import plan_study
 
-        spec, settings = self.spec(), load_config(self.config)
-        place = self.store or settings.store or DEFAULT_STORE
-        root = self.data or settings.data.get(spec.dataset)
-        return plan_study(spec, root, place, runtime, reporter)
+        spec, settings = self.spec(), load_config(self.config, self.store)
+        root = settings.folder_of(spec.dataset, self.data)
+        return plan_study(spec, root, settings.store, runtime, reporter)
 
 
 def _over(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from contrabench.cli.common import JsonOption, console, examples, print_facts, write_json
-from contrabench.cli.options import DEFAULT_STORE, ConfigOption, StoreOption
-from contrabench.cli.store import size_words
-from contrabench.errors import RequestError
-from contrabench.text import counted
+from contrabench.cli.options import ConfigOption, StoreOption
+from contrabench.text import counted, size_words, unique_beginning
 
 if TYPE_CHECKING:
     from contrabench.exchange.archive import Packed
@@ -48,7 +46,7 @@ def submit(
     from contrabench.exchange.archive import pack
     from contrabench.progress import ConsoleReporter
 
-    place = store or load_config(config).store or DEFAULT_STORE
+    place = load_config(config, store).store
     runs, missing = (None, 0) if study is None else _runs_of(place, study)
     reporter: Any = ConsoleReporter(console(stderr=True))
     packed = pack(place, out, runs=runs, dataset=dataset, reporter=reporter)
@@ -75,16 +73,10 @@ def _runs_of(store: Path, study: str) -> tuple[set[str], int]:
     """
     from contrabench.study.status import read_studies
 
-    found = read_studies(store)
-    fitting = [item for item in found if item.file.study.startswith(study)]
-    if len(fitting) != 1:
-        there = ", ".join(item.file.study for item in fitting or found) or "none"
-        number = "no study" if not fitting else "more than one study"
-        raise RequestError(
-            f"there is {number} {study} in {store}; there are: {there}. Give the id as `bench "
-            "status` shows it, or leave out --study for all finished runs"
-        )
-    stages = [stage for stage in fitting[0].stages if stage.kind == "runs"]
+    found = {item.file.study: item for item in read_studies(store)}
+    hint = "Give the id as `bench status` shows it, or leave out --study for all finished runs"
+    item = found[unique_beginning(study, found, f"study in {store}", hint)]
+    stages = [stage for stage in item.stages if stage.kind == "runs"]
     # A folder without its marker is damaged, and not merely missing.
     done = {stage.key for stage in stages if (store / "runs" / stage.key).is_dir()}
     return done, len(stages) - len(done)

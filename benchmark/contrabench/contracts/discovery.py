@@ -13,7 +13,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from contrabench.errors import ContrabenchError, RequestError
+from contrabench.errors import RequestError
+from contrabench.text import one_line
 
 VARIABLE = "CONTRABENCH_PLUGINS"
 PACKAGE = "contrabench.plugins"
@@ -32,14 +33,6 @@ class PluginError:
     module: str
     path: Path
     reason: str
-
-
-def one_line(error: BaseException) -> str:
-    """What went wrong in one line; the type's name is given where the text needs it."""
-    text = " ".join(str(error).split())
-    if isinstance(error, ContrabenchError):
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def listed() -> list[Path]:

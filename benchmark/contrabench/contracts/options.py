@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from contrabench.errors import RequestError
 from contrabench.protocol import Frozen, canonical_json
+from contrabench.text import did_you_mean
 
 Values = TypeVar("Values", bound=Frozen)
 
@@ -120,9 +120,7 @@ def _unknown(key: str, valid: list[str]) -> str:
     """The line for a key that is no option."""
     if not valid:
         return f"'{key}' is unknown; it has no options"
-    near = difflib.get_close_matches(key, valid, n=1)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    return f"'{key}' is unknown; {hint}options: {', '.join(valid)}"
+    return f"'{key}' is unknown; {did_you_mean(key, valid)}options: {', '.join(valid)}"
 
 
 def _not_finite(options: Frozen, texts: dict[str, str]) -> list[str]:

@@ -8,7 +8,6 @@ reason and hurts nobody else.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import pkgutil
@@ -22,8 +21,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from contrabench.contracts import discovery
-from contrabench.contracts.discovery import one_line
 from contrabench.errors import RequestError
+from contrabench.text import did_you_mean, one_line
 
 if TYPE_CHECKING:
     from contrabench.contracts.backbone import Backbone
@@ -243,10 +242,9 @@ class Registry(Generic[T]):
         """The message for a name that nobody registered."""
         entries = self.entries()
         usable = [entry.name for entry in entries if entry.error is None]
-        near = difflib.get_close_matches(name, usable, n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else "."
-        message = f"there is no {self._kind} '{name}'{hint}"
-        message = f"{message} Available: {', '.join(usable) or 'none'}"
+        hint = did_you_mean(name, usable, most=3)
+        listing = ", ".join(usable) or "none"
+        message = f"there is no {self._kind} '{name}'; {hint}there are: {listing}"
         broken = [f"{entry.name} ({entry.error})" for entry in entries if entry.error]
         return f"{message}. Not usable: {'; '.join(broken)}" if broken else message
 

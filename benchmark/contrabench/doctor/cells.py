@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from contrabench.doctor.findings import Check, Finding, Severity, some
+from contrabench.doctor.findings import Check, Finding, Severity
 from contrabench.references import FULL_SUPERVISION, LONGER, REFERENCE
 from contrabench.store.rows import SCHEMA_VERSION
-from contrabench.text import counted
+from contrabench.text import counted, some
 
 if TYPE_CHECKING:
     import pandas as pd

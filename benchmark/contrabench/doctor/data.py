@@ -6,12 +6,12 @@ from pathlib import Path
 
 from contrabench.contracts.dataset import Dataset
 from contrabench.data.reading import check_cases
-from contrabench.doctor.disk import in_words, is_locked, size_of
+from contrabench.doctor.disk import is_locked, size_of
 from contrabench.doctor.findings import Check, Finding, Severity, watched
 from contrabench.errors import DataError
 from contrabench.files import damage_of, is_temporary
 from contrabench.progress import Reporter
-from contrabench.text import counted
+from contrabench.text import counted, size_words
 
 PREPARED = "prepared"
 
@@ -31,7 +31,7 @@ def check_prepared(store: Path, reporter: Reporter) -> Check:
                 f"delete {folder}; the next run makes it anew",
             )
             findings.append(finding)
-    seen = f"{counted(len(folders), 'volume')}, {in_words(size_of(home))}"
+    seen = f"{counted(len(folders), 'volume')}, {size_words(size_of(home))}"
     return Check(title, seen if folders else "none yet", tuple(findings))
 
 
@@ -41,7 +41,7 @@ def check_unfinished(store: Path) -> Check:
     stale = [path for path in temporary if not is_locked(_lock_of(path))]
     findings = []
     if stale:
-        size = in_words(sum(size_of(path) for path in stale))
+        size = size_words(sum(size_of(path) for path in stale))
         finding = Finding(
             Severity.information,
             f"{counted(len(stale), 'unfinished prepared volume')} of killed processes, {size}",

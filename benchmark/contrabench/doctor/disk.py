@@ -18,15 +18,6 @@ def size_of(path: Path) -> int:
     return total
 
 
-def in_words(size: float) -> str:
-    """A number of bytes as a reader would write it."""
-    for unit in ("bytes", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
-
-
 def is_locked(lock: Path) -> bool:
     """Whether a process holds a lock; also true where that cannot be told.
 

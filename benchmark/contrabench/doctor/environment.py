@@ -12,7 +12,7 @@ from packaging.specifiers import SpecifierSet
 from contrabench.contracts import discovery, registry
 from contrabench.doctor.findings import Check, Finding, Severity
 from contrabench.errors import ContrabenchError
-from contrabench.text import counted
+from contrabench.text import counted, one_line
 
 DISTRIBUTION = "contrabench"
 
@@ -92,7 +92,7 @@ def check_operators() -> Check:
     except Exception as error:
         finding = Finding(
             Severity.error,
-            f"torchvision does not work with this torch ({discovery.one_line(error)})",
+            f"torchvision does not work with this torch ({one_line(error)})",
             "the two were built for other versions; lightly needs both, and methods with it",
             "install a pair that fits: pip install --force-reinstall torch torchvision",
         )
@@ -119,7 +119,7 @@ def check_plugins() -> Check:
     except ContrabenchError as error:
         finding = Finding(
             Severity.error,
-            discovery.one_line(error),
+            one_line(error),
             "no plug-in given by path can be used, and most commands stop",
             f"mend the path in --plugin or {discovery.VARIABLE}",
         )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from contrabench.contracts.discovery import one_line
 from contrabench.progress import Reporter
+from contrabench.text import one_line
 
 Item = TypeVar("Item")
 
@@ -95,10 +95,3 @@ def watched(reporter: Reporter, title: str, items: Sequence[Item]) -> Iterator[I
         for number, item in enumerate(items, start=1):
             yield item
             track.advance(number)
-
-
-def some(names: Iterable[object], most: int = 3) -> str:
-    """The first few of some names, and how many more there are."""
-    words = [str(name) for name in names]
-    more = f" and {len(words) - most} more" if len(words) > most else ""
-    return ", ".join(words[:most]) + more

@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from contrabench.doctor.disk import in_words, is_locked, size_of
-from contrabench.doctor.findings import Check, Finding, Severity, some
+from contrabench.doctor.disk import is_locked, size_of
+from contrabench.doctor.findings import Check, Finding, Severity
 from contrabench.doctor.folders import StageFolder
 from contrabench.files import is_temporary
 from contrabench.stages.outputs import RUN_RECORD
@@ -15,7 +15,7 @@ from contrabench.store.failures import read_failure
 from contrabench.store.stages import RUNS, home_of, kinds_in
 from contrabench.study.heartbeat import read_beat
 from contrabench.study.status import read_studies
-from contrabench.text import counted
+from contrabench.text import counted, size_words, some
 
 _WORK, _RUNNING, _FAILED = ".work", ".running.json", ".failed.json"
 
@@ -53,7 +53,8 @@ def _halves(kind: str, paths: Sequence[Path]) -> list[Finding]:
         Finding(
             Severity.information,
             f"{kind}: {counted(len(paths), 'unfinished stage')}, "
-            f"{in_words(sum(map(size_of, paths)))}, nobody at work: {some(p.name for p in paths)}",
+            f"{size_words(sum(map(size_of, paths)))}, nobody at work: "
+            f"{some(path.name for path in paths)}",
             "a process was stopped or has failed; the same command goes on from there",
             f"run the study again; or delete the folders in {paths[0].parent}",
         )
@@ -81,7 +82,7 @@ def _temporary(kind: str, paths: Sequence[Path]) -> list[Finding]:
         Finding(
             Severity.information,
             f"{kind}: {counted(len(paths), 'temporary file')}, "
-            f"{in_words(sum(map(size_of, paths)))}: {some(path.name for path in paths)}",
+            f"{size_words(sum(map(size_of, paths)))}: {some(path.name for path in paths)}",
             "a process is writing them, or was killed while it did; they are never read",
             f"delete them from {paths[0].parent} when nobody is at work",
         )
@@ -178,7 +179,7 @@ def _orphans(orphans: Sequence[StageFolder]) -> list[Finding]:
         finding = Finding(
             Severity.information,
             f"{counted(len(paths), f'{kind} stage')} of no run, "
-            f"{in_words(sum(map(size_of, paths)))}: {some(path.name for path in paths)}",
+            f"{size_words(sum(map(size_of, paths)))}: {some(path.name for path in paths)}",
             "left by runs that are not finished or were removed; a later run may use them",
             f"nothing, or delete them from {paths[0].parent} to save the space",
         )

@@ -7,9 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
-from contrabench.contracts.discovery import one_line
-from contrabench.doctor.disk import in_words
 from contrabench.doctor.findings import Check, Finding, Severity
+from contrabench.text import one_line, size_words
 
 DISK_NEEDED = 10e9
 """Bytes that a study may want: the weights of 80 stages at the widest budget."""
@@ -33,7 +32,7 @@ def check_device() -> Check:
     seen = f"{name}; torch {torch.__version__} with {build}"
     if name == "cuda":
         gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-        seen += "; " + ", ".join(f"{gpu.name}, {in_words(gpu.total_memory)}" for gpu in gpus)
+        seen += "; " + ", ".join(f"{gpu.name}, {size_words(gpu.total_memory)}" for gpu in gpus)
         return Check("device", seen)
     driver = _DRIVER.exists() or shutil.which("nvidia-smi") is not None
     if name == "mps":
@@ -92,8 +91,8 @@ def check_disk(store: Path, needed: float = DISK_NEEDED, least: float = DISK_LEA
     if free < needed:
         finding = Finding(
             Severity.error if free < least else Severity.warning,
-            f"{in_words(free)} are free on the disk of {store}",
-            f"a study can want {in_words(needed)}; when the disk is full it stops, and what is "
+            f"{size_words(free)} are free on the disk of {store}",
+            f"a study can want {size_words(needed)}; when the disk is full it stops, and what is "
             "finished is kept",
             "make room, or name another folder with --store",
         )
@@ -106,7 +105,7 @@ def check_disk(store: Path, needed: float = DISK_NEEDED, least: float = DISK_LEA
             "name another folder with --store, or ask for the right to write",
         )
         findings.append(finding)
-    return Check("disk", f"{in_words(free)} free at {there}", tuple(findings))
+    return Check("disk", f"{size_words(free)} free at {there}", tuple(findings))
 
 
 def check_memory(needed: float = MEMORY_NEEDED) -> Check:
@@ -118,12 +117,12 @@ def check_memory(needed: float = MEMORY_NEEDED) -> Check:
     free = available_memory()
     if free is None:
         return Check("memory", "this system does not tell")
-    seen = f"{in_words(free)} available"
+    seen = f"{size_words(free)} available"
     if free >= needed:
         return Check("memory", seen)
     finding = Finding(
         Severity.warning,
-        f"only {in_words(free)} of memory are available",
+        f"only {size_words(free)} of memory are available",
         "a large dataset or several workers may be ended by the system",
         "end other programs, or use a smaller --budget",
     )

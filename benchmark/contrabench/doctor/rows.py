@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from contrabench.doctor.findings import Check, Finding, Severity, some
+from contrabench.doctor.findings import Check, Finding, Severity
 from contrabench.store.rows import NOT_APPLICABLE
-from contrabench.text import counted
+from contrabench.text import counted, some
 
 if TYPE_CHECKING:
     import pandas as pd

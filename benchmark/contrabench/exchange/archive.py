@@ -29,7 +29,7 @@ from contrabench.files import checksum, replacing, temporary_sibling
 from contrabench.progress import Reporter
 from contrabench.store.failures import is_disk_full
 from contrabench.store.stages import RUNS, SPEC, finished_stages
-from contrabench.text import counted
+from contrabench.text import counted, size_words
 
 _MODE = stat.S_IFREG | 0o644
 _UNIX = 3
@@ -102,7 +102,7 @@ def pack(
     size = sum(member.size for member in submission.files.values())
     if len(submission.files) >= MOST_FILES or size > LARGEST_ARCHIVE:
         raise RequestError(
-            f"{len(folders)} runs of {size >> 20} MiB are too much for one archive; pack them "
+            f"{len(folders)} runs of {size_words(size)} are too much for one archive; pack them "
             "study by study with --study, or by --dataset"
         )
     try:

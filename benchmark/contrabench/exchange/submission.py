@@ -22,6 +22,7 @@ from contrabench.progress import Reporter, Silent
 from contrabench.protocol import Frozen
 from contrabench.store.run_files import RECORD_FILE, ROWS_FILE, read_run
 from contrabench.store.stages import RUNS, SPEC
+from contrabench.text import size_words
 
 FORMAT = 1
 LISTING = "submission.json"
@@ -160,7 +161,7 @@ def _fault(folder: Path) -> str | None:
         if name not in RUN_FILES:
             return f"it holds {name}, and a submission takes rows and records alone"
         if (folder / name).stat().st_size > LARGEST_FILE:
-            return f"{name} is larger than {LARGEST_FILE >> 20} MiB"
+            return f"{name} is larger than {size_words(LARGEST_FILE)}"
     return unsound(folder, RUNS)
 
 

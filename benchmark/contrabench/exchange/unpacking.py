@@ -32,6 +32,7 @@ from contrabench.exchange.submission import (
 )
 from contrabench.store.failures import is_disk_full
 from contrabench.store.stages import RUNS, finished_stages
+from contrabench.text import size_words, some
 
 _LARGEST_DIRECTORY = 8 * 2**20
 """Bytes of the table of contents; that of the most files that an archive can have is smaller."""
@@ -88,10 +89,9 @@ def passed_over(source: Path) -> str | None:
     found = _archives_in(source) if is_store(source) else []
     if not found:
         return None
-    named = ", ".join(item.name for item in found[:_NAMED])
-    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    named = some((item.name for item in found), _NAMED)
     return (
-        f"{source} is a store itself, so the archives that lie in it are not read: {named}{more}; "
+        f"{source} is a store itself, so the archives that lie in it are not read: {named}; "
         "name them, or move them to a folder of their own"
     )
 
@@ -177,7 +177,7 @@ def _checked_size(archive: Path, file: IO[bytes]) -> int:
     """Bytes of an archive whose table of contents is small enough to be read."""
     size = file.seek(0, 2)
     if size > LARGEST_ARCHIVE:
-        raise ArchiveError(archive, f"it is larger than {LARGEST_ARCHIVE >> 20} MiB")
+        raise ArchiveError(archive, f"it is larger than {size_words(LARGEST_ARCHIVE)}")
     file.seek(max(0, size - _END.size - _WIDE))
     tail = file.read()
     if len(tail) < _END.size:
@@ -207,7 +207,7 @@ def _members(content: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
         if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
             raise UnfitError(name, "it is compressed, which `bench submit` never does")
         if info.file_size > LARGEST_FILE:
-            raise UnfitError(name, f"it is larger than {LARGEST_FILE >> 20} MiB")
+            raise UnfitError(name, f"it is larger than {size_words(LARGEST_FILE)}")
         found[name] = info
     return found
 

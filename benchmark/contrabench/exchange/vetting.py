@@ -23,6 +23,7 @@ from contrabench.files import MARKER, damage_of, sealed_files
 from contrabench.protocol import digest
 from contrabench.store.run_files import RECORD_FILE, ROWS_FILE, read_run
 from contrabench.store.stages import RUNS, SPEC, incomplete_weights, misnamed
+from contrabench.text import size_words
 
 KEY = re.compile(r"[0-9a-f]{16}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
@@ -90,7 +91,7 @@ def _bad_run(folder: Path) -> str | None:
         return f"{ROWS_FILE} cannot be read"
     size = sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups))
     if not 0 < about.num_rows <= MOST_ROWS or size > LARGEST_ROWS:
-        return f"{ROWS_FILE} has {about.num_rows} rows of {size / _MIB:.0f} MiB, which no run has"
+        return f"{ROWS_FILE} has {about.num_rows} rows of {size_words(size)}, which no run has"
     table, fault = read_run(folder)
     if fault:
         return f"{ROWS_FILE}: {fault}"
@@ -119,7 +120,7 @@ def _irregular(path: Path) -> Iterator[str]:
 def _too_large(path: Path) -> Iterator[str]:
     """These files are read as a whole."""
     if path.stat().st_size > LARGEST_JSON:
-        yield f"{path.name} is larger than {LARGEST_JSON // _MIB} MiB"
+        yield f"{path.name} is larger than {size_words(LARGEST_JSON)}"
 
 
 def _json(path: Path) -> Any:

@@ -19,6 +19,7 @@ from contrabench.protocol import ORIENTATIONS, BackboneSpec, DataRecipe, digest
 from contrabench.stages.outputs import RUN_RECORD, WEIGHTS
 from contrabench.stages.prepare import dataset_class, prepare_cases
 from contrabench.store.stages import home_of
+from contrabench.text import unique_beginning
 from contrabench.training.checkpoint import load_weights
 
 RANDOM, PRETRAINED = "random", "pre-trained"
@@ -77,16 +78,10 @@ def find_run(text: str, store: Path) -> Path:
     """
     if (Path(text) / RUN_RECORD).is_file():
         return Path(text)
-    found = [path.parent for path in sorted(home_of(store, "runs").glob(f"*/{RUN_RECORD}"))]
-    matches = [folder for folder in found if folder.name.startswith(text)]
-    if len(matches) != 1:
-        names = ", ".join(folder.name for folder in (matches or found)) or "none"
-        what = "no run" if not matches else "more than one run"
-        raise RequestError(
-            f"{what} in {store} begins with '{text}'; there are: {names}. Name one of them, or "
-            "another folder with --store"
-        )
-    return matches[0]
+    home = home_of(store, "runs")
+    found = [path.parent.name for path in sorted(home.glob(f"*/{RUN_RECORD}"))]
+    hint = "Name one of them, or another folder with --store"
+    return home / unique_beginning(text, found, f"run in {store}", hint)
 
 
 def read_pretrained(run: Path, stage: str | None = None) -> Pretrained:

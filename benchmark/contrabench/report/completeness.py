@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contrabench.errors import RequestError
-from contrabench.text import counted
+from contrabench.text import counted, some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -187,13 +187,7 @@ def _words(variant: str, deviations: str) -> str:
 
 def _note(share: str, runs: Sequence[str], missing: Sequence[str]) -> str:
     return (
-        f"Left out: {share}, {_some(runs)}. They lack {counted(len(missing), 'row')} that other "
-        f"runs of the same fold have: {_some(missing)}. A mean over the rest would not be "
+        f"Left out: {share}, {some(runs)}. They lack {counted(len(missing), 'row')} that other "
+        f"runs of the same fold have: {some(missing)}. A mean over the rest would not be "
         "comparable; delete the folders of these runs in `runs/` and run the study again."
     )
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first few of many names."""
-    shown = ", ".join(names[:_SHOWN])
-    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown

@@ -12,7 +12,7 @@ from contrabench.report.counterparts import SIDES
 from contrabench.report.movement import Moved, Movement
 from contrabench.report.verdict import about_training, paired_over, separated, too_few
 from contrabench.statistics.signflip import patients_for_interval
-from contrabench.text import counted
+from contrabench.text import counted, some
 
 FEW = 6
 """So many methods a sentence about the order names."""
@@ -104,12 +104,11 @@ def _order(methods: Sequence[Moved]) -> Iterator[str]:
     named = [
         f"{label} from {number_text('rank', ranks[label][0])} to "
         f"{number_text('rank', ranks[label][1])}"
-        for label in far[:FEW]
+        for label in far
     ]
-    more = [f"{len(far) - FEW} more"] if len(far) > FEW else []
     yield (
         f"The order of {_methods(len(ranks))} by mean Dice changed{about}, which may be chance: "
-        f"{', '.join([*named, *more])}."
+        f"{some(named, FEW)}."
     )
 
 

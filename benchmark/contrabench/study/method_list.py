@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_origin
@@ -14,6 +13,7 @@ from contrabench.contracts.method import Deviations
 from contrabench.contracts.options import parse_options
 from contrabench.errors import RequestError
 from contrabench.references import REFERENCE_FAMILY
+from contrabench.text import did_you_mean
 
 ALL = "all"
 
@@ -99,8 +99,7 @@ def _members(word: str) -> list[str]:
     for family, members in families.items():
         if family.lower().replace("-", " ") == wanted:
             return members
-    near = difflib.get_close_matches(word, [*names, *families], n=1)
-    hint = f"did you mean '{near[0]}'? " if near else ""
+    hint = did_you_mean(word, [*names, *families])
     raise RequestError(
         f"there is no method or family '{word}'; {hint}methods are {', '.join(names)}; families "
         f"are {', '.join(sorted(families))}; or write all"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from contrabench.data.splits import parse_fraction
 from contrabench.errors import RequestError
 from contrabench.protocol import Budget, Frozen, Phase, Recipe
 from contrabench.references import REFERENCES
+from contrabench.text import did_you_mean
 
 
 class StudySpec(Frozen):
@@ -128,8 +128,7 @@ def _words(faults: list[ErrorDetails], content: dict[str, Any]) -> str:
         return f"'{name}' is missing; {_described(place[0])}"
     if first["type"] == "extra_forbidden":
         known = Budget if len(place) == 2 else Phase if len(place) == 3 else StudySpec
-        near = difflib.get_close_matches(place[-1], known.model_fields, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
+        hint = did_you_mean(place[-1], known.model_fields)
         return f"'{name}' is unknown; {hint}there are {', '.join(known.model_fields)}"
     if first["type"] == "tuple_type":
         return f"'{name}' wants a list in brackets; {_described(place[0])}"

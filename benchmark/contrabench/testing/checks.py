@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from contrabench.contracts.discovery import one_line
 from contrabench.testing.cost import check_cost
 from contrabench.testing.declared import check_declaration, check_options, check_stages
 from contrabench.testing.handed import check_hand_off
@@ -23,6 +22,7 @@ from contrabench.testing.losses import check_batch_of_two, check_finite, check_i
 from contrabench.testing.repeat import check_deterministic, check_order, check_resume
 from contrabench.testing.report import FaultError, NotApplicableError, Result
 from contrabench.testing.trial import StageTrial, Trial
+from contrabench.text import one_line
 
 
 @dataclass(frozen=True)

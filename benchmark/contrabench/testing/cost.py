@@ -10,6 +10,7 @@ from contrabench.contracts import registry
 from contrabench.errors import RequestError
 from contrabench.testing.report import NotApplicableError
 from contrabench.testing.trial import RUNTIME, StageTrial, Trial, step_of
+from contrabench.text import size_words
 from contrabench.training.step import Step, saved_for_backward
 
 YARDSTICK = "simclr"
@@ -39,7 +40,7 @@ def check_cost(trial: StageTrial) -> str:
     return (
         f"{own.seconds / other.seconds:.1f} x the time and "
         f"{own.saved_bytes / other.saved_bytes:.1f} x the memory of a step of SimCLR "
-        f"({own.seconds * 1000:.0f} ms, {own.saved_bytes / 2**20:.1f} MiB kept for backward)"
+        f"({own.seconds * 1000:.0f} ms, {size_words(own.saved_bytes)} kept for backward)"
     )
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from contrabench.contracts.discovery import one_line
 from contrabench.testing.batches import reverse
 from contrabench.testing.losses import nudged, same
 from contrabench.testing.report import FaultError, NotApplicableError
 from contrabench.testing.trial import StageTrial, loss_of, state_of, step_of
+from contrabench.text import one_line
 
 _REPEATS = 3
 _ROUNDING = 1e-5
