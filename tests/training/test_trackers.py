@@ -17,9 +17,8 @@ import pytest
 from filelock import FileLock
 
 from contrabench.errors import RequestError
-from contrabench.training import tracker_backends, trackers
-from contrabench.training.tracker_backends import BACKENDS, Backend
-from contrabench.training.trackers import check_trackers, make_trackers
+from contrabench.training import trackers
+from contrabench.training.trackers import OPENERS, Tracker, check_trackers
 
 KEY = "0123456789abcdef"
 PARAMETERS = {"method": "simclr", "phase": {"lr": 0.001, "batch": 8}, "parts": ("encoder",)}
@@ -45,7 +44,7 @@ def reporter():
 @pytest.fixture
 def start(tmp_path, reporter):
     """Opens trackers for the one stage of these tests."""
-    return lambda *names, parameters=PARAMETERS, key=KEY: make_trackers(
+    return lambda *names, parameters=PARAMETERS, key=KEY: Tracker(
         names, tmp_path / "tracking", "simclr 10%", key, parameters, reporter
     )
 
@@ -60,17 +59,17 @@ def needs(package):
 # -- what holds for every tracker --------------------------------------------------
 
 
-class Memory(Backend):
-    """Keeps the points; fails or waits where it is told to."""
+class Memory:
+    """A logger that keeps the points; fails or waits where it is told to."""
 
-    def __init__(self, fails_at=None, waits_for=None, there=None):
-        self.logger, self.fails_at, self.waits_for = self, fails_at, waits_for
-        self.there, self.points, self.closed = there or {}, [], []
+    def __init__(self, fails_at=None, waits_for=None, reached=-1):
+        self.fails_at, self.waits_for, self.reached = fails_at, waits_for, reached
+        self.points, self.closed = [], []
 
-    def open(self, step):
+    def open(self, where, name, key, values, step):
         if self.fails_at == "open":
             raise OSError("no such\nserver")
-        return dict(self.there)
+        return self, self.reached
 
     def log_metrics(self, metrics, step):
         if self.waits_for:
@@ -79,8 +78,8 @@ class Memory(Backend):
             raise ValueError("gone")
         self.points.append((step, metrics))
 
-    def close(self, failed):
-        self.closed.append(failed)
+    def finalize(self, status):
+        self.closed.append(status)
 
 
 @pytest.fixture
@@ -88,7 +87,7 @@ def memory(monkeypatch, start):
     """Starts a tracker upon a backend of this file."""
 
     def begin(backend):
-        monkeypatch.setitem(BACKENDS, "json", lambda run: backend)
+        monkeypatch.setitem(OPENERS, "json", backend.open)
         return start("json")
 
     return begin
@@ -99,7 +98,7 @@ def test_an_unknown_tracker_is_refused_with_the_names():
         check_trackers(["tensorflow"])
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", OPENERS)
 def test_a_missing_package_is_refused_with_its_extra(name, monkeypatch, start):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(RequestError, match=rf"pip install 'contrabench\[{name}\]'"):
@@ -141,26 +140,35 @@ def test_a_slow_tracker_does_not_hold_the_stage(memory, monkeypatch, reporter):
     answer.set()
 
 
-@pytest.mark.parametrize("failed", [False, True])
-def test_all_points_are_passed_on_before_the_end(failed, memory, reporter):
+@pytest.mark.parametrize(("failed", "status"), [(False, "success"), (True, "failed")])
+def test_all_points_are_passed_on_before_the_end(failed, status, memory, reporter):
     backend = Memory()
     tracker = memory(backend)
     for step in range(100):
         tracker.log({LOSS: step / 7}, step)
     tracker.finish(failed)
     assert backend.points == [(step, {LOSS: step / 7}) for step in range(100)]
-    assert backend.closed == [failed]
+    assert backend.closed == [status]
     assert not reporter.lines
 
 
 def test_a_step_is_kept_once_and_only_finite_values(memory):
-    backend = Memory(there={"loss": 20})
+    backend = Memory(reached=20)
     tracker = memory(backend)
     tracker.log({"loss": 1.0, "asd": math.nan}, 20)
     tracker.log({"loss": 2.0, "asd": math.inf, "dice": 0.5}, 40)
-    tracker.log({"loss": 3.0, "dice": 0.6, "asd": 4.0}, 40)
+    tracker.log({"loss": 3.0, "asd": 4.0}, 40)
+    tracker.log({"loss": math.nan}, 60)
     tracker.finish()
-    assert backend.points == [(40, {"loss": 2.0, "dice": 0.5}), (40, {"asd": 4.0})]
+    assert backend.points == [(40, {"loss": 2.0, "dice": 0.5})]
+
+
+def test_a_stage_that_fails_ends_its_tracker_so(memory):
+    backend = Memory()
+    with pytest.raises(ZeroDivisionError), memory(backend) as tracker:
+        tracker.log({LOSS: 1.0}, 1)
+        raise ZeroDivisionError
+    assert backend.closed == ["failed"]
 
 
 # -- TensorBoard -------------------------------------------------------------------
@@ -319,7 +327,7 @@ def test_mlflow_without_a_server_writes_beside_the_store(tmp_path, monkeypatch, 
             seen.append(database.exists())
             super().__exit__(*reason)
 
-    monkeypatch.setattr(tracker_backends, "FileLock", Watched)
+    monkeypatch.setattr(trackers, "FileLock", Watched)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
     for step in (20, 40):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -15,17 +13,16 @@ from contrabench.statistics.aggregate import macro_mean
 from contrabench.store.rows import ROWS_FILE
 from contrabench.training.runtime import Runtime
 from contrabench.training.sharding import is_first_process
-from contrabench.training.trackers import Tracker, make_trackers
+from contrabench.training.trackers import Tracker
 
 _STAGES = {"finetune": "fine-tuning", "runs": "scores"}
 _METRICS = ("dice", "asd_mm", "asd_voxel")
 
 
-@contextmanager
 def tracked(
     runtime: Runtime, reporter: Reporter, blueprint: Blueprint, node: Node, folder: Path
-) -> Iterator[Tracker]:
-    """The trackers of a stage while it lasts; only the first of several devices has any.
+) -> Tracker:
+    """The trackers of a stage, to be closed with it; only the first of several devices has any.
 
     Args:
         runtime: names the trackers.
@@ -48,13 +45,7 @@ def tracked(
     }
     names = runtime.trackers if is_first_process() else ()
     title = f"{what['method']}, {what['stage']}, {spec.labels}, fold {spec.fold}"
-    tracker = make_trackers(names, folder, title, node.key, what, reporter)
-    try:
-        yield tracker
-    except BaseException:
-        tracker.finish(failed=True)
-        raise
-    tracker.finish()
+    return Tracker(names, folder, title, node.key, what, reporter)
 
 
 def track_scores(

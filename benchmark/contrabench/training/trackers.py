@@ -1,42 +1,129 @@
 """Optional trackers: the curves of a stage in TensorBoard, MLflow or Weights & Biases.
 
-The store is the truth and lacks nothing without them. A tracker is fed from a thread of its
-own: a slow one does not hold the training up, and one that fails costs a line of warning.
+The store is the truth and lacks nothing without them. They are Lightning's loggers, opened so
+that a stage's key finds its curves again, and each is fed from a thread of its own: a slow one
+does not hold the training up, and one that fails costs a line of warning.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import logging
 import math
+import os
 import queue
+import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
+
+from filelock import FileLock
 
 from contrabench.errors import RequestError
 from contrabench.progress import Reporter
-from contrabench.training.tracker_backends import BACKENDS, Backend, TrackedRun
 
 _PATIENCE = 30.0
 """Seconds that the end of a stage waits for a tracker to take its last points."""
+_PROJECT = "contrabench"
+_KEY_TAG = "contrabench.key"
+_ADDRESS = "MLFLOW_TRACKING_URI"
+_SETTINGS = {
+    # A dead server is given up after seconds; MLflow's own patience is minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    # Standard output belongs to results, and what is computed here is nobody else's business.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "WANDB_ERROR_REPORTING": "false",
+}
 
-Metrics = Mapping[str, float]
+
+Values = Mapping[str, Any]
+Opened = tuple[Any, int]
+"""One of Lightning's loggers, and the last step of the curves that are there and stay, or -1."""
 
 
-class Tracker(Protocol):
-    """Where the curves of one stage go. Neither method ever raises or waits for a server."""
+def _open_tensorboard(where: Path, name: str, key: str, values: Values, step: int) -> Opened:
+    """One folder for each key; a resumed stage withdraws the points that it makes again."""
+    from lightning.fabric.loggers import TensorBoardLogger
 
-    def log(self, metrics: Metrics, step: int) -> None:
-        """Adds a point to each named curve.
+    root = where / "tensorboard"
+    home = f"{re.sub(r'[^A-Za-z0-9._=,-]+', '-', name)}-{key}"
+    purge = step if (root / home).exists() else None
+    logger = TensorBoardLogger(root, name="", version=home, purge_step=purge, flush_secs=5)
+    table = "\n".join(f"| {item} | {value} |" for item, value in values.items())
+    logger.experiment.add_text("parameters", f"| name | value |\n|--|--|\n{table}", step)
+    return logger, -1
 
-        Args:
-            metrics: values by the name of their curve; those that are not finite are left out.
-            step: optimiser steps done. A step that a curve has passed already is left out.
-        """
 
-    def finish(self, failed: bool = False) -> None:
-        """Closes the tracker, as failed if the stage did not reach its end."""
+def _open_mlflow(where: Path, name: str, key: str, values: Values, step: int) -> Opened:
+    """A run with the key as a tag, on the server of MLFLOW_TRACKING_URI or in a SQLite file."""
+    from lightning.pytorch.loggers import MLFlowLogger
+
+    for package in ("mlflow", "alembic", "urllib3.connectionpool"):
+        logging.getLogger(package).setLevel(logging.ERROR)
+    server, where = os.environ.get(_ADDRESS), where.absolute()
+    where.mkdir(parents=True, exist_ok=True)
+    # MLflow fails where two processes set up one file, or one experiment, at the same time.
+    with FileLock(where / "mlflow.lock"):
+        client = importlib.import_module("mlflow").MlflowClient(
+            server or f"sqlite:///{(where / 'mlflow.db').as_posix()}"
+        )
+        if (experiment := client.get_experiment_by_name(_PROJECT)) is None:
+            artifacts = None if server else (where / "mlflow-artifacts").as_uri()
+            home = client.create_experiment(_PROJECT, artifacts)
+        else:
+            home = experiment.experiment_id
+    found = client.search_runs([home], f"tags.`{_KEY_TAG}` = '{key}'", max_results=1)
+    old = found[0] if found else None
+    logger = MLFlowLogger(
+        _PROJECT,
+        run_name=name,
+        tracking_uri=client.tracking_uri,
+        tags={_KEY_TAG: key},
+        run_id=old.info.run_id if old else None,
+    )
+    run = logger.run_id
+    if not server:
+        # Opening has made this file the server of the whole process and its next store.
+        os.environ.pop(_ADDRESS, None)
+    # MLflow refuses to change a parameter, and where a stage is resumed may change some.
+    known = old.data.params if old else {}
+    logger.log_hyperparams({k: v for k, v in values.items() if k not in known})
+    client.update_run(run, status="RUNNING")
+    curves = old.data.metrics if old else {}
+    steps = [point.step for curve in curves for point in client.get_metric_history(run, curve)]
+    return logger, max(steps, default=-1)
+
+
+def _open_wandb(where: Path, name: str, key: str, values: Values, step: int) -> Opened:
+    """An offline folder; a resumed stage adds another with the same id."""
+    from lightning.pytorch.loggers import WandbLogger
+
+    quiet = {"silent": True, "console": "off", "disable_git": True, "x_disable_stats": True}
+    # W&B falls back to a temporary folder if this one is missing.
+    where.mkdir(parents=True, exist_ok=True)
+    logger = WandbLogger(
+        name,
+        where,
+        id=key,
+        project=_PROJECT,
+        offline=True,
+        reinit="create_new",
+        settings=importlib.import_module("wandb").Settings(**quiet),
+    )
+    logger.log_hyperparams(values)
+    return logger, -1
+
+
+OPENERS: dict[str, Callable[[Path, str, str, Values, int], Opened]] = {
+    "tensorboard": _open_tensorboard,
+    "mlflow": _open_mlflow,
+    "wandb": _open_wandb,
+}
 
 
 def check_trackers(names: Sequence[str]) -> None:
@@ -46,8 +133,8 @@ def check_trackers(names: Sequence[str]) -> None:
         RequestError: with the names to choose from, or the command that installs it.
     """
     for name in names:
-        if name not in BACKENDS:
-            raise RequestError(f"no tracker '{name}'; there are {', '.join(BACKENDS)}")
+        if name not in OPENERS:
+            raise RequestError(f"no tracker '{name}'; there are {', '.join(OPENERS)}")
         if importlib.util.find_spec(name) is None:
             raise RequestError(
                 f"{name} is not installed; pip install 'contrabench[{name}]', "
@@ -55,19 +142,11 @@ def check_trackers(names: Sequence[str]) -> None:
             )
 
 
-def make_trackers(
-    names: Sequence[str],
-    where: Path,
-    run_name: str,
-    key: str,
-    parameters: Mapping[str, Any],
-    reporter: Reporter,
-) -> Tracker:
-    """Opens trackers for one stage, as one.
+class Tracker:
+    """Where the curves of one stage go; as a context it ends with the stage.
 
     Args:
-        names: of `tensorboard`, `mlflow` and `wandb`; none of them gives a tracker that
-            drops everything.
+        names: of `tensorboard`, `mlflow` and `wandb`; none of them drops everything.
         where: folder of the local files. MLflow writes to the server of MLFLOW_TRACKING_URI
             instead if that is set. W&B stays offline.
         run_name: what a reader calls the stage.
@@ -78,63 +157,82 @@ def make_trackers(
     Raises:
         RequestError: if a tracker is unknown or not installed.
     """
-    check_trackers(names)
-    run = TrackedRun(where, run_name, key, dict(_flat(parameters)))
-    return _All([_Fed(name, BACKENDS[name](run), reporter) for name in dict.fromkeys(names)])
 
+    def __init__(
+        self,
+        names: Sequence[str],
+        where: Path,
+        run_name: str,
+        key: str,
+        parameters: Values,
+        reporter: Reporter,
+    ) -> None:
+        check_trackers(names)
+        # Here, because two threads that import such packages at once get half of them.
+        if names:
+            for item in _SETTINGS.items():
+                os.environ.setdefault(*item)
+            for module in (*names, "lightning.pytorch.loggers"):
+                importlib.import_module(module)
+        what = (where, run_name, key, _flat(parameters))
+        self.feeds = [
+            _Feed(name, partial(OPENERS[name], *what), reporter) for name in dict.fromkeys(names)
+        ]
 
-class _All:
-    """Several trackers as one."""
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Adds a point to each named curve; it never raises or waits for a server.
 
-    def __init__(self, trackers: Sequence[Tracker]) -> None:
-        self.trackers = trackers
-
-    def log(self, metrics: Metrics, step: int) -> None:
-        for tracker in self.trackers:
-            tracker.log(metrics, step)
+        Args:
+            metrics: values by the name of their curve; those that are not finite are left out.
+            step: optimiser steps done. A step that the curves have passed is left out.
+        """
+        for feed in self.feeds:
+            feed.log(metrics, step)
 
     def finish(self, failed: bool = False) -> None:
-        for tracker in self.trackers:
-            tracker.finish(failed)
+        """Closes the tracker, as failed if the stage did not reach its end."""
+        for feed in self.feeds:
+            feed.finish(failed)
+
+    def __enter__(self) -> Tracker:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.finish(failed=kind is not None)
 
 
-def _flat(parameters: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
+def _flat(parameters: Values, above: str = "") -> dict[str, Any]:
     """Names nested values by their path, as in `phase/lr`; what is no plain value is written."""
-    items: list[tuple[str, Any]] = []
+    found: dict[str, Any] = {}
     for name, value in parameters.items():
         if isinstance(value, Mapping):
-            items += _flat(value, f"{above}{name}/")
+            found |= _flat(value, f"{above}{name}/")
         else:
-            items.append((f"{above}{name}", value if _is_plain(value) else str(value)))
-    return items
+            plain = isinstance(value, str | int | float | bool)
+            found[f"{above}{name}"] = value if plain else str(value)
+    return found
 
 
-def _is_plain(value: object) -> bool:
-    return isinstance(value, str | int | float | bool)
+class _Feed:
+    """Feeds one logger from a thread of its own, and lets it fail alone."""
 
-
-class _Fed:
-    """Feeds one backend from a thread of its own, and lets it fail alone."""
-
-    def __init__(self, name: str, backend: Backend, reporter: Reporter) -> None:
-        self.name, self.backend, self.reporter = name, backend, reporter
+    def __init__(self, name: str, opener: Callable[[int], Opened], reporter: Reporter) -> None:
+        self.name, self.opener, self.reporter = name, opener, reporter
         self.points: queue.SimpleQueue[tuple[dict[str, float], int] | bool] = queue.SimpleQueue()
-        self.thread: threading.Thread | None = None
+        # A daemon, so that a server that never answers cannot keep the process alive.
+        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
         self.fault = ""
         self.off = False
 
-    def log(self, metrics: Metrics, step: int) -> None:
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
         self._tell()
-        if self.off:
-            return
-        if self.thread is None:
-            # A daemon, so that a server that never answers cannot keep the process alive.
-            self.thread = threading.Thread(target=self._feed, name=self.name, daemon=True)
-            self.thread.start()
-        self.points.put(({name: float(value) for name, value in metrics.items()}, step))
+        if not self.off:
+            if self.thread.ident is None:
+                self.thread.start()
+            self.points.put(({name: float(value) for name, value in metrics.items()}, step))
 
-    def finish(self, failed: bool = False) -> None:
-        if self.thread is not None and not self.off:
+    def finish(self, failed: bool) -> None:
+        if self.thread.ident is not None and not self.off:
             self.points.put(failed)
             self.thread.join(_PATIENCE)
             if self.thread.is_alive():
@@ -151,26 +249,22 @@ class _Fed:
                 f"{self.fault}"
             )
 
-    def _feed(self) -> None:
+    def _run(self) -> None:
         try:
             item = self.points.get()
-            reached: dict[str, int] = {}
             if not isinstance(item, bool):
-                reached = self.backend.open(item[1])
+                logger, reached = self.opener(item[1])
             while not isinstance(item, bool):
-                self._pass_on(*item, reached)
+                metrics, step = item
+                metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
+                if metrics and step > reached:
+                    logger.log_metrics(metrics, step)
+                    reached = step
                 item = self.points.get()
-            self.backend.close(failed=item)
+            logger.finalize("failed" if item else "success")
+            if self.name == "wandb":
+                # Lightning leaves this to the end of the process.
+                logger.experiment.finish(exit_code=int(item))
         except Exception as error:
             said = (str(error).strip() or "no reason given").splitlines()[0][:200]
             self.fault = f"{type(error).__name__}: {said}"
-
-    def _pass_on(self, metrics: Metrics, step: int, reached: dict[str, int]) -> None:
-        fresh = {
-            name: value
-            for name, value in metrics.items()
-            if math.isfinite(value) and step > reached.get(name, -1)
-        }
-        if fresh:
-            self.backend.logger.log_metrics(fresh, step)
-            reached.update(dict.fromkeys(fresh, step))
