@@ -11,7 +11,7 @@ from contrabench.contracts.method import Stage
 from contrabench.data.bank import build_bank
 from contrabench.data.splits import LabelManifest, Split
 from contrabench.errors import AuditError
-from contrabench.report.build import missing_references
+from contrabench.report.completeness import missing_references
 from contrabench.stages import audit, blueprint, recipe, scoring, training_stages
 from contrabench.store.rows import read_rows
 from contrabench.training.checkpoint import load_weights, save_weights
@@ -185,7 +185,7 @@ def test_rule_9_allows_what_a_papers_batch_leaves_over_and_no_more():
 def test_rule_10_missing_references_are_named(execute, tmp_path):
     execute(make_plan("simclr"))
     rows, _ = read_rows(tmp_path)
-    lacking = " ".join(missing_references(rows, "50%"))
+    lacking = " ".join(one.note for one in missing_references(rows, "50%"))
     for method, labels in (("scratch", "50%"), ("scratch_long", "50%"), ("scratch", "100%")):
         assert f"--method {method} --labels {labels}" in lacking
         execute(make_plan(method, labels=labels))

@@ -107,12 +107,12 @@ def _remarks(plan: Plan, rows: pd.DataFrame, results: list[RunResult]) -> list[s
 
 def _missing(rows: pd.DataFrame, store: Path) -> list[str]:
     """The references that must stand beside this row and are not in the store yet."""
-    from contrabench.report.build import missing_references
+    from contrabench.report.completeness import missing_references
     from contrabench.store.rows import read_rows
 
     stored, _ = read_rows(store)
     same = stored[stored["protocol"] == rows["protocol"].iloc[0]]
-    return missing_references(same, rows["labels"].iloc[0])
+    return [one.note for one in missing_references(same, rows["labels"].iloc[0])]
 
 
 def _number(value: float, digits: int) -> str:

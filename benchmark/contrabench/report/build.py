@@ -26,12 +26,12 @@ from contrabench.report.board import (
     variance_table,
 )
 from contrabench.report.comparison import compare
-from contrabench.report.completeness import complete_runs
+from contrabench.report.completeness import complete_runs, missing_references
 from contrabench.report.efficiency import LabelBudget, efficiency_section
 from contrabench.report.entries import make_entry, versioned
 from contrabench.report.literature import literature_table
 from contrabench.report.plot_data import plot_data
-from contrabench.report.verdict import reference_notes, remarks, verdict
+from contrabench.report.verdict import remarks, verdict
 from contrabench.statistics.aggregate import distance_of
 from contrabench.store.facts import inner
 from contrabench.store.results import Results
@@ -90,24 +90,15 @@ def build_report(
             if budget.is_ceiling and len(shown) > 1 and not labels:
                 continue
             section = _section(budget, name, results.runs)
-            section = replace(section, notes=(*whole.notes(budget.labels), *section.notes))
+            lacking = [one.note for one in missing_references(part, budget.labels)]
+            notes = (*whole.notes(budget.labels), *lacking, *section.notes)
+            section = replace(section, notes=notes)
             sections.append(replace(section, gallery=gallery(budget)) if gallery else section)
         known = appendix(part[part["labels"].isin(labels)] if labels else part, results.runs, name)
         sections += [known] if known else []
     if gaps and not sections:
         raise RequestError(f"nothing is left to report; {gaps[0]}")
     return Report(tuple(sections), rows, command)
-
-
-def missing_references(rows: pd.DataFrame, labels: str) -> list[str]:
-    """Names the references that a table lacks, with the command that makes each (rule 10).
-
-    Args:
-        rows: result rows of one protocol, at every label budget.
-        labels: the label budget of the table.
-    """
-    at_budget = rows[rows["labels"] == labels]
-    return list(reference_notes(_budget(at_budget, _full_supervision(rows)).entries))
 
 
 def _groups(

@@ -1,4 +1,4 @@
-"""Runs that lack rows which the other runs of their fold have.
+"""What the tables of a protocol lack: rows of runs, and references (rule 10 of the protocol).
 
 A mean over fewer rows is a mean over others: a run without its hard structure, or without
 its hard case, would look better than it is. Such a run is left out of the tables as a
@@ -7,21 +7,19 @@ whole, and named. A structure that does not apply has a row that says so, and is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from contrabench.errors import RequestError
+from contrabench.references import FULL_SUPERVISION, LONGER, REFERENCE
 from contrabench.text import counted, some
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_SHOWN = 3
 _FOLD = ["folds", "fold"]
+_ITEM = ["case", "structure"]
 _ENTRY = ["fraction", "labels", "variant", "deviations"]
 
 
@@ -31,15 +29,68 @@ class Incomplete:
 
     Attributes:
         labels: the label budget, as it was asked for.
+        variant: with its deviations.
         ceiling: whether they have all labels, and so belong to the tables of every budget.
         runs: their keys.
-        note: one line that names them and what they lack.
+        whole: how many runs the variant has there, these included.
+        missing: what they lack, such as `RV of p0_ed`, each once.
     """
 
     labels: str
+    variant: str
     ceiling: bool
     runs: tuple[str, ...]
-    note: str
+    whole: int
+    missing: tuple[str, ...]
+
+    @property
+    def note(self) -> str:
+        """One line that names the runs and what they lack."""
+        of = f"{len(self.runs)} of {counted(self.whole, 'run')} of {self.variant} at {self.labels}"
+        return (
+            f"Left out: {of}, {some(self.runs)}. They lack {counted(len(self.missing), 'row')} "
+            f"that other runs of the same fold have: {some(self.missing)}. A mean over the rest "
+            "would not be comparable; delete the folders of these runs in `runs/` and run the "
+            "study again."
+        )
+
+
+def incomplete_runs(rows: pd.DataFrame) -> list[Incomplete]:
+    """Finds each run that lacks a case or a structure which another run of its fold has.
+
+    Args:
+        rows: all result rows of one protocol, at every label budget, those that do not
+            apply included; words may be categories.
+    """
+    held = rows[["run", *_FOLD, *_ITEM]].drop_duplicates(["run", *_ITEM])
+    known = held.drop_duplicates([*_FOLD, *_ITEM])
+    # What a run has is part of what its fold has, so the numbers tell.
+    runs = rows.drop_duplicates("run").set_index("run")
+    found = held.groupby("run", observed=True).size()
+    wanted = known.groupby(_FOLD, observed=True).size().rename("wanted")
+    lacking = runs.join(wanted, on=_FOLD)["wanted"] > found.reindex(runs.index)
+    if not lacking.any():
+        return []
+    of_fold = {fold: _items(part) for fold, part in known.groupby(_FOLD, observed=True)}
+    bad = held[held["run"].isin(runs.index[lacking])]
+    of_run = {
+        str(run): of_fold[part["folds"].iloc[0], part["fold"].iloc[0]] - _items(part)
+        for run, part in bad.groupby("run", observed=True)
+    }
+    gaps = []
+    for (fraction, labels, variant, deviations), part in runs.groupby(_ENTRY, observed=True):
+        keys = tuple(str(run) for run in part.index if str(run) in of_run)
+        if keys:
+            name = f"{variant} ({deviations})" if deviations else str(variant)
+            lost = sorted(set().union(*(of_run[run] for run in keys)))
+            gap = Incomplete(str(labels), name, bool(fraction == 1), keys, len(part), tuple(lost))
+            # The order of categories says nothing, so words are sorted as words.
+            gaps.append(((str(fraction), str(labels), str(variant), str(deviations)), gap))
+    return [gap for _, gap in sorted(gaps, key=lambda one: one[0])]
+
+
+def _items(rows: pd.DataFrame) -> set[str]:
+    return {f"{structure} of {case}" for case, structure in rows[_ITEM].to_numpy()}
 
 
 @dataclass(frozen=True)
@@ -59,9 +110,6 @@ class Completed:
 
         That is what is missing from it, what is missing from full supervision, and what is
         missing from budgets of which no run is left, as no table of theirs could say it.
-
-        Args:
-            labels: the label budget of the table.
         """
         left = set(self.rows["labels"].astype(str).unique()) if self.incomplete else set()
         return tuple(
@@ -72,32 +120,18 @@ class Completed:
 
 
 def complete_runs(rows: pd.DataFrame) -> Completed:
-    """Leaves out each run that lacks a case or a structure which another run of its fold has.
+    """Leaves out the incomplete runs.
 
     Args:
-        rows: all result rows of one protocol, at every label budget, those that do not
-            apply included; words may be categories.
+        rows: as for `incomplete_runs`.
 
     Raises:
         RequestError: if no run is left, as each lacks what another one has.
     """
-    scored = _scored(rows)
-    lacking = scored.lacking()
-    if not lacking.any():
+    incomplete = incomplete_runs(rows)
+    if not incomplete:
         return Completed(rows, ())
-    runs = scored.runs.assign(place=np.arange(len(lacking)))
-    incomplete = []
-    # The order of categories says nothing, so words are sorted as words.
-    groups = [(tuple(map(str, key)), part) for key, part in runs.groupby(_ENTRY, observed=True)]
-    for (_, labels, *entry), part in sorted(groups, key=lambda group: group[0]):
-        bad = part[lacking[part["place"]]]
-        if len(bad):
-            keys = tuple(bad["run"].astype(str))
-            share = f"{len(keys)} of {counted(len(part), 'run')} of {_words(*entry)} at {labels}"
-            note = _note(share, keys, scored.missing(bad["place"].to_numpy()))
-            full = bool((part["fraction"] == 1).all())
-            incomplete.append(Incomplete(labels, full, keys, note))
-    kept = rows[~lacking[scored.of_row]]
+    kept = rows[~rows["run"].isin({run for one in incomplete for run in one.runs})]
     if kept.empty:
         raise RequestError(
             "every run of this protocol lacks rows that another one has, so no table can be "
@@ -107,87 +141,53 @@ def complete_runs(rows: pd.DataFrame) -> Completed:
 
 
 @dataclass(frozen=True)
-class _Scored:
-    """Which run has a row of what.
+class MissingReference:
+    """A reference that a table lacks.
 
     Attributes:
-        runs: the first row of each run.
-        of_row: the place in `runs` of each row's run, shape (rows,).
-        fold: a number for the fold of each run, shape (runs,).
-        names: case and structure of each item.
-        owner: run of each item that is there, ascending, shape (n,).
-        item: the items, each once in a run, shape (n,).
-        known: items of each fold that any of its runs has, as fold times the number of
-            items plus item, ascending.
+        name: as tables call it.
+        what: it is, in words.
+        command: makes it, with the other settings of the protocol.
     """
 
-    runs: pd.DataFrame
-    of_row: NDArray[np.int64]
-    fold: NDArray[np.int64]
-    names: list[str]
-    owner: NDArray[np.int64]
-    item: NDArray[np.int64]
-    known: NDArray[np.int64]
+    name: str
+    what: str
+    command: str
 
-    def lacking(self) -> NDArray[np.bool_]:
-        """Whether each run has fewer items than its fold, shape (runs,)."""
-        # What a run has is part of what its fold has, so the numbers tell.
-        wanted = np.bincount(self.known // max(1, len(self.names)))
-        found = np.bincount(self.owner, minlength=len(self.runs))
-        few: NDArray[np.bool_] = found < wanted[self.fold]
-        return few
-
-    def missing(self, places: NDArray[np.int64]) -> list[str]:
-        """What some of the runs lack: structure and case of each item, once."""
-        lost: set[int] = set()
-        for place in places:
-            low, high = np.searchsorted(self.owner, [place, place + 1])
-            first = self.fold[place] * len(self.names)
-            start, end = np.searchsorted(self.known, [first, first + len(self.names)])
-            lost |= set(self.known[start:end] - first) - set(self.item[low:high])
-        return sorted(self.names[one] for one in lost)
+    @property
+    def note(self) -> str:
+        """One line that names it and the command."""
+        return (
+            f"Missing reference: {self.what}. Make it with `{self.command}` and the other settings "
+            "of this protocol."
+        )
 
 
-def _scored(rows: pd.DataFrame) -> _Scored:
-    import pandas as pd
+def missing_references(rows: pd.DataFrame, labels: str) -> list[MissingReference]:
+    """Finds the references that a table lacks (rule 10).
 
-    run, case, structure = (
-        pd.factorize(rows[name])[0].astype(np.int64) for name in ("run", "case", "structure")
-    )
-    item, pairs = pd.factorize(case * (structure.max(initial=0) + 1) + structure)
-    firsts = rows[~pd.Series(item).duplicated().to_numpy()]
-    runs = rows[~pd.Series(run).duplicated().to_numpy()]
-    fold = np.asarray(runs.groupby(_FOLD, observed=True).ngroup(), np.int64)
-    size = max(1, len(pairs))
-    there = _once(run * size + item)
-    owner, item = np.divmod(there, size)
-    return _Scored(
-        runs=runs,
-        of_row=run,
-        fold=fold,
-        names=[
-            f"{one} of {case}"
-            for one, case in zip(firsts["structure"], firsts["case"], strict=True)
-        ],
-        owner=owner,
-        item=item,
-        known=_once(fold[owner] * size + item),
-    )
-
-
-def _once(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Each number once, ascending; for numbers almost in order much faster than `np.unique`."""
-    numbers = np.sort(numbers)
-    return numbers[np.diff(numbers, prepend=-1) > 0]
-
-
-def _words(variant: str, deviations: str) -> str:
-    return f"{variant} ({deviations})" if deviations else variant
-
-
-def _note(share: str, runs: Sequence[str], missing: Sequence[str]) -> str:
-    return (
-        f"Left out: {share}, {some(runs)}. They lack {counted(len(missing), 'row')} that other "
-        f"runs of the same fold have: {some(missing)}. A mean over the rest would not be "
-        "comparable; delete the folders of these runs in `runs/` and run the study again."
-    )
+    Args:
+        rows: result rows of one protocol, at every label budget.
+        labels: the label budget of the table.
+    """
+    here = rows[rows["labels"] == labels]
+    newest = here.groupby("variant", observed=True)["method_version"].transform("max")
+    held = set(here["variant"][(here["deviations"] == "") & (here["method_version"] == newest)])
+    wanted = [
+        (REFERENCE, "training from scratch", REFERENCE, labels),
+        (LONGER, "training from scratch for as long as pre-training takes", LONGER, labels),
+    ]
+    if (here["fraction"] < 1).all():
+        plain = rows[(rows["fraction"] == 1) & (rows["deviations"] == "")]
+        held |= {FULL_SUPERVISION} if (plain["variant"] == REFERENCE).any() else set()
+        wanted.append((FULL_SUPERVISION, "full supervision", REFERENCE, "100%"))
+    dataset, budget, recipe = (str(here[name].iloc[0]) for name in ("dataset", "budget", "recipe"))
+    where = ["--dataset", dataset, "--budget", budget]
+    where += [] if recipe == "common" else ["--recipe", recipe]
+    return [
+        MissingReference(
+            name, what, shlex.join(["bench", "run", "--method", method, "--labels", asked, *where])
+        )
+        for name, what, method, asked in wanted
+        if name not in held
+    ]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from contrabench.contracts.report import number_text
-from contrabench.references import FULL_SUPERVISION, LONGER, REFERENCE
+from contrabench.references import REFERENCE
 from contrabench.report.comparison import LEVEL, AgainstReference, Comparison, Tested
 from contrabench.report.entries import Entry, reference_of
 from contrabench.statistics.design import MOST
@@ -258,35 +257,10 @@ def remarks(compared: Comparison, distance: str) -> tuple[str, ...]:
         compared: the rows of the table.
         distance: the column of its ASD, `asd_mm` or `asd_voxel`.
     """
-    entries = compared.entries
-    notes = [*reference_notes(entries), *_coverage(compared), *_flags(entries)]
+    notes = [*_coverage(compared), *_flags(compared.entries)]
     if distance == "asd_voxel":
         notes.append("The voxel spacing of this dataset is unknown: distances are in voxels.")
     return tuple(notes)
-
-
-def reference_notes(entries: Sequence[Entry]) -> Iterator[str]:
-    """Which of the three references the table lacks, and how to make them."""
-    first = entries[0].rows.iloc[0]
-    at_budget = [entry for entry in entries if entry.name != FULL_SUPERVISION]
-    asked = str(at_budget[0].rows["labels"].iloc[0])
-    plain = {entry.name for entry in entries if not entry.deviations}
-    wanted = [
-        (REFERENCE, "training from scratch", REFERENCE, asked),
-        (LONGER, "training from scratch for as long as pre-training takes", LONGER, asked),
-    ]
-    if (at_budget[0].rows["fraction"] < 1).all():
-        wanted.append((FULL_SUPERVISION, "full supervision", REFERENCE, "100%"))
-    for name, words, method, labels in wanted:
-        if name not in plain:
-            where = ["--dataset", str(first["dataset"]), "--budget", str(first["budget"])]
-            if first["recipe"] != "common":
-                where += ["--recipe", str(first["recipe"])]
-            command = shlex.join(["bench", "run", "--method", method, "--labels", labels, *where])
-            yield (
-                f"Missing reference: {words}. Make it with `{command}` and the other settings "
-                "of this protocol."
-            )
 
 
 def _coverage(compared: Comparison) -> Iterator[str]:
