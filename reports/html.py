@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from contrabench import ReportFormat, register_report
-from contrabench.contracts.report import Report, ReportInfo, plain
+from contrabench.contracts.report import Report, ReportInfo, code_pieces, number_text
 
 
 @register_report("html")
@@ -19,22 +21,30 @@ class HtmlReport(ReportFormat):
         """Returns one HTML document that holds its style, its scripts and all data."""
         from jinja2 import Environment, PackageLoader, StrictUndefined
 
-        from contrabench.report.page import drawing, filters, texts, view
+        from contrabench.report.gallery.svg import hue
+        from contrabench.report.page import points, view
 
         setting = Environment(
             loader=PackageLoader("contrabench.report", "page"),
             autoescape=True,
+            finalize=view.shown,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        setting.filters["breakable"] = texts.breakable
-        setting.filters["typeset"] = texts.typeset
+        setting.filters |= {
+            "breakable": view.breakable,
+            "typeset": view.typeset,
+            "pieces": code_pieces,
+            "score": partial(number_text, "score"),
+        }
         page = setting.get_template("report.html.jinja").render(
-            sections=view.sections(report),
-            choices=filters.choices(report),
-            command=plain(report.command),
-            library=drawing.library(),
-            data=drawing.data(report),
+            chapters=view.chapters(report),
+            choices=view.choices(report),
+            command=report.command,
+            library=points.library(),
+            data=points.data(report),
+            means_only=points.means_only,
+            hue=hue,
         )
         return page.strip() + "\n"

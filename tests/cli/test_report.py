@@ -482,7 +482,7 @@ def test_pictures_that_nothing_leads_to_are_told_of(bench, store, tmp_path, monk
     def drawn(made, folder, beside):
         return replace(made, sections=tuple(replace(one, gallery=gallery) for one in made.sections))
 
-    monkeypatch.setattr("contrabench.report.gallery.files.write_pictures", drawn)
+    monkeypatch.setattr("contrabench.report.gallery.svg.write_pictures", drawn)
     words = ("--store", store, "--labels", "10%", "--pictures", tmp_path / "pictures")
     told = bench(*words, "--format", "csv").stderr
     assert f"1 picture written to {tmp_path / 'pictures'}; csv does not refer to them" in told

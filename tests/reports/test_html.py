@@ -26,10 +26,10 @@ from contrabench.contracts.report import (
     plain,
     tidy,
 )
-from contrabench.report.page import drawing, view
-from contrabench.report.page.filters import choices
+from contrabench.report.page import points as plots
+from contrabench.report.page import view
 from contrabench.report.page.shades import shades
-from contrabench.report.page.texts import breakable, typeset
+from contrabench.report.page.view import breakable, choices, typeset
 
 VOID = {"meta", "link", "wbr", "br", "hr", "img", "input"}
 NASTY = "</script><script>alert(2)</script><!-- & \" ' \u2028"
@@ -238,7 +238,7 @@ def test_names_stay_text(page, full):
     """Only our own scripts are there, whatever a name says."""
     kinds = [found.get("type") for found, _ in page.scripts]
     # The data, the library if there is one with what uses it, and the tables.
-    has_library = bool(drawing.library())
+    has_library = bool(plots.library())
     assert kinds == ["application/json", *["module"] * (3 if has_library else 1)]
     assert not any("alert(" in text for _, text in page.scripts[1:] if len(text) < 20_000)
     tags = {tag for tag, *_ in page.elements}
@@ -247,7 +247,7 @@ def test_names_stay_text(page, full):
 
 def test_no_control_or_direction_mark_gets_through(full):
     text = render(full)
-    library = drawing.library()
+    library = plots.library()
     ours = text.replace(library, "") if library else text
     assert all(mark.isprintable() or mark == "\n" for mark in ours)
 
@@ -279,7 +279,7 @@ def test_the_curves_are_those_of_the_frame(report):
     ]
     columns = ["method", "labelled", "metric", "mean", "low", "high"]
     found = with_plot_data(report, curves=pd.DataFrame(lines, columns=columns))
-    drawn = json.loads(drawing.data(found))["s1"]["curves"]
+    drawn = json.loads(plots.data(found))["s1"]["curves"]
     assert drawn == [
         [m, x, metric, *(float(number_text(metrics[metric][0], each)) for each in numbers)]
         for m, x, metric, *numbers in lines
@@ -297,7 +297,7 @@ def test_a_missing_number_is_null(report):
 
 
 def test_too_many_points_leave_the_means(report, monkeypatch):
-    monkeypatch.setattr(drawing, "MOST_POINTS", 10)
+    monkeypatch.setattr(plots, "MOST_POINTS", 10)
     points = json.loads(Page(render(with_plot_data(report))).scripts[0][1])["s1"]["points"]
     assert {point[2] for point in points} == {""}
     assert len(points) == 6
@@ -433,14 +433,14 @@ def test_every_part_has_a_heading_and_a_link_to_it(page):
 
 
 def test_ranks_and_costs_are_drawn_from_their_tables(report):
-    drawn = json.loads(drawing.data(with_tables(report)))["s1"]
+    drawn = json.loads(plots.data(with_tables(report)))["s1"]
     assert drawn["ranks"] == [
         [0, "Dice mean score", 1.0], [1, "Dice mean score", 2.0], [2, "Dice mean score", 3.0],
         [0, "ASD mm mean score", 1.5], [1, "ASD mm mean score", 1.5],
     ]  # fmt: skip
     assert drawn["ranges"] == [[0, 1.0, 2.0], [1, 1.0, 3.0], [2, 2.0, 3.0]]
     assert drawn["costs"] == [[0, 12.0, 0.8, 2.0], [2, 40.0, 0.6, None]]
-    bare = json.loads(drawing.data(with_plot_data(report)))["s1"]
+    bare = json.loads(plots.data(with_plot_data(report)))["s1"]
     assert bare["ranks"] == bare["ranges"] == bare["costs"] == []
 
 
@@ -461,27 +461,27 @@ def test_a_plot_is_there_where_there_is_something_to_draw(report, lost, empty, p
     frames = {name: getattr(section.plot_data, name).iloc[:0] for name in empty}
     plot_data = dataclasses.replace(section.plot_data, **frames)
     made = dataclasses.replace(section, tables=tables, plot_data=plot_data)
-    (shown,) = view.sections(dataclasses.replace(report, sections=(made,)))
+    (shown,) = view.chapters(dataclasses.replace(report, sections=(made,)))
     assert shown.plots == plots
     bare = dataclasses.replace(made, plot_data=None)
-    (shown,) = view.sections(dataclasses.replace(report, sections=(bare,)))
+    (shown,) = view.chapters(dataclasses.replace(report, sections=(bare,)))
     assert shown.plots == set()
 
 
 @pytest.mark.parametrize("lost", ["leaderboard", "cost", "rank stability"])
 def test_the_page_has_no_plot_without_its_table(report, monkeypatch, lost):
     """Whether the library is installed or not."""
-    monkeypatch.setattr(drawing, "library", lambda: "window.vegaEmbed = null;")
+    monkeypatch.setattr(plots, "library", lambda: "window.vegaEmbed = null;")
 
-    def plots(tables):
+    def shown(tables):
         made = dataclasses.replace(section, tables=tables)
         page = Page(render(dataclasses.replace(report, sections=(made,))))
         return {each["data-plot"] for tag, each, _ in page.elements if tag == "figure"}
 
     (section,) = with_tables(report).sections
     needs = {"leaderboard": "costs", "cost": "costs", "rank stability": "ranks"}
-    assert plots(section.tables) == {"cases", "curves", "ranks", "costs"}
-    left = plots(tuple(table for table in section.tables if table.name != lost))
+    assert shown(section.tables) == {"cases", "curves", "ranks", "costs"}
+    left = shown(tuple(table for table in section.tables if table.name != lost))
     assert needs[lost] not in left
 
 
@@ -496,7 +496,7 @@ def test_cards_of_references_belong_to_no_family(report):
         for line in methods.itertuples()
     )
     exhibit = Exhibit("worst patient", "p0", "p0", 0.5, (picture,), drawings)
-    shown = dataclasses.replace(section, gallery=Gallery(("RV",), "mm", (exhibit,)))
+    shown = dataclasses.replace(section, gallery=Gallery(("RV",), (exhibit,)))
     page = Page(render(dataclasses.replace(report, sections=(shown,))))
     cards = [each for tag, each, _ in page.elements if each.get("class") == "card"]
     # That of the reference segmentation is the first.
@@ -574,4 +574,4 @@ def test_with_the_library_there_are_plots(full):
     text = render(full)
     assert "contrabench[html]" not in text
     assert text.count("<figure") == 2
-    assert "</script" not in drawing.library().lower()
+    assert "</script" not in plots.library().lower()

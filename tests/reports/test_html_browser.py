@@ -455,7 +455,7 @@ def test_the_gallery_is_there_and_follows_the_filters(browser, report, tmp_path)
         for number, run in enumerate(runs)
     )
     exhibit = Exhibit("worst patient", "p0", "p0_ed", 0.4, planes, drawings)
-    gallery = Gallery(("RV", "x|y"), "mm", (exhibit,), ("One picture `is` left out.",))
+    gallery = Gallery(("RV", "x|y"), (exhibit,), ("One picture `is` left out.",))
     whole = dataclasses.replace(section, gallery=gallery)
     opened = open_page(browser, dataclasses.replace(shown, sections=(whole,)), tmp_path)
     assert opened.get_log("browser") == []

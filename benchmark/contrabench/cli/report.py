@@ -172,7 +172,7 @@ def _reported(
 
 def _with_files(made: Report, folder: Path, out: Path | None) -> Report:
     """The report with its gallery written to files; tells what could not be drawn."""
-    from contrabench.report.gallery.files import write_pictures
+    from contrabench.report.gallery.svg import write_pictures
 
     galleries = [section.gallery for section in made.sections if section.gallery]
     for note in dict.fromkeys(note for one in galleries if not one.exhibits for note in one.notes):

@@ -1,16 +1,15 @@
-"""What a gallery holds, for formats to show; they draw nothing themselves.
+"""What a gallery holds, for formats to show; `contrabench.report.gallery.svg` draws it.
 
-Contours are SVG path data in the unit of their plane, its upper left corner the origin. The
-display is radiological: anterior up in an axial plane, superior up in the others, the
-patient's right on the viewer's left; a sagittal plane has anterior on the viewer's left.
+Contours are SVG path data in the unit of their plane (mm, or voxels where the spacing is
+unknown), its upper left corner the origin. The display is radiological: anterior up in an axial
+plane, superior up in the others, the patient's right on the viewer's left; a sagittal plane has
+anterior on the viewer's left.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-Unit = Literal["mm", "voxels"]
 Contours = tuple[str, ...]
 """One path per structure, in the order of `Gallery.structures`; "" where there is none."""
 
@@ -21,11 +20,9 @@ class Plane:
 
     Attributes:
         name: axial, coronal or sagittal.
-        number: of the plane on the native grid, from 1.
-        count: of the planes in that direction.
+        number: of the plane on the native grid, from 1, of `count`.
         left: the side of the patient on the viewer's left, `R` or `A`.
-        width: extent of the picture, in the unit of the gallery.
-        height: the same.
+        width: extent of the picture, as `height`.
         png: the image, 8-bit grey; its pixels fill the extent.
         reference: contours of the reference.
         order: places of the structures from the outside in, so that the line of one inside
@@ -61,12 +58,7 @@ class Drawing:
     family: str
     run: str
     dice: float
-    contours: tuple[Contours, ...]
-
-    @property
-    def label(self) -> str:
-        """The method and its deviations in one text."""
-        return f"{self.method} ({self.deviations})" if self.deviations else self.method
+    contours: tuple[Contours, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,7 +68,7 @@ class Exhibit:
     Attributes:
         word: why this one is shown, e.g. `worst patient`.
         patient: its name.
-        case: the volume that is shown.
+        case: the volume that is shown, the first of the patient by name.
         dice: of the patient, mean over the methods that are compared.
         planes: axial, coronal, sagittal.
         drawings: in the order of the leaderboard.
@@ -98,12 +90,10 @@ class Gallery:
 
     Attributes:
         structures: their names; contours stand in this order.
-        unit: what planes are measured in; voxels where the spacing is unknown.
         exhibits: none where nothing could be drawn; a note then says why.
         notes: what is left out, and how to read the pictures.
     """
 
     structures: tuple[str, ...]
-    unit: Unit
     exhibits: tuple[Exhibit, ...]
     notes: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from contrabench.report.gallery.choice import choose
+from contrabench.report.gallery.make import choose
 
 FIVE = {"a": 0.1, "b": 0.9, "c": 0.5, "d": 0.3, "e": 0.7}
 
@@ -53,7 +53,7 @@ def test_who_has_no_say(entry):
     part = entry("part", {"a": 1.0, "b": 0.0}, runs=("pp",))
     choices = choose([full, part, scratch])
     assert [choice.patient for choice in choices] == ["a", "b", "c"]
-    named = [[pick.entry.name for pick in choice.picks] for choice in choices]
+    named = [[one.method for one in choice.drawings] for choice in choices]
     everyone = ["full supervision", "part", "scratch"]
     assert named == [everyone, everyone, ["full supervision", "scratch"]]
 
@@ -76,7 +76,7 @@ def test_one_run_speaks_for_a_method(entry):
     rows = many.rows
     rows.loc[(rows["run"] == "22") & (rows["case"] == "a_ed"), "dice"] = [0.2, 0.6]
     (choice,) = choose([many])
-    (pick,) = choice.picks
+    (pick,) = choice.drawings
     assert (choice.case, pick.run) == ("a_ed", "22")
     assert pick.dice == pytest.approx(0.4)
 
@@ -86,9 +86,9 @@ def test_structures_that_do_not_apply_are_no_zeros(entry):
     rows = made.rows
     first = rows["case"] == "a_ed"
     rows.loc[first & (rows["structure"] == "rim"), ["dice", "flag"]] = [None, "not applicable"]
-    assert choose([made])[0].picks[0].dice == pytest.approx(0.5)
+    assert choose([made])[0].drawings[0].dice == pytest.approx(0.5)
     rows.loc[first, ["dice", "flag"]] = [None, "not applicable"]
-    assert math.isnan(choose([made])[0].picks[0].dice)
+    assert math.isnan(choose([made])[0].drawings[0].dice)
 
 
 def test_words_may_be_categories(entry):

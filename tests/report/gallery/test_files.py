@@ -7,9 +7,8 @@ import pytest
 
 from contrabench.contracts.registry import reports
 from contrabench.contracts.report import NAME, Column, Report, Section, Table
-from contrabench.report.gallery.files import write_pictures
 from contrabench.report.gallery.make import make_gallery
-from contrabench.report.gallery.standalone import exhibit_svg
+from contrabench.report.gallery.svg import exhibit_svg, write_pictures
 
 
 @pytest.fixture

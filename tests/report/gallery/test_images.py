@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from contrabench.report.gallery.images import grey_png, grey_window, pixel_count, sample_plane
-from contrabench.report.gallery.planes import place_cuts
+from contrabench.report.gallery.planes import (
+    grey_png,
+    grey_window,
+    pixel_count,
+    place_cuts,
+    sample_plane,
+)
 
 NATIVE, WORKING = (30, 24, 20), (18, 18, 16)
 SCALES, STARTS = (0.55, 0.7, 0.8), (0.9, 0.4, -0.1)

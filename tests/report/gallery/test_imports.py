@@ -11,7 +11,7 @@ import pytest
     [
         ("contracts.gallery", ("numpy", "pandas", "torch", "contourpy", "PIL")),
         ("report.gallery.make", ("torch", "matplotlib", "monai")),
-        ("report.page.gallery_view", ("torch", "contourpy", "PIL")),
+        ("report.page.view", ("torch", "contourpy", "PIL")),
     ],
 )
 def test_nothing_heavy_is_imported(module, heavy):

@@ -8,8 +8,8 @@ import numpy as np
 from contourpy import contour_generator
 from numpy.typing import NDArray
 
-from contrabench.report.gallery.images import PIXELS
-
+PIXELS = 160
+"""The most pixels along the longer side of a picture."""
 _SLACK = 0.25
 """Pixels of a picture by which a contour may be off, so that its path is short."""
 
@@ -17,24 +17,20 @@ _SLACK = 0.25
 def class_contours(
     classes: NDArray[np.uint8], count: int, sides: tuple[float, float]
 ) -> tuple[str, ...]:
-    """The contours of each structure in one plane.
+    """The contours of each structure in one plane, as `path_data` writes them.
 
     Args:
         classes: (rows, columns), k+1 for structure k.
         count: number of structures.
         sides: extents of a voxel across and down.
-
-    Returns:
-        One path per structure, as `path_data` writes it.
     """
     rows, columns = classes.shape
     longest = max(columns * sides[0], rows * sides[1])
-    paths = []
-    for number in range(1, count + 1):
-        rings = outlines(classes == number, sides)
-        thin = [simplify(ring, _SLACK * longest / PIXELS) for ring in rings]
-        paths.append(path_data(thin, longest))
-    return tuple(paths)
+    slack = _SLACK * longest / PIXELS
+    return tuple(
+        path_data([simplify(ring, slack) for ring in outlines(classes == number, sides)], longest)
+        for number in range(1, count + 1)
+    )
 
 
 def outside_in(classes: NDArray[np.uint8], count: int) -> tuple[int, ...]:
@@ -87,30 +83,21 @@ def simplify(ring: NDArray[np.float64], slack: float) -> NDArray[np.float64]:
         slack: the largest distance of a point that is left out.
     """
     far = int(np.linalg.norm(ring - ring[0], axis=1).argmax())
-    kept = np.zeros(len(ring), bool)
-    kept[[0, far, -1]] = True
+    kept = {0, far, len(ring) - 1}
     spans = [(0, far), (far, len(ring) - 1)]
     while spans:
         start, end = spans.pop()
         if end - start < 2:
             continue
-        distances = _distances(ring[start + 1 : end], ring[start], ring[end])
-        furthest = int(distances.argmax())
-        if distances[furthest] > slack:
-            middle = start + 1 + furthest
-            kept[middle] = True
+        # Distances of the points from the stretch between the two ends.
+        along, points = ring[end] - ring[start], ring[start + 1 : end] - ring[start]
+        share = np.clip(points @ along / max(float(along @ along), 1e-12), 0, 1)
+        distances = np.linalg.norm(points - share[:, None] * along, axis=1)
+        if distances.max() > slack:
+            middle = start + 1 + int(distances.argmax())
+            kept.add(middle)
             spans += [(start, middle), (middle, end)]
-    return ring[kept] if np.count_nonzero(kept) > 4 else ring
-
-
-def _distances(
-    points: NDArray[np.float64], start: NDArray[np.float64], end: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Distances of points from the stretch between two others."""
-    along = end - start
-    share = np.clip((points - start) @ along / max(float(along @ along), 1e-12), 0, 1)
-    result: NDArray[np.float64] = np.linalg.norm(points - start - share[:, None] * along, axis=1)
-    return result
+    return ring[sorted(kept)] if len(kept) > 4 else ring
 
 
 def path_data(rings: list[NDArray[np.float64]], longest: float) -> str:

@@ -1,17 +1,23 @@
-"""Where a volume is cut, and how a cut is turned for the viewer."""
+"""Where a volume is cut, how a cut is turned for the viewer, and the small picture it makes."""
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from contrabench.data.grid import covered
+from contrabench.contracts.gallery import Contours, Plane
+from contrabench.data.grid import covered, operator
+from contrabench.report.gallery.contours import PIXELS, class_contours, outside_in
+from contrabench.report.gallery.stored import DAMAGED, OTHER_IMAGE, LostError, Prediction, Scan
 
 _ORIENTATIONS = (("axial", 2, "R"), ("coronal", 1, "R"), ("sagittal", 0, "A"))
 """Name, axis that the plane is perpendicular to, and what lies on the viewer's left."""
+_PERCENTILES = (1.0, 99.0)
 
 
 @dataclass(frozen=True)
@@ -93,3 +99,129 @@ def place_cuts(
         )
         for name, axis, left in _ORIENTATIONS
     )
+
+
+class Canvas:
+    """What the pictures of one case have in common: its cuts, with image and reference.
+
+    Args:
+        scan: the case.
+        prediction: names it and its structures, and nothing else.
+        known: whether the spacing is; planes are measured in voxels where it is not.
+    """
+
+    def __init__(self, scan: Scan, prediction: Prediction, known: bool) -> None:
+        self.structures = prediction.structures
+        self._case = (prediction.fingerprint, scan.reference.shape)
+        self._sides = scan.spacing if known else (1.0, 1.0, 1.0)
+        self._cuts = place_cuts(scan.reference, scan.relation, scan.image.shape)
+        window = grey_window(scan.image)
+        self.planes = tuple(self._plane(cut, scan, window) for cut in self._cuts)
+
+    def contours(self, prediction: Prediction) -> tuple[Contours, ...]:
+        """Traces a prediction in each plane.
+
+        Raises:
+            LostError: if it does not belong to this case.
+        """
+        fingerprint, shape = self._case
+        if prediction.fingerprint != fingerprint:
+            raise LostError(OTHER_IMAGE)
+        if prediction.classes.shape != shape:
+            raise LostError(DAMAGED)
+        return tuple(self._traced(cut, prediction.classes) for cut in self._cuts)
+
+    def _plane(self, cut: Cut, scan: Scan, window: tuple[float, float]) -> Plane:
+        axes = (cut.across, cut.down)
+        width, height = (
+            self._sides[axis] * (cut.spans[axis][1] - cut.spans[axis][0] + 1) for axis in axes
+        )
+        first, second = (self._sides[axis] / float(scan.relation[axis, axis]) for axis in axes)
+        pixels = pixel_count((width, height), (first, second))
+        values = sample_plane(scan.image, cut, scan.relation, pixels, window[0])
+        return Plane(
+            name=cut.name,
+            number=cut.index + 1,
+            count=scan.reference.shape[cut.axis],
+            left=cut.left,
+            width=width,
+            height=height,
+            png=grey_png(values, window),
+            reference=self._traced(cut, scan.reference),
+            order=outside_in(cut.of(scan.reference), len(self.structures)),
+        )
+
+    def _traced(self, cut: Cut, classes: NDArray[np.uint8]) -> Contours:
+        sides = (self._sides[cut.across], self._sides[cut.down])
+        return class_contours(cut.of(classes), len(self.structures), sides)
+
+
+def grey_window(image: NDArray[np.float32]) -> tuple[float, float]:
+    """The values of a volume that are shown black and white: two of its percentiles."""
+    low, high = (float(value) for value in np.percentile(image, _PERCENTILES))
+    return low, high if high > low else low + 1.0
+
+
+def pixel_count(extent: tuple[float, float], voxels: tuple[float, float]) -> tuple[int, int]:
+    """How many pixels a picture has along its two sides.
+
+    They are square, and no finer than half a voxel of the image: more would only make the
+    file larger.
+
+    Args:
+        extent: of the picture.
+        voxels: sides of the image's voxels along the same axes, in the same unit.
+    """
+    side = max(*(length / PIXELS for length in extent), min(voxels) / 2)
+    first, second = (max(1, round(length / side)) for length in extent)
+    return first, second
+
+
+def sample_plane(
+    image: NDArray[np.float32],
+    cut: Cut,
+    relation: NDArray[np.float64],
+    pixels: tuple[int, int],
+    floor: float,
+) -> NDArray[np.float32]:
+    """Samples the working grid, linearly, on the part of a native plane that is shown.
+
+    Args:
+        image: (X, Y, Z) on the working grid.
+        cut: plane of the native grid.
+        relation: native voxel index to working voxel index, 4 x 4.
+        pixels: of the picture, across and down.
+        floor: what stands where the working grid does not reach.
+
+    Returns:
+        (rows, columns), turned as `Cut.of` turns a plane.
+    """
+    middle = relation[cut.axis, cut.axis] * cut.index + relation[cut.axis, 3]
+    through = operator(np.array([middle]), image.shape[cut.axis], 1.0)[0]
+    plane = np.tensordot(through, image - np.float32(floor), axes=(0, cut.axis))
+    matrices = []
+    for axis, count in zip((cut.across, cut.down), pixels, strict=True):
+        first, last = cut.spans[axis]
+        step = (last - first + 1) / count
+        native = last + 0.5 - (np.arange(count) + 0.5) * step
+        scale = relation[axis, axis]
+        matrices.append(
+            operator(scale * native + relation[axis, 3], image.shape[axis], scale * step)
+        )
+    across, down = matrices
+    result: NDArray[np.float32] = down @ plane.T @ across.T + np.float32(floor)
+    return result
+
+
+def grey_png(values: NDArray[np.float32], window: tuple[float, float]) -> bytes:
+    """Writes values as an 8-bit grey PNG, the first row at the top.
+
+    Args:
+        values: (rows, columns).
+        window: what is black and what is white.
+    """
+    low, high = window
+    shades = np.clip((values - low) / (high - low), 0, 1) * 255
+    file = io.BytesIO()
+    Image.fromarray(np.rint(shades).astype(np.uint8)).save(file, "PNG", optimize=True)
+    return file.getvalue()

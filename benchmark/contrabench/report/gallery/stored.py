@@ -63,7 +63,10 @@ class Scan:
 
 
 class Shelf:
-    """Reads a store; a folder that differs from its checksums counts as damaged."""
+    """Reads a store; a folder that differs from its checksums counts as damaged.
+
+    Both readers raise LostError if what they read is not there, or not as it was written.
+    """
 
     def __init__(self, store: Path, runs: pd.DataFrame) -> None:
         self._store = store
@@ -71,15 +74,10 @@ class Shelf:
         self._sound: dict[Path, bool] = {}
 
     def prediction(self, run: str, case: str) -> Prediction:
-        """Reads what a run predicted for a case.
-
-        Raises:
-            LostError: if it is not there, or not as it was written.
-        """
+        """Reads what a run predicted for a case."""
         home = self._open("stages/evaluate", self._stages.get(run, ""), NO_PREDICTION)
         try:
-            spec = _json(home / "spec.json")
-            scores = _json(home / "scores.json")
+            spec, scores = _json(home / "spec.json"), _json(home / "scores.json")
             files = [score["file"] for score in scores if score["case"] == case]
             if not files:
                 raise LostError(NO_PREDICTION)
@@ -91,23 +89,15 @@ class Shelf:
             raise LostError(DAMAGED) from error
 
     def scan(self, fingerprint: str) -> Scan:
-        """Reads the image that predictions were made from, and its reference.
-
-        Raises:
-            LostError: if it is not there, or not as it was written.
-        """
+        """Reads the image that predictions were made from, and its reference."""
         home = self._open("prepared", fingerprint, NO_IMAGE)
         try:
             meta = _json(home / "meta.json")
             native, working = np.array(meta["native_affine"]), np.array(meta["affine"])
             with np.load(home / "native_label.npz") as file:
                 reference = file["label"]
-            return Scan(
-                image=np.load(home / "image.npy", mmap_mode="r"),
-                reference=reference,
-                relation=np.linalg.inv(working) @ native,
-                spacing=spacing_of(native),
-            )
+            image = np.load(home / "image.npy", mmap_mode="r")
+            return Scan(image, reference, np.linalg.inv(working) @ native, spacing_of(native))
         except _FOREIGN as error:
             raise LostError(DAMAGED) from error
 

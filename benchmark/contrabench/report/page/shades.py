@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Sequence
 
 from contrabench.contracts.report import Column, Table
 from contrabench.references import FULL_SUPERVISION
@@ -44,52 +44,37 @@ def shades(table: Table, columns: Sequence[Column], apart: Container[int] = ()) 
         difference, and `p1` to `p3` by the level that a p reaches; for the structures
         `good1` to `good4`, from the worst method of a column to the best.
     """
-    if table.name == PAIRS:
-        return _matrix(table, columns)
-    return dict(_columns(table, columns, apart)) if table.name == STRUCTURES else {}
-
-
-def _matrix(table: Table, columns: Sequence[Column]) -> Shades:
-    cells = {
-        (column.name, row): (column.kind, float(value))
-        for column in columns
-        for row, value in enumerate(table.data[column.name])
-        if column.kind in ("difference", "p") and not math.isnan(value)
-    }
-    sizes = (abs(value) for kind, value in cells.values() if kind == "difference")
-    largest = max(sizes, default=0.0)
-    found = {
-        place: _level(value) if kind == "p" else _strength(value, largest)
-        for place, (kind, value) in cells.items()
-    }
-    return {place: shade for place, shade in found.items() if shade}
-
-
-def _level(p: float) -> str:
-    reached = sum(p <= limit for limit in LEVELS)
-    return f"p{reached}" if reached else ""
-
-
-def _strength(value: float, largest: float) -> str:
-    step = round(STEPS * abs(value) / largest) if largest else 0
-    return f"{'up' if value > 0 else 'down'}{step}" if step else ""
-
-
-def _columns(
-    table: Table, columns: Sequence[Column], apart: Container[int]
-) -> Iterator[tuple[tuple[str, int], str]]:
-    """Each column by itself: structures differ far more than methods."""
-    for column in columns:
-        values = [
-            math.nan if row in apart else float(value)
+    if table.name not in (PAIRS, STRUCTURES):
+        return {}
+    is_matrix = table.name == PAIRS
+    known = {
+        column: {
+            row: float(value)
             for row, value in enumerate(table.data[column.name])
-        ]
-        known = [value for value in values if not math.isnan(value)]
-        low, high = min(known, default=0.0), max(known, default=0.0)
+            if not math.isnan(value) and (is_matrix or row not in apart)
+        }
+        for column in columns
+    }
+    sizes = [
+        abs(v) for c, values in known.items() if c.kind == "difference" for v in values.values()
+    ]
+    largest = max(sizes, default=0.0)
+    found = {}
+    for column, values in known.items():
+        # Structures differ far more than methods, so each is coloured by itself.
+        low, high = min(values.values(), default=0.0), max(values.values(), default=0.0)
         worst, best = (high, low) if column.kind == "distance" else (low, high)
-        if worst == best:
-            continue
-        for row, value in enumerate(values):
-            step = 0 if math.isnan(value) else round(STEPS * (value - worst) / (best - worst))
+        for row, value in values.items():
+            if column.kind == "p":
+                step, name = sum(value <= limit for limit in LEVELS), "p"
+            elif is_matrix:
+                step, name = _step(abs(value), largest), "up" if value > 0 else "down"
+            else:
+                step, name = _step(value - worst, best - worst), "good"
             if step:
-                yield (column.name, row), f"good{step}"
+                found[column.name, row] = f"{name}{step}"
+    return found
+
+
+def _step(part: float, whole: float) -> int:
+    return round(STEPS * part / whole) if whole else 0

@@ -1,154 +1,116 @@
-"""A report as the plain texts that the page's template sets; the template escapes them."""
+"""A report as its template sets it; the template escapes what it sets."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from contrabench.contracts.report import (
-    NAME,
-    NONE,
-    Column,
-    Kind,
-    PlotData,
-    Report,
-    Section,
-    Table,
-    number_value,
-    plain,
-)
-from contrabench.report.appendix import COST
-from contrabench.report.board import LEADERBOARD, STABILITY
-from contrabench.report.page.drawing import means_only, references
-from contrabench.report.page.gallery_view import GalleryView, gallery_view
-from contrabench.report.page.shades import Shades, legend, shades
-from contrabench.report.page.texts import Note, notes
+from markupsafe import Markup, escape
 
-_CEILING = "ceiling"
+from contrabench.contracts.gallery import Exhibit
+from contrabench.contracts.report import NAME, Column, Report, Section, Table, number_value, plain
+from contrabench.report.gallery.svg import Picture, draw
+from contrabench.report.page.points import label, plots, references
+from contrabench.report.page.shades import Shades, legend, shades
+
 FEW_RUNS = 6
 """So many runs of a row are named in the little window over it; more are counted."""
 
-
-@dataclass(frozen=True)
-class CellView:
-    """One number or text: what is shown, what it sorts by, and how strongly it is coloured."""
-
-    text: str
-    value: str
-    shade: str
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(%?)")
+_JOINTS = re.compile(r"(?<=[_=,.])|(?=[(\[])")
+_MINUS = re.compile(r"(?:(?<=\s)|(?<=\())-(?=\d)")
+_SIGNED = re.compile(r" (?=[+\u2212]\d)")
 
 
 @dataclass(frozen=True)
-class HeadView:
-    """What stands above a column, and the structure that a filter knows it by."""
+class Source:
+    """The runs behind a row; `id` is where they are listed, "" where they are not."""
 
-    text: str
-    name: str
-    kind: Kind
-    structure: str
+    id: str = ""
+    name: str = ""
+    family: str = ""
+    is_ceiling: bool = False
+    stays: bool = False
+    runs: tuple[str, ...] = ()
 
-
-@dataclass(frozen=True)
-class RowView:
-    """One row: its names by column, its cells, and where its runs are listed."""
-
-    names: list[tuple[str, str]]
-    cells: list[CellView]
-    family: str
-    stays: bool
-    runs: str
-    source: str
-    leads: bool
+    @property
+    def words(self) -> str:
+        """For the little window over the row."""
+        many = len(self.runs) > FEW_RUNS
+        return f"{len(self.runs)} runs" if many else f"runs {', '.join(self.runs)}"
 
 
 @dataclass(frozen=True)
-class PartView:
-    """One part of a table, which the page shows as a table of its own."""
+class Block:
+    """A table, each part of which the page shows as a table of its own.
+
+    Attributes:
+        id: of its heading; those of its parts begin with it.
+        table: the table.
+        rows: names by column, and the runs behind each row.
+        parts: caption, columns, and for each row text, value to sort by ("" for none) and
+            colour of its cells.
+        colours: how to read the colours; "" where there are none.
+    """
 
     id: str
-    table: str
-    caption: str
-    first: str
-    heads: list[HeadView]
-    rows: list[RowView]
-
-
-@dataclass(frozen=True)
-class TableView:
-    """A table: its parts, and the notes below them; `id` is that of its heading."""
-
-    id: str
-    name: str
-    caption: str
-    parts: list[PartView]
-    notes: list[Note]
+    table: Table
+    rows: list[tuple[list[tuple[str, str]], Source]]
+    parts: list[tuple[str, tuple[Column, ...], list[list[tuple[str, str, str]]]]]
     colours: str
 
 
 @dataclass(frozen=True)
-class SourceView:
-    """The runs behind a method, listed where the section has one label budget."""
+class Chapter:
+    """One section of the page.
+
+    Attributes:
+        id: of its element.
+        section: what it shows.
+        lead: what it is, in a sentence; "" where a verdict says more.
+        blocks: its tables.
+        sources: the runs of each method that are listed.
+        exhibits: the gallery: id, exhibit and its pictures.
+        stay: runs whose pictures stay beside every family.
+        plots: those that have something to draw.
+    """
 
     id: str
-    name: str
-    family: str
-    role: str
-    stays: bool
-    runs: tuple[str, ...]
-    is_listed: bool
-
-
-@dataclass(frozen=True)
-class SectionView:
-    """One section of the page."""
-
-    id: str
-    title: str
-    protocol: str
-    dataset: str
-    labels: str
+    section: Section
     lead: str
-    verdict: list[Note]
-    notes: list[Note]
-    tables: list[TableView]
-    sources: list[SourceView]
-    gallery: GalleryView | None
-    is_appendix: bool
+    blocks: list[Block]
+    sources: list[Source]
+    exhibits: list[tuple[str, Exhibit, list[Picture]]]
+    stay: set[str]
     plots: frozenset[str]
-    means_only: bool
 
 
-def sections(report: Report) -> list[SectionView]:
+def chapters(report: Report) -> list[Chapter]:
     """The sections of a report in its order; ids are `s1`, `s2` and so on."""
-    return [_section(f"s{number}", part) for number, part in enumerate(report.sections, start=1)]
+    return [_chapter(f"s{number}", part) for number, part in enumerate(report.sections, start=1)]
 
 
-def _section(own: str, section: Section) -> SectionView:
-    found = section.plot_data
-    sources = _sources(own, found, bool(section.labels)) if found else {}
-    return SectionView(
+def _chapter(own: str, section: Section) -> Chapter:
+    sources, gallery = _sources(own, section), section.gallery
+    hung = [(f"{own}-g{n}", one) for n, one in enumerate(gallery.exhibits, 1)] if gallery else []
+    names = gallery.structures if gallery else ()
+    return Chapter(
         id=own,
-        title=plain(section.title),
-        protocol=plain(section.protocol),
-        dataset=plain(section.dataset),
-        labels=plain(section.labels),
+        section=section,
         lead=_lead(section),
-        verdict=notes(section.verdict),
-        notes=notes(section.notes),
-        tables=[
-            _table(f"{own}-t{number}", table, section, sources)
+        blocks=[
+            _block(f"{own}-t{number}", table, sources)
             for number, table in enumerate(section.tables, start=1)
         ],
-        sources=[source for source in sources.values() if source.is_listed],
-        gallery=_gallery(own, section),
-        is_appendix=section.is_appendix,
-        plots=frozenset(_plots(section)),
-        means_only=found is not None and means_only(found),
+        sources=[source for source in sources.values() if source.id],
+        exhibits=[(key, exhibit, draw(exhibit, names, key)) for key, exhibit in hung],
+        stay={run for source in sources.values() if source.stays for run in source.runs},
+        plots=plots(section),
     )
 
 
 def _lead(section: Section) -> str:
-    """What a section without a verdict is, in a sentence; "" for one that has a verdict."""
     if section.verdict:
         return ""
     if section.is_appendix:
@@ -161,115 +123,82 @@ def _lead(section: Section) -> str:
     return ""
 
 
-def _gallery(own: str, section: Section) -> GalleryView | None:
-    """The pictures of a section; those of its references stay beside every family."""
-    if section.gallery is None:
-        return None
+def _sources(own: str, section: Section) -> dict[tuple[str, ...], Source]:
+    """The runs of each method by its names as tables hold them; listed at one label budget."""
     found = section.plot_data
-    lines = zip(references(found), found.methods["runs"], strict=True) if found else ()
-    return gallery_view(own, section.gallery, {run for stay, runs in lines if stay for run in runs})
-
-
-def _plots(section: Section) -> Iterator[str]:
-    """The plots that the section has something to draw in."""
-    found, tables = section.plot_data, {table.name for table in section.tables}
     if found is None:
-        return
-    if not found.cases.empty:
-        yield "cases"
-    if not found.curves.empty:
-        yield "curves"
-    if STABILITY in tables:
-        yield "ranks"
-    if {COST, LEADERBOARD} <= tables:
-        yield "costs"
-
-
-def _sources(own: str, found: PlotData, is_listed: bool) -> dict[tuple[str, ...], SourceView]:
-    """The runs of each method by its names, as the tables hold them."""
+        return {}
     names = ("Method", "Deviations", "family", "role", "runs")
     lines = zip(*(found.methods[name] for name in names), references(found), strict=True)
     return {
-        (method, deviations): SourceView(
-            id=f"{own}-r{place}",
-            name=plain(method if deviations == NONE else f"{method} ({deviations})"),
-            family=plain(family),
-            role=role,
+        (method, deviations): Source(
+            id=f"{own}-r{place}" if section.labels else "",
+            name=label(method, deviations),
+            family=family,
+            is_ceiling=role == "ceiling",
             stays=stays,
             runs=runs,
-            is_listed=is_listed,
         )
         for place, (method, deviations, family, role, runs, stays) in enumerate(lines)
     }
 
 
-def _table(
-    own: str, table: Table, section: Section, sources: dict[tuple[str, ...], SourceView]
-) -> TableView:
+def _block(own: str, table: Table, sources: dict[tuple[str, ...], Source]) -> Block:
+    places, named = range(len(table.data)), table.part(NAME)
+    columns = [column.name for column in named]
+    behind = [sources.get(tuple(table.data[columns].iloc[row]), Source()) for row in places]
+    names = [list(zip(columns, table.texts(row, named), strict=True)) for row in places]
+    apart = {row for row, source in enumerate(behind) if source.is_ceiling}
     parts = []
-    behind = [_source(table, row, sources) for row in range(len(table.data))]
-    apart = {row for row, source in enumerate(behind) if source and source.role == _CEILING}
-    for number, caption in enumerate(table.parts, start=1):
-        columns = table.part(caption)
-        coloured = shades(table, columns, apart)
-        parts.append(
-            PartView(
-                id=f"{own}-{number}",
-                table=plain(table.name),
-                caption=plain(caption),
-                first=plain(table.part(NAME)[0].heading),
-                heads=[_head(column, section) for column in columns],
-                rows=[
-                    _row(table, row, columns, source, coloured) for row, source in enumerate(behind)
-                ],
-            )
-        )
-    name = plain(table.name)
-    return TableView(own, name, name.capitalize(), parts, notes(table.notes), legend(table))
+    for caption in table.parts:
+        shown = table.part(caption)
+        coloured = shades(table, shown, apart)
+        parts.append((caption, shown, [_cells(table, row, shown, coloured) for row in places]))
+    return Block(own, table, list(zip(names, behind, strict=True)), parts, legend(table))
 
 
-def _source(
-    table: Table, row: int, sources: dict[tuple[str, ...], SourceView]
-) -> SourceView | None:
-    """The runs behind a row."""
-    named = table.part(NAME)
-    return sources.get(tuple(table.data[column.name].iloc[row] for column in named))
+def _cells(
+    table: Table, row: int, columns: tuple[Column, ...], coloured: Shades
+) -> list[tuple[str, str, str]]:
+    cells = []
+    for column, text in zip(columns, table.texts(row, columns), strict=True):
+        value = number_value(column, table.data[column.name].iloc[row])
+        shade = coloured.get((column.name, row), "")
+        cells.append((text, "" if value is None else repr(value), shade))
+    return cells
 
 
-def _head(column: Column, section: Section) -> HeadView:
-    structure = plain(section.structure(column))
-    return HeadView(plain(column.heading), plain(column.name), column.kind, structure)
+def choices(report: Report) -> dict[str, list[str]]:
+    """What each filter of the page offers, in the order of the sections."""
+    known = [section.plot_data for section in report.sections if section.plot_data]
+    return {
+        "dataset": _each(part.dataset for part in report.sections if part.dataset),
+        "labels": sorted(_each(p.labels for p in report.sections if p.labels), key=_size),
+        "structure": _each(name for part in known for name in part.structures),
+        "family": sorted(_each(name for part in known for name in part.methods["family"])),
+    }
 
 
-def _row(
-    table: Table,
-    row: int,
-    columns: Sequence[Column],
-    source: SourceView | None,
-    coloured: Shades,
-) -> RowView:
-    named = table.part(NAME)
-    texts = table.texts(row, tuple(columns))
-    return RowView(
-        names=list(zip((plain(c.name) for c in named), table.texts(row, named), strict=True)),
-        cells=[
-            CellView(text, _value(table, column, row), coloured.get((column.name, row), ""))
-            for column, text in zip(columns, texts, strict=True)
-        ],
-        family=source.family if source else "",
-        stays=source is not None and source.stays,
-        runs=_runs(source.runs) if source else "",
-        source=source.id if source and source.is_listed else "",
-        leads=row == table.leader,
-    )
+def _size(labels: str) -> tuple[bool, bool, float]:
+    """Orders label budgets: counts before shares, each from few to many, then other names."""
+    found = _SIZE.fullmatch(labels)
+    return found is None, bool(found and found[2]), float(found[1]) if found else 0.0
 
 
-def _runs(runs: Sequence[str]) -> str:
-    """The runs behind a row, for the little window over its name."""
-    return f"{len(runs)} runs" if len(runs) > FEW_RUNS else f"runs {', '.join(runs)}"
+def _each(texts: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(plain(text) for text in texts))
 
 
-def _value(table: Table, column: Column, row: int) -> str:
-    """What a column sorts by; "" for a text and for what is missing."""
-    value = number_value(column, table.data[column.name].iloc[row])
-    return "" if value is None else repr(value)
+def shown(value: object) -> object:
+    """What the template sets of a value: one printable line of a text."""
+    return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def breakable(text: str) -> Markup:
+    """A name, escaped, that may be broken where its parts begin."""
+    return Markup(_JOINTS.sub("<wbr>", str(escape(plain(text)))))
+
+
+def typeset(text: str) -> Markup:
+    """A piece of a sentence, escaped: a true minus, and signed numbers beside their names."""
+    return Markup(_SIGNED.sub("&nbsp;", _MINUS.sub("\u2212", str(escape(plain(text))))))

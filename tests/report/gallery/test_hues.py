@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from contrabench.report.gallery.layout import HUES, hue
+from contrabench.report.gallery.svg import HUES, hue
 
 # Machado, Oliveira and Fernandes (IEEE TVCG 15, 2009), table 1, severity 1; on linear RGB.
 SIGHT = {
