@@ -35,10 +35,10 @@ from contrabench import (
     ViewSpec,
     register_method,
 )
+from contrabench.contracts.views import IGNORE
 from contrabench.objectives.contrast import nt_xent
 from contrabench.objectives.heads import GlobalHead, PixelHead
 from contrabench.objectives.pixels import (
-    IGNORE,
     Reach,
     Sampling,
     on_grid,

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from contrabench.contracts.views import IGNORE
 from contrabench.data.bank import (
-    UNLABELLED,
     build_bank,
     fit_square,
     from_axial,
@@ -32,7 +32,7 @@ def test_only_named_patients_enter(cases):
 def test_masks_of_unlabelled_patients_are_hidden(cases):
     patients = ["patient_00", "patient_01", "patient_10"]
     bank = build_bank(cases, patients, ["patient_01"], ("axial",), CPU)
-    shown = {bank.patients[int(p)] for p in bank.patient[(bank.masks != UNLABELLED).any(2).any(1)]}
+    shown = {bank.patients[int(p)] for p in bank.patient[(bank.masks != IGNORE).any(2).any(1)]}
     assert shown == {"patient_01"}
     rows = bank.patient == bank.patients.index("patient_01")
     assert torch.equal(bank.masks[rows], to_slices(torch.from_numpy(cases[1].label), "axial"))

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from contrabench.contracts import registry
-from contrabench.objectives.pixels import IGNORE, points, supervised_pixels
+from contrabench.contracts.views import IGNORE
+from contrabench.objectives.pixels import points, supervised_pixels
 from contrabench.testing.batches import take
 
 from .conftest import exactly, pretrain_task

@@ -5,11 +5,10 @@ import math
 import pytest
 import torch
 
+from contrabench.contracts.views import IGNORE
 from contrabench.objectives.contrast import supervised_contrast
 from contrabench.objectives.pixels import (
-    IGNORE,
     Reach,
-    hardest_contrast,
     on_grid,
     points,
     same_position,
@@ -207,18 +206,9 @@ def test_hardest_contrast(case, share):
     torch.manual_seed(1)
     labels = CASES[case]
     agree(
-        lambda z: hardest_contrast(z, labels, labels > 0, 0.1, share),
+        lambda z: supervised_contrast(z, labels, labels > 0, 0.1, share),
         lambda z: literal_contrast(z, labels, labels > 0, 0.1, share),
         torch.randn(len(labels), 6),
-    )
-
-
-def test_all_positives_are_the_supervised_contrast():
-    torch.manual_seed(0)
-    z, labels = torch.randn(40, 5), torch.randint(0, 3, (40,))
-    whole = supervised_contrast(z, labels, labels > 0, 0.1)
-    assert float(hardest_contrast(z, labels, labels > 0, 0.1, 1.0)) == pytest.approx(
-        float(whole), rel=1e-6
     )
 
 
@@ -227,8 +217,8 @@ def test_the_hardest_positive_in_closed_form():
     z = torch.tensor([[1.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
     labels, anchors = torch.tensor([1, 1, 1, 0]), torch.tensor([True, False, False, False])
     denominator = math.log(math.exp(2) + 2)
-    easy = hardest_contrast(z, labels, anchors, 0.5, 1.0)
-    hard = hardest_contrast(z, labels, anchors, 0.5, 0.5)
+    easy = supervised_contrast(z, labels, anchors, 0.5, 1.0)
+    hard = supervised_contrast(z, labels, anchors, 0.5, 0.5)
     assert float(easy) == pytest.approx(denominator - 1, rel=1e-6)
     assert float(hard) == pytest.approx(denominator, rel=1e-6)
 
@@ -237,7 +227,7 @@ def test_the_hardest_positive_in_closed_form():
 def test_without_a_positive_the_loss_is_zero_with_a_gradient(labels):
     labels = torch.tensor(labels)
     z = torch.randn(len(labels), 3, requires_grad=True)
-    loss = hardest_contrast(z, labels, labels > 0, 0.1, 0.5)
+    loss = supervised_contrast(z, labels, labels > 0, 0.1, 0.5)
     loss.backward()
     assert loss.item() == 0
     assert torch.equal(z.grad, torch.zeros_like(z))
@@ -245,7 +235,7 @@ def test_without_a_positive_the_loss_is_zero_with_a_gradient(labels):
 
 def test_equal_points_give_a_finite_gradient():
     z = torch.ones(6, 3, requires_grad=True)
-    loss = hardest_contrast(z, torch.tensor([1, 1, 1, 0, 0, 2]), torch.ones(6).bool(), 0.1, 0.5)
+    loss = supervised_contrast(z, torch.tensor([1, 1, 1, 0, 0, 2]), torch.ones(6).bool(), 0.1, 0.5)
     loss.backward()
     assert bool(torch.isfinite(z.grad).all())
 

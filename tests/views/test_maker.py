@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contrabench.contracts.geometry import Geometry, correspond
-from contrabench.contracts.views import Intensity, Spatial, ViewSpec
+from contrabench.contracts.views import Intensity, Occlusion, Spatial, ViewSpec
 from contrabench.errors import RequestError
 from contrabench.views.maker import make_views, view_side
 
@@ -284,3 +284,11 @@ def test_views_of_any_shape_are_finite_and_bounded(batch, height, width, scale, 
         if view.masks is not None:
             assert view.masks.shape == (batch, *size)
             assert set(view.masks.unique().tolist()) <= {3, 255}
+
+
+def test_channels_share_the_geometry_and_keep_their_own_scale():
+    one = torch.linspace(-2, 3, 4 * 32 * 32).view(4, 1, 32, 32).sin()
+    images = torch.cat((one, 5 * one + 3), dim=1)
+    spec = ViewSpec(intensity=Intensity(noise_sd=0, gamma=(1.0, 1.0)), occlusion=Occlusion())
+    (view,) = make_views(images, None, [spec], 0)
+    torch.testing.assert_close(5 * view.image[:, :1] + 3, view.image[:, 1:])

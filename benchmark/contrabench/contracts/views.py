@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from contrabench.contracts.geometry import Geometry
 
 
+IGNORE = 255
+"""Class of a pixel without a reference: of an unlabelled slice, or outside of its slice."""
+
+
 def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
     """Refuses an interval that is reversed or does not lie above zero."""
     if not 0 < interval[0] <= interval[1]:
@@ -131,10 +135,9 @@ class View:
     """One augmented view of every slice of a mini-batch.
 
     Attributes:
-        image: (B, 1, H, W) float.
+        image: (B, C, H, W) float.
         geometry: where each pixel of the view lies in its slice.
-        masks: (B, H, W) long, class indices; 255 where the slice is unlabelled or the
-            pixel lies outside it. None unless the stage declares labels.
+        masks: (B, H, W) long, class indices or `IGNORE`; None unless the stage declares labels.
         hidden: (B, H, W) bool, true where the view's occlusion hides the image; None for
             a view without one.
     """

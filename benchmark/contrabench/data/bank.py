@@ -1,4 +1,8 @@
-"""The slice bank: all slices a stage may see, as one tensor; a batch is an index into it."""
+"""The slice bank: all slices a stage may see, as one tensor; a batch is an index into it.
+
+Volumes are in RAS orientation, (X, Y, Z). Slices follow the radiological convention: axial with
+the anterior side up, coronal and sagittal with the head up.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from contrabench.contracts.views import IGNORE
 from contrabench.data.prepare import PreparedCase
 from contrabench.errors import AuditError, RunError
 from contrabench.protocol import ORIENTATIONS, Orientation, seed_for
 
-UNLABELLED = 255
+_AXES: dict[Orientation, tuple[int, int, int]] = {
+    "axial": (2, 1, 0),
+    "coronal": (1, 2, 0),
+    "sagittal": (0, 2, 1),
+}
 _SHARE_OF_FREE_MEMORY = 0.4
 
 
@@ -23,7 +32,7 @@ class SliceBank:
 
     Attributes:
         images: (N, 1, P, P) float32, on the training device when they fit.
-        masks: (N, P, P) uint8 class indices, 255 for unlabelled slices; None if the bank
+        masks: (N, P, P) uint8 class indices, `IGNORE` for unlabelled slices; None if the bank
             was built without labels.
         volume: (N,) long, index of the case; a volume counts once per orientation.
         patient: (N,) long, index into `patients`.
@@ -84,42 +93,35 @@ def build_bank(
         AuditError: rule 2, if masks are asked of a patient outside `patients`.
         RunError: if no slice is left.
     """
-    if labelled is not None and not set(labelled) <= set(patients):
-        stray = sorted(set(labelled) - set(patients))
+    if stray := sorted(set(labelled or ()) - set(patients)):
         raise AuditError(2, f"masks of {', '.join(stray)} are outside the pool of the stage")
     chosen = [case for case in cases if case.patient in set(patients)]
-    names = tuple(sorted({case.patient for case in chosen}))
-    images, masks, origin = [], [], []
-    for number, case in enumerate(chosen):
-        pixels = case.image.shape[0]
-        volume = torch.from_numpy(case.image)
-        visible = labelled is not None and case.patient in labelled and case.label is not None
-        label = torch.from_numpy(case.label) if visible and case.label is not None else None
-        for orientation in orientations:
-            cut = _cut(volume, case.spacing, orientation, pixels, float(volume.min()))
-            images.append(cut)
-            if labelled is not None:
-                masks.append(
-                    torch.full(cut.shape, UNLABELLED, dtype=torch.uint8)
-                    if label is None
-                    else _cut(label, case.spacing, orientation, pixels, 0)
-                )
-            origin.append(
-                (number, names.index(case.patient), ORIENTATIONS.index(orientation), len(cut))
-            )
-    if not images:
+    if not chosen:
         raise RunError("no slice is left for this stage; the split has no patient for it")
-    stacked = torch.cat(images)[:, None].contiguous()
-    marks = torch.cat(masks).contiguous() if labelled is not None else None
-    counts = torch.tensor([item[3] for item in origin])
-    home = device if _fits(stacked, marks, device) else torch.device("cpu")
+    names = tuple(sorted({case.patient for case in chosen}))
+    cuts = [(case, orientation) for case in chosen for orientation in orientations]
+    parts = [image_slices(case, orientation) for case, orientation in cuts]
+    images, masks = torch.cat(parts).contiguous(), None
+    if labelled is not None:
+        masks = torch.cat(
+            [mask_slices(case, cut, case.patient in labelled) for case, cut in cuts]
+        ).contiguous()
+    home = device if _fits(images, masks, device) else torch.device("cpu")
     pinned = home.type == "cpu" and device.type == "cuda"
+    counts = torch.tensor([len(part) for part in parts])
+
+    def placed(slices: Tensor) -> Tensor:
+        return slices.pin_memory() if pinned else slices.to(home)
+
+    def each(numbers: list[int]) -> Tensor:
+        return torch.tensor(numbers).repeat_interleave(counts)
+
     return SliceBank(
-        images=stacked.pin_memory() if pinned else stacked.to(home),
-        masks=None if marks is None else (marks.pin_memory() if pinned else marks.to(home)),
-        volume=torch.arange(len(origin)).repeat_interleave(counts),
-        patient=torch.tensor([item[1] for item in origin]).repeat_interleave(counts),
-        orientation=torch.tensor([item[2] for item in origin]).repeat_interleave(counts),
+        images=placed(images),
+        masks=None if masks is None else placed(masks),
+        volume=each(list(range(len(cuts)))),
+        patient=each([names.index(case.patient) for case, _ in cuts]),
+        orientation=each([ORIENTATIONS.index(orientation) for _, orientation in cuts]),
         position=torch.cat([torch.arange(1, n + 1) / n for n in counts.tolist()]),
         patients=names,
         labelled=tuple(sorted(labelled or ())),
@@ -127,33 +129,29 @@ def build_bank(
     )
 
 
+def image_slices(case: PreparedCase, orientation: Orientation) -> Tensor:
+    """The slices of a case, (N, 1, P, P); beyond the volume they hold its lowest value."""
+    volume = torch.from_numpy(case.image)
+    return _cut(volume, case.spacing, orientation, float(volume.min()))[:, None]
+
+
+def mask_slices(case: PreparedCase, orientation: Orientation, visible: bool) -> Tensor:
+    """The masks of `image_slices`, (N, P, P); `IGNORE` where there are none to be seen."""
+    if visible and case.label is not None:
+        return _cut(torch.from_numpy(case.label), case.spacing, orientation, 0)
+    # A view of the image costs no memory, and cuts into as many slices.
+    unseen = torch.full((), IGNORE, dtype=torch.uint8).expand(case.image.shape)
+    return _cut(unseen, case.spacing, orientation, IGNORE)
+
+
 def _cut(
-    volume: Tensor,
-    spacing: tuple[float, float, float],
-    orientation: Orientation,
-    pixels: int,
-    fill: float,
+    volume: Tensor, spacing: tuple[float, float, float], orientation: Orientation, fill: float
 ) -> Tensor:
-    """Slices of one orientation, square, (N, pixels, pixels)."""
+    """Slices of one orientation, (N, P, P) with P the volume's side."""
+    pixels = volume.shape[0]
     if orientation != "axial":
         volume = isotropic(volume, spacing)
     return fit_square(to_slices(volume, orientation), pixels, fill)
-
-
-def _fits(images: Tensor, masks: Tensor | None, device: torch.device) -> bool:
-    """Whether the bank takes at most a modest share of the device's free memory."""
-    if device.type != "cuda":
-        return True
-    wanted = images.nbytes + (0 if masks is None else masks.nbytes)
-    free, _ = torch.cuda.mem_get_info(device)
-    return wanted <= _SHARE_OF_FREE_MEMORY * free
-
-
-_AXES: dict[Orientation, tuple[int, int, int]] = {
-    "axial": (2, 1, 0),
-    "coronal": (1, 2, 0),
-    "sagittal": (0, 2, 1),
-}
 
 
 def to_slices(volume: Tensor, orientation: Orientation) -> Tensor:
@@ -186,18 +184,20 @@ def isotropic(volume: Tensor, spacing: tuple[float, float, float]) -> Tensor:
 
 def fit_square(slices: Tensor, pixels: int, fill: float) -> Tensor:
     """Crops or pads slices (N, H, W) about their centre to (N, pixels, pixels)."""
-    for axis in (1, 2):
-        size = slices.shape[axis]
-        if size > pixels:
-            slices = slices.narrow(axis, (size - pixels) // 2, pixels)
-        elif size < pixels:
-            before = (pixels - size) // 2
-            shape = list(slices.shape)
-            shape[axis] = before
-            first = slices.new_full(shape, fill)
-            shape[axis] = pixels - size - before
-            slices = torch.cat((first, slices, slices.new_full(shape, fill)), dim=axis)
-    return slices
+    margins: list[int] = []
+    for size in (slices.shape[2], slices.shape[1]):
+        before = (pixels - size) // 2 if size < pixels else -((size - pixels) // 2)
+        margins += [before, pixels - size - before]
+    return F.pad(slices, margins, value=fill) if any(margins) else slices
+
+
+def _fits(images: Tensor, masks: Tensor | None, device: torch.device) -> bool:
+    """Whether the bank takes at most a modest share of the device's free memory."""
+    if device.type != "cuda":
+        return True
+    wanted = images.nbytes + (0 if masks is None else masks.nbytes)
+    free, _ = torch.cuda.mem_get_info(device)
+    return wanted <= _SHARE_OF_FREE_MEMORY * free
 
 
 PATIENTS = 4
@@ -207,9 +207,9 @@ _BLOCKS = 8
 
 
 def synthetic_bank(pixels: int, labels: bool, device: torch.device, seed: int = 0) -> SliceBank:
-    """Builds a bank of smooth random images with blocky random masks.
+    """A bank of smooth random images with blocky random masks, for measuring without a dataset.
 
-    Four patients, one volume each, cut in three orientations of 16 slices: every method
+    Four patients, one volume each, cut in every orientation into 16 slices: every method
     finds its positives and negatives among them. Half of a mask is background, the rest
     is dealt evenly to seven structures.
 

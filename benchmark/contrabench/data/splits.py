@@ -8,15 +8,13 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from pydantic import Field
 
 from contrabench.errors import RequestError
+from contrabench.files import write_text
 from contrabench.protocol import Frozen, digest, seed_for
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class Split(Frozen):
@@ -71,13 +69,13 @@ def parse_fraction(text: str) -> float:
 def make_split(
     patients: Sequence[str], unlabelled: Sequence[str], folds: int, fold: int, seed: int
 ) -> Split:
-    """Makes one fold; the order of the arguments' patients does not matter.
+    """Makes one fold, numbered from 0; the order of the arguments' patients does not matter.
 
     Args:
         patients: patients with references.
         unlabelled: patients without; they join every training pool and no test set.
         folds: number of folds.
-        fold: the one wanted, from 0.
+        fold: the one wanted.
         seed: shuffles the patients.
 
     Raises:
@@ -90,8 +88,7 @@ def make_split(
         )
     if not 0 <= fold < folds:
         raise RequestError(f"there is no fold {fold}; folds are numbered 0 to {folds - 1}")
-    shuffled = _shuffled(patients, "split", seed)
-    test = set(shuffled[fold::folds])
+    test = set(_shuffled(patients, "split", seed)[fold::folds])
     labelled = [patient for patient in patients if patient not in test]
     return Split(
         fold=fold,
@@ -127,20 +124,14 @@ def draw_labels(split: Split, labels: str, draw: int, seed: int) -> LabelManifes
 
 
 def _shuffled(patients: Sequence[str], *purpose: object) -> list[str]:
-    """Returns the patients in an order that depends on their names and the purpose alone."""
+    """The patients in an order that depends on their names and the purpose alone."""
     order = sorted(patients)
     random.Random(seed_for(*purpose)).shuffle(order)
     return order
 
 
 def save_manifest(folder: Path, name: str, content: Split | LabelManifest) -> str:
-    """Writes a split or manifest once, under its own hash.
-
-    Returns:
-        The hash; the file is `folder/name-hash.json`.
-    """
-    from contrabench.files import write_text
-
+    """Writes a split or manifest once, as `folder/name-hash.json`, and returns its hash."""
     key = digest(content)
     path = folder / f"{name}-{key}.json"
     if not path.is_file():

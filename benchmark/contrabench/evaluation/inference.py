@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from contrabench.data.bank import from_axial, to_slices
+from contrabench.data.bank import from_axial, image_slices
 from contrabench.data.grid import to_native
 from contrabench.model.segmentation import Segmenter
 from contrabench.training.runtime import Runtime
@@ -35,7 +35,7 @@ def predict_case(model: Segmenter, case: PreparedCase, runtime: Runtime) -> NDAr
         Class indices on the native grid in canonical orientation, (X, Y, Z).
     """
     model.eval()
-    slices = to_slices(torch.from_numpy(case.image), "axial")[:, None]
+    slices = image_slices(case, "axial")
     parts = []
     enabled = runtime.precision == "bf16"
     with torch.inference_mode(), torch.autocast(runtime.device, torch.bfloat16, enabled=enabled):

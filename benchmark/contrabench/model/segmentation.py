@@ -8,12 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from contrabench.contracts.backbone import Backbone
+from contrabench.contracts.views import IGNORE
 from contrabench.protocol import seed_for
 
 DEEP_WEIGHTS = (0.6, 0.3, 0.1)
 """Weights of full, half and quarter resolution, as in DSAL by MMGL's first author."""
-
-IGNORE = 255
 
 
 class Segmenter(nn.Module):

@@ -1,4 +1,13 @@
-"""Contrastive losses that several methods share; in float32 at least, whatever the autocast."""
+"""Contrastive losses that several methods share; in float32 at least, whatever the autocast.
+
+Contrast with many positives (Khosla et al., NeurIPS 2020, L_out) comes twice: of points by their
+label, and of embeddings by any relation between slices,
+
+    l_ij = -log( exp(s_ij / tau) / sum_{a != i} exp(s_ia / tau) )
+    L    = mean over i of (1 / |P(i)|) sum_{j in P(i)} l_ij
+
+with s the cosine and P(i) the positives of i. Anchors without a positive are left out.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+BASE_TEMPERATURE = 0.07
+"""The temperature at which SupCon's published code leaves its loss unscaled."""
 _CLASSES = 256
+_ROUNDING = 1e-6
 
 
 def exact(values: Tensor) -> Tensor:
@@ -32,45 +44,6 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     with torch.autocast(first.device.type, enabled=False):
         loss: Tensor = NTXentLoss(temperature=temperature)(exact(first), exact(second))
     return loss
-
-
-def supervised_contrast(
-    embeddings: Tensor, labels: Tensor, anchors: Tensor, temperature: float
-) -> Tensor:
-    """Supervised contrast of points (Khosla et al., NeurIPS 2020, L_out; Hu et al., MICCAI 2021).
-
-    L = mean over anchors i of
-    -(1 / |P(i)|) sum_{q in P(i)} log( exp(z_i.z_q / tau) / sum_{a != i} exp(z_i.z_a / tau) ),
-    with P(i) the other points of i's label. Points that are no anchor stay in the
-    denominator. Anchors without a positive are left out.
-
-    Args:
-        embeddings: (N, D); normalised here.
-        labels: (N,) long, 0 to 255.
-        anchors: (N,) bool.
-        temperature: tau.
-
-    Returns:
-        Scalar; zero, with a gradient of zero, where no anchor has a positive.
-    """
-    with torch.autocast(embeddings.device.type, enabled=False):
-        points = functional.normalize(exact(embeddings), dim=1)
-        if len(points) < 2:
-            return (points * 0.0).sum()
-        rows = torch.nonzero(anchors).squeeze(1)
-        chosen, marks = points[rows], labels[rows]
-        logits = chosen @ points.T / temperature
-        itself = torch.zeros_like(logits, dtype=torch.bool)
-        itself[torch.arange(len(rows), device=rows.device), rows] = True
-        denominator = torch.logsumexp(logits.masked_fill(itself, float("-inf")), dim=1)
-        # The sum of the similarities to all positives is the similarity to their sum, so
-        # that no second N x N matrix is needed.
-        sums = points.new_zeros(_CLASSES, points.shape[1]).index_add(0, labels, points)
-        count = torch.bincount(labels, minlength=_CLASSES)[marks] - 1
-        total = (chosen * (sums[marks] - chosen)).sum(dim=1) / temperature
-        usable = count > 0
-        each = torch.where(usable, denominator - total / count.clamp(min=1), 0.0)
-        return each.sum() / usable.sum().clamp(min=1)
 
 
 def pair_contrast(positive: Tensor, negatives: Tensor, keep: Tensor | None = None) -> Tensor:
@@ -111,10 +84,48 @@ def info_nce(query: Tensor, key: Tensor, memory: Tensor, temperature: float) -> 
         return pair_contrast(alike, queries @ negatives.T / temperature).mean()
 
 
-BASE_TEMPERATURE = 0.07
-"""The temperature at which SupCon's published code leaves its loss unscaled."""
+def supervised_contrast(
+    embeddings: Tensor, labels: Tensor, anchors: Tensor, temperature: float, hardest: float = 1.0
+) -> Tensor:
+    """Supervised contrast of points (Hu et al., MICCAI 2021): P(i) are those of i's label.
 
-_ROUNDING = 1e-6
+    Points that are no anchor stay in the denominator. With `hardest` below 1, only the
+    round(hardest * |P(i)|) positives, at least one, that are least similar to i attract it.
+
+    Args:
+        embeddings: (N, D); normalised here.
+        labels: (N,) long, 0 to 255.
+        anchors: (N,) bool.
+        temperature: tau.
+        hardest: share of the positives that attract, in (0, 1].
+
+    Returns:
+        Scalar; zero, with a gradient of zero, where no anchor has a positive.
+    """
+    with torch.autocast(embeddings.device.type, enabled=False):
+        points = functional.normalize(exact(embeddings), dim=1)
+        if len(points) < 2:
+            return (points * 0.0).sum()
+        rows = torch.nonzero(anchors).squeeze(1)
+        chosen, marks = points[rows], labels[rows]
+        logits = chosen @ points.T / temperature
+        numbers = torch.arange(len(points), device=rows.device)
+        itself = numbers == rows[:, None]
+        denominator = torch.logsumexp(logits.masked_fill(itself, float("-inf")), dim=1)
+        count = torch.bincount(labels, minlength=_CLASSES)[marks] - 1
+        if hardest < 1:
+            count = (count * hardest).round().long().clamp(min=1).minimum(count)
+            strange = itself | (marks[:, None] != labels)
+            ordered = logits.masked_fill(strange, float("inf")).sort(dim=1).values
+            total = torch.where(numbers < count[:, None], ordered, 0.0).sum(dim=1)
+        else:
+            # The sum of the similarities to all positives is the similarity to their sum, so
+            # that no second N x N matrix is needed.
+            sums = points.new_zeros(_CLASSES, points.shape[1]).index_add(0, labels, points)
+            total = (chosen * (sums[marks] - chosen)).sum(dim=1) / temperature
+        usable = count > 0
+        each = torch.where(usable, denominator - total / count.clamp(min=1), 0.0)
+        return each.sum() / usable.sum().clamp(min=1)
 
 
 def near(position: Tensor, threshold: float) -> Tensor:
@@ -157,7 +168,8 @@ def pair_losses(embeddings: Tensor, temperature: float) -> Tensor:
     """The loss l_ij of every ordered pair, in float32 at least.
 
     Args:
-        embeddings: (..., N, D), N at least 2; normalised here.
+        embeddings: (..., N, D), N at least 2, each leading place (such as a pixel) a contrast
+            of its own; normalised here.
         temperature: tau.
 
     Returns:
@@ -176,8 +188,7 @@ def mean_over_positives(losses: Tensor, positives: Tensor) -> Tensor:
 
     Args:
         losses: (..., N, N), row i those of anchor i.
-        positives: (N, N) bool, false on the diagonal. Anchors without a positive are left
-            out.
+        positives: (N, N) bool, false on the diagonal.
 
     Returns:
         Scalar, the mean over the leading dimensions too; zero, with a gradient of zero,

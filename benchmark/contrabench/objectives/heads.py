@@ -62,8 +62,8 @@ class PixelHead(nn.Module):
 def expander(channels: int, width: int | None = None) -> nn.Module:
     """Three linear layers with batch normalisation and ReLU between them, (N, C) to (N, width).
 
-    The head of methods that decorrelate dimensions, made by lightly's builder. It ends without
-    a bias, to which their losses are blind, so that it would never get a gradient.
+    The head of methods that decorrelate dimensions. It ends without a bias, to which their
+    losses are blind, so that it would never get a gradient.
 
     Args:
         channels: C, of what is embedded.
@@ -86,8 +86,6 @@ def expander(channels: int, width: int | None = None) -> nn.Module:
 
 def momentum_head(channels: int, dim: int, batch_norm: bool) -> nn.Module:
     """Two linear layers with a ReLU between them, (N, C) to (N, dim), as MoCo has them.
-
-    Made by lightly's builder.
 
     Args:
         channels: C, of what is embedded, and the width between the layers.

@@ -1,4 +1,4 @@
-"""Instance contrast of whole slices, as in SimCLR."""
+"""Objectives that contrast whole slices: a pooled map, a head, and one of the losses."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class InstanceContrast(Objective):
-    """NT-Xent on a pooled map.
+    """NT-Xent of the two views of each slice, as in SimCLR.
 
     Args:
         backbone: gives the channels.
         temperature: tau.
         dim: length of the embedding.
-        tap: the map; the deepest if None.
+        tap: the map that is pooled; the deepest if None.
         linear: a head without a ReLU.
     """
 
@@ -39,16 +39,20 @@ class InstanceContrast(Objective):
         self.temperature, self.tap = temperature, tap or backbone.deepest
         self.head = GlobalHead(backbone.channels[self.tap], dim, linear=linear)
 
+    def embed(self, backbone: Backbone, batch: Batch) -> list[Tensor]:
+        """An embedding (B, dim) of each view."""
+        return [
+            self.head(backbone.features(view.image, (self.tap,))[self.tap]) for view in batch.views
+        ]
+
     def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of two views."""
-        first, second = (
-            self.head(backbone.features(view.image, (self.tap,))[self.tap]) for view in batch.views
-        )
+        first, second = self.embed(backbone, batch)
         return StepResult(nt_xent(first, second, self.temperature))
 
 
-class RelationContrast(Objective):
-    """Many-positives contrast on the pooled bottleneck.
+class RelationContrast(InstanceContrast):
+    """Contrast with many positives, where a relation says which slices attract, as in PCL.
 
     Slices of two orientations never attract, where several are pooled.
 
@@ -66,15 +70,11 @@ class RelationContrast(Objective):
         temperature: float,
         dim: int,
     ) -> None:
-        super().__init__()
-        self.related, self.temperature = related, temperature
-        self.tap = backbone.deepest
-        self.head = GlobalHead(backbone.channels[self.tap], dim)
+        super().__init__(backbone, temperature, dim)
+        self.related = related
 
     def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of two views."""
-        first, second = (
-            self.head(backbone.features(view.image, (self.tap,))[self.tap]) for view in batch.views
-        )
+        first, second = self.embed(backbone, batch)
         related = self.related(batch.info) & same(batch.info.orientation)
         return StepResult(position_contrast(first, second, related, self.temperature))

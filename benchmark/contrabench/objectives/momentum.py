@@ -1,10 +1,9 @@
-"""Momentum copies of networks: the slowly moving targets and key encoders."""
+"""What a step leaves to later ones: momentum copies of networks, and a queue of embeddings."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 import torch
@@ -61,13 +60,9 @@ class MomentumCopy(nn.Module, Generic[Module]):
             module: as the one that was copied, after its optimiser step.
             keep: share in [0, 1] that stays.
         """
-        own, other = zip(*self._pairs(module), strict=True)
-        torch._foreach_lerp_(list(own), list(other), 1 - keep)
-
-    def _pairs(self, module: Module) -> Iterator[tuple[Tensor, Tensor]]:
-        """Weights of the copy beside those of the module."""
-        for name, weight in module.named_parameters():
-            yield self.copied.get_buffer(name), weight
+        weights = dict(module.named_parameters())
+        own = [self.copied.get_buffer(name) for name in weights]
+        torch._foreach_lerp_(own, list(weights.values()), 1 - keep)
 
 
 class Queue(nn.Module):

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from contrabench.contracts.objective import Objective, StepResult
-from contrabench.objectives.contrast import exact, nt_xent, supervised_contrast
+from contrabench.contracts.views import IGNORE
+from contrabench.objectives.contrast import nt_xent, supervised_contrast
 from contrabench.objectives.heads import PixelHead
 
 if TYPE_CHECKING:
     from contrabench.contracts.backbone import Backbone
     from contrabench.contracts.views import Batch
-
-IGNORE = 255
 
 Sampling = Literal["stride", "block"]
 
@@ -89,45 +87,6 @@ def _nothing(first: Tensor, second: Tensor) -> Tensor:
     return (first.sum() + second.sum()).float() * 0.0
 
 
-def hardest_contrast(
-    embeddings: Tensor, labels: Tensor, anchors: Tensor, temperature: float, share: float
-) -> Tensor:
-    """Supervised contrast in which only the least similar positives of an anchor attract.
-
-    L = mean over anchors i of
-    -(1 / |H(i)|) sum_{q in H(i)} log( exp(z_i.z_q / tau) / sum_{a != i} exp(z_i.z_a / tau) ),
-    with P(i) the other points of i's label, and H(i) the round(share * |P(i)|) of them, at
-    least one, that are least similar to i. With a share of 1 it is `supervised_contrast`.
-
-    Args:
-        embeddings: (N, D); normalised here.
-        labels: (N,) long.
-        anchors: (N,) bool.
-        temperature: tau.
-        share: of the positives that attract, in (0, 1].
-
-    Returns:
-        Scalar; zero, with a gradient of zero, where no anchor has a positive.
-    """
-    with torch.autocast(embeddings.device.type, enabled=False):
-        every = functional.normalize(exact(embeddings), dim=1)
-        if len(every) < 2:
-            return (every * 0.0).sum()
-        rows = torch.nonzero(anchors).squeeze(1)
-        logits = every[rows] @ every.T / temperature
-        positive = labels[rows][:, None] == labels
-        itself = torch.arange(len(every), device=rows.device) == rows[:, None]
-        denominator = torch.logsumexp(logits.masked_fill(itself, float("-inf")), dim=1)
-        others = positive.sum(dim=1) - 1
-        count = (others * share).round().long().clamp(min=1).minimum(others)
-        ordered = logits.masked_fill(itself | ~positive, float("inf")).sort(dim=1).values
-        hard = torch.arange(len(every), device=rows.device) < count[:, None]
-        total = torch.where(hard, ordered, 0.0).sum(dim=1)
-        usable = count > 0
-        each = torch.where(usable, denominator - total / count.clamp(min=1), 0.0)
-        return each.sum() / usable.sum().clamp(min=1)
-
-
 def supervised_pixels(
     first: Tensor,
     second: Tensor,
@@ -161,11 +120,7 @@ def supervised_pixels(
         use = ok.reshape(-1).repeat(2)
         marks = y.reshape(-1).repeat(2)[use]
         embedded = torch.cat((points(a), points(b)))[use]
-        if hardest < 1:
-            loss = hardest_contrast(embedded, marks, marks > 0, temperature, hardest)
-        else:
-            loss = supervised_contrast(embedded, marks, marks > 0, temperature)
-        losses.append(loss)
+        losses.append(supervised_contrast(embedded, marks, marks > 0, temperature, hardest))
     return torch.stack(losses).mean() if losses else _nothing(first, second)
 
 

@@ -1,7 +1,7 @@
-"""Appearance of a view: blur, contrast, gamma, brightness and noise, drawn per image.
+"""Appearance of a view, drawn per image: blur, contrast, gamma, brightness, noise; hidden blocks.
 
-Every function takes (B, 1, H, W) images and one parameter of shape (B, 1, 1, 1) for
-each, and returns new memory.
+Every function takes (B, C, H, W) images and one parameter of shape (B, 1, 1, 1) for each, and
+returns new memory. Statistics are those of each image and channel.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from contrabench.errors import RequestError
 from contrabench.protocol import seed_for
 
 _PARTS = 5
-_PIXELS = (1, 2, 3)
+_PIXELS = (2, 3)
 
 
 def deviation(images: Tensor) -> Tensor:
-    """Standard deviation of each image over its pixels, (B, 1, 1, 1); 0 for a flat one."""
+    """Standard deviation of each image over its pixels, (B, C, 1, 1); 0 for a flat one."""
     # Written out: `torch.std` is ten times slower on a CPU.
     return (images - images.mean(_PIXELS, keepdim=True)).square().mean(_PIXELS, keepdim=True).sqrt()
 
@@ -32,13 +32,10 @@ def alter_intensity(images: Tensor, spec: Intensity, unit: Tensor, seed: int) ->
     A flat image has no deviation and no range, so it stays as it is.
 
     Args:
-        images: (B, 1, H, W) float32; left untouched.
+        images: float32; left untouched.
         spec: ranges of the parameters and the probability of each part.
-        unit: (B, 1, 1, 1), what one deviation is for each image.
+        unit: (B, C, 1, 1), what one deviation is.
         seed: settles parameters and noise, the noise for one kind of device.
-
-    Returns:
-        (B, 1, H, W) in new memory.
     """
     table = torch.rand(images.shape[0], 2 * _PARTS, generator=torch.Generator().manual_seed(seed))
     parameters = _parameters(spec, table).to(images.device)
@@ -60,15 +57,8 @@ def _parameters(spec: Intensity, uniform: Tensor) -> Tensor:
     gate, where = uniform[:, :_PARTS] < spec.probability, uniform[:, _PARTS:]
     neutral = torch.tensor([0.0, 1.0, 1.0, 0.0, 0.0])
     low = torch.tensor([0.0, spec.contrast[0], math.log(spec.gamma[0]), -spec.brightness_sd, 0.0])
-    high = torch.tensor(
-        [
-            spec.blur_px,
-            spec.contrast[1],
-            math.log(spec.gamma[1]),
-            spec.brightness_sd,
-            spec.noise_sd,
-        ]
-    )
+    highest = (spec.blur_px, spec.contrast[1], math.log(spec.gamma[1]))
+    high = torch.tensor([*highest, spec.brightness_sd, spec.noise_sd])
     drawn = low + (high - low) * where
     # The exponent is drawn on a logarithmic scale: halving is as likely as doubling.
     drawn[:, 2] = drawn[:, 2].exp()
@@ -92,8 +82,8 @@ def gaussian_blur(images: Tensor, sigma: Tensor, largest: float) -> Tensor:
     """Convolves each image with a Gaussian of its own deviation, edges repeated.
 
     Args:
-        images: (B, 1, H, W).
-        sigma: deviations in pixels, (B, 1, 1, 1); 0 leaves an image as it is.
+        images: to be blurred.
+        sigma: deviations in pixels; 0 leaves an image as it is.
         largest: the largest of them; the kernel ends at three times this.
     """
     radius = math.ceil(3 * largest)
@@ -120,13 +110,12 @@ def draw_hidden(
     batch: int,
     size: tuple[int, int],
     seed: int,
-    *,
     device: torch.device | None = None,
 ) -> Tensor:
-    """Draws the hidden pixels of each image of a batch.
+    """Draws the hidden pixels of each image of a batch: a fixed number of blocks of a grid.
 
-    Image i has the same blocks hidden whatever the batch's size and the view's, on every
-    device.
+    Every image asks for the same amount of reconstruction. Image i has the same blocks hidden
+    whatever the batch's size and the view's, on every device.
 
     Args:
         spec: share and number of the blocks.
@@ -159,10 +148,7 @@ def hide(images: Tensor, hidden: Tensor) -> Tensor:
     """Replaces the hidden pixels of each image by its mean.
 
     Args:
-        images: (B, 1, H, W) float; left untouched.
+        images: float; left untouched.
         hidden: (B, H, W) bool.
-
-    Returns:
-        (B, 1, H, W) in new memory.
     """
-    return torch.where(hidden[:, None], images.mean((1, 2, 3), keepdim=True), images)
+    return torch.where(hidden[:, None], images.mean(_PIXELS, keepdim=True), images)

@@ -45,15 +45,15 @@ def make_views(
     changed.
 
     Args:
-        images: (B, 1, H, W) float32; left untouched.
-        masks: (B, H, W) integer, 255 where unlabelled, or None.
+        images: (B, C, H, W) float32; left untouched.
+        masks: (B, H, W) integer, `IGNORE` where unlabelled, or None.
         specs: one for each view.
         seed: settles everything that is drawn.
         multiple: of the backbone, for views that are smaller than their slice.
 
     Returns:
         One view for each specification, none sharing image memory with another or with
-        `images`; long masks with 255 outside of the slice, where `masks` are given.
+        `images`; long masks with `IGNORE` outside of the slice, where `masks` are given.
 
     Raises:
         RequestError: if a view asks for the geometry of one that is not earlier.
@@ -78,13 +78,14 @@ def make_views(
             if spec.intensity is None:
                 image = image.clone()
             else:
-                stream = seed_for("intensity", seed, index)
-                image = alter_intensity(image, spec.intensity, unit, stream)
+                image = alter_intensity(
+                    image, spec.intensity, unit, seed_for("intensity", seed, index)
+                )
             hidden = None
             if spec.occlusion is not None:
                 stream = seed_for("occlusion", seed, index)
                 hidden = draw_hidden(
-                    spec.occlusion, len(images), geometry.size, stream, device=images.device
+                    spec.occlusion, len(images), geometry.size, stream, images.device
                 )
                 image = hide(image, hidden)
             labels = None if labels is None else labels.to(torch.long, copy=True)
@@ -111,4 +112,4 @@ def _geometry(
         return geometry if geometry.size == size else replace(geometry, size=size)
     if spec.spatial is None:
         return Geometry.identity(batch, size, images.device)
-    return draw_geometry(spec.spatial, batch, (height, width), size, seed, device=images.device)
+    return draw_geometry(spec.spatial, batch, (height, width), size, seed, images.device)

@@ -1,7 +1,8 @@
-"""Draws the geometry of a view: crop, aspect, rotation, mirror and smooth displacement.
+"""The geometry of a view: drawn, read along, and asked where a feature map's cells lie.
 
-Everything is drawn and composed on the CPU, so that a seed means the same geometry on
-every device; what travels is a few kilobytes per image.
+Crop, aspect, rotation, mirror and displacement are drawn and composed on the CPU, so that a
+seed means the same geometry on every device; what travels is a few kilobytes per image. Grey
+values are read linearly, labels by pixel.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from contrabench.contracts.geometry import Geometry, pixel_centres
-from contrabench.contracts.views import Spatial
+from contrabench.contracts.views import IGNORE, Spatial
 
 _SCALARS = 6
 _NODES_PER_CELL = 8
@@ -27,7 +28,6 @@ def draw_geometry(
     slice_size: tuple[int, int],
     view_size: tuple[int, int],
     seed: int,
-    *,
     device: torch.device | None = None,
 ) -> Geometry:
     """Draws one geometry for each image of a batch.
@@ -116,10 +116,6 @@ def _between(uniform: Tensor, low: float, high: float) -> Tensor:
     return low + (high - low) * uniform
 
 
-IGNORE = 255
-"""Label of a pixel that has no reference, among them all outside of the slice."""
-
-
 def sample_images(images: Tensor, grid: Tensor) -> Tensor:
     """Reads images bilinearly.
 
@@ -127,14 +123,14 @@ def sample_images(images: Tensor, grid: Tensor) -> Tensor:
     a scan; repeating the border instead would smear anatomy into stripes.
 
     Args:
-        images: (B, 1, H, W) float32.
+        images: (B, C, H, W) float32.
         grid: (B, H', W', 2) float32, normalised slice coordinates.
 
     Returns:
-        (B, 1, H', W').
+        (B, C, H', W').
     """
     sampled = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    return torch.where(_inside(grid)[:, None], sampled, images.amin((1, 2, 3), keepdim=True))
+    return torch.where(_inside(grid)[:, None], sampled, images.amin((2, 3), keepdim=True))
 
 
 def sample_masks(masks: Tensor, grid: Tensor) -> Tensor:
@@ -145,7 +141,7 @@ def sample_masks(masks: Tensor, grid: Tensor) -> Tensor:
         grid: (B, H', W', 2) float32, normalised slice coordinates.
 
     Returns:
-        (B, H', W') long; 255 outside of the slice.
+        (B, H', W') long; `IGNORE` outside of the slice.
     """
     labels = F.grid_sample(
         masks[:, None].float(), grid, mode="nearest", padding_mode="border", align_corners=False
@@ -161,6 +157,9 @@ def _inside(grid: Tensor) -> Tensor:
 def cell_positions(geometry: Geometry, shape: tuple[int, int]) -> Tensor:
     """Slice coordinates of the centres of a map's cells, rotation and elasticity included.
 
+    The network's strides divide a view evenly, so that a cell stands for the pixels of one
+    rectangle of the view, and its centre is that of the rectangle.
+
     Args:
         geometry: of the view that the map was computed from.
         shape: height and width of the map.
@@ -169,23 +168,15 @@ def cell_positions(geometry: Geometry, shape: tuple[int, int]) -> Tensor:
         (B, h * w, 2) float32, row by row as `flatten(2)` lists a map; beyond -1 and 1 where
         a cell lies outside of the slice.
     """
-    height, width = shape
-    device = geometry.affine.device
-    x = pixel_centres(width, device).expand(height, width)
-    y = pixel_centres(height, device)[:, None].expand(height, width)
-    centres = torch.stack((x, y), dim=-1).reshape(1, -1, 2)
-    return geometry.source(centres.expand(len(geometry.affine), -1, -1))
+    cells = Geometry.identity(len(geometry.affine), shape, geometry.affine.device)
+    return geometry.source(cells.grid().flatten(1, 2))
 
 
 def cell_diagonals(geometry: Geometry, shape: tuple[int, int]) -> Tensor:
     """Length of the diagonal of a map's cells in the slice.
 
-    The root of width squared plus height squared, as the affine part stretches them; the
-    displacement moves cells about without making them larger on average.
-
-    Args:
-        geometry: of the view that the map was computed from.
-        shape: height and width of the map.
+    The root of width squared plus height squared, as the affine part stretches them (slices
+    are square); the displacement moves cells about without making them larger on average.
 
     Returns:
         (B,) float32 in normalised slice coordinates.
