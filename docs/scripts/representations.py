@@ -27,7 +27,7 @@ from contrabench.inspection.pretrained import (
     read_pretrained,
     training_bank,
 )
-from contrabench.inspection.representation_view import TapReport, Viewer
+from contrabench.inspection.representation import TapReport, Viewer
 from contrabench.model.backbones.unet import UNet
 from contrabench.progress import ConsoleReporter
 

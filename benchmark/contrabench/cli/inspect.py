@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from contrabench.inspection.pretrained import Pretrained
-    from contrabench.inspection.representation_view import TapReport, Viewer
+    from contrabench.inspection.representation import TapReport, Viewer
 
 EPILOG = examples(
     "bench inspect 1f3a --out embedding.png",
@@ -77,7 +77,7 @@ def inspect(
     """Compare a run's pre-trained features with those of its random start."""
     from contrabench.cli.config import load_config
     from contrabench.inspection.pretrained import find_run, read_pretrained, training_bank
-    from contrabench.inspection.representation_view import Viewer, compare
+    from contrabench.inspection.representation import Viewer, compare
     from contrabench.progress import ConsoleReporter
     from contrabench.training.runtime import make_runtime
 

@@ -13,7 +13,7 @@ from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 
 from contrabench.errors import RequestError
-from contrabench.inspection.representation_view import Points
+from contrabench.inspection.representation import Array, Points
 from contrabench.protocol import ORIENTATIONS
 
 if TYPE_CHECKING:
@@ -26,32 +26,28 @@ _NAMED = 10
 _SIDE = 4.2
 
 
-def flatten(
-    features: NDArray[np.floating], projection: Projection = "tsne", seed: int = 0
-) -> NDArray[np.floating]:
+def flatten(features: Array, projection: Projection = "tsne") -> Array:
     """Lays features out in a plane, by way of their first 50 principal components.
 
     Args:
         features: (n, d).
         projection: t-SNE of scikit-learn, or UMAP of the package `umap-learn`.
-        seed: of the layout, which is the same for equal features.
 
     Returns:
-        (n, 2).
+        (n, 2), the same for equal features.
 
     Raises:
         RequestError: if UMAP is asked for and not installed.
     """
     standard = StandardScaler().fit_transform(features)
-    reduced = PCA(min(50, *standard.shape), random_state=seed).fit_transform(standard)
-    plane: NDArray[np.floating]
+    reduced = PCA(min(50, *standard.shape), random_state=0).fit_transform(standard)
     if projection == "umap":
         near = min(15, len(features) - 1)
-        layout = _umap()(n_neighbors=near, random_state=seed, n_jobs=1)
-        plane = layout.fit_transform(reduced)
-        return plane
-    perplexity = min(30.0, (len(features) - 1) / 3)
-    plane = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(reduced)
+        layout: Any = _umap()(n_neighbors=near, random_state=0, n_jobs=1)
+    else:
+        perplexity = min(30.0, (len(features) - 1) / 3)
+        layout = TSNE(perplexity=perplexity, init="pca", random_state=0)
+    plane: Array = layout.fit_transform(reduced)
     return plane
 
 
@@ -66,9 +62,8 @@ def check_projection(projection: Projection) -> None:
 
 
 def _umap() -> Any:
-    """The class of UMAP."""
+    """The class of UMAP, an extra that pulls a compiler."""
     try:
-        # An extra, which pulls a compiler; most users never ask for it.
         from umap import UMAP
     except ImportError as error:
         raise RequestError(
@@ -106,32 +101,19 @@ def draw(
     axes = figure.subplots(len(encoders), 3, squeeze=False)
     for row, (name, points) in zip(axes, encoders.items(), strict=True):
         plane = flatten(points.features, projection)
-        for axis, values, words in (
-            (row[0], points.structure, ("none", *structures)),
-            (row[1], points.orientation, ORIENTATIONS),
-            (row[2], points.patient, patients),
-        ):
-            _scatter(axis, plane, values, words, grey_first=axis is row[0])
+        _scatter(row[0], plane, points.structure, ("none", *structures), grey_first=True)
+        _scatter(row[1], plane, points.orientation, ORIENTATIONS)
+        _scatter(row[2], plane, points.patient, patients)
         row[0].set_ylabel(f"{name} encoder", fontsize=11)
     unit = next(iter(encoders.values())).unit
     headings = (f"largest structure in the {unit}", "orientation", "patient")
-    for axis, heading in zip(axes[0], headings, strict=True):
-        axis.set_title(heading, fontsize=11)
-    for axis in axes[-1]:
-        handles, labels = axis.get_legend_handles_labels()
-        if len(labels) <= _NAMED:
-            axis.legend(
-                handles,
-                labels,
-                loc="upper center",
-                bbox_to_anchor=(0.5, -0.02),
-                ncols=2,
-                fontsize=9,
-                frameon=False,
-                markerscale=2.5,
-            )
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.02), "ncols": 2, "markerscale": 2.5}
+    for first, last, heading in zip(axes[0], axes[-1], headings, strict=True):
+        first.set_title(heading, fontsize=11)
+        if (named := len(last.get_legend_handles_labels()[1])) <= _NAMED:
+            last.legend(fontsize=9, frameon=False, **below)
         else:
-            axis.set_xlabel(f"{len(labels)} patients, one colour each", fontsize=9)
+            last.set_xlabel(f"{named} patients, one colour each", fontsize=9)
     figure.suptitle(
         f"{title} ({_NAMES[projection]}; distances between clusters mean little)", fontsize=12
     )
@@ -140,10 +122,10 @@ def draw(
 
 def _scatter(
     axis: Axes,
-    plane: NDArray[np.floating],
+    plane: Array,
     values: NDArray[np.int64],
     words: Sequence[str],
-    grey_first: bool,
+    grey_first: bool = False,
 ) -> None:
     """One panel; each value has its colour, the first grey where it says `none`."""
     from matplotlib import colormaps

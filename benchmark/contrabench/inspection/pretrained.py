@@ -18,7 +18,7 @@ from contrabench.progress import Reporter
 from contrabench.protocol import ORIENTATIONS, BackboneSpec, DataRecipe, digest
 from contrabench.stages.outputs import RUN_RECORD, WEIGHTS
 from contrabench.stages.prepare import dataset_class, prepare_cases
-from contrabench.store.stages import home_of
+from contrabench.store.stages import SPEC, home_of
 from contrabench.text import unique_beginning
 from contrabench.training.checkpoint import load_weights
 
@@ -42,11 +42,6 @@ class Pretrained:
     trained: tuple[str, ...]
     weights: Path
     store: Path
-
-    @property
-    def patients(self) -> tuple[str, ...]:
-        """The training patients of the run's fold."""
-        return tuple(self.record["patients"]["train"])
 
     def taps(self) -> tuple[str, ...]:
         """The deepest tap, those of quarter and of full resolution, and the last, if trained."""
@@ -95,36 +90,29 @@ def read_pretrained(run: Path, stage: str | None = None) -> Pretrained:
         RequestError: if the run has no pre-training, no such stage, or its weights are gone.
     """
     record: dict[str, Any] = json.loads((run / RUN_RECORD).read_text(encoding="utf-8"))
-    keys = record["stages"]["pretrain"]
-    if not keys:
+    store = run.resolve().parents[1]
+    folders = [home_of(store, "pretrain") / key for key in record["stages"]["pretrain"]]
+    if not folders:
         raise RequestError(
             f"{record['variant']} has no pre-training, so there is no representation to inspect; "
             "name a run of a method that pre-trains"
         )
-    store = run.resolve().parents[1]
-    folders = [home_of(store, "pretrain") / key for key in keys]
+    stages = {}
     for folder in folders:
         if problem := damage_of(folder):
             raise RequestError(
                 f"the pre-training {folder.name} of this run: {problem}; repeat the run to make "
                 "it again"
             )
-    stages = [
-        json.loads((folder / "spec.json").read_text(encoding="utf-8"))["stage"]
-        for folder in folders
-    ]
-    names = [item["name"] for item in stages]
+        item = json.loads((folder / SPEC).read_text(encoding="utf-8"))["stage"]
+        stages[item["name"]] = (item["trains"], folder / WEIGHTS)
+    names = list(stages)
     if stage is not None and stage not in names:
         raise RequestError(f"this run has no stage '{stage}'; it has {', '.join(names)}")
-    place = len(names) - 1 if stage is None else names.index(stage)
-    parts = dict.fromkeys(part for item in stages[: place + 1] for part in item["trains"])
-    return Pretrained(
-        record=record,
-        stage=names[place],
-        trained=tuple(parts),
-        weights=folders[place] / WEIGHTS,
-        store=store,
-    )
+    last = stage or names[-1]
+    done = names[: names.index(last) + 1]
+    parts = dict.fromkeys(part for name in done for part in stages[name][0])
+    return Pretrained(record, last, tuple(parts), stages[last][1], store)
 
 
 def training_bank(pretrained: Pretrained, root: Path | None, reporter: Reporter) -> SliceBank:
@@ -155,5 +143,7 @@ def training_bank(pretrained: Pretrained, root: Path | None, reporter: Reporter)
             f"the data are not those of this run of '{protocol['dataset']}': its files or the "
             "code that reads them have changed; name the run's own with --data, or repeat the run"
         )
-    labelled = {case.patient for case in cases if case.labelled} & set(pretrained.patients)
+    labelled = {case.patient for case in cases if case.labelled} & set(
+        pretrained.record["patients"]["train"]
+    )
     return build_bank(cases, labelled, labelled, ORIENTATIONS, torch.device("cpu"))

@@ -8,11 +8,12 @@ clipping, the budget's optimiser, and the objective's hook.
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from operator import truediv
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -31,24 +32,16 @@ WARM_UP = 3
 
 @dataclass(frozen=True)
 class Times:
-    """Durations of one thing done several times, in seconds.
-
-    Attributes:
-        median: of all.
-        low: first quartile.
-        high: third quartile.
-    """
+    """Durations of one thing done several times, in seconds: the median and both quartiles."""
 
     median: float
     low: float
     high: float
 
     @classmethod
-    def of(cls, seconds: list[float]) -> Times:
+    def of(cls, seconds: Sequence[float]) -> Times:
         """Sums up at least one duration."""
-        if len(seconds) == 1:
-            return cls(seconds[0], seconds[0], seconds[0])
-        low, median, high = statistics.quantiles(seconds, n=4, method="inclusive")
+        low, median, high = np.quantile(seconds, (0.25, 0.5, 0.75)).tolist()
         return cls(median, low, high)
 
 
@@ -117,14 +110,7 @@ class StageProfile:
 def profile_stage(
     method: Method, stage: Stage, budget: Budget, runtime: Runtime, steps: int
 ) -> StageProfile:
-    """Measures one stage; step, views and bare pass take turns, after a warm-up.
-
-    Args:
-        method: with its options.
-        stage: one of the method's.
-        budget: pixels, width, batch and rate.
-        runtime: device and switches.
-        steps: that are measured.
+    """Measures `steps` steps of one stage; step, views and bare pass take turns, after a warm-up.
 
     Raises:
         RequestError: if no step is to be measured.
@@ -135,7 +121,7 @@ def profile_stage(
     flops, bare_flops, saved = bench.count()
     if runtime.compile:
         bench.task.backbone.compile()
-    taken: dict[str, list[float]] = {"step": [], "views": [], "bare": []}
+    taken: list[tuple[float, float, float]] = []
     peak = 0.0
     for number in range(WARM_UP + steps):
         if runtime.device == "cuda":
@@ -146,30 +132,27 @@ def profile_stage(
         bare = bench.timed(partial(bench.bare, bench.task.batch(number, 0, 1)))
         if number >= WARM_UP:
             peak = max(peak, reached)
-            for name, value in (("step", step), ("views", views), ("bare", bare)):
-                taken[name].append(value)
-    objective = bench.task.objective
+            taken.append((step, views, bare))
+    step_times, views_times, bare_times = (Times.of(values) for values in zip(*taken, strict=True))
+    objective, compared = bench.task.objective, bench.last is not None
     heads = sum(p.numel() for p in objective.parameters() if p.requires_grad)
+    kept = count_parameters(objective) + sum(value.numel() for value in objective.buffers())
     return StageProfile(
         stage=stage.name,
         batch=budget.pretrain.batch,
-        images=bench.images,
-        step=Times.of(taken["step"]),
-        views=Times.of(taken["views"]),
-        bare=Times.of(taken["bare"]) if bench.deepest else None,
-        bare_tap=bench.deepest,
-        ratio=statistics.median(map(truediv, taken["step"], taken["bare"]))
-        if bench.deepest
-        else None,
+        images=len(stage.views) * budget.pretrain.batch,
+        step=step_times,
+        views=views_times,
+        bare=bare_times if compared else None,
+        bare_tap=bench.last,
+        ratio=statistics.median(step / bare for step, _, bare in taken) if compared else None,
         flops=flops,
         bare_flops=bare_flops,
         saved_mb=saved / 2**20,
         peak_mb=peak if runtime.device == "cuda" else None,
         backbone_parameters=sum(p.numel() for p in bench.trained) - heads,
         head_parameters=heads,
-        state_values=sum(value.numel() for value in objective.buffers())
-        + count_parameters(objective)
-        - heads,
+        state_values=kept - heads,
     )
 
 
@@ -189,8 +172,7 @@ class _Bench(Step):
         bank = synthetic_bank(budget.pixels, stage.labels, runtime.torch_device)
         task = PretrainTask(backbone, objective, stage, bank, phase, Seeds())
         super().__init__(task, phase, runtime, steps)
-        self.deepest = backbone.last(stage.trains) if stage.trains else None
-        self.images = len(stage.views) * phase.batch
+        self.last = backbone.last(stage.trains) if stage.trains else None
 
     def count(self) -> tuple[int, int, int]:
         """Operations of a step and of a bare pass, and bytes kept for the backward pass."""
@@ -207,11 +189,11 @@ class _Bench(Step):
 
     def bare(self, batch: Batch) -> None:
         """The network alone on a batch's images, forward and backward."""
-        if self.deepest is None:
+        if self.last is None:
             return
         with self.fabric.autocast():
             maps = [
-                self.task.backbone.features(view.image, (self.deepest,))[self.deepest]
+                self.task.backbone.features(view.image, (self.last,))[self.last]
                 for view in batch.views
             ]
         torch.autograd.backward([item.float().sum() for item in maps])

@@ -1,13 +1,19 @@
-"""What a frozen representation is worth: geometry on the sphere, rank, and linear probes.
+"""What a run's pre-training has learned, beside what its random start already had.
 
-Pure functions on arrays of features; nothing here knows a network or a dataset. A probe
-never sees the groups (patients) that it is scored on, neither for its weights nor for its
-regularisation.
+Geometry on the sphere, rank, and linear probes of frozen features. Only training patients of
+the run's fold are looked at; of these, all labels are used, however few the run itself was
+given. So the numbers explain a run and select nothing. A probe never sees the groups (patients)
+that it is scored on, neither for its weights nor for its regularisation.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
 import numpy as np
+import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, RidgeCV
@@ -17,10 +23,27 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from contrabench.contracts.backbone import Backbone
+from contrabench.contracts.views import ViewSpec
+from contrabench.data.bank import SliceBank
+from contrabench.errors import RequestError
+from contrabench.inspection.pretrained import Pretrained
+from contrabench.progress import Reporter
+from contrabench.protocol import ORIENTATIONS, seed_for
+from contrabench.views.maker import make_views
+
 Array = NDArray[np.floating]
-ALPHAS = tuple(10.0**power for power in range(-1, 6))
+Labels = NDArray[np.integer]
+
+SLICES = 768
+CELLS = 8
+_ALPHAS = tuple(10.0**power for power in range(-1, 6))
 """Ridge penalties tried, for standardised features."""
-FOLDS = 4
+_FOLDS = 4
+_BATCH = 32
+_POSITIONS = 8
+_SEED = 0
+"""Of the slices, cells and views that are drawn."""
 
 
 def on_sphere(features: Array) -> NDArray[np.float64]:
@@ -38,7 +61,7 @@ def alignment(first: Array, second: Array) -> float:
 
     Args:
         first: (n, d), of unit length.
-        second: (n, d), its row i of the same image as row i of `first`.
+        second: (n, d), row by row of the same images.
     """
     return float(((first - second) ** 2).sum(axis=1).mean())
 
@@ -92,9 +115,7 @@ def cell_shares(masks: Tensor, structures: int, size: tuple[int, int]) -> Tensor
     return F.avg_pool2d(hot, window)
 
 
-def held_out_r2(
-    features: Array, targets: Array, groups: NDArray[np.integer], folds: int = FOLDS
-) -> NDArray[np.float64]:
+def held_out_r2(features: Array, targets: Array, groups: Labels) -> NDArray[np.float64]:
     """R squared of a linear probe on groups that it has not seen.
 
     Ridge regression on standardised features; the groups are dealt into folds, each is
@@ -106,17 +127,16 @@ def held_out_r2(
         features: (n, d).
         targets: (n, t).
         groups: (n,), e.g. the patient of each row; at least two different ones.
-        folds: at most; never more than there are groups.
 
     Returns:
         (t,); NaN for a target that does not vary.
     """
     errors, spread = np.zeros(targets.shape[1]), np.zeros(targets.shape[1])
-    for train, test in _splits(groups, folds):
-        inside = _splits(groups[train], folds - 1) if len(set(groups[train])) > 1 else None
+    for train, test in _splits(groups, _FOLDS):
+        inside = _splits(groups[train], _FOLDS - 1) if len(set(groups[train])) > 1 else None
         probe = make_pipeline(
             StandardScaler(),
-            RidgeCV(ALPHAS, cv=inside, scoring="neg_mean_squared_error"),
+            RidgeCV(_ALPHAS, cv=inside, scoring="neg_mean_squared_error"),
         ).fit(features[train], targets[train])
         predicted = probe.predict(features[test]).reshape(len(test), -1)
         errors += ((targets[test] - predicted) ** 2).sum(axis=0)
@@ -126,9 +146,7 @@ def held_out_r2(
     return score
 
 
-def held_out_accuracy(
-    features: Array, labels: NDArray[np.integer], groups: NDArray[np.integer], folds: int = FOLDS
-) -> float:
+def held_out_accuracy(features: Array, labels: Labels, groups: Labels) -> float:
     """Balanced accuracy of a linear classifier on groups that it has not seen.
 
     Logistic regression on standardised features; 1 / (number of classes) is chance.
@@ -137,18 +155,227 @@ def held_out_accuracy(
         features: (n, d).
         labels: (n,) classes.
         groups: (n,), of which none is in training and test at once.
-        folds: at most; never more than there are groups.
     """
     predicted = np.empty_like(labels)
-    for train, test in _splits(groups, folds):
+    for train, test in _splits(groups, _FOLDS):
         probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
         predicted[test] = probe.fit(features[train], labels[train]).predict(features[test])
     return float(balanced_accuracy_score(labels, predicted))
 
 
-def _splits(
-    groups: NDArray[np.integer], folds: int
-) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Rows to train on and to test on, whole groups apart."""
+def _splits(groups: Labels, folds: int) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Rows to train on and to test on, whole groups apart, in at most so many folds."""
     parts = GroupKFold(max(2, min(folds, len(set(groups.tolist())))))
     return list(parts.split(groups, groups=groups))
+
+
+@dataclass(frozen=True)
+class TapReport:
+    """What one tap of one encoder gives.
+
+    An embedding is the mean of a slice's map, less the mean of all slices, at unit length.
+
+    Attributes:
+        encoder: `random` or `pre-trained`.
+        tap: name of the feature map.
+        channels: of the map.
+        alignment: of two augmented views of the same slice; 0 is best.
+        uniformity: of the embeddings of different slices; lower is more spread.
+        effective_rank: of the centred means, out of at most `channels`.
+        probe: R squared on unseen patients of the share of each structure in a cell of
+            the map, from that cell's features.
+        position: R squared on unseen patients of the place of a slice in its volume.
+        orientation: balanced accuracy on unseen patients of telling three orientations.
+        patient: balanced accuracy of telling patients on unseen stretches of their volumes.
+    """
+
+    encoder: str
+    tap: str
+    channels: int
+    alignment: float
+    uniformity: float
+    effective_rank: float
+    probe: dict[str, float]
+    position: float
+    orientation: float
+    patient: float
+
+    @property
+    def probe_mean(self) -> float:
+        """Mean over the structures that occur."""
+        return float(np.nanmean(list(self.probe.values())))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON-like data; a number that there is not is null."""
+        probe = {name: value if np.isfinite(value) else None for name, value in self.probe.items()}
+        return {**asdict(self), "probe": probe, "probe_mean": self.probe_mean}
+
+
+@dataclass(frozen=True)
+class Points:
+    """Features to draw, one row a slice or, of a decoder's tap, a cell of its map.
+
+    Attributes:
+        features: (n, d).
+        structure: (n,) the structure with the largest share, from 1; 0 where there is none.
+        orientation: (n,) index into `ORIENTATIONS`.
+        patient: (n,) index into the bank's patients.
+        unit: `slice` or `cell`.
+    """
+
+    features: Array
+    structure: NDArray[np.int64]
+    orientation: NDArray[np.int64]
+    patient: NDArray[np.int64]
+    unit: str
+
+
+class Viewer:
+    """Reads features of the same slices and cells from any encoder.
+
+    Args:
+        bank: labelled slices of training patients in three orientations.
+        structures: their names; class k + 1 is structure k.
+        device: where networks run.
+
+    Raises:
+        RequestError: if there are fewer than two patients.
+    """
+
+    def __init__(self, bank: SliceBank, structures: Sequence[str], device: torch.device) -> None:
+        if len(bank.patients) < 2 or bank.masks is None:
+            raise RequestError(
+                "a probe needs two labelled training patients, one to learn from and one to be "
+                "tried on; take a run with more patients or fewer folds"
+            )
+        self.bank, self.masks, self.structures = bank, bank.masks, tuple(structures)
+        self.device = device
+        self.axial = self._draw(bank.orientation == 0, SLICES)
+        ways = len(ORIENTATIONS)
+        each = min(SLICES // ways, *(int((bank.orientation == o).sum()) for o in range(ways)))
+        self.mixed = torch.cat([self._draw(bank.orientation == o, each) for o in range(ways)])
+
+    def _generator(self, *parts: object) -> torch.Generator:
+        return torch.Generator().manual_seed(seed_for("inspect", _SEED, *parts))
+
+    def _draw(self, where: Tensor, count: int) -> Tensor:
+        """Up to `count` rows of the bank among those marked, in order."""
+        rows = where.nonzero()[:, 0]
+        chosen = torch.randperm(len(rows), generator=self._generator("slices"))[:count]
+        return rows[chosen.sort().values]
+
+    def chance(self) -> dict[str, float]:
+        """The accuracies of guessing, to read the reports beside."""
+        return {"orientation": 1 / len(ORIENTATIONS), "patient": 1 / len(self.bank.patients)}
+
+    def report(self, network: Backbone, encoder: str, tap: str) -> TapReport:
+        """All numbers of one tap."""
+        bank = self.bank
+        images = bank.images[self.axial]
+        views = make_views(images, None, (ViewSpec(), ViewSpec()), _SEED)
+        raw = [self._means(network, view.image, tap) for view in views]
+        # The means follow a rectifier and share a large part, which would hide the rest.
+        shared = np.concatenate(raw).mean(axis=0)
+        first, second = (on_sphere(values - shared) for values in raw)
+        means = self._means(network, images, tap)
+        cells, shares = self._cells(network, tap, self.axial)
+        patient = bank.patient[self.axial].numpy()
+        position = bank.position[self.axial].numpy()
+        block = np.ceil(position * _POSITIONS).astype(np.int64)
+        r2 = held_out_r2(cells, shares, patient.repeat(len(cells) // len(patient)))
+        return TapReport(
+            encoder=encoder,
+            tap=tap,
+            channels=network.channels[tap],
+            alignment=alignment(first, second),
+            uniformity=(uniformity(first) + uniformity(second)) / 2,
+            effective_rank=effective_rank(means - means.mean(axis=0)),
+            probe=dict(zip(self.structures, r2.tolist(), strict=True)),
+            position=float(held_out_r2(means, position[:, None], patient)[0]),
+            orientation=held_out_accuracy(
+                self._means(network, bank.images[self.mixed], tap),
+                bank.orientation[self.mixed].numpy(),
+                bank.patient[self.mixed].numpy(),
+            ),
+            patient=held_out_accuracy(means, patient, block),
+        )
+
+    def points(self, network: Backbone, tap: str) -> Points:
+        """What a picture of one tap shows, from slices of three orientations.
+
+        A tap behind the deepest shows cells, equally many of each structure where there are enough.
+        """
+        rows, unit = self.mixed, "slice"
+        if network.last((tap, network.deepest)) == network.deepest:
+            masks = self.masks[rows]
+            shares = cell_shares(masks, len(self.structures), (1, 1))[..., 0, 0].numpy()
+            features = self._means(network, self.bank.images[rows], tap)
+        else:
+            features, shares = self._cells(network, tap, rows)
+            rows, unit = rows.repeat_interleave(len(features) // len(rows)), "cell"
+        structure = np.where(shares.max(axis=1) > 0, shares.argmax(axis=1) + 1, 0)
+        kept = np.arange(len(features))
+        if unit == "cell":
+            classes = len(self.structures) + 1
+            generator = np.random.default_rng(seed_for("inspect", _SEED, "points"))
+            some = [
+                generator.permutation(np.flatnonzero(structure == value))[: SLICES // classes]
+                for value in range(classes)
+            ]
+            kept = np.sort(np.concatenate(some))
+        return Points(
+            features[kept],
+            structure[kept],
+            self.bank.orientation[rows].numpy()[kept],
+            self.bank.patient[rows].numpy()[kept],
+            unit,
+        )
+
+    def _maps(self, network: Backbone, images: Tensor, tap: str) -> Tensor:
+        """The feature maps of a few images, float32 on the CPU."""
+        with torch.inference_mode():
+            maps = network.to(self.device).eval().features(images.to(self.device), (tap,))
+        return maps[tap].float().cpu()
+
+    def _means(self, network: Backbone, images: Tensor, tap: str) -> Array:
+        """Means of the maps of images (n, 1, P, P), (n, channels)."""
+        parts = [
+            self._maps(network, part, tap).mean((2, 3)) for part in torch.split(images, _BATCH)
+        ]
+        means: Array = torch.cat(parts).numpy()
+        return means
+
+    def _cells(self, network: Backbone, tap: str, rows: Tensor) -> tuple[Array, Array]:
+        """Features and structure shares of some cells of each map, slice by slice.
+
+        Returns:
+            (n * k, channels) and (n * k, structures), k at most `CELLS`.
+        """
+        picked: tuple[list[Tensor], list[Tensor]] = ([], [])
+        generator = self._generator("cells", tap)
+        for part in torch.split(rows, _BATCH):
+            maps = self._maps(network, self.bank.images[part], tap)
+            size = (maps.shape[2], maps.shape[3])
+            held = cell_shares(self.masks[part], len(self.structures), size)
+            chance = torch.rand(len(part), size[0] * size[1], generator=generator)
+            place = chance.argsort(dim=1)[:, None, :CELLS]
+            for found, cells in zip((maps, held), picked, strict=True):
+                flat = found.flatten(2)
+                values = flat.gather(2, place.expand(-1, flat.shape[1], -1))
+                cells.append(values.transpose(1, 2).flatten(0, 1))
+        features, shares = (torch.cat(cells).numpy() for cells in picked)
+        return features, shares
+
+
+def compare(
+    pretrained: Pretrained, viewer: Viewer, taps: Sequence[str], reporter: Reporter
+) -> list[TapReport]:
+    """Reports on each tap, of the random encoder first and then of the pre-trained one."""
+    networks = pretrained.networks()
+    pairs = [(tap, name) for tap in taps for name in networks]
+    found = []
+    with reporter.track("features and probes", len(pairs)) as track:
+        for number, (tap, name) in enumerate(pairs, start=1):
+            found.append(viewer.report(networks[name], name, tap))
+            track.advance(number, f"{tap}, {name}")
+    return found

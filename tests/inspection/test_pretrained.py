@@ -11,7 +11,7 @@ from contrabench.data.bank import build_bank
 from contrabench.errors import RequestError
 from contrabench.inspection.embedding_plot import check_projection, draw, flatten
 from contrabench.inspection.pretrained import find_run, read_pretrained, training_bank
-from contrabench.inspection.representation_view import CELLS, Viewer, compare
+from contrabench.inspection.representation import CELLS, Viewer, compare
 from contrabench.model.weights import build_backbone
 from contrabench.progress import Silent
 from contrabench.protocol import ORIENTATIONS, BackboneSpec
