@@ -7,6 +7,7 @@ import json
 import math
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -78,6 +79,32 @@ def checksum(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder; what vanishes meanwhile counts nothing."""
+    try:
+        about = path.lstat()
+        folder = stat.S_ISDIR(about.st_mode)
+        return sum(map(size_of, path.iterdir())) if folder else about.st_size
+    except OSError:
+        return 0
+
+
+def is_locked(lock: Path) -> bool:
+    """Whether a process holds a lock; also true where that cannot be told.
+
+    A lock that is not there is not made.
+    """
+    from filelock import FileLock, Timeout
+
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except (OSError, Timeout):
+        return True
 
 
 MARKER = "done.json"

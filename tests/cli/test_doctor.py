@@ -10,12 +10,12 @@ from typer.testing import CliRunner
 
 import contrabench.doctor.examine as examination
 from contrabench.cli.doctor import EPILOG, SHOWN, doctor
-from contrabench.doctor.findings import Check, Finding, Severity
+from contrabench.doctor.examine import Examined, Finding
 from contrabench.errors import RequestError
 
-WARNING = Finding(Severity.warning, "the disk is small", "it may be full soon", "make room")
-NOTE = Finding(Severity.information, "no GPU")
-ERROR = Finding(Severity.error, "run 12: [gone]", "its rows are lost", "delete runs/12")
+WARNING = Finding("warning", "the disk is small", "it may be full soon", "make room")
+NOTE = Finding("information", "no GPU", "")
+ERROR = Finding("error", "run 12: [gone]", "its rows are lost", "delete runs/12")
 
 
 @pytest.fixture
@@ -38,11 +38,11 @@ def bench(monkeypatch):
 
 
 CALM = [
-    ("environment", Check("versions", "Python 3.11, 16 packages")),
-    ("environment", Check("device", "cpu", (NOTE,))),
-    ("store", Check("disk", "5 GB", (WARNING,))),
+    Examined("environment", "versions", "Python 3.11, 16 packages"),
+    Examined("environment", "device", "cpu", (NOTE,)),
+    Examined("store", "disk", "5 GB", (WARNING,)),
 ]
-SICK = [*CALM, ("store", Check("files of the runs", "3 runs", (ERROR,)))]
+SICK = [*CALM, Examined("store", "files of the runs", "3 runs", (ERROR,))]
 
 
 def test_without_errors_it_ends_with_0(bench, tmp_path):
@@ -68,8 +68,8 @@ def test_with_an_error_it_ends_with_1_and_tells_it_first(bench, tmp_path):
 
 
 def test_json_tells_everything(bench, tmp_path):
-    many = tuple(Finding(Severity.error, f"fault {number}") for number in range(3 * SHOWN))
-    done = bench("--store", tmp_path, "--json", checks=[*SICK, ("data", Check("x", "y", many))])
+    many = tuple(Finding("error", f"fault {number}", "") for number in range(3 * SHOWN))
+    done = bench("--store", tmp_path, "--json", checks=[*SICK, Examined("data", "x", "y", many)])
     assert done.exit_code == 1
     told = json.loads(done.stdout)
     assert (told["errors"], told["warnings"], told["information"]) == (1 + 3 * SHOWN, 1, 1)
@@ -90,8 +90,8 @@ def test_json_tells_everything(bench, tmp_path):
 
 
 def test_the_screen_is_not_flooded(bench, tmp_path):
-    many = tuple(Finding(Severity.error, f"fault {number}") for number in range(SHOWN + 7))
-    done = bench("--store", tmp_path, checks=[("data", Check("volumes", "9", many))])
+    many = tuple(Finding("error", f"fault {number}", "") for number in range(SHOWN + 7))
+    done = bench("--store", tmp_path, checks=[Examined("data", "volumes", "9", many)])
     assert sum("fault " in line for line in done.stdout.splitlines()) == SHOWN
     assert "and 7 more under 'volumes'; --json tells all" in done.stdout
 

@@ -3,24 +3,24 @@
 import numpy as np
 import pytest
 from filelock import FileLock
+from tests.doctor.looking import findings_of, look_at
 
 from contrabench.contracts.dataset import Case, Volume
 from contrabench.doctor.data import check_dataset, check_prepared, check_unfinished
-from contrabench.doctor.findings import Severity
 from contrabench.files import temporary_sibling
 from contrabench.progress import Silent
 from contrabench.stages.prepare import dataset_class
 
 
 def prepared(store):
-    return check_prepared(store, Silent())
+    return look_at(check_prepared, store, Silent())
 
 
 def test_sound_volumes_have_no_finding(store, tmp_path):
     assert prepared(store).findings == ()
     assert prepared(store).seen.startswith("2 volumes")
-    assert check_unfinished(store).findings == ()
-    assert prepared(tmp_path / "nothing").seen == "none yet"
+    assert findings_of(check_unfinished, store) == ()
+    assert prepared(tmp_path / "nothing").seen == "0 volumes, 0 B"
 
 
 @pytest.mark.parametrize("file", ["image.npy", "meta.json", "done.json"])
@@ -28,7 +28,7 @@ def test_a_changed_volume_is_named(store, file):
     folder = store / "prepared" / ("b" * 32)
     (folder / file).write_text("[1]")
     (finding,) = prepared(store).findings
-    assert finding.severity == Severity.error
+    assert finding.severity == "error"
     assert folder.name in finding.what
     assert ("marker" if file == "done.json" else file) in finding.what
     assert str(folder) in finding.do
@@ -41,10 +41,10 @@ def test_what_a_killed_preparation_left_is_told_and_one_at_work_is_not(store):
     (work / "image.npy").write_bytes(b"1234")
     lock = FileLock(store / "prepared" / f"{key}.lock")
     with lock:
-        assert check_unfinished(store).findings == ()
-        assert check_unfinished(store).seen == "1 at work"
-    (finding,) = check_unfinished(store).findings
-    assert finding.severity == Severity.information
+        assert findings_of(check_unfinished, store) == ()
+        assert look_at(check_unfinished, store).seen == "1 at work"
+    (finding,) = findings_of(check_unfinished, store)
+    assert finding.severity == "information"
     assert "1 unfinished prepared volume" in finding.what
     assert "4 B" in finding.what
     assert work.is_dir()
@@ -58,7 +58,7 @@ def phantom():
 
 def test_a_sound_dataset_is_counted():
     dataset = phantom()
-    check = check_dataset(dataset, Silent())
+    check = look_at(check_dataset, dataset, Silent())
     assert check.findings == ()
     assert f"{len(dataset.cases())} case" in check.seen
     assert "of 2 patients" in check.seen
@@ -79,14 +79,14 @@ def test_every_fault_of_a_dataset_is_a_finding(monkeypatch):
     }
     monkeypatch.setattr(dataset, "cases", lambda: [Case(name, name) for name in volumes])
     monkeypatch.setattr(dataset, "load", lambda case: volumes[case.id])
-    nan, empty = check_dataset(dataset, Silent()).findings
+    nan, empty = findings_of(check_dataset, dataset, Silent())
     assert "nan: 1 voxels of the image are NaN" in nan.what
     assert "empty: the label has no foreground" in empty.what
-    assert {nan.severity, empty.severity} == {Severity.error}
+    assert {nan.severity, empty.severity} == {"error"}
 
 
 def test_a_folder_that_is_not_there_is_a_finding(tmp_path):
     kind = dataset_class("acdc", tmp_path / "nowhere")
-    (finding, *_) = check_dataset(kind(tmp_path / "nowhere"), Silent()).findings
-    assert finding.severity == Severity.error
+    (finding, *_) = findings_of(check_dataset, kind(tmp_path / "nowhere"), Silent())
+    assert finding.severity == "error"
     assert "nowhere" in finding.what

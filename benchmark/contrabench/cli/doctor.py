@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from contrabench.contracts.dataset import Dataset
-    from contrabench.doctor.findings import Check, Finding
+    from contrabench.doctor.examine import Examined, Finding
 
 EPILOG = examples(
     "bench doctor",
@@ -75,16 +76,18 @@ def doctor(
     checks = []
     screen = console()
     area = ""
-    for name, check in examine(place, chosen, deep, reporter):
-        checks.append((name, check))
+    for check in examine(place, chosen, deep, reporter):
+        checks.append(check)
         if as_json:
             continue
-        if name != area:
-            title = f"{name} {place}" if name == "store" else name
+        if check.area != area:
+            title = f"{check.area} {place}" if check.area == "store" else check.area
             screen.print(f"\n{title}" if area else title, style="bold")
-            area = name
+            area = check.area
         _show_check(screen, check)
-    counts = Counter(finding.severity.value for _, check in checks for finding in check.findings)
+    counts: Counter[str] = Counter(
+        finding.severity for check in checks for finding in check.findings
+    )
     if as_json:
         write_json(
             {
@@ -93,11 +96,11 @@ def doctor(
                 "errors": counts["error"],
                 "warnings": counts["warning"],
                 "information": counts["information"],
-                "checks": [{"area": name, **check.as_dict()} for name, check in checks],
+                "checks": [asdict(check) for check in checks],
             }
         )
     else:
-        _show_findings(screen, [check for _, check in checks])
+        _show_findings(screen, checks)
         numbers = (counted(counts[key], word) for key, word in _WORDS.items())
         screen.print(f"\n{', '.join(numbers)}. Nothing was mended or removed.")
     if counts["error"]:
@@ -120,18 +123,18 @@ def _dataset(
     return kind(root, parse_options(kind.Options, options, f"dataset '{name}'"))
 
 
-def _show_check(screen: Console, check: Check) -> None:
+def _show_check(screen: Console, check: Examined) -> None:
     """One line: how it stands, what was looked for, and how much was looked at."""
-    word = "ok" if check.worst is None else _WORDS[check.worst.value]
+    word = "ok" if check.worst is None else _WORDS[check.worst]
     line = Text.assemble(_mark(word), f"{check.title}: {check.seen}")
     screen.print(line, soft_wrap=True)
 
 
-def _show_findings(screen: Console, checks: list[Check]) -> None:
+def _show_findings(screen: Console, checks: list[Examined]) -> None:
     """The findings, the worst first, each with its meaning and its remedy."""
     for severity, word in _WORDS.items():
         for check in checks:
-            found = [one for one in check.findings if one.severity.value == severity]
+            found = [one for one in check.findings if one.severity == severity]
             for finding in found[:SHOWN]:
                 screen.print()
                 _show_finding(screen, finding, word)

@@ -80,14 +80,17 @@ class _Registration(Generic[T]):
 class Registry(Generic[T]):
     """Names and classes of one kind of plug-in.
 
-    Args:
+    Attributes:
         kind: the word for messages, e.g. "method".
+
+    Args:
+        kind: as above.
         package: dotted name of the content package.
         group: of the entry points.
     """
 
     def __init__(self, kind: str, package: str, group: str | None = None) -> None:
-        self._kind = kind
+        self.kind = kind
         self._package = package
         self._group = package if group is None else group
         self._registered: dict[str, _Registration[T]] = {}
@@ -136,7 +139,7 @@ class Registry(Generic[T]):
         for entry in found:
             if entry.error is not None:
                 raise RequestError(
-                    f"{self._kind} '{name}' ({entry.origin}) cannot be used: {entry.error}"
+                    f"{self.kind} '{name}' ({entry.origin}) cannot be used: {entry.error}"
                 )
         if not found or found[0].value is None:
             raise RequestError(self._unknown(name))
@@ -156,13 +159,13 @@ class Registry(Generic[T]):
 
     def _add(self, name: str, value: Any, file: str, line: int | None = None) -> None:
         """Registers a class, or raises an error that names both sides of a collision."""
-        _check(self._kind, name, value)
+        _check(self.kind, name, value)
         new = _Registration(cast(T, value), value.__module__, value.__qualname__, file, line)
         with self._lock:
             old = self._registered.get(name)
             if old is not None and not old.again(new):
                 message = (
-                    f"two {self._kind}s are called '{name}': {self._origin(old, full=True)} and "
+                    f"two {self.kind}s are called '{name}': {self._origin(old, full=True)} and "
                     f"{self._origin(new, full=True)}; rename or remove one of them"
                 )
                 self._collisions[name] = message
@@ -244,7 +247,7 @@ class Registry(Generic[T]):
         usable = [entry.name for entry in entries if entry.error is None]
         hint = did_you_mean(name, usable, most=3)
         listing = ", ".join(usable) or "none"
-        message = f"there is no {self._kind} '{name}'; {hint}there are: {listing}"
+        message = f"there is no {self.kind} '{name}'; {hint}there are: {listing}"
         broken = [f"{entry.name} ({entry.error})" for entry in entries if entry.error]
         return f"{message}. Not usable: {'; '.join(broken)}" if broken else message
 
@@ -284,6 +287,8 @@ backbones: Registry[type[Backbone]] = Registry(
 executors: Registry[type[Executor]] = Registry(
     "executor", "contrabench.study.executors", "contrabench.executors"
 )
+
+REGISTRIES: tuple[Registry[Any], ...] = (methods, datasets, reports, backbones, executors)
 
 register_method = methods.register
 register_dataset = datasets.register

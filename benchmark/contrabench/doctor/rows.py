@@ -1,214 +1,269 @@
-"""Values in the result rows that no scoring can have given."""
+"""Result rows that no scoring can have given, and tables that lack runs or references."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from contrabench.doctor.findings import Check, Finding, Severity
-from contrabench.store.rows import NOT_APPLICABLE
+from contrabench.doctor.examine import Finding, Looking
+from contrabench.doctor.store import fault_of
+from contrabench.references import FULL_SUPERVISION, LONGER, REFERENCE
+from contrabench.store.rows import NOT_APPLICABLE, SCHEMA_VERSION
+from contrabench.store.stages import RUNS
 from contrabench.text import counted, some
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SHARES = ("dice", "surface_dice_2mm")
-DISTANCES = ("asd_mm", "hd95_mm", "asd_voxel", "asd_medpy_voxel", "asd_slice2d_mm")
-SIZES = ("reference_voxels", "prediction_voxels")
-_IN_MM = ("hd95_mm", "surface_dice_2mm", "asd_slice2d_mm")
-_EMPTY = {"prediction empty": SIZES, "reference empty": SIZES[::-1]}
-"""Flag, with the size that is above 0 and the one that is 0."""
-_REMEDY = "the file was changed by hand, or scoring has a fault"
+TABLE = ["dataset", "budget", "recipe", "protocol"]
+"""What the rows of one table have in common, beside label budget and metric contract."""
+CELL = ["fold", "draw", "seed"]
+SHARES = ["dice", "surface_dice_2mm"]
+DISTANCES = ["asd_mm", "hd95_mm", "asd_voxel", "asd_medpy_voxel", "asd_slice2d_mm"]
+SIZES = ["reference_voxels", "prediction_voxels"]
+COLUMNS = [
+    *TABLE, *CELL, *SHARES, *DISTANCES, *SIZES, "run", "variant", "deviations", "method_version",
+    "labels", "fraction", "case", "structure", "flag", "folds", "labelled_patients",
+    "train_patients", "metric_contract", "schema_version",
+]  # fmt: skip
+"""The columns of the rows that are looked at here."""
 
 
-@dataclass(frozen=True)
-class Fault:
-    """Something that no row can say.
-
-    Attributes:
-        words: what, after "rows with".
-        columns: whose values are shown.
-        where: marks the rows that say it, shape (rows,).
-    """
-
-    words: str
-    columns: tuple[str, ...]
-    where: Callable[[pd.DataFrame], pd.Series[bool]]
-
-
-def faults() -> list[Fault]:
-    """Everything that is looked for; a row that is wrong in one way has one of them."""
-    return [
-        *(_share(column) for column in SHARES),
-        *(_distance(column) for column in DISTANCES),
-        *(_size(column) for column in SIZES),
-        Fault("a Dice of 1 and a distance above 0", ("dice", *DISTANCES[:3]), _perfect_but_apart),
-        Fault("a Dice that their sizes do not allow", ("dice", *SIZES), _too_good),
-        Fault("a score missing beside others", ("dice", *DISTANCES), _missing),
-        Fault("an unknown flag", ("flag",), _unknown_flag),
-        Fault("no flag though a structure is empty", ("flag", *SIZES), _no_flag),
-        *(_empty(flag) for flag in _EMPTY),
-        Fault(f"the flag '{NOT_APPLICABLE}' and numbers", ("dice", *SIZES), _applicable),
-        Fault(
-            "a fold or a share of labels that cannot be",
-            ("fold", "folds", "fraction", "labelled_patients", "train_patients"),
-            _impossible_setting,
-        ),
-    ]
-
-
-def check_readable(problems: Sequence[str], rows: pd.DataFrame, files: Check) -> Check:
+def check_readable(store: Path, problems: Sequence[str], rows: pd.DataFrame) -> Looking:
     """Tells which runs are left out of every table because their rows cannot be read.
 
     Args:
+        store: the store folder; what is wrong with the files of a run is told elsewhere.
         problems: a line for each, as `contrabench.store.rows.read_rows` returns them.
         rows: of the other runs.
-        files: the check of the runs' files; what it has told of a run is not told again.
     """
-    told = "\n".join(finding.what for finding in files.findings)
     reasons: dict[str, list[str]] = defaultdict(list)
     for problem in problems:
-        run, _, reason = problem.partition(" is left out: ")
-        if run not in told:
-            reasons[reason].append(run.removeprefix("run "))
-    findings = [
-        Finding(
-            Severity.error,
+        run, _, reason = problem.removeprefix("run ").partition(" is left out: ")
+        if not any(fault_of(RUNS, store / RUNS / run, deep=True)):
+            reasons[reason].append(run)
+    for reason, runs in reasons.items():
+        yield Finding(
+            "error",
             f"{counted(len(runs), 'run')} left out, {some(runs)}: {reason}",
             "no table holds what cannot be read",
             "if nothing else is said: delete the folders in runs/ and run the study again",
         )
-        for reason, runs in reasons.items()
-    ]
-    return Check("readable rows", counted(rows["run"].nunique(), "run"), tuple(findings))
+    return counted(rows["run"].nunique(), "run")
 
 
-def check_values(rows: pd.DataFrame) -> Check:
-    """Looks for values that cannot be: one finding for each fault of each run.
-
-    Args:
-        rows: as `contrabench.store.rows.read_rows` returns them.
-    """
-    findings = []
-    for fault in faults():
-        bad = rows[fault.where(rows)]
-        for run, part in bad.groupby("run", observed=True):
+def check_values(rows: pd.DataFrame) -> Looking:
+    """Looks for values that cannot be: one finding for each fault of each run."""
+    for words, columns, mask in impossible(rows):
+        for run, part in rows[mask].groupby("run", observed=True):
             first = part.iloc[0]
-            shown = ", ".join(
-                f"{column} {first[column]}" for column in fault.columns if first[column] != ""
+            shown = [f"{column} {first[column]}" for column in columns if first[column] != ""]
+            yield Finding(
+                "error",
+                f"run {run}: {counted(len(part), 'row')} with {words}; the first is "
+                f"{first['case']}, {first['structure']}: {', '.join(shown)}",
+                "the file was changed by hand, or scoring has a fault; every table with this run "
+                "is wrong",
+                _delete(run),
             )
-            finding = Finding(
-                Severity.error,
-                f"run {run}: {counted(len(part), 'row')} with {fault.words}; the first is "
-                f"{first['case']}, {first['structure']}: {shown}",
-                f"{_REMEDY}; every table with this run is wrong",
-                f"delete the folder runs/{run}; run the study again",
-            )
-            findings.append(finding)
-    return Check("impossible values", counted(len(rows), "row"), tuple(findings))
+    return counted(len(rows), "row")
 
 
-def check_repeats(rows: pd.DataFrame) -> Check:
-    """Looks for a structure that a run has scored twice in one case.
+def _delete(run: Hashable) -> str:
+    return f"delete the folder runs/{run}; run the study again"
+
+
+def impossible(rows: pd.DataFrame) -> Iterator[tuple[str, list[str], pd.Series[bool]]]:
+    """Everything that no row can say; a row that is wrong in one way has one of them.
 
     Args:
         rows: as `contrabench.store.rows.read_rows` returns them.
+
+    Yields:
+        What it is, after "rows with"; the columns that show it; and the rows that say it,
+        shape (rows,).
     """
-    columns = ["run", "case", "structure"]
-    twice = rows.loc[rows.duplicated(columns), columns]
-    findings = []
+    for column in SHARES:
+        wrong = rows[column].notna() & ~rows[column].between(0, 1)
+        yield f"{column} outside 0 to 1", [column], wrong
+    for column in DISTANCES:
+        yield f"{column} below 0 or infinite", [column], (rows[column] < 0) | np.isinf(rows[column])
+    for column in SIZES:
+        yield f"{column} below 0", [column], rows[column] < 0
+    dice, flag, sizes = rows["dice"], rows["flag"], rows[SIZES].astype(np.float64)
+    # Equal masks have equal surfaces; the reverse does not hold, as holes can be filled.
+    apart = (rows[DISTANCES] > 0).any(axis=1)
+    yield "a Dice of 1 and a distance above 0", ["dice", *DISTANCES[:3]], (dice == 1) & apart
+    # 2 |P and R| / (|P| + |R|) with |P and R| at most the smaller of the two.
+    smaller, total = sizes.min(axis=1), sizes.sum(axis=1)
+    larger = dice.between(0, 1) & (dice * total > 2 * smaller * (1 + 1e-9))
+    yield "a Dice that their sizes do not allow", ["dice", *SIZES], (smaller > 0) & larger
+    in_mm = rows[["hd95_mm", "surface_dice_2mm", "asd_slice2d_mm"]]
+    lacking = (rows["asd_mm"].notna() & in_mm.isna().any(axis=1)) | rows["asd_medpy_voxel"].isna()
+    scored = flag != NOT_APPLICABLE
+    yield "a score missing beside others", ["dice", *DISTANCES], scored & lacking
+    empty = {"prediction empty": SIZES, "reference empty": SIZES[::-1]}
+    yield "an unknown flag", ["flag"], ~flag.isin(["", NOT_APPLICABLE, *empty])
+    unsaid = (flag == "") & (sizes == 0).any(axis=1)
+    yield "no flag though a structure is empty", ["flag", *SIZES], unsaid
+    for word, (filled, none) in empty.items():
+        denied = (rows[filled] <= 0) | (rows[none] != 0) | (dice != 0)
+        words = f"the flag '{word}' and numbers that deny it"
+        yield words, ["dice", *SIZES], (flag == word) & denied
+    numbers = rows[[*SHARES, *DISTANCES]].notna().any(axis=1) | (sizes != 0).any(axis=1)
+    yield f"the flag '{NOT_APPLICABLE}' and numbers", ["dice", *SIZES], ~scored & numbers
+    labelled, trained = rows["labelled_patients"], rows["train_patients"]
+    fold = ~rows["fold"].between(0, rows["folds"] - 1)
+    share = (rows["fraction"] <= 0) | (rows["fraction"] > 1)
+    yield (
+        "a fold or a share of labels that cannot be",
+        ["fold", "folds", "fraction", "labelled_patients", "train_patients"],
+        fold | share | ~labelled.between(1, trained),
+    )
+
+
+def check_repeats(rows: pd.DataFrame) -> Looking:
+    """Looks for a structure that a run has scored twice in one case."""
+    twice = rows[rows.duplicated(["run", "case", "structure"])]
     for run, part in twice.groupby("run", observed=True):
         names = part[["case", "structure"]].astype(str).agg(", ".join, axis=1).unique()
-        finding = Finding(
-            Severity.error,
+        yield Finding(
+            "error",
             f"run {run}: rows that are there more than once: {some(names)}",
             "a case would count twice in a mean",
-            f"delete the folder runs/{run}; run the study again",
+            _delete(run),
         )
-        findings.append(finding)
-    return Check("repeated rows", counted(len(rows), "row"), tuple(findings))
+    return counted(len(rows), "row")
 
 
-def _share(column: str) -> Fault:
-    def where(rows: pd.DataFrame) -> pd.Series[bool]:
-        return rows[column].notna() & ~rows[column].between(0, 1)
-
-    return Fault(f"{column} outside 0 to 1", (column,), where)
-
-
-def _distance(column: str) -> Fault:
-    def where(rows: pd.DataFrame) -> pd.Series[bool]:
-        return (rows[column] < 0) | (rows[column] == np.inf)
-
-    return Fault(f"{column} below 0 or infinite", (column,), where)
-
-
-def _size(column: str) -> Fault:
-    def where(rows: pd.DataFrame) -> pd.Series[bool]:
-        return rows[column] < 0
-
-    return Fault(f"{column} below 0", (column,), where)
+def check_schema(rows: pd.DataFrame) -> Looking:
+    """Finds rows that an earlier release wrote, with a schema of another version."""
+    others = rows[rows["schema_version"] != SCHEMA_VERSION]
+    for version, part in others.groupby("schema_version"):
+        runs = sorted(part["run"].unique())
+        yield Finding(
+            "warning",
+            f"{counted(len(runs), 'run')} with rows of schema {version} beside {SCHEMA_VERSION}: "
+            f"{some(runs)}",
+            "an earlier release wrote them; a column may have meant something else",
+            "delete these runs and run the study again, if they belong to one",
+        )
+    return f"version {SCHEMA_VERSION}"
 
 
-def _perfect_but_apart(rows: pd.DataFrame) -> pd.Series[bool]:
-    """Equal masks have equal surfaces; the reverse does not hold, as holes can be filled."""
-    apart = (rows[list(DISTANCES)] > 0).any(axis=1)
-    return (rows["dice"] == 1) & apart
+def check_contracts(rows: pd.DataFrame) -> Looking:
+    """Finds rows that share a protocol and were scored by different metric contracts."""
+    runs = rows.drop_duplicates(["run", "metric_contract"])
+    for names, part in runs.groupby(TABLE, observed=True):
+        counts = part["metric_contract"].value_counts().sort_index()
+        if len(counts) > 1:
+            shares = ", ".join(f"{counted(count, 'run')} by {one}" for one, count in counts.items())
+            few = part.loc[part["metric_contract"] == counts.idxmin(), "run"]
+            yield Finding(
+                "error",
+                f"{_words(names)}: two metric contracts under one protocol ({shares})",
+                "their numbers mean different things; an honest protocol names its contract",
+                f"find where the runs come from: {some(sorted(few))}; delete those of one side",
+            )
+    return counted(rows.drop_duplicates(TABLE).shape[0], "protocol")
 
 
-def _too_good(rows: pd.DataFrame) -> pd.Series[bool]:
-    """2 |P and R| / (|P| + |R|) with |P and R| at most the smaller of the two."""
-    sizes = rows[list(SIZES)].astype(np.float64)
-    smaller, total = sizes.min(axis=1), sizes.sum(axis=1)
-    possible = (smaller > 0) & rows["dice"].between(0, 1)
-    larger: pd.Series[bool] = rows["dice"] * total > 2 * smaller * (1 + 1e-9)
-    return possible & larger
+def check_cases(rows: pd.DataFrame) -> Looking:
+    """Finds runs that lack cases or structures which the other runs of their fold have."""
+    from contrabench.report.completeness import incomplete_runs
+
+    for names, part in rows.groupby(TABLE, observed=True):
+        for gap in incomplete_runs(part):
+            what, _, means = gap.note.rpartition(". ")
+            yield Finding("error", f"{_words(names)}: {what}", means)
+    return counted(rows["run"].nunique(), "run")
 
 
-def _missing(rows: pd.DataFrame) -> pd.Series[bool]:
-    in_mm = rows["asd_mm"].notna() & rows[list(_IN_MM)].isna().any(axis=1)
-    scored = rows["flag"] != NOT_APPLICABLE
-    lacking: pd.Series[bool] = in_mm | rows["asd_medpy_voxel"].isna()
-    return scored & lacking
+def check_cells(rows: pd.DataFrame) -> Looking:
+    """Finds runs that a variant lacks and others of its table have.
+
+    A label budget expects every variant of the protocol with every fold, draw and seed that
+    any variant has there. With all labels only the variants that have a run at all are
+    expected, with every fold and seed of the protocol.
+    """
+    runs = rows.drop_duplicates("run")
+    for names, part in runs.groupby(TABLE, observed=True):
+        everyone = _keys(part, ["variant", "deviations"])
+        for labels, at_budget in part.groupby("labels", observed=True):
+            wanted = _keys(at_budget, CELL)
+            full = bool((at_budget["fraction"] == 1).all())
+            if full:
+                draw = at_budget["draw"].min()  # with all labels there is nothing to draw
+                wanted |= {(fold, draw, seed) for fold, _, seed in _keys(part, CELL)}
+            entries = at_budget.groupby(["variant", "deviations"], observed=True)
+            held = {entry: _keys(mine, CELL) for entry, mine in entries}
+            # A reference that has no run at all is told of by `check_references`.
+            expected = held.keys() if full else everyone - {(REFERENCE, ""), (LONGER, "")}
+            for variant, deviations in sorted(expected | held.keys()):
+                lacking = sorted(wanted - held.get((variant, deviations), set()))
+                cells = (f"fold {fold} draw {draw} seed {seed}" for fold, draw, seed in lacking)
+                if lacking:
+                    yield Finding(
+                        "warning",
+                        f"{variant}{f' ({deviations})' if deviations else ''} ({_words(names)}, "
+                        f"{labels}) has {len(wanted) - len(lacking)} of the {len(wanted)} runs "
+                        f"that others have; it lacks {some(cells)}",
+                        "its means rest on other patients, draws or seeds than those it is "
+                        "compared with",
+                        "run the study again; it makes what is missing",
+                    )
+    return counted(len(runs), "run")
 
 
-def _unknown_flag(rows: pd.DataFrame) -> pd.Series[bool]:
-    return ~rows["flag"].isin(["", NOT_APPLICABLE, *_EMPTY])
+def check_references(rows: pd.DataFrame) -> Looking:
+    """Finds tables without the references that rule 10 of the protocol demands."""
+    from contrabench.report.completeness import missing_references
+
+    tables = 0
+    for names, part in rows.drop_duplicates("run").groupby(TABLE, observed=True):
+        lacking: dict[str, list[str]] = defaultdict(list)
+        commands: dict[str, str] = {}
+        budgets = part.sort_values("fraction").groupby("labels", observed=True, sort=False)
+        for labels, here in budgets:
+            plain = set(here.loc[here["deviations"] == "", "variant"])
+            if len(budgets) > 1 and (here["fraction"] == 1).all() and plain <= {REFERENCE}:
+                continue  # full supervision, a row of the other tables
+            tables += 1
+            for reference in missing_references(part, str(labels)):
+                lacking[reference.name].append(str(labels))
+                commands.setdefault(reference.name, reference.command)
+        for name, budgets_without in lacking.items():
+            where = "" if name == FULL_SUPERVISION else f" at {', '.join(budgets_without)}"
+            yield Finding(
+                "warning",
+                f"{_words(names)}: {name} is missing{where}",
+                "without it a table does not show what pre-training adds (rule 10 of the protocol)",
+                f"{commands[name]}, with the other settings of this protocol",
+            )
+    return counted(tables, "table")
 
 
-def _no_flag(rows: pd.DataFrame) -> pd.Series[bool]:
-    return (rows["flag"] == "") & (rows[list(SIZES)] == 0).any(axis=1)
+CHECKS: dict[str, Callable[[pd.DataFrame], Looking]] = {
+    "impossible values": check_values,
+    "repeated rows": check_repeats,
+    "schema of the rows": check_schema,
+    "metric contracts": check_contracts,
+    "cases of the runs": check_cases,
+    "missing runs": check_cells,
+    "references": check_references,
+}
+"""What rows are looked at for; each takes them as `read_rows` returns them."""
 
 
-def _empty(flag: str) -> Fault:
-    filled, empty = _EMPTY[flag]
-
-    def where(rows: pd.DataFrame) -> pd.Series[bool]:
-        wrong = (rows[filled] <= 0) | (rows[empty] != 0) | (rows["dice"] != 0)
-        return (rows["flag"] == flag) & wrong
-
-    return Fault(f"the flag '{flag}' and numbers that deny it", ("dice", *SIZES), where)
+def _keys(rows: pd.DataFrame, columns: Sequence[str]) -> set[tuple[Any, ...]]:
+    return set(zip(*(rows[column] for column in columns), strict=True))
 
 
-def _applicable(rows: pd.DataFrame) -> pd.Series[bool]:
-    numbers = rows[[*SHARES, *DISTANCES]].notna().any(axis=1)
-    sizes = (rows[list(SIZES)] != 0).any(axis=1)
-    return (rows["flag"] == NOT_APPLICABLE) & (numbers | sizes)
-
-
-def _impossible_setting(rows: pd.DataFrame) -> pd.Series[bool]:
-    fold = (rows["fold"] < 0) | (rows["fold"] >= rows["folds"])
-    share = (rows["fraction"] <= 0) | (rows["fraction"] > 1)
-    labelled = rows["labelled_patients"]
-    return fold | share | (labelled < 1) | (labelled > rows["train_patients"])
-
-
-COLUMNS: Sequence[str] = (
-    "run", "case", "structure", "flag", "fold", "folds", "fraction", "labelled_patients",
-    "train_patients", *SHARES, *DISTANCES, *SIZES,
-)  # fmt: skip
-"""The columns of the rows that are looked at here."""
+def _words(table: tuple[Hashable, ...]) -> str:
+    dataset, budget, recipe, protocol = map(str, table)
+    extra = "" if recipe == "common" else f", {recipe} recipe"
+    return f"{dataset}, {budget}{extra}, protocol {protocol}"

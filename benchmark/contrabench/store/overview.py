@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from contrabench.files import size_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,20 +47,5 @@ def disk_use(store: Path) -> dict[str, int]:
     for folder in sorted(item for item in store.iterdir() if item.is_dir()):
         inner = sorted(item for item in folder.iterdir() if item.is_dir())
         for part in inner if folder.name == "stages" else [folder]:
-            found[part.relative_to(store).as_posix()] = _size(part)
+            found[part.relative_to(store).as_posix()] = size_of(part)
     return found
-
-
-def _size(folder: Path) -> int:
-    """Bytes of the files below a folder; links are not followed."""
-    total = 0
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            try:
-                if entry.is_dir(follow_symlinks=False):
-                    total += _size(Path(entry.path))
-                else:
-                    total += entry.stat(follow_symlinks=False).st_size
-            except FileNotFoundError:  # a run at work has renamed it meanwhile
-                continue
-    return total

@@ -1,0 +1,238 @@
+"""The folders of a store: finished stages as they were sealed, and what lies beside them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from contrabench.doctor.examine import Finding, Looking, watched
+from contrabench.files import damage_of, is_locked, is_temporary, sealed_files, size_of
+from contrabench.progress import Reporter
+from contrabench.stages.outputs import RUN_RECORD
+from contrabench.store.failures import read_failure
+from contrabench.store.stages import (
+    RUNS,
+    finished_stages,
+    home_of,
+    incomplete_weights,
+    kinds_in,
+    misnamed,
+)
+from contrabench.study.heartbeat import read_beat
+from contrabench.text import counted, size_words, some
+
+SMALL = 2**20
+"""Bytes up to which a stage's file is read in full without `--deep`."""
+_KEY = re.compile("[0-9a-f]{16}")
+_WORK, _RUNNING, _FAILED = ".work", ".running.json", ".failed.json"
+
+
+def no_store(store: Path) -> Looking:
+    """Tells that there is no store to look into."""
+    yield Finding(
+        "information",
+        f"there is no store at {store} yet",
+        "no run was made there",
+        "name another with --store, if there is one",
+    )
+    return "none"
+
+
+def check_runs(store: Path, reporter: Reporter) -> Looking:
+    """Compares every file of the runs with its checksum, and their keys with what they hold."""
+    runs = finished_stages(store, RUNS)
+    for folder in watched(reporter, "files of the runs", runs):
+        yield from fault_of(RUNS, folder, deep=True)
+    return counted(len(runs), "run")
+
+
+def check_stages(store: Path, deep: bool, reporter: Reporter) -> Looking:
+    """Looks for stages that are truncated, changed, or not what their key says.
+
+    Args:
+        store: the store folder.
+        deep: read large files as well; otherwise only their presence is looked at, and for
+            weights whether they are as long as they say.
+        reporter: where progress is told.
+    """
+    stages = _finished(store)
+    for kind, folder in watched(reporter, "files of the stages", stages):
+        yield from fault_of(kind, folder, deep)
+    return counted(len(stages), "stage") + ("" if deep else "; --deep also reads weights in full")
+
+
+def _finished(store: Path) -> list[tuple[str, Path]]:
+    """Kind and folder of every finished stage but the runs."""
+    kinds = [kind for kind in kinds_in(store) if kind != RUNS]
+    return [(kind, path) for kind in kinds for path in finished_stages(store, kind)]
+
+
+def fault_of(kind: str, folder: Path, deep: bool) -> Iterator[Finding]:
+    """The first thing that is wrong with the folder of a finished stage, if anything is."""
+    if not _KEY.fullmatch(folder.name):
+        yield Finding(
+            "warning",
+            f"{folder} has no name that contrabench gives",
+            "somebody else put it there; it is no stage",
+            "move it elsewhere",
+        )
+        return
+    means = "what it holds cannot be trusted"
+    problem = damage_of(folder) if deep else _shallow_damage(folder)
+    if problem and sealed_files(folder) is None:
+        means = "it was not finished, or somebody removed the marker; it is not used"
+    elif not problem:
+        problem = misnamed(folder, kind)
+        means = "it was changed, renamed or made by another version; it answers another question"
+    if problem:
+        again = "run the study again" if kind == RUNS else "it is made anew when a run needs it"
+        what = "run" if kind == RUNS else f"{kind} stage"
+        yield Finding(
+            "error", f"{what} {folder.name}: {problem}", means, f"delete {folder}; {again}"
+        )
+
+
+def _shallow_damage(folder: Path) -> str | None:
+    """Of large files, the presence is looked at, and the length of weights."""
+    names = [name for name in sealed_files(folder) or () if name.endswith(".safetensors")]
+    faults = (incomplete_weights(folder / name) for name in names)
+    return damage_of(folder, largest=SMALL) or next(filter(None, faults), None)
+
+
+def check_links(store: Path) -> Looking:
+    """Finds stages that no run and no study refers to, and runs whose stages are gone."""
+    from contrabench.study.status import read_studies
+
+    runs = [path for path in finished_stages(store, RUNS) if _KEY.fullmatch(path.name)]
+    stages = [(kind, path) for kind, path in _finished(store) if _KEY.fullmatch(path.name)]
+    there = {(kind, path.name) for kind, path in stages}
+    used = {(stage.kind, stage.key) for study in read_studies(store) for stage in study.stages}
+    gone = []
+    for run in runs:
+        try:
+            named = _stages_of(run)
+        except (OSError, ValueError, KeyError, TypeError):
+            yield Finding(
+                "error",
+                f"run {run.name}: its {RUN_RECORD} cannot be read",
+                "its patients, cost and environment are unknown; its stages look like orphans",
+                f"delete {run}; run the study again",
+            )
+            continue
+        used |= named
+        if named - there:
+            gone.append(run.name)
+    orphans = [(kind, path) for kind, path in stages if (kind, path.name) not in used]
+    for kind in dict(orphans):
+        paths = [path for other, path in orphans if other == kind]
+        yield Finding(
+            "information",
+            f"{counted(len(paths), f'{kind} stage')} of no run, {_named(paths)}",
+            "left by runs that are not finished or were removed; a later run may use them",
+            f"nothing, or delete them from {paths[0].parent} to save the space",
+        )
+    if gone:
+        yield Finding(
+            "information",
+            f"{counted(len(gone), 'run')} without their stages: {some(gone)}",
+            "their rows are whole, but their weights and predictions cannot be looked at",
+            "nothing; or delete the runs and run the study again to make the weights anew",
+        )
+    return f"{counted(len(runs), 'run')}, {counted(len(stages), 'stage')}"
+
+
+def _stages_of(run: Path) -> set[tuple[str, str]]:
+    """Kind and key of every stage of a run."""
+    stages = json.loads((run / RUN_RECORD).read_text(encoding="utf-8"))["stages"]
+    pretrained = {("pretrain", str(key)) for key in stages["pretrain"]}
+    return pretrained | {(kind, str(stages[kind])) for kind in ("finetune", "evaluate")}
+
+
+def _named(paths: Sequence[Path]) -> str:
+    """Size and first names of some files or folders."""
+    return f"{size_words(sum(map(size_of, paths)))}: {some(path.name for path in paths)}"
+
+
+def check_unfinished(store: Path) -> Looking:
+    """Finds what killed processes left behind; what is at work is left alone."""
+    at_work = 0
+    for kind in kinds_in(store):
+        home = home_of(store, kind)
+        begun = _all(home, _WORK)
+        halves = [path for path in begun if not is_locked(path.with_suffix(".lock"))]
+        at_work += len(begun) - len(halves)
+        beats = [path for path in _all(home, _RUNNING) if not read_beat(store, kind, _key(path))]
+        temporary = [path for path in sorted(home.glob(".*")) if is_temporary(path)]
+        if halves:
+            yield Finding(
+                "information",
+                f"{kind}: {counted(len(halves), 'unfinished stage')}, nobody at work, "
+                f"{_named(halves)}",
+                "a process was stopped or has failed; the same command goes on from there",
+                f"run the study again; or delete the folders in {home}",
+            )
+        if beats:
+            yield Finding(
+                "information",
+                f"{kind}: {counted(len(beats), 'stage')} said to be at work by a process that is "
+                f"gone: {some(path.name for path in beats)}",
+                "a worker was killed; its stage is free to be taken up",
+                f"run the study again; or delete the files in {home}",
+            )
+        if temporary:
+            yield Finding(
+                "information",
+                f"{kind}: {counted(len(temporary), 'temporary file')}, {_named(temporary)}",
+                "a process is writing them, or was killed while it did; they are never read",
+                f"delete them from {home} when nobody is at work",
+            )
+    return f"{counted(at_work, 'stage') if at_work else 'none'} at work"
+
+
+def _all(home: Path, suffix: str) -> list[Path]:
+    return sorted(home.glob(f"*{suffix}"))
+
+
+def _key(path: Path) -> str:
+    return path.name.partition(".")[0]
+
+
+def check_failed(store: Path) -> Looking:
+    """Lists the stages that have failed, with reason and log."""
+    number = 0
+    for kind in kinds_in(store):
+        home = home_of(store, kind)
+        for key in map(_key, _all(home, _FAILED)):
+            failure = read_failure(home, key)
+            if failure is None:
+                continue
+            number += 1
+            log = f" (log: {failure.log})" if failure.log.is_file() else ""
+            yield Finding(
+                "warning",
+                f"{kind} {key} failed: {failure.reason}{log}",
+                "the runs that rest on it have no rows",
+                "mend the reason, then try again: bench study ... --retry-failed",
+            )
+    return counted(number, "stage") if number else "none"
+
+
+def check_studies(store: Path) -> Looking:
+    """Tells which runs of the studies that were begun are not there yet."""
+    from contrabench.study.status import read_studies
+
+    studies = read_studies(store)
+    for study in studies:
+        runs = [stage for stage in study.stages if stage.kind == RUNS]
+        lacking = [run.title for run in runs if run.state != "done"]
+        if lacking:
+            yield Finding(
+                "information",
+                f"study {study.file.study}: {len(lacking)} of its {counted(len(runs), 'run')} are "
+                f"not there: {some(lacking)}",
+                "it is at work, was stopped, or a stage has failed",
+                "see how it stands with bench status; the same bench study goes on from there",
+            )
+    return f"{len(studies) or 'none'} begun here"
