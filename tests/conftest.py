@@ -11,7 +11,7 @@ from tests.makers.rows import frame
 from tests.makers.stores import lab
 from tests.makers.studies import execute, prepared
 
-from contrabench.testing.cases import make_case
+from contrabench.testing import make_case
 
 __all__ = ["execute", "frame", "lab", "prepared", "smooth_images"]
 

@@ -30,7 +30,7 @@ LAYERS = {
 NAMED = {
     "cli/options.py": {"phantom"},
     "references.py": {"scratch", "scratch_long"},
-    "testing/cost.py": {"simclr"},
+    "testing/checks_training.py": {"simclr"},
 }
 """Names of content that the engine may say: the default dataset, the references that rule 10
 of the protocol demands beside every method, and the method that costs are compared with."""

@@ -8,7 +8,7 @@ import torch
 from contrabench.contracts import registry
 from contrabench.contracts.views import IGNORE
 from contrabench.objectives.pixels import points, supervised_pixels
-from contrabench.testing.batches import take
+from contrabench.testing.phantoms import take
 
 from .conftest import exactly, pretrain_task
 

@@ -24,7 +24,7 @@ from contrabench.study.graph import draw_graph
 from contrabench.study.resolve import Request, resolve
 from contrabench.study.session import plan_study
 from contrabench.study.spec import make_study, read_study
-from contrabench.testing.cases import make_case
+from contrabench.testing import make_case
 from contrabench.training.runtime import Runtime
 
 STAGES = ("free", "labelled", "finetune", "evaluate", "runs")

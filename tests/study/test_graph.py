@@ -17,7 +17,7 @@ from contrabench.study.expand import expand
 from contrabench.study.graph import draw_graph, failure_of, state_of
 from contrabench.study.resolve import resolve
 from contrabench.study.spec import make_study
-from contrabench.testing.cases import make_case
+from contrabench.testing import make_case
 
 CASES = [make_case(number) for number in range(12)]
 STUDIES = {

@@ -18,7 +18,7 @@ from contrabench.study.resolve import resolve
 from contrabench.study.scheduler import ATTEMPTS, Scheduler, survey
 from contrabench.study.spec import make_study
 from contrabench.study.worker import Outcome
-from contrabench.testing.cases import make_case
+from contrabench.testing import make_case
 
 CASES = [make_case(number) for number in range(4)]
 

@@ -16,7 +16,7 @@ from contrabench.model.weights import build_backbone
 from contrabench.objectives.contrast import nt_xent
 from contrabench.objectives.heads import GlobalHead
 from contrabench.protocol import BackboneSpec, Phase, Seeds
-from contrabench.testing.cases import make_case
+from contrabench.testing import make_case
 from contrabench.training import sharding
 from contrabench.training.checkpoint import save_weights
 from contrabench.training.loop import fit

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from contrabench.contracts.method import Method
-    from contrabench.testing import Report, Result
+    from contrabench.testing import CheckResult, ConformityReport
 
 EPILOG = examples(
     "bench methods check simclr",
@@ -56,7 +56,7 @@ def check(
     """
     if every == bool(wanted):
         raise RequestError("name the methods or files to check, or give --all")
-    from contrabench.testing.conform import check_class
+    from contrabench.testing.kit import check_class
 
     as_json = as_json or bool(context.obj)
     chosen, broken = _chosen(None if every else wanted)
@@ -109,7 +109,7 @@ def _options(name: str, method: type[Method], pairs: list[str] | None) -> dict[s
     return parse_options(method.Options, pairs, f"method '{name}'").model_dump()
 
 
-def _show(screen: Console, name: str, report: Report, seconds: float) -> None:
+def _show(screen: Console, name: str, report: ConformityReport, seconds: float) -> None:
     """The checks of a method as a table, stages beside each other where they agree."""
     table = Table(
         title=f"{name}: {report.summary()} ({clock(seconds)})",
@@ -132,9 +132,9 @@ def _show(screen: Console, name: str, report: Report, seconds: float) -> None:
     screen.print()
 
 
-def _joined(report: Report) -> list[tuple[Result, str]]:
+def _joined(report: ConformityReport) -> list[tuple[CheckResult, str]]:
     """The results, with those of several stages as one where they are the same."""
-    rows: dict[tuple[str, str, str], tuple[Result, list[str]]] = {}
+    rows: dict[tuple[str, str, str], tuple[CheckResult, list[str]]] = {}
     for result in report.results:
         key = (result.check, result.status, result.reason)
         rows.setdefault(key, (result, []))[1].append(result.stage)

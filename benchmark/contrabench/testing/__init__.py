@@ -12,30 +12,18 @@ On the command line the same is `bench methods check my_method.py`.
 
 from __future__ import annotations
 
-import importlib
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-_HOMES = {
-    "CHECKS": "contrabench.testing.checks",
-    "Report": "contrabench.testing.report",
-    "Result": "contrabench.testing.report",
-    "assert_conforms": "contrabench.testing.conform",
-    "check_method": "contrabench.testing.conform",
-    "find_methods": "contrabench.testing.find",
-    "make_case": "contrabench.testing.cases",
-}
-
 if TYPE_CHECKING:
-    from contrabench.testing.cases import make_case
-    from contrabench.testing.checks import CHECKS
-    from contrabench.testing.conform import assert_conforms, check_method
-    from contrabench.testing.find import find_methods
-    from contrabench.testing.report import Report, Result
+    from contrabench.testing.conformity import CheckResult, ConformityReport
+    from contrabench.testing.kit import CHECKS, assert_conforms, check_method, find_methods
+    from contrabench.testing.phantoms import make_case
 
 __all__ = [
     "CHECKS",
-    "Report",
-    "Result",
+    "CheckResult",
+    "ConformityReport",
     "assert_conforms",
     "check_method",
     "find_methods",
@@ -44,8 +32,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the module that holds a public name when the name is first used."""
-    home = _HOMES.get(name)
-    if home is None:
+    """Imports a public name when it is first used: a phantom alone needs no training loop."""
+    if name not in __all__:
         raise AttributeError(f"module 'contrabench.testing' has no attribute '{name}'")
-    return getattr(importlib.import_module(home), name)
+    home = {"make_case": "phantoms", "CheckResult": "conformity", "ConformityReport": "conformity"}
+    return getattr(import_module(f"{__name__}.{home.get(name, 'kit')}"), name)

@@ -20,18 +20,18 @@ from contrabench.errors import AuditError, RunError
 from contrabench.model.weights import build_backbone
 from contrabench.progress import Silent
 from contrabench.protocol import ORIENTATIONS, BackboneSpec, Options, Phase, Seeds, seed_for
-from contrabench.testing.cases import PATIENTS, practice_cases
-from contrabench.testing.report import FaultError, NotApplicableError
+from contrabench.testing.conformity import FaultError, NotApplicableError
+from contrabench.testing.phantoms import practice_cases
 from contrabench.training.loop import fit
 from contrabench.training.runtime import Runtime
 from contrabench.training.tasks import PretrainTask
 
-WIDTH = 4
-BATCH = 16
-STEPS = 64
-RATE = 3e-3
-_LABELLED = 3
+BACKBONE = BackboneSpec(width=4)
 RUNTIME = Runtime(device="cpu", precision="float32", threads=1, checkpoint_seconds=0.0)
+_BATCH = 16
+_STEPS = 64
+_RATE = 3e-3
+_LABELLED = 3
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,12 @@ class Trained:
         everything: all weights and buffers, those that no checkpoint holds among them.
         resumed: the same after a stop in between.
         fault: how the training broke rule 4 of the protocol, if it did.
-        error: what stopped it, if it did not come to its end.
     """
 
     weights: Mapping[str, Tensor] = field(default_factory=dict)
     everything: Mapping[str, Tensor] = field(default_factory=dict)
     resumed: Mapping[str, Tensor] | Exception = field(default_factory=dict)
     fault: str = ""
-    error: Exception | None = None
 
 
 class _NoObjective(Objective):
@@ -88,12 +86,12 @@ class StageTrial:
     def __init__(self, method: Method, stage: Stage, before: StageTrial | None) -> None:
         self.method, self.stage, self.before = method, stage, before
         parts = max(1, stage.partitions)
-        batch = parts * max(2, BATCH // parts)
-        self.phase = Phase(images=STEPS * batch, batch=batch, lr=RATE)
+        batch = parts * max(2, _BATCH // parts)
+        self.phase = Phase(images=_STEPS * batch, batch=batch, lr=_RATE)
 
     def bank(self, labels: bool) -> SliceBank:
         """The slices that the stage may see, with or without masks."""
-        pool = [f"patient_{number:02d}" for number in range(PATIENTS)]
+        pool = [case.patient for case in practice_cases()]
         labelled = pool[:_LABELLED]
         return build_bank(
             practice_cases(),
@@ -110,17 +108,14 @@ class StageTrial:
     @cached_property
     def start(self) -> Mapping[str, Tensor]:
         """Weights of the backbone before the stage: a seed's, or those of the stage before."""
-        if self.before is None:
-            return build_backbone(BackboneSpec(width=WIDTH), 0).state_dict()
-        return self.before.end
+        return build_backbone(BACKBONE, 0).state_dict() if self.before is None else self.before.end
 
     @cached_property
     def end(self) -> Mapping[str, Tensor]:
         """Weights of the backbone after the stage; those before it if the training stopped."""
-        trained = self.trained
-        if trained.error is not None:
+        if isinstance(self.trained, Exception):
             return self.start
-        return {name: trained.weights[f"backbone.{name}"] for name in self.start}
+        return {name: self.trained.weights[f"backbone.{name}"] for name in self.start}
 
     def fresh(self, bank: SliceBank | None = None) -> PretrainTask:
         """The stage as a run would begin it; always in the same bits.
@@ -128,7 +123,7 @@ class StageTrial:
         Raises:
             FaultError: if `objective` returns something else than an Objective.
         """
-        backbone = build_backbone(BackboneSpec(width=WIDTH), 0)
+        backbone = build_backbone(BACKBONE, 0)
         backbone.load_state_dict(self.start)
         torch.manual_seed(seed_for("check", self.stage.name))
         objective = self.method.objective(self.stage, backbone)
@@ -144,54 +139,61 @@ class StageTrial:
         return task
 
     def after_training(self) -> PretrainTask:
-        """The stage as the short training has left it; each call builds it anew.
-
-        Raises:
-            NotApplicableError: if the training did not come to its end.
-        """
-        if self.trained.error is not None:
-            raise NotApplicableError("the short training did not come to its end")
+        """The stage as the short training has left it; each call builds it anew."""
+        trained = self.training()
         task = self.fresh()
-        task.load_state_dict(self.trained.weights)
+        task.load_state_dict(trained.weights)
         return task
 
     def batches(self, count: int) -> list[Batch]:
         """The batch that the training sees in every step, and then others."""
-        backbone = build_backbone(BackboneSpec(width=WIDTH), 0)
+        backbone = build_backbone(BACKBONE, 0)
         maker = PretrainTask(backbone, _NoObjective(), self.stage, self._bank, self.phase, Seeds())
         return [maker.batch(number, 0, 1) for number in range(count)]
 
+    def training(self) -> Trained:
+        """What the short training has left.
+
+        Raises:
+            NotApplicableError: if it did not come to its end.
+        """
+        if isinstance(self.trained, Exception):
+            raise NotApplicableError("the short training did not come to its end")
+        return self.trained
+
     @cached_property
-    def trained(self) -> Trained:
-        """The short training by the engine's own loop, and its end from the last checkpoint."""
+    def trained(self) -> Trained | Exception:
+        """The short training by the engine's own loop, and its end from the last checkpoint.
+
+        Or what stopped it.
+        """
         with TemporaryDirectory(prefix="contrabench-check-") as folder:
             try:
                 task = self.fresh()
-                fault = _fit(task, self.phase, Path(folder))
+                fault = self._fit(task, Path(folder))
             # A stranger's code runs here, and may raise anything.
             except Exception as error:
-                return Trained(error=error)
+                return error
             resumed: Mapping[str, Tensor] | Exception
             try:
                 again = self.fresh()
-                _fit(again, self.phase, Path(folder))
+                self._fit(again, Path(folder))
                 resumed = state_of(again)
             except Exception as error:
                 resumed = error
         return Trained(_copied(task.state_dict()), state_of(task), resumed, fault)
 
+    def _fit(self, task: PretrainTask, folder: Path) -> str:
+        """Trains a task, or goes on from the checkpoint in the folder.
 
-def _fit(task: PretrainTask, phase: Phase, folder: Path) -> str:
-    """Trains a task, or goes on from the checkpoint in the folder.
-
-    Returns:
-        How it broke the rules, if it did; that is found at its end.
-    """
-    try:
-        fit(task, STEPS, phase, RUNTIME, folder, Silent(), "check", 0)
-    except AuditError as error:
-        return str(error)
-    return ""
+        Returns:
+            How it broke the rules, if it did; that is found at its end.
+        """
+        try:
+            fit(task, _STEPS, self.phase, RUNTIME, folder, Silent(), "check", 0)
+        except AuditError as error:
+            return str(error)
+        return ""
 
 
 class Trial:
@@ -209,6 +211,11 @@ class Trial:
     def method(self) -> Method:
         """The method with its options."""
         return self.method_class(self.options)
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        """The network that methods are tried on, to be asked for its names."""
+        return build_backbone(BACKBONE, 0)
 
     @cached_property
     def stages(self) -> tuple[StageTrial, ...]:

@@ -3,35 +3,53 @@
 from __future__ import annotations
 
 import math
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from contrabench.contracts.objective import StepResult
-from contrabench.testing.batches import exchange_masks, first_two, with_images_of
-from contrabench.testing.report import FaultError
-from contrabench.testing.trial import StageTrial, loss_of, step_of
+from contrabench.testing.conformity import CheckList, FaultError
+from contrabench.testing.phantoms import exchange_masks, first_two, with_images_of
+from contrabench.testing.trial import RUNTIME, StageTrial, loss_of, state_of, step_of
+from contrabench.training.step import Step
 from contrabench.training.tasks import PretrainTask
 
-SAME = 1e-6
-"""Relative difference of two losses below which they count as equal."""
-
-_ZERO = 1e-8
+CHECKS = CheckList()
+_SAME, _ZERO = 1e-6, 1e-8
 _NEAR_RELATIVE, _NEAR_ABSOLUTE = 0.2, 0.1
 _NUDGE, _FLOOR = 0.5, 0.1
+_REPEATS = 3
 
 
-def same(first: float, second: float, relative: float = SAME, absolute: float = _ZERO) -> bool:
+def same(first: float, second: float, relative: float = _SAME, absolute: float = _ZERO) -> bool:
     """Whether two losses are equal up to what rounding may change."""
     return math.isclose(first, second, rel_tol=relative, abs_tol=absolute)
 
 
-def check_labels(trial: StageTrial) -> None:
-    """Masks are asked for where they are declared, used there, and nowhere else.
+def identical(first: Tensor, second: Tensor) -> bool:
+    """Whether two tensors are equal in every bit; NaN is like NaN."""
+    if first.shape != second.shape or first.dtype != second.dtype:
+        return False
+    return torch.equal(first.nan_to_num(), second.nan_to_num())
 
-    Raises:
-        FaultError: if the declaration and the loss disagree.
-    """
+
+def nudged(task: PretrainTask) -> PretrainTask:
+    """The task with every trained weight moved: an untrained network maps all slices alike."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for weight in task.parameters():
+            if weight.requires_grad:
+                weight.add_(_NUDGE * torch.randn_like(weight) * (weight.std(correction=0) + _FLOOR))
+    return task
+
+
+@CHECKS.of_stage("stages")
+def check_labels(trial: StageTrial) -> None:
+    """Masks are used where they are declared, and nowhere else."""
     (batch,) = trial.batches(1)
     try:
         loss = loss_of(trial.fresh(), batch)
@@ -60,12 +78,9 @@ def _runs_with_masks(trial: StageTrial) -> bool:
     return True
 
 
+@CHECKS.of_stage("labels")
 def check_finite(trial: StageTrial) -> None:
-    """A finite scalar of float32, and nearly the same under bfloat16 autocast.
-
-    Raises:
-        FaultError: saying what was returned instead.
-    """
+    """The loss is a finite scalar of float32, and nearly the same under bfloat16 autocast."""
     for batch in trial.batches(2):
         exact = _finite(step_of(trial.fresh(), batch), "in float32")
         with torch.autocast("cpu", torch.bfloat16):
@@ -99,12 +114,9 @@ def _finite(result: object, where: str) -> float:
     return float(loss.detach())
 
 
+@CHECKS.of_stage("finite")
 def check_inputs(trial: StageTrial) -> None:
-    """Other images give another loss, and so do other weights.
-
-    Raises:
-        FaultError: if one of them does not matter.
-    """
+    """Other images give another loss, and so do other weights."""
     first, second = trial.batches(2)
     other = with_images_of(first, second)
     tasks = trial.fresh(), nudged(trial.fresh())
@@ -121,22 +133,9 @@ def check_inputs(trial: StageTrial) -> None:
         )
 
 
-def nudged(task: PretrainTask) -> PretrainTask:
-    """The task with every trained weight moved: an untrained network maps all slices alike."""
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for weight in task.parameters():
-            if weight.requires_grad:
-                weight.add_(_NUDGE * torch.randn_like(weight) * (weight.std(correction=0) + _FLOOR))
-    return task
-
-
+@CHECKS.of_stage("finite")
 def check_batch_of_two(trial: StageTrial) -> None:
-    """Two slices are enough for a finite loss and a finite gradient.
-
-    Raises:
-        FaultError: if they are not.
-    """
+    """Two slices are enough for a finite loss and a finite gradient."""
     (batch,) = trial.batches(1)
     task = trial.fresh()
     loss = step_of(task, first_two(batch)).loss
@@ -149,3 +148,42 @@ def check_batch_of_two(trial: StageTrial) -> None:
         f"with two slices the loss is {float(loss.detach()):.4g}, or its gradient not finite",
         "guard the case of no positive and of no negative: such a slice has no term",
     )
+
+
+@CHECKS.of_stage("finite")
+def check_deterministic(trial: StageTrial) -> None:
+    """One seed gives the same loss and the same weights, bit for bit."""
+    with _keeping_global_randomness():
+        runs = []
+        for repeat in range(_REPEATS):
+            # What is drawn from these generators shows, because they begin elsewhere.
+            random.seed(repeat)
+            np.random.seed(repeat)
+            runs.append(_two_steps(trial))
+    for other in runs[1:]:
+        for name, value in runs[0].items():
+            if not identical(value, other[name]):
+                raise FaultError(
+                    f"two runs from one seed differ, first in {name}",
+                    "draw random numbers from torch alone, whose generator the loop seeds at "
+                    "every step, and never from `random` or NumPy",
+                )
+
+
+def _two_steps(trial: StageTrial) -> dict[str, Tensor]:
+    """The losses of two steps and the state after them."""
+    task = trial.fresh()
+    step = Step(task, trial.phase, RUNTIME, 2)
+    losses = {f"the loss of step {number}": step.take(number)["loss"] for number in range(2)}
+    return losses | {f"'{name}'": value for name, value in state_of(task).items()}
+
+
+@contextmanager
+def _keeping_global_randomness() -> Iterator[None]:
+    """Leaves the generators of Python and NumPy as they were."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)

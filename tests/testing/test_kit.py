@@ -15,7 +15,14 @@ from contrabench import RequestError, plugins
 from contrabench.cli.check import check
 from contrabench.contracts import discovery, registry
 from contrabench.contracts.registry import Entry
-from contrabench.testing import CHECKS, Report, Result, assert_conforms, check_method, find_methods
+from contrabench.testing import (
+    CHECKS,
+    CheckResult,
+    ConformityReport,
+    assert_conforms,
+    check_method,
+    find_methods,
+)
 
 ROOT = Path(__file__).parents[2]
 COUNT = itertools.count()
@@ -167,12 +174,15 @@ def test_every_check_needs_earlier_ones_alone():
 
 
 def test_a_report_knows_whether_it_passed():
-    passed, failed = Result("finite", "passed", stage="a"), Result("finite", "failed", "r", "h")
-    assert Report((passed,)).passed
-    assert not Report((passed, failed)).passed
-    assert Report((passed, failed)).failures == (failed,)
-    assert Report((passed, failed)).summary() == "1 passed, 1 failed, 0 skipped"
-    assert Report((passed,)).only("order").results == ()
+    passed, failed = (
+        CheckResult("finite", "passed", stage="a"),
+        CheckResult("finite", "failed", "r", "h"),
+    )
+    assert ConformityReport((passed,)).passed
+    assert not ConformityReport((passed, failed)).passed
+    assert ConformityReport((passed, failed)).failures == (failed,)
+    assert ConformityReport((passed, failed)).summary() == "1 passed, 1 failed, 0 skipped"
+    assert ConformityReport((passed,)).only("order").results == ()
 
 
 # -- on the command line --------------------------------------------------------------

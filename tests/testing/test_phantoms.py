@@ -7,7 +7,7 @@ import torch
 
 from contrabench.contracts.geometry import Geometry
 from contrabench.contracts.views import Batch, SliceInfo, View
-from contrabench.testing.batches import (
+from contrabench.testing.phantoms import (
     exchange,
     exchange_masks,
     first_two,

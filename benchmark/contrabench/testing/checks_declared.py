@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pydantic import ValidationError
 
 from contrabench.contracts.method import Deviations, Method, MethodInfo, Published, Stage
-from contrabench.contracts.views import ViewSpec
 from contrabench.errors import ContrabenchError
-from contrabench.protocol import PARTS, canonical_json
-from contrabench.testing.report import FaultError
-from contrabench.testing.trial import StageTrial, Trial
+from contrabench.protocol import canonical_json
+from contrabench.testing.conformity import CheckList, FaultError
+from contrabench.testing.trial import Trial
+
+CHECKS = CheckList()
 
 
 def first_fault(error: ValidationError) -> str:
@@ -20,12 +19,9 @@ def first_fault(error: ValidationError) -> str:
     return f"'{'.'.join(str(part) for part in detail['loc'])}': {detail['msg']}"
 
 
+@CHECKS.of_method()
 def check_options(trial: Trial) -> None:
-    """Every option has a default that is valid and a description, and survives JSON.
-
-    Raises:
-        FaultError: naming the option.
-    """
+    """Every option has a valid default and a description, and survives JSON."""
     method = trial.method_class
     for name, field in method.Options.model_fields.items():
         if field.is_required():
@@ -56,18 +52,15 @@ def check_options(trial: Trial) -> None:
         )
 
 
+@CHECKS.of_method()
 def check_declaration(trial: Trial) -> None:
-    """The method says what it is: title, family, paper, and what was inferred.
-
-    Raises:
-        FaultError: naming what is missing.
-    """
+    """The method says what it is: title, family, paper, and what was inferred."""
     method = trial.method_class
     info = method.info
     if not isinstance(info, MethodInfo) or not isinstance(method.deviations, Deviations):
         raise FaultError(
             "`info` is no MethodInfo or `deviations` no Deviations",
-            "make them of contrabench.MethodInfo and contrabench.contracts.method.Deviations",
+            "make them of contrabench.MethodInfo and contrabench.Deviations",
         )
     for name in ("title", "family", "paper"):
         if not getattr(info, name).strip():
@@ -86,12 +79,9 @@ def check_declaration(trial: Trial) -> None:
         )
 
 
+@CHECKS.of_method("options")
 def check_stages(trial: Trial) -> None:
-    """Names differ, parts are known, views can be made, and the recipe fits the stages.
-
-    Raises:
-        FaultError: naming the stage.
-    """
+    """Names differ, parts are known, views can be made, and the recipe fits the stages."""
     method = trial.method
     stages = method.stages()
     if stages != method.stages():
@@ -106,35 +96,25 @@ def check_stages(trial: Trial) -> None:
             "give each a name of its own; results are kept under it",
         )
     for stage in stages:
-        _check_parts(stage)
-        _check_references(stage.name, stage.views)
-        if stage.labelled_slices_only and not stage.labels:
+        _check_parts(stage, trial.backbone.parts)
+        _check_views(stage)
+    for each in trial.stages:
+        try:
+            each.batches(1)
+        except ContrabenchError as error:
             raise FaultError(
-                f"stage '{stage.name}' draws labelled slices only, but declares labels=False",
-                "declare labels=True: which slices are labelled is knowledge of the labels",
-            )
-    for stage_trial in trial.stages:
-        _check_views(stage_trial)
+                f"the views of stage '{each.stage.name}' cannot be used: {error}",
+                "look at Stage.views and Stage.partitions",
+            ) from error
     if method.published is not None:
         _check_recipe(method, method.published)
 
 
-def _check_views(trial: StageTrial) -> None:
-    """The views of a stage can be made, differ, and share no memory."""
-    try:
-        trial.batches(1)
-    except ContrabenchError as error:
-        raise FaultError(
-            f"the views of stage '{trial.stage.name}' cannot be used: {error}",
-            "look at Stage.views and Stage.partitions",
-        ) from error
-
-
-def _check_parts(stage: Stage) -> None:
-    if unknown := [part for part in stage.trains if part not in PARTS]:
+def _check_parts(stage: Stage, parts: tuple[str, ...]) -> None:
+    if unknown := [part for part in stage.trains if part not in parts]:
         raise FaultError(
             f"stage '{stage.name}' trains '{unknown[0]}', which is no part of the backbone",
-            f"the parts are {', '.join(PARTS)}",
+            f"the parts are {', '.join(parts)}",
         )
     if not stage.trains or len(set(stage.trains)) < len(stage.trains):
         raise FaultError(
@@ -143,16 +123,21 @@ def _check_parts(stage: Stage) -> None:
         )
 
 
-def _check_references(name: str, views: Sequence[ViewSpec]) -> None:
-    if not views:
-        raise FaultError(f"stage '{name}' has no view", "give it one ViewSpec at least")
-    for number, view in enumerate(views):
+def _check_views(stage: Stage) -> None:
+    if not stage.views:
+        raise FaultError(f"stage '{stage.name}' has no view", "give it one ViewSpec at least")
+    for number, view in enumerate(stage.views):
         if view.geometry_of is not None and view.geometry_of >= number:
             raise FaultError(
-                f"view {number} of stage '{name}' takes the geometry of view {view.geometry_of}, "
-                "which is not made before it",
+                f"view {number} of stage '{stage.name}' takes the geometry of view "
+                f"{view.geometry_of}, which is not made before it",
                 "let `geometry_of` name an earlier view",
             )
+    if stage.labelled_slices_only and not stage.labels:
+        raise FaultError(
+            f"stage '{stage.name}' draws labelled slices only, but declares labels=False",
+            "declare labels=True: which slices are labelled is knowledge of the labels",
+        )
 
 
 def _check_recipe(method: Method, published: Published) -> None:
