@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 PROTOCOL_VERSION = 2
 """Raised whenever the engine computes other numbers from the same specification."""
+NOT_APPLICABLE = "not applicable"
+"""The flag of a row whose structure neither reference nor prediction holds."""
 
 Orientation = Literal["axial", "coronal", "sagittal"]
 ORIENTATIONS: tuple[Orientation, ...] = ("axial", "coronal", "sagittal")

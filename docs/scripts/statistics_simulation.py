@@ -384,7 +384,7 @@ def recovered_variance(rng: Generator, studies: int) -> Rows:
             "remainder": rng.normal(0, np.sqrt(2), (5, 4, 3, 2)),
         }
         scores = sum(effects.values(), np.zeros((5, 4, 3, 2))).ravel()
-        split = variance_split(frame.assign(score=scores))
+        split = variance_split(pd.Series(scores, index=pd.MultiIndex.from_frame(frame)))
         found.append([getattr(split, name) for name in truth])
     for (name, value), estimates in zip(truth.items(), np.array(found).T, strict=True):
         yield name, value, f"{estimates.mean():.2f}", f"{estimates.std():.2f}"

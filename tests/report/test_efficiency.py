@@ -42,8 +42,12 @@ def saved(section):
 
 
 def words(counts, curve, scores):
-    found = labels_needed(counts, np.stack(curve, axis=1), scores)
-    return [found.words(number) for number in (found.needed, found.low, found.high)]
+    return [
+        f"more than {counts[-1]}" if number == np.inf
+        else f"fewer than {counts[0]}" if number == 0
+        else f"{number:.3g}"
+        for number in labels_needed(counts, np.stack(curve, axis=1), scores)
+    ]  # fmt: skip
 
 
 def cells(table, heading):

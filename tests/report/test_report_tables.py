@@ -89,7 +89,7 @@ def test_rank_stability_is_that_of_the_statistics(frame):
     asd = pd.DataFrame({
         name: {r["patient"]: r["asd_mm"] for r in FIELD if r["method"] == name} for name in ORDER
     })  # fmt: skip
-    assert found["ASD mm mean score"].to_dict() == rank_methods(asd, False).to_dict()
+    assert found["ASD mm mean score"].to_dict() == rank_methods(-asd).to_dict()
 
 
 def test_the_verdict_names_winners_losers_and_what_would_separate_the_rest(frame):
@@ -205,8 +205,8 @@ def test_labels_saved_are_those_of_the_statistics(frame):
     gcl = scores([r for r in CURVE if r["labels"] == "10%"], ["gcl"])["gcl"]
     needed = labels_needed([2, 4, 16], curve, gcl)
     assert 4 < needed.needed < 16
-    assert found.loc["gcl", "Needed at 10%, 2 of 16"] == needed.words(needed.needed)
-    assert found.loc["gcl", "Needed low at 10%, 2 of 16"] == needed.words(needed.low)
+    assert found.loc["gcl", "Needed at 10%, 2 of 16"] == f"{needed.needed:.3g}"
+    assert found.loc["gcl", "Needed low at 10%, 2 of 16"] == f"{needed.low:.3g}"
     assert "scratch" not in found.index
 
 

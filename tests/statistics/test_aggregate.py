@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from contrabench.errors import RequestError
-from contrabench.statistics.aggregate import macro_mean, patient_scores, structure_means
+from contrabench.statistics.aggregate import (
+    UNIT,
+    differences,
+    macro_mean,
+    observations,
+    patient_scores,
+    structure_means,
+)
 
 
 def mean(values):
@@ -93,3 +100,43 @@ def test_a_metric_that_some_rows_lack_is_refused(frame):
     rows = frame({"asd_mm": 1.0}, {"patient": "p1", "asd_mm": None, "asd_voxel": 1.0})
     with pytest.raises(RequestError, match="1 of 2 rows have no asd_mm"):
         patient_scores(rows, ["asd_mm"])
+
+
+def rows(frame):
+    return frame(
+        {"patient": "p0", "structure": "LV", "dice": 0.8},
+        {"patient": "p0", "structure": "RV", "dice": 0.6},
+        {"patient": "p0", "structure": "LV", "dice": 0.1, "case": "p0_es"},
+        {"patient": "p0", "structure": "RV", "flag": "not applicable", "case": "p0_es"},
+        {"patient": "p0", "structure": "LV", "dice": 0.9, "seed": 1},
+        {"patient": "p1", "structure": "LV", "dice": 0.5, "fold": 1, "draw": 2},
+    )
+
+
+def test_structures_then_cases_are_averaged(frame):
+    found = observations(rows(frame), "dice")
+    assert found.index.names == UNIT
+    assert found.to_dict() == {
+        ("p0", 0, 0, 0): pytest.approx((0.7 + 0.1) / 2), ("p0", 0, 0, 1): 0.9,
+        ("p1", 1, 2, 0): 0.5,
+    }  # fmt: skip
+    means = patient_scores(rows(frame), ["dice"])["dice"]
+    assert found.groupby("patient").mean().to_dict() == pytest.approx(means.to_dict())
+
+
+def test_repeated_runs_are_averaged(frame):
+    twice = frame({"dice": 0.4, "run": "a" * 16}, {"dice": 0.8, "run": "b" * 16})
+    assert observations(twice, "dice").tolist() == [pytest.approx(0.6)]
+
+
+def test_differences_take_what_both_have(frame):
+    one = observations(rows(frame), "dice")
+    other = one.drop(1, level="seed") * 0 + 0.25
+    found = differences(one, other)
+    assert found.to_dict() == pytest.approx({("p0", 0, 0, 0): 0.15, ("p1", 1, 2, 0): 0.25})
+    assert differences(one, other.rename({0: 9, 2: 9}, level="draw")).empty
+
+
+def test_a_row_without_the_metric_is_refused(frame):
+    with pytest.raises(RequestError):
+        observations(frame({"dice": None}), "dice")

@@ -1,6 +1,7 @@
 """The design aid against closed forms, scipy and the test that it speaks of."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,21 +76,21 @@ def test_what_cannot_be_known_is_said():
 
 def test_draws_help_where_they_vary_and_only_there():
     draws = VarianceSplit(0.5, 4.0, 0.0, 0.5, 4.0, (4, 3, 2), 5)
-    needed = draws_needed(1.0, draws, patients=20, folds=5)
-    assert 1 < needed < math.inf
-    assert draws_needed(1.0, draws, patients=20, folds=10) < needed
-    deviation = math.sqrt(20 * draws.mean_variance(20, 5, int(needed), 1))
+    needed = draws_needed(1.0, draws, patients=20)
+    assert 4 < needed < math.inf
+    assert draws_needed(1.0, replace(draws, folds=10), patients=20) < needed
+    deviation = math.sqrt(20 * draws.mean_variance(20, 5, int(needed), 2))
     assert power(1.0, deviation, 20) >= 0.8
-    deviation = math.sqrt(20 * draws.mean_variance(20, 5, int(needed) - 1, 1))
+    deviation = math.sqrt(20 * draws.mean_variance(20, 5, int(needed) - 1, 2))
     assert power(1.0, deviation, 20) < 0.8
     patients = VarianceSplit(9.0, 0.1, 0.0, 0.0, 0.1, (4, 3, 2), 5)
-    assert draws_needed(1.0, patients, patients=20, folds=5) == math.inf
-    assert draws_needed(0.0, draws, patients=20, folds=5) == math.inf
+    assert draws_needed(1.0, patients, patients=20) == math.inf
+    assert draws_needed(0.0, draws, patients=20) == math.inf
 
 
 def test_the_power_promised_for_draws_is_met():
     split = VarianceSplit(0.5, 2.0, 0.0, 1.0, 2.0, (4, 2, 1), 5)
-    needed = int(draws_needed(1.0, split, patients=20, folds=5))
+    needed = int(draws_needed(1.0, split, patients=20))
     rng, studies = np.random.default_rng(43), 2000
     scores = 1.0 + rng.normal(0, 0.5**0.5, (studies, 5, 4))
     scores += rng.normal(0, (2.0 / needed) ** 0.5, (studies, 5, 1))
@@ -100,12 +101,12 @@ def test_the_power_promised_for_draws_is_met():
 
 def test_unknown_draws_are_not_planned_for():
     unknown = VarianceSplit(1.0, math.nan, math.nan, math.nan, math.nan, (4, 1, 1), 1)
-    assert math.isnan(draws_needed(1.0, unknown, patients=4, folds=1))
+    assert math.isnan(draws_needed(1.0, unknown, patients=4))
     between_folds = VarianceSplit(0.5, math.nan, math.nan, math.nan, 4.0, (4, 1, 1), 5)
-    assert math.isnan(draws_needed(1.0, between_folds, patients=20, folds=5))
+    assert math.isnan(draws_needed(1.0, between_folds, patients=20))
 
 
 def test_what_was_run_is_no_answer():
     """The draws at hand did not separate the two, however little the estimates ask for."""
     split = VarianceSplit(0.01, 0.01, math.nan, math.nan, 0.01, (4, 3, 1), 5)
-    assert draws_needed(1.0, split, patients=20, folds=5) == 4
+    assert draws_needed(1.0, split, patients=20) == 4

@@ -20,11 +20,10 @@ def curves(patients, seed=0, noise=0.01):
 
 
 @pytest.mark.parametrize("count", [1.0, 2.0, 3.0, 5.0, 12.0])
-@pytest.mark.parametrize("sign", [1, -1])
-def test_a_method_on_the_curve_is_found_there(count, sign):
+def test_a_method_on_the_curve_is_found_there(count):
     _, exact = curves(10)
     scores = exact[:, 0] + 0.06 * math.log2(count)
-    found = labels_needed(BUDGETS, sign * exact, sign * scores, higher_is_better=sign > 0)
+    found = labels_needed(BUDGETS, exact, scores)
     assert found.needed == pytest.approx(count)
     assert found.low <= count * (1 + 1e-9)
     assert found.high >= count * (1 - 1e-9)
@@ -34,11 +33,8 @@ def test_beyond_the_curve_nothing_is_extrapolated():
     curve, _ = curves(10)
     above = labels_needed(BUDGETS, curve, curve[:, -1] + 0.2)
     assert (above.needed, above.low, above.high) == (math.inf, math.inf, math.inf)
-    assert above.words(above.needed) == "more than 16"
     below = labels_needed(BUDGETS, curve, curve[:, 0] - 0.2)
     assert (below.needed, below.low, below.high) == (0, 0, 0)
-    assert below.words(below.needed) == "fewer than 1"
-    assert below.words(5.321) == "5.32"
 
 
 def test_the_interval_is_open_where_the_end_of_the_curve_cannot_be_told_apart():

@@ -1,11 +1,14 @@
-"""Ranks, their stability and their limits against scipy and planted orders."""
+"""Ranks, their stability and limits against scipy and planted orders; tie groups by definition."""
 
 import itertools
 import math
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from contrabench.errors import RequestError
@@ -15,10 +18,12 @@ from contrabench.statistics.ranking import (
     SCHEMES,
     agreement,
     kendall,
+    letters,
     rank_limits,
     rank_methods,
     rank_stability,
     scheme_ranks,
+    tie_groups,
 )
 
 
@@ -50,11 +55,11 @@ def test_schemes_can_disagree():
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_distances_are_ranked_upwards_and_ties_share(scheme):
+def test_the_highest_is_first_and_ties_share(scheme):
     scores = table(12, 4, step=0.2)
     scores["C"] = scores["B"]
-    assert rank_methods(scores, True, scheme).tolist() == [1, 2.5, 2.5, 4]
-    assert rank_methods(scores, False, scheme).tolist() == [4, 2.5, 2.5, 1]
+    assert rank_methods(scores, scheme).tolist() == [1, 2.5, 2.5, 4]
+    assert rank_methods(-scores, scheme).tolist() == [4, 2.5, 2.5, 1]
 
 
 def test_stability_is_that_of_each_resample():
@@ -70,13 +75,12 @@ def test_stability_is_that_of_each_resample():
     assert found.table["first"].sum() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("scheme", ["mean score", "mean rank"])
-def test_a_clear_order_is_stable_and_an_even_field_is_not(scheme):
-    clear = rank_stability(table(12, 4, step=1), scheme=scheme)
+def test_a_clear_order_is_stable_and_an_even_field_is_not():
+    clear = rank_stability(table(12, 4, step=1))
     assert (clear.tau == 1).all()
     assert (clear.table["low"] == clear.table["high"]).all()
     assert clear.table["first"].tolist() == [1, 0, 0, 0]
-    even = rank_stability(table(12, 4), scheme=scheme)
+    even = rank_stability(table(12, 4))
     assert (even.table["high"] - even.table["low"]).max() >= 2
 
 
@@ -106,7 +110,7 @@ def test_identical_methods_stay_tied_in_every_resample():
 
 def test_one_patient_has_ranks_but_no_stability():
     found = rank_stability(table(1, 3))
-    assert sorted(found.table["rank"]) == [1, 2, 3]
+    assert sorted(rank_methods(table(1, 3))) == [1, 2, 3]
     assert found.table[["low", "high", "first"]].isna().all(axis=None)
     assert np.isnan(found.tau).all()
 
@@ -162,6 +166,95 @@ def test_what_cannot_be_ranked_is_refused():
     for scheme in SCHEMES:
         with pytest.raises(RequestError):
             rank_methods(scores.assign(B=math.nan), scheme=scheme)
-    for scheme in ("significant wins", "median"):
-        with pytest.raises(RequestError, match="does not average"):
-            rank_stability(scores, scheme=scheme)
+
+
+@st.composite
+def verdicts(draw, largest=9):
+    methods = draw(st.integers(0, largest))
+    matrix = np.zeros((methods, methods), dtype=bool)
+    for first, second in itertools.combinations(range(methods), 2):
+        matrix[first, second] = matrix[second, first] = draw(st.booleans())
+    return matrix
+
+
+def is_clique(group, matrix):
+    return not any(matrix[first, second] for first, second in itertools.combinations(group, 2))
+
+
+def groups_of(mark):
+    """The names of the groups in a mark; after `z` a name has a number behind its letter."""
+    found = re.findall(r"[a-z]\d*", mark)
+    assert "".join(found) == mark
+    assert len(found) == len(set(found))
+    return set(found)
+
+
+def assert_shared_where_nothing_separates(marks, matrix):
+    assert all(marks)
+    for first, second in itertools.combinations(range(len(matrix)), 2):
+        shared = groups_of(marks[first]) & groups_of(marks[second])
+        assert bool(shared) != matrix[first, second]
+
+
+@given(verdicts())
+@settings(max_examples=300, deadline=None)
+def test_a_letter_is_shared_exactly_where_nothing_separates(matrix):
+    assert_shared_where_nothing_separates(letters(matrix), matrix)
+
+
+@given(verdicts(largest=7))
+@settings(max_examples=200, deadline=None)
+def test_groups_are_maximal_and_none_is_idle(matrix):
+    groups = tie_groups(matrix)
+    cliques = [
+        set(group)
+        for size in range(1, len(matrix) + 1)
+        for group in itertools.combinations(range(len(matrix)), size)
+        if is_clique(group, matrix)
+    ]
+    maximal = [group for group in cliques if not any(group < other for other in cliques)]
+    for group in groups:
+        assert set(group) in maximal
+        others = [set(other) for other in groups if other != group]
+        pairs = itertools.combinations(group, min(2, len(group)))
+        assert any(not any(set(pair) <= other for other in others) for pair in pairs)
+
+
+def test_a_chain_overlaps():
+    """The first is like the second and the second like the third, which differ."""
+    matrix = np.zeros((3, 3), dtype=bool)
+    matrix[0, 2] = matrix[2, 0] = True
+    assert tie_groups(matrix) == [(0, 1), (1, 2)]
+    assert letters(matrix) == ["a", "ab", "b"]
+
+
+def test_all_alike_and_all_apart():
+    assert letters(np.zeros((3, 3))) == ["a", "a", "a"]
+    assert letters(~np.eye(3, dtype=bool)) == ["a", "b", "c"]
+    assert letters([[False]]) == ["a"]
+    assert letters(np.zeros((0, 0))) == []
+
+
+def test_letters_do_not_run_out():
+    marks = letters(~np.eye(30, dtype=bool))
+    assert marks[25:28] == ["z", "a2", "b2"]
+    assert len(set(marks)) == 30
+
+
+def test_beyond_z_a_letter_is_shared_exactly_where_nothing_separates():
+    """Sixty in pairs make thirty groups; one more is told apart from none and is in each."""
+    matrix = ~np.eye(61, dtype=bool)
+    for first in range(0, 60, 2):
+        matrix[first, first + 1] = matrix[first + 1, first] = False
+    matrix[60, :] = matrix[:, 60] = False
+    marks = letters(matrix)
+    assert_shared_where_nothing_separates(marks, matrix)
+    assert len(groups_of(marks[60])) == 30
+
+
+@pytest.mark.parametrize(
+    "matrix", [[[False, True], [False, False]], [[True]], np.zeros((2, 3))], ids=str
+)
+def test_what_is_no_comparison_is_refused(matrix):
+    with pytest.raises(RequestError):
+        tie_groups(matrix)

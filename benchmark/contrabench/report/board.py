@@ -13,7 +13,6 @@ import pandas as pd
 from contrabench.contracts.report import NAME, NONE, Column, Kind, Table, number_text
 from contrabench.references import REFERENCE
 from contrabench.report.comparison import (
-    LEVEL,
     AgainstReference,
     Comparison,
     needed,
@@ -30,6 +29,7 @@ from contrabench.statistics.ranking import (
     rank_stability,
     scheme_ranks,
 )
+from contrabench.statistics.signflip import LEVEL
 from contrabench.statistics.variance import VarianceSplit
 from contrabench.text import counted
 
@@ -292,7 +292,7 @@ def stability_table(compared: Comparison, distance: str) -> Table | None:
     asd = asd_heading(distance)
     dice = compared.scores("dice")
     ranks = scheme_ranks(dice)
-    ranks[asd] = rank_methods(compared.scores(distance), higher_is_better=False)
+    ranks[asd] = rank_methods(-compared.scores(distance))
     stability = rank_stability(dice)
     names = {scheme: f"Dice {scheme}" for scheme in SCHEMES} | {asd: f"{asd} mean score"}
     columns = [

@@ -32,11 +32,8 @@ from contrabench.statistics.retraining import (
     retraining,
     with_reference,
 )
-from contrabench.statistics.signflip import holm
+from contrabench.statistics.signflip import LEVEL, holm
 from contrabench.statistics.variance import VarianceSplit, variance_split
-
-LEVEL = 0.05
-"""The chance of any false verdict in a family of comparisons."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +115,7 @@ class Comparison:
         """Tie group letters by place in `entries`."""
         if self.pairs is None:
             return {}
-        marks = letters(self.pairs.separated(LEVEL).to_numpy())
+        marks = letters(self.pairs.separated().to_numpy())
         return dict(zip(self.members, marks, strict=True))
 
     @cached_property
@@ -126,7 +123,7 @@ class Comparison:
         """The ranks that the tests leave open, by place in `entries`."""
         if self.pairs is None:
             return {}
-        table = rank_limits(self.pairs, LEVEL)
+        table = rank_limits(self.pairs)
         ends = zip(table["low"].astype(int), table["high"].astype(int), strict=True)
         return dict(zip(self.members, ends, strict=True))
 
@@ -288,9 +285,7 @@ def needed(
     if len(gaps) < 2:
         return math.nan, math.nan
     mean = float(gaps.mean())
-    patients = patients_needed(mean, float(gaps.std(ddof=1)), comparisons, LEVEL)
-    draws = math.nan
-    if split is not None and split.levels[1] > 1:
-        seeds = split.levels[2]
-        draws = draws_needed(mean, split, len(gaps), split.folds, seeds, comparisons, LEVEL)
+    patients = patients_needed(mean, float(gaps.std(ddof=1)), comparisons)
+    # Of draws that were not repeated nothing is known.
+    draws = math.nan if split is None else draws_needed(mean, split, len(gaps), comparisons)
     return patients, draws

@@ -207,8 +207,8 @@ def _saved(shown: Sequence[LabelBudget], entries: Sequence[Entry], curve: _Curve
             found = budget.find(entry.label)
             if found is not None and found.scores.index.equals(curve.scores.index):
                 needed = labels_needed(curve.counts, matrix, found.scores["dice"])
-                numbers = (needed.needed, needed.low, needed.high)
-                row |= dict(zip(names, map(needed.words, numbers), strict=True))
+                ends = (curve.counts[0], curve.counts[-1])
+                row |= {n: _labels(number, *ends) for n, number in zip(names, needed, strict=True)}
     notes = (
         f"The number of labelled patients with which {REFERENCE} has the same Dice; what it needs "
         "beyond those of the column is what the method saves.",
@@ -221,3 +221,10 @@ def _saved(shown: Sequence[LabelBudget], entries: Sequence[Entry], curve: _Curve
         *curve.notes,
     )
     return make_table("labels saved", columns, cells, notes=notes)
+
+
+def _labels(number: float, fewest: float, most: float) -> str:
+    """Labelled patients as a table shows them: `5.3`, `more than 16`, `fewer than 2`."""
+    if math.isinf(number):
+        return f"more than {most:g}"
+    return f"{number:.3g}" if number else f"fewer than {fewest:g}"

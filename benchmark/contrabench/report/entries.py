@@ -47,7 +47,7 @@ class Entry:
         return self.name == FULL_SUPERVISION and not self.deviations
 
     @cached_property
-    def observed(self) -> pd.DataFrame:
+    def observed(self) -> pd.Series[float]:
         """Its Dice by patient, fold, label draw and seed; see `observations`."""
         return observations(self.rows, "dice")
 

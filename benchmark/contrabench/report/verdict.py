@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from contrabench.contracts.report import number_text
 from contrabench.references import REFERENCE
-from contrabench.report.comparison import LEVEL, AgainstReference, Comparison, Tested
+from contrabench.report.comparison import AgainstReference, Comparison, Tested
 from contrabench.report.entries import Entry, reference_of
 from contrabench.statistics.design import MOST
 from contrabench.statistics.paired import PairedDifference
 from contrabench.statistics.retraining import Retraining
-from contrabench.statistics.signflip import holm, lowest_p, patients_for_interval
+from contrabench.statistics.signflip import LEVEL, holm, lowest_p, patients_for_interval
 from contrabench.store.rows import NOT_APPLICABLE
 from contrabench.text import counted
 
@@ -215,7 +215,7 @@ def _groups(compared: Comparison) -> Iterator[str]:
     if pairs is None or lasting is None or (pairs.pairs == 1 and compared.family):
         return
     family = "the one pair" if pairs.pairs == 1 else f"all {counted(pairs.pairs, 'pair')} (Holm)"
-    separated = pairs.separated(LEVEL)
+    separated = pairs.separated()
     number = int(separated.to_numpy().sum()) // 2
     if number:
         stay = int((lasting <= LEVEL).to_numpy().sum()) // 2

@@ -12,7 +12,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from contrabench.errors import RequestError
-from contrabench.store.rows import NOT_APPLICABLE
+from contrabench.protocol import NOT_APPLICABLE
+
+UNIT = ["patient", "fold", "draw", "seed"]
+"""What one training run scored on one patient is known by."""
 
 
 def applicable(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
@@ -41,6 +44,15 @@ def distance_of(rows: pd.DataFrame) -> str:
     return "asd_voxel" if in_voxels else "asd_mm"
 
 
+def _nested_means(rows: pd.DataFrame, metrics: Sequence[str], unit: list[str]) -> pd.DataFrame:
+    """Averages the applicable rows of each unit within cases, over cases, then over runs."""
+    means = applicable(rows, metrics)
+    means = means.groupby([*unit, "run", "case"], observed=True)[list(metrics)].mean()
+    for levels in ([*unit, "run"], unit):
+        means = means.groupby(level=levels, observed=True).mean()
+    return means
+
+
 def patient_scores(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """Averages the rows of one method variant within each patient.
 
@@ -51,12 +63,11 @@ def patient_scores(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     Returns:
         One row per patient, sorted by name, one column per metric; patients without an
         applicable structure are absent.
+
+    Raises:
+        RequestError: if a row lacks a metric.
     """
-    columns = list(metrics)
-    kept = applicable(rows, columns)
-    cases = kept.groupby(["patient", "run", "case"], observed=True)[columns].mean()
-    runs = cases.groupby(level=["patient", "run"], observed=True).mean()
-    scores = runs.groupby(level="patient", observed=True).mean()
+    scores = _nested_means(rows, metrics, ["patient"])
     scores.index = scores.index.astype(str)
     return scores.sort_index()
 
@@ -77,45 +88,33 @@ def structure_means(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
         One row per structure in the order of `rows`, one column per metric; NaN where a
         structure applies nowhere.
     """
-    means = {
-        structure: patient_scores(part, metrics).mean()
-        for structure, part in rows.groupby("structure", sort=False, observed=True)
-    }
-    return pd.DataFrame.from_dict(means, orient="index", columns=list(metrics))
+    scores = _nested_means(rows, metrics, ["structure", "patient"])
+    means = {structure: part.mean() for structure, part in scores.groupby(level=0, observed=True)}
+    found = pd.DataFrame.from_dict(means, orient="index", columns=list(metrics))
+    return found.reindex(rows["structure"].unique())
 
 
-UNIT = ["patient", "fold", "draw", "seed"]
-
-
-def observations(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+def observations(rows: pd.DataFrame, metric: str) -> pd.Series[float]:
     """Averages the rows of one method variant within each patient and training run.
 
     Args:
-        rows: result rows of one variant under one protocol and label budget.
-        metric: column to average, over structures within a case, then over cases, then
-            over runs that repeat the same fold, draw and seed.
+        rows: as for `patient_scores`.
+        metric: column to average; runs that repeat the same fold, draw and seed count as one.
 
     Returns:
-        Columns `patient`, `fold`, `draw`, `seed` and `score`, each quadruple once.
+        Indexed by `UNIT`, each quadruple once, in order.
 
     Raises:
         RequestError: if a row lacks the metric.
     """
-    kept = applicable(rows, [metric])
-    cases = kept.groupby([*UNIT, "run", "case"], observed=True)[metric].mean()
-    runs = cases.groupby(level=[*UNIT, "run"], observed=True).mean()
-    return runs.groupby(level=UNIT, observed=True).mean().rename("score").reset_index()
+    return _nested_means(rows, [metric], UNIT)[metric]
 
 
-def differences(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """Subtracts two methods' observations where patient, fold, draw and seed are the same.
-
-    Args:
-        first: as `observations` returns them.
-        second: the other method's.
+def differences(first: pd.Series[float], second: pd.Series[float]) -> pd.Series[float]:
+    """Subtracts the `observations` of two methods where patient, fold, draw and seed are the same.
 
     Returns:
-        As `observations`, `score` being first minus second; empty where nothing is shared.
+        As `observations`; empty where nothing is shared.
     """
-    both = first.merge(second, on=UNIT, suffixes=("", "_second"), validate="one_to_one")
-    return both[UNIT].assign(score=both["score"] - both["score_second"])
+    ours, theirs = first.align(second, join="inner")
+    return ours - theirs

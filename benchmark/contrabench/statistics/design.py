@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from contrabench.statistics.signflip import EXACT_UP_TO, attainable_level, sign_flip_ps
+from contrabench.statistics.signflip import EXACT_UP_TO, LEVEL, attainable_level, sign_flip_ps
 from contrabench.statistics.variance import VarianceSplit
 
 MOST = 100_000
 """Larger numbers are given as infinity: no study will have them."""
+WANTED = 0.8
+"""The power that a study is planned for."""
 _STUDIES = 2_000
 _SEED = 20_262
 _POINTS = 1_000
@@ -27,9 +29,7 @@ _STEP = 0.1
 _LARGEST = 20.0
 
 
-def power(
-    difference: float, deviation: float, patients: int, comparisons: int = 1, level: float = 0.05
-) -> float:
+def power(difference: float, deviation: float, patients: int, comparisons: int = 1) -> float:
     """The chance that the sign-flip test separates two methods with normal differences.
 
     Up to `EXACT_UP_TO` patients it is counted in simulated studies with a fixed seed:
@@ -41,9 +41,8 @@ def power(
         difference: true mean difference.
         deviation: standard deviation of the differences between patients.
         patients: tested by both methods.
-        comparisons: size of the family; Holm tests the least p at level / comparisons,
+        comparisons: size of the family; Holm tests the least p at `LEVEL` / comparisons,
             so this is the worst case for each of them.
-        level: of the family.
 
     Returns:
         A probability; 0 where so few patients cannot reach a verdict at all; NaN where an
@@ -51,7 +50,7 @@ def power(
     """
     if math.isnan(difference) or math.isnan(deviation):
         return math.nan
-    attainable = attainable_level(patients, level / comparisons)
+    attainable = attainable_level(patients, LEVEL / comparisons)
     if attainable == 0 or difference == 0:
         return attainable
     if deviation == 0:
@@ -75,28 +74,24 @@ def _simulated_ps(patients: int, step: int) -> NDArray[np.float64]:
 
 def _t_power(effect: float, patients: int, level: float) -> float:
     """Power of the two-sided t test, a mean over the distribution of the estimated deviation."""
-    freedom = patients - 1
-    deviations = np.sqrt(stats.chi2.ppf((np.arange(_POINTS) + 0.5) / _POINTS, freedom) / freedom)
-    critical = stats.t.isf(level / 2, freedom) * deviations
+    critical = stats.t.isf(level / 2, patients - 1) * _estimated_deviations(patients - 1)
     shift = effect * math.sqrt(patients)
     return float((stats.norm.sf(critical - shift) + stats.norm.cdf(-critical - shift)).mean())
 
 
-def patients_needed(
-    difference: float,
-    deviation: float,
-    comparisons: int = 1,
-    level: float = 0.05,
-    wanted: float = 0.8,
-) -> float:
-    """The fewest patients with which `power` reaches what is wanted.
+@cache
+def _estimated_deviations(freedom: int) -> NDArray[np.float64]:
+    """Quantiles of the deviation that is estimated where the true one is 1."""
+    return np.sqrt(stats.chi2.ppf((np.arange(_POINTS) + 0.5) / _POINTS, freedom) / freedom)
+
+
+def patients_needed(difference: float, deviation: float, comparisons: int = 1) -> float:
+    """The fewest patients with which `power` reaches what is `WANTED`.
 
     Args:
         difference: true mean difference.
         deviation: standard deviation of the differences between patients.
         comparisons: size of the family of tests.
-        level: of the family.
-        wanted: power, 0.8 for 80 %.
 
     Returns:
         A whole number; infinity beyond `MOST` or without a difference; NaN where an
@@ -109,39 +104,29 @@ def patients_needed(
     effect = math.inf if deviation == 0 else abs(difference) / deviation
 
     def enough_for_t(patients: int) -> bool:
-        attainable = attainable_level(patients, level / comparisons)
-        return attainable > 0 and _t_power(effect, patients, attainable) >= wanted
+        attainable = attainable_level(patients, LEVEL / comparisons)
+        return attainable > 0 and _t_power(effect, patients, attainable) >= WANTED
 
     # The t test needs no more patients than the sign-flip test, so the search starts there.
     patients = _fewest(enough_for_t)
     while patients <= EXACT_UP_TO and (
-        power(difference, deviation, int(patients), comparisons, level) < wanted
+        power(difference, deviation, int(patients), comparisons) < WANTED
     ):
         patients += 1
     return patients
 
 
 def draws_needed(
-    difference: float,
-    split: VarianceSplit,
-    patients: int,
-    folds: int,
-    seeds: int = 1,
-    comparisons: int = 1,
-    level: float = 0.05,
-    wanted: float = 0.8,
+    difference: float, split: VarianceSplit, patients: int, comparisons: int = 1
 ) -> float:
     """The fewest label draws per fold, above those at hand, for that power with these patients.
 
     Args:
         difference: true mean difference.
-        split: variance of the differences, from `variance_split(differences(a, b))`.
+        split: variance of the differences, from `variance_split(differences(a, b))`; each of
+            its folds has its own draws, with as many seeds as now.
         patients: in total.
-        folds: number of folds, each with its own draws.
-        seeds: seeds per draw.
         comparisons: size of the family of tests.
-        level: of the family.
-        wanted: power, 0.8 for 80 %.
 
     Returns:
         A whole number; infinity where the patients alone vary too much for any number
@@ -149,21 +134,22 @@ def draws_needed(
     """
     if math.isnan(split.draws) or math.isnan(difference):
         return math.nan
+    if difference == 0:
+        return math.inf
 
     def enough(draws: int) -> bool:
-        variance = split.mean_variance(patients, folds, draws, seeds)
-        deviation = math.sqrt(patients * variance)
-        return power(difference, deviation, patients, comparisons, level) >= wanted
+        variance = split.mean_variance(patients, split.folds, draws, split.levels[2])
+        return power(difference, math.sqrt(patients * variance), patients, comparisons) >= WANTED
 
     # What was run did not do, so the answer is no number that was run.
-    return max(_fewest(enough), split.levels[1] + 1.0) if difference else math.inf
+    return _fewest(enough, above=split.levels[1])
 
 
-def _fewest(enough: Callable[[int], bool]) -> float:
-    """The least number from 1 to `MOST` that is enough, all larger ones being so too."""
+def _fewest(enough: Callable[[int], bool], above: int = 0) -> float:
+    """The least number above one and up to `MOST` that is enough, all larger ones being so too."""
     if not enough(MOST):
         return math.inf
-    low, high = 0, 1
+    low, high = above, above + 1
     while not enough(high):
         low, high = high, 2 * high
     while high - low > 1:

@@ -19,6 +19,7 @@ from scipy import stats
 from contrabench.errors import RequestError
 
 Floats = NDArray[np.float64]
+_TAIL = (1 - 0.95) / 2
 
 FEWEST = 4
 """Patients from which on the interval of a mean is given."""
@@ -45,18 +46,14 @@ def resampled_counts(patients: int, resamples: int) -> Floats:
 
 
 def mean_interval(
-    scores: ArrayLike,
-    confidence: float = 0.95,
-    lowest: float = -math.inf,
-    highest: float = math.inf,
+    scores: ArrayLike, lowest: float = -math.inf, highest: float = math.inf
 ) -> tuple[float, float]:
-    """The interval of a mean over patients that a report shows.
+    """The 95 % interval of a mean over patients that a report shows.
 
     A studentised bootstrap from six patients on, Student's with four and five.
 
     Args:
         scores: one per patient, shape (n,), finite.
-        confidence: 0.95 for a 95 % interval.
         lowest: the least that a score can be, e.g. 0; the interval ends there.
         highest: the most that a score can be, e.g. 1 for Dice.
 
@@ -73,28 +70,19 @@ def mean_interval(
     if values.size < FEWEST:
         return math.nan, math.nan
     of = studentised_bootstrap if values.size >= _FEWEST_RESAMPLED else student
-    low, high = of(values, confidence)
+    low, high = of(values)
     return max(low, lowest), min(high, highest)
 
 
-def student(scores: Floats, confidence: float = 0.95) -> tuple[float, float]:
-    """Student's interval of a mean.
-
-    Args:
-        scores: one per patient, shape (n,), finite, at least two.
-        confidence: 0.95 for a 95 % interval.
-    """
+def student(scores: Floats) -> tuple[float, float]:
+    """Student's interval of a mean; scores of at least two patients, shape (n,)."""
     error = float(scores.std(ddof=1)) / math.sqrt(scores.size)
-    half = error * float(stats.t.ppf((1 + confidence) / 2, scores.size - 1))
+    half = error * float(stats.t.ppf((1 + 0.95) / 2, scores.size - 1))
     return float(scores.mean()) - half, float(scores.mean()) + half
 
 
-def studentised_bootstrap(scores: Floats, confidence: float = 0.95) -> tuple[float, float]:
+def studentised_bootstrap(scores: Floats) -> tuple[float, float]:
     """The interval of a mean from ratios of shift to spread in samples (Efron 1979; Hall 1988).
-
-    Args:
-        scores: one per patient, shape (n,), finite, at least one.
-        confidence: 0.95 for a 95 % interval.
 
     Returns:
         Lower and upper end; (NaN, NaN) where too many samples hold a single value, as
@@ -111,8 +99,7 @@ def studentised_bootstrap(scores: Floats, confidence: float = 0.95) -> tuple[flo
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.where(spreads > tiny, shifts / spreads, np.copysign(np.inf, shifts))
     ratios[(spreads <= tiny) & (np.abs(shifts) <= tiny)] = 0.0
-    tail = (1 - confidence) / 2
-    ends = np.quantile(ratios, [1 - tail, tail], method="inverted_cdf")
+    ends = np.quantile(ratios, [1 - _TAIL, _TAIL], method="inverted_cdf")
     if not np.isfinite(ends).all():
         return math.nan, math.nan
     low, high = (mean - spread * float(end) for end in ends)

@@ -2,59 +2,40 @@
 
 The curve of training from scratch over its label budgets is read backwards: at which number
 of labelled patients does it reach the score of a method? Beyond the budgets that were run
-nothing is extrapolated: the answer is then "more than" or "fewer than".
+nothing is extrapolated: the answer is then infinite, or zero.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.isotonic import IsotonicRegression
 
 from contrabench.errors import RequestError
-from contrabench.statistics.signflip import sign_flip_ps
+from contrabench.statistics.signflip import LEVEL, sign_flip_ps
 
 Floats = NDArray[np.float64]
 _STEPS = 64
 """Points between two label budgets at which scores are compared."""
 
 
-@dataclass(frozen=True)
-class LabelsNeeded:
-    """Labelled patients with which the baseline equals a method.
+class LabelsNeeded(NamedTuple):
+    """Labelled patients with which the baseline equals a method, and their confidence set.
 
-    Attributes:
-        needed: the estimate; infinite if more than `most`, zero if fewer than `fewest`.
-        low: lower end of its confidence set, zero and infinite alike.
-        high: upper end.
-        fewest: smallest label budget of the baseline's curve, in patients.
-        most: largest.
+    Each is infinite if it is more than the largest label budget of the baseline's curve, and
+    zero if it is fewer than the smallest.
     """
 
     needed: float
     low: float
     high: float
-    fewest: float
-    most: float
-
-    def words(self, number: float) -> str:
-        """Writes one of the three numbers: `5.3`, `more than 16`, `fewer than 2`."""
-        if math.isinf(number):
-            return f"more than {self.most:g}"
-        return f"{number:.3g}" if number else f"fewer than {self.fewest:g}"
 
 
-def labels_needed(
-    counts: Sequence[float],
-    curve: ArrayLike,
-    scores: ArrayLike,
-    higher_is_better: bool = True,
-    confidence: float = 0.95,
-) -> LabelsNeeded:
+def labels_needed(counts: Sequence[float], curve: ArrayLike, scores: ArrayLike) -> LabelsNeeded:
     """Finds where the baseline's curve reaches the mean score of a method.
 
     For the estimate the mean curve is made monotone (isotonic regression; Barlow et al.
@@ -68,10 +49,8 @@ def labels_needed(
 
     Args:
         counts: labelled patients at each budget, ascending, at least two.
-        curve: the baseline's scores, shape (patients, budgets).
+        curve: the baseline's scores, higher being better, shape (patients, budgets).
         scores: the method's, shape (patients,), the same patients in the same order.
-        higher_is_better: True for Dice, False for distances.
-        confidence: 0.95 for a 95 % interval.
 
     Returns:
         With so few patients that no test can reject, the interval is unbounded. It is
@@ -80,8 +59,7 @@ def labels_needed(
     Raises:
         RequestError: if shapes do not fit, a score is missing, or counts do not ascend.
     """
-    sign = 1.0 if higher_is_better else -1.0
-    baseline, target = sign * np.asarray(curve, float), sign * np.asarray(scores, float)
+    baseline, target = np.asarray(curve, float), np.asarray(scores, float)
     budgets = np.asarray(counts, dtype=np.float64)
     if baseline.shape != (target.size, budgets.size) or target.ndim != 1 or not target.size:
         raise RequestError(
@@ -100,8 +78,7 @@ def labels_needed(
     monotone = IsotonicRegression().fit_transform(np.arange(budgets.size), baseline.mean(axis=0))
     needed = _crossing(grid, target.mean() - np.interp(fine, logs, monotone))
     curves = np.stack([np.interp(fine, logs, row) for row in baseline])
-    low, high = _not_rejected(grid, target[:, None] - curves, needed, 1 - confidence)
-    return LabelsNeeded(needed, low, high, float(budgets[0]), float(budgets[-1]))
+    return LabelsNeeded(needed, *_not_rejected(grid, target[:, None] - curves, needed))
 
 
 def _fine(budgets: Floats) -> tuple[Floats, Floats]:
@@ -128,13 +105,13 @@ def _crossing(grid: Floats, gaps: Floats) -> float:
     return float(np.exp(np.log(grid[after - 1]) * (1 - share) + np.log(grid[after]) * share))
 
 
-def _not_rejected(grid: Floats, gaps: Floats, needed: float, level: float) -> tuple[float, float]:
+def _not_rejected(grid: Floats, gaps: Floats, needed: float) -> tuple[float, float]:
     """The range of counts that the test leaves open, rounded out to the next point of the grid.
 
     Fewer than the smallest budget is open unless the method is better there, and more than
     the largest unless it is worse.
     """
-    rejected, means = sign_flip_ps(gaps.T) <= level, gaps.mean(axis=0)
+    rejected, means = sign_flip_ps(gaps.T) <= LEVEL, gaps.mean(axis=0)
     fewer, more = not (rejected[0] and means[0] > 0), not (rejected[-1] and means[-1] < 0)
     points = np.concatenate([[0.0], grid, [math.inf]])
     place = int(np.searchsorted(points, needed))

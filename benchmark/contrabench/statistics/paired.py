@@ -1,4 +1,4 @@
-"""Differences between two methods, paired by patient.
+"""Methods compared over the same patients: two of them, or all pairs as one family of tests.
 
 With a handful of patients the smallest p that the data can reach is large: with five it
 is 0.0625, however clear the difference. It is therefore part of every result.
@@ -24,6 +24,7 @@ from contrabench.statistics.retraining import (
     with_reference,
 )
 from contrabench.statistics.signflip import (
+    LEVEL,
     holm,
     lowest_p,
     sign_flip_interval,
@@ -31,7 +32,9 @@ from contrabench.statistics.signflip import (
     sign_flip_ps,
 )
 
+Floats = NDArray[np.float64]
 _ROUNDING = 1e-12
+_TAIL = (1 - 0.95) / 2
 
 
 @dataclass(frozen=True)
@@ -56,21 +59,18 @@ class PairedDifference:
     smallest_p: float
 
 
-def paired_difference(
-    first: ArrayLike, second: ArrayLike, confidence: float = 0.95
-) -> PairedDifference:
+def paired_difference(first: ArrayLike, second: ArrayLike) -> PairedDifference:
     """Compares two methods on the same patients.
 
     Args:
         first: one score per patient, shape (n,).
         second: the other method's, in the same order of patients.
-        confidence: of the interval of the mean difference.
 
     Raises:
         RequestError: if the patients are not paired, or a score is missing.
     """
-    difference = score_differences(*paired_scores(first, second))
-    low, high = sign_flip_interval(difference, confidence)
+    difference = score_differences(*_paired_scores(first, second))
+    low, high = sign_flip_interval(difference)
     return PairedDifference(
         patients=difference.size,
         mean=float(difference.mean()),
@@ -81,18 +81,8 @@ def paired_difference(
     )
 
 
-def paired_scores(
-    first: ArrayLike, second: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Checks that two methods were scored on the same patients.
-
-    Args:
-        first: one score per patient, shape (n,).
-        second: the other method's, in the same order of patients.
-
-    Raises:
-        RequestError: if the shapes differ, there is no patient, or a score is missing.
-    """
+def _paired_scores(first: ArrayLike, second: ArrayLike) -> tuple[Floats, Floats]:
+    """Checks that two methods were scored on the same patients."""
     ours, theirs = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if ours.shape != theirs.shape or ours.ndim != 1 or ours.size == 0:
         raise RequestError(
@@ -104,9 +94,7 @@ def paired_scores(
     return ours, theirs
 
 
-def score_differences(
-    first: NDArray[np.float64], second: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def score_differences(first: Floats, second: Floats) -> Floats:
     """Subtracts scores; those that differ in the last digits alone are equal.
 
     Otherwise the order in which means were added up could make a difference of 1e-17 in
@@ -119,31 +107,18 @@ def score_differences(
 
 @dataclass(frozen=True)
 class Superiority:
-    """Wins of the first method over the second.
+    """How likely one method is to beat another on a new patient, a tie counting half.
 
-    Attributes:
-        wins: patients on whom the first is better.
-        ties: patients with the same score.
-        losses: patients on whom the second is better.
-        probability: that the first is better on a new patient, a tie counting half.
-        low: lower end of its interval.
-        high: upper end.
+    This is about single patients, not means: a method can win on most patients and lose on
+    average through one failure, or the reverse. `low` and `high` are the ends of the interval.
     """
 
-    wins: int
-    ties: int
-    losses: int
     probability: float
     low: float
     high: float
 
 
-def superiority(
-    first: ArrayLike,
-    second: ArrayLike,
-    higher_is_better: bool = True,
-    confidence: float = 0.95,
-) -> Superiority:
+def superiority(first: ArrayLike, second: ArrayLike) -> Superiority:
     """Estimates P(first better) + P(tie) / 2 on a new patient.
 
     The interval is that of Clopper and Pearson (1934) for the wins plus half the ties.
@@ -151,22 +126,18 @@ def superiority(
     on the safe side.
 
     Args:
-        first: one score per patient, shape (n,).
+        first: one score per patient, higher being better, shape (n,).
         second: the other method's, in the same order of patients.
-        higher_is_better: True for Dice, False for distances.
-        confidence: 0.95 for a 95 % interval.
 
     Raises:
         RequestError: if the patients are not paired, or a score is missing.
     """
-    differences = score_differences(*paired_scores(first, second))
-    signs = np.sign(differences) * (1 if higher_is_better else -1)
-    wins, losses = int((signs > 0).sum()), int((signs < 0).sum())
-    patients, ties = signs.size, int((signs == 0).sum())
-    won, tail = wins + ties / 2, (1 - confidence) / 2
-    low = 0.0 if won == 0 else float(stats.beta.ppf(tail, won, patients - won + 1))
-    high = 1.0 if won == patients else float(stats.beta.isf(tail, won + 1, patients - won))
-    return Superiority(wins, ties, losses, won / patients, low, high)
+    differences = score_differences(*_paired_scores(first, second))
+    patients = differences.size
+    won = int((differences > 0).sum()) + int((differences == 0).sum()) / 2
+    low = 0.0 if won == 0 else float(stats.beta.ppf(_TAIL, won, patients - won + 1))
+    high = 1.0 if won == patients else float(stats.beta.isf(_TAIL, won + 1, patients - won))
+    return Superiority(won / patients, low, high)
 
 
 @dataclass(frozen=True)
@@ -174,15 +145,14 @@ class Pairwise:
     """All pairs; every table has the methods as rows and as columns, in the same order.
 
     Attributes:
-        scores: what was compared, one row per patient, one column per method.
-        higher_is_better: how the scores are to be read.
+        scores: what was compared, higher being better, one row per patient, one column per
+            method.
         difference: mean of the row's method minus that of the column's.
         p: two-sided sign-flip p; 1 in the diagonal.
         adjusted: the same after Holm over all pairs.
     """
 
     scores: pd.DataFrame
-    higher_is_better: bool
     difference: pd.DataFrame
     p: pd.DataFrame
     adjusted: pd.DataFrame
@@ -212,28 +182,25 @@ class Pairwise:
         worth = with_reference(len(self.p) - 1)
         found = retraining(gaps, folds, worth) if folds is not None else UNKNOWN
         adjusted = retrained_ps(gaps, self.p.to_numpy()[_upper(len(self.p))], found)
-        names = [str(name) for name in self.scores.columns]
-        return found, _table(names, adjusted, adjusted, 1.0)
+        return found, _table([str(name) for name in self.p], adjusted, adjusted, 1.0)
 
-    def separated(self, level: float = 0.05) -> pd.DataFrame:
+    def separated(self) -> pd.DataFrame:
         """Whether the data tell two methods apart; symmetric, False in the diagonal."""
-        return self.adjusted <= level
+        return self.adjusted <= LEVEL
 
-    def better(self, level: float = 0.05) -> pd.DataFrame:
+    def better(self) -> pd.DataFrame:
         """Whether the row's method is separated from the column's and better."""
-        sign = 1 if self.higher_is_better else -1
-        return self.separated(level) & (sign * self.difference > 0)
+        return self.separated() & (self.difference > 0)
 
 
-def pairwise(scores: pd.DataFrame, higher_is_better: bool = True) -> Pairwise:
+def pairwise(scores: pd.DataFrame) -> Pairwise:
     """Compares every method with every other, paired by patient.
 
     Holm's procedure keeps the chance of any false verdict below the level, whatever the
     number of methods and however their scores depend on each other.
 
     Args:
-        scores: one row per patient, one column per method.
-        higher_is_better: True for Dice, False for distances.
+        scores: higher being better, one row per patient, one column per method.
 
     Raises:
         RequestError: if a method lacks a patient, or two share a name.
@@ -245,7 +212,6 @@ def pairwise(scores: pd.DataFrame, higher_is_better: bool = True) -> Pairwise:
     mean = differences.mean(axis=1)
     return Pairwise(
         scores=scores,
-        higher_is_better=higher_is_better,
         difference=_table(names, mean, -mean, 0.0),
         p=_table(names, p, p, 1.0),
         adjusted=_table(names, adjusted, adjusted, 1.0),
@@ -258,25 +224,20 @@ def _upper(methods: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return rows, columns
 
 
-def _differences(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _differences(values: Floats) -> Floats:
     """Shape (pairs, patients), in the order of `_upper`."""
     first, second = _upper(values.shape[1])
     return score_differences(values[:, first].T, values[:, second].T)
 
 
-def _table(
-    names: Sequence[str],
-    upper: NDArray[np.float64],
-    lower: NDArray[np.float64],
-    diagonal: float,
-) -> pd.DataFrame:
+def _table(names: Sequence[str], upper: Floats, lower: Floats, diagonal: float) -> pd.DataFrame:
     matrix = np.full((len(names), len(names)), diagonal)
     first, second = _upper(len(names))
     matrix[first, second], matrix[second, first] = upper, lower
     return pd.DataFrame(matrix, index=list(names), columns=list(names))
 
 
-def complete_scores(scores: pd.DataFrame) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+def complete_scores(scores: pd.DataFrame) -> tuple[Floats, tuple[str, ...]]:
     """Checks a table of scores in which every method must have every patient.
 
     Args:

@@ -1,4 +1,4 @@
-"""Ranks of methods, and how far they hang on which patients happened to be tested.
+"""The order of methods: ranks, how far they hang on who was tested, and tie groups.
 
 A rank is a summary of the table and no verdict: with equal methods someone still comes
 first. So each rank goes with the range that the pairwise tests leave open, with its spread
@@ -8,7 +8,7 @@ over resampled patients, and with the ranks that other schemes would give.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 from string import ascii_lowercase
@@ -23,28 +23,14 @@ from contrabench.statistics.intervals import RESAMPLES, resampled_counts
 from contrabench.statistics.paired import Pairwise, complete_scores, pairwise
 
 Floats = NDArray[np.float64]
+Group = frozenset[int]
 
 _CHUNK = 1000
 _DIGITS = 12
 """Means that are equal on paper differ in the last digits; ties must stay ties."""
 
-
-def _mean_scores(scores: Floats) -> Floats:
-    return scores
-
-
-def _patient_ranks(scores: Floats) -> Floats:
-    ranks: Floats = -stats.rankdata(-scores.round(_DIGITS), axis=1)
-    return ranks
-
-
-RESAMPLED: dict[str, Callable[[Floats], Floats]] = {
-    "mean score": _mean_scores,
-    "mean rank": _patient_ranks,
-}
-"""What is averaged over patients before methods are ranked, larger being better."""
-BY_TESTS = "significant wins"
-SCHEMES = (*RESAMPLED, BY_TESTS)
+BY_SCORE, BY_RANK, BY_TESTS = SCHEMES = ("mean score", "mean rank", "significant wins")
+"""What methods are ranked by."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +38,7 @@ class RankStability:
     """How a ranking moves when patients are resampled.
 
     Attributes:
-        table: one row per method: `rank`, `low` and `high` of its 95 % range over
+        table: one row per method: `low` and `high` of the 95 % range of its rank over
             resamples, `first` (share of first places, ties divided).
         ranks: rank of each method (column) in each resample (row).
         tau: Kendall's tau-b between each resample's ranking and that of all patients;
@@ -64,64 +50,50 @@ class RankStability:
     tau: Floats
 
 
-def rank_methods(
-    scores: pd.DataFrame, higher_is_better: bool = True, scheme: str = "mean score"
-) -> pd.Series[float]:
+def rank_methods(scores: pd.DataFrame, scheme: str = BY_SCORE) -> pd.Series[float]:
     """Ranks methods, 1 for the best; ties share the mean of their places.
 
     Args:
-        scores: one row per patient, one column per method.
-        higher_is_better: True for Dice, False for distances.
+        scores: higher being better, one row per patient, one column per method.
         scheme: `mean score` ranks the means; `mean rank` ranks within each patient and
             then the mean ranks; `significant wins` ranks by the number of methods that
             one is better than after Holm over all pairs, less those better than it.
 
     Raises:
-        RequestError: if a method lacks a patient, or the scheme cannot be used.
+        RequestError: if a method lacks a patient.
     """
     values, names = complete_scores(scores)
     if scheme == BY_TESTS:
-        better = pairwise(scores, higher_is_better).better().to_numpy()
+        better = pairwise(scores).better().to_numpy()
         merits = (better.sum(axis=1) - better.sum(axis=0)).astype(np.float64)
     else:
-        merits = _merits(values if higher_is_better else -values, scheme).mean(axis=0)
+        merits = (-_ranks(values) if scheme == BY_RANK else values).mean(axis=0)
     return pd.Series(_ranks(merits[None, :])[0], index=names)
 
 
-def rank_stability(
-    scores: pd.DataFrame,
-    higher_is_better: bool = True,
-    scheme: str = "mean score",
-    resamples: int = RESAMPLES,
-) -> RankStability:
-    """Ranks again with patients drawn with replacement (Wiesenfarth et al. 2021).
+def rank_stability(scores: pd.DataFrame, resamples: int = RESAMPLES) -> RankStability:
+    """Ranks mean scores again with patients drawn with replacement (Wiesenfarth et al. 2021).
 
     The range says how stable the ranking is. It is no confidence interval of a true
     rank, which near ties no bootstrap gives (Xie, Singh and Zhang 2009): `rank_limits`
     is one.
 
     Args:
-        scores: one row per patient, one column per method.
-        higher_is_better: True for Dice, False for distances.
-        scheme: `mean score` or `mean rank`. Tests cannot be resampled so: a patient
-            drawn twice would count as two.
+        scores: higher being better, one row per patient, one column per method.
         resamples: number of bootstrap samples; the seed is fixed.
 
     Returns:
         With one patient, low, high, first and tau are NaN: nothing can be resampled.
 
     Raises:
-        RequestError: if a method lacks a patient, or the scheme cannot be used.
+        RequestError: if a method lacks a patient.
     """
     values, names = complete_scores(scores)
     patients = len(values)
-    merits = _merits(values if higher_is_better else -values, scheme)
-    counts = resampled_counts(patients, resamples)
-    full = _ranks(merits.mean(axis=0)[None, :])[0]
-    ranks = _ranks(counts @ merits / patients)
-    table = pd.DataFrame({"rank": full}, index=names)
+    full = _ranks(values.mean(axis=0)[None, :])[0]
+    ranks = _ranks(resampled_counts(patients, resamples) @ values / patients)
+    table = pd.DataFrame(math.nan, index=names, columns=["low", "high", "first"])
     if patients < 2:
-        table[["low", "high", "first"]] = math.nan
         return RankStability(table, pd.DataFrame(columns=names), np.array([math.nan]))
     best = ranks == ranks.min(axis=1, keepdims=True)
     table["low"], table["high"] = np.quantile(ranks, [0.025, 0.975], 0, method="inverted_cdf")
@@ -129,33 +101,27 @@ def rank_stability(
     return RankStability(table, pd.DataFrame(ranks, columns=names), kendall(ranks, full))
 
 
-def rank_limits(compared: Pairwise, level: float = 0.05) -> pd.DataFrame:
+def rank_limits(compared: Pairwise) -> pd.DataFrame:
     """The ranks that the pairwise tests leave open to each method.
 
     A method ranks below those separated from it and better, and above those separated
     from it and worse. The chance that any true rank lies outside its limits is at most
-    the level (Mogstad, Romano, Shaikh and Wilhelm 2024).
-
-    Args:
-        compared: the pairs.
-        level: of all limits together.
+    `LEVEL` (Mogstad, Romano, Shaikh and Wilhelm 2024).
 
     Returns:
         One row per method: `low` (best) and `high` (worst rank).
     """
-    better = compared.better(level)
+    better = compared.better()
     return pd.DataFrame({"low": 1 + better.sum(axis=0), "high": len(better) - better.sum(axis=1)})
 
 
-def scheme_ranks(scores: pd.DataFrame, higher_is_better: bool = True) -> pd.DataFrame:
+def scheme_ranks(scores: pd.DataFrame) -> pd.DataFrame:
     """The rank of every method (row) under every scheme (column).
 
     Raises:
         RequestError: if a method lacks a patient.
     """
-    return pd.DataFrame(
-        {scheme: rank_methods(scores, higher_is_better, scheme) for scheme in SCHEMES}
-    )
+    return pd.DataFrame({scheme: rank_methods(scores, scheme) for scheme in SCHEMES})
 
 
 def agreement(rankings: pd.DataFrame) -> pd.DataFrame:
@@ -167,15 +133,6 @@ def agreement(rankings: pd.DataFrame) -> pd.DataFrame:
     ranks = rankings.to_numpy(dtype=np.float64).T
     names = rankings.columns
     return pd.DataFrame([kendall(ranks, row) for row in ranks], index=names, columns=names)
-
-
-def _merits(scores: Floats, scheme: str) -> Floats:
-    """What the scheme averages over patients, larger being better."""
-    if scheme not in RESAMPLED:
-        raise RequestError(
-            f"'{scheme}' does not average over patients; choose {' or '.join(RESAMPLED)}"
-        )
-    return RESAMPLED[scheme](scores)
 
 
 def kendall(rankings: Floats, reference: Floats) -> Floats:
@@ -206,15 +163,14 @@ def _ranks(merits: Floats) -> Floats:
     return ranks
 
 
-Group = frozenset[int]
-
-
 def tie_groups(separated: ArrayLike) -> list[tuple[int, ...]]:
     """Finds groups of methods such that two share a group iff they are not separated.
 
-    Insert and absorb (Piepho, Journal of Computational and Graphical Statistics, 2004):
-    one group of all is split at every separated pair and what lies within another group
-    is dropped. Groups whose every pair another group holds as well are swept out.
+    Being not separated is no equality: A may be like B and B like C while A and C differ,
+    so groups overlap. Insert and absorb (Piepho, Journal of Computational and Graphical
+    Statistics, 2004): one group of all is split at every separated pair and what lies
+    within another group is dropped. Groups whose every pair another group holds as well
+    are swept out.
 
     Args:
         separated: truth values, symmetric, shape (methods, methods), best method first.

@@ -31,8 +31,7 @@ class Retraining:
 
     Attributes:
         inflation: standard error over patients and trainings, in units of what a test over
-            patients takes it to be; at least 1. NaN where it cannot be told: with one fold,
-            or where no score differs.
+            patients takes it to be; at least 1. NaN with one fold, or where no score differs.
         freedom: degrees of freedom that the estimate rests on.
     """
 

@@ -22,6 +22,8 @@ from contrabench.errors import RequestError
 EXACT_UP_TO = 20
 """Patients up to which all sign patterns count."""
 DRAWS = 99_999
+LEVEL = 0.05
+"""The chance of any false verdict in a family of comparisons."""
 _SEED = 20_260
 _CHUNK = 8192
 _BLOCK = 512
@@ -34,6 +36,11 @@ Number = TypeVar("Number", np.float64, np.int8)
 
 
 def sign_flip_p(differences: ArrayLike) -> float:
+    """The p of one test, see `sign_flip_ps`; differences of shape (n,)."""
+    return float(sign_flip_ps(np.asarray(differences, dtype=np.float64)[None, :])[0])
+
+
+def sign_flip_ps(differences: ArrayLike) -> Floats:
     """Two-sided p of the sign-flip (Fisher-Pitman) test of a mean difference of zero.
 
     The p is the share of sign patterns with a sum at least as far from zero as the one
@@ -41,22 +48,10 @@ def sign_flip_p(differences: ArrayLike) -> float:
     Smyth 2010).
 
     Args:
-        differences: one per patient, shape (n,), finite.
+        differences: one test a row, one patient a column, shape (tests, n), finite.
 
     Returns:
-        p in (0, 1].
-    """
-    return float(sign_flip_ps(np.asarray(differences, dtype=np.float64)[None, :])[0])
-
-
-def sign_flip_ps(differences: ArrayLike) -> Floats:
-    """The p of `sign_flip_p` for many tests on as many patients at once.
-
-    Args:
-        differences: one test a row, shape (tests, n), finite.
-
-    Returns:
-        One p per test, shape (tests,).
+        p in (0, 1], shape (tests,).
 
     Raises:
         RequestError: if a difference is missing.
@@ -97,27 +92,26 @@ def sign_flip_interval(differences: ArrayLike, confidence: float = 0.95) -> tupl
         raise RequestError("a patient has no score; leave the patient out for both methods")
     exact = values.size <= EXACT_UP_TO
     patterns = 2 ** (values.size - 1) if exact else 1 + DRAWS
-    rank = reachable(1 - confidence, patterns)
+    rank = _rejectable(1 - confidence, patterns)
     if values.size == 0 or rank == 0:
         return math.nan, math.nan
     end = _exact_end if exact else _sampled_end
     return end(values, rank), -end(-values, rank)
 
 
-def reachable(level: float, patterns: int) -> int:
+def _rejectable(level: float, patterns: float) -> int:
     """How many of so many equally likely patterns a test at this level may reject."""
     return math.floor(level * patterns * (1 + _ROUNDING))
 
 
-def attainable_level(patients: int, level: float = 0.05) -> float:
+def attainable_level(patients: int, level: float = LEVEL) -> float:
     """The largest p that this many patients can reach and that is no larger than the level.
 
     The p is a multiple of 2^(1-n), so the test's true level lies below the nominal one;
     0 means that no verdict is possible.
     """
-    if patients > EXACT_UP_TO:
-        return reachable(level, 1 + DRAWS) / (1 + DRAWS)
-    return reachable(level, 2 ** (patients - 1)) / 2 ** (patients - 1) if patients else 0.0
+    patterns = 2 ** (patients - 1) if patients <= EXACT_UP_TO else 1 + DRAWS
+    return _rejectable(level, patterns) / patterns
 
 
 def lowest_p(patients: int) -> float:
@@ -132,12 +126,9 @@ def patients_for_interval(confidence: float = 0.95) -> int:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusts p values so that the chance of any false finding stays below the level.
+    """Adjusts the p of one family so that the chance of any false finding stays below the level.
 
     Holm's step-down procedure (Scandinavian Journal of Statistics, 1979).
-
-    Args:
-        p_values: p of each comparison of one family.
 
     Returns:
         Adjusted p values in the same order, each at least as large as its own p.
@@ -170,14 +161,14 @@ def _exact_shares(values: Floats) -> Floats:
     half = (values.shape[1] + 1) // 2
     # The first sign is fixed: patterns come in mirrored pairs.
     first = values[:, :1] + values[:, 1:half] @ (1 - 2 * _subsets(half - 1).T)
-    first.sort(axis=1)  # sorted sums are found faster
+    first = np.sort(first, axis=1)[:, ::-1]  # numbers that rise are found faster
     rest = np.sort(values[:, half:] @ (1 - 2 * _subsets(values.shape[1] - half).T), axis=1)
+    above, below = bounds[:, None] - first, -bounds[:, None] - first
     shares = np.ones(len(values))
     for test in np.flatnonzero(bounds > 0):
-        ordered, bound = rest[test], bounds[test]
-        above = ordered.size - np.searchsorted(ordered, bound - first[test], side="left")
-        below = np.searchsorted(ordered, -bound - first[test], side="right")
-        shares[test] = (above.sum() + below.sum()) / (first.shape[1] * ordered.size)
+        fewer = rest[test].searchsorted(above[test])
+        at_most = rest[test].searchsorted(below[test], side="right")
+        shares[test] = 1 + (at_most.sum() - fewer.sum()) / (first.shape[1] * rest.shape[1])
     return shares
 
 
@@ -218,12 +209,8 @@ def _exact_end(values: Floats, rank: int) -> float:
 def _sampled_end(values: Floats, rank: int) -> float:
     """As `_exact_end`, over the subsets of the random patterns and their complements."""
     signs = _random_signs(values.size)
-    sums = np.concatenate(
-        [
-            signs[start : start + _CHUNK].astype(np.float64) @ values
-            for start in range(0, DRAWS, _CHUNK)
-        ]
-    )
+    chunks = (signs[start : start + _CHUNK] for start in range(0, DRAWS, _CHUNK))
+    sums = np.concatenate([chunk.astype(np.float64) @ values for chunk in chunks])
     signed = signs.sum(axis=1, dtype=np.int64)
     total, size = values.sum(), values.size
     halves = np.concatenate([total - sums, total + sums])

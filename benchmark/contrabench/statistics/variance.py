@@ -12,10 +12,13 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from contrabench.errors import RequestError
 from contrabench.statistics.aggregate import UNIT
 
+Floats = NDArray[np.float64]
+Places = NDArray[np.int64]
 Sharing = tuple[bool, bool, bool]
 """Whether two observations of a fold share the patient, the label draw, the seed."""
 
@@ -47,38 +50,33 @@ class VarianceSplit:
     levels: tuple[int, int, int]
     folds: int
 
-    @property
-    def known(self) -> dict[str, float]:
-        """The sources that the data can tell apart, negative estimates set to zero."""
-        parts = {name: getattr(self, name) for name in ("patients", "draws", "seeds", "remainder")}
-        return {name: max(0.0, part) for name, part in parts.items() if not math.isnan(part)}
-
     def mean_variance(self, patients: int, folds: int, draws: int, seeds: int) -> float:
-        """The variance of a mean over a study of that size.
+        """The variance of a mean over a study of that size, from the sources that are known.
 
         Of a difference of two methods it is what repeating the study on other patients,
         with other labels and other seeds, would show. Each fold has its own draws and
-        each training run its own effect of the seed.
+        each training run its own effect of the seed. Negative estimates count as zero.
 
         Args:
             patients: in total, each tested in one fold.
             folds: number of folds, with as many patients each.
             draws: label draws per fold.
             seeds: seeds per draw.
-
-        Returns:
-            From the sources that are known.
         """
-        known, runs = self.known, draws * seeds
-        own = known.get("patients", math.nan) + known.get("remainder", 0.0) / runs
-        rest = self.training - known.get("draws", 0.0) - known.get("seeds", 0.0)
-        rest = 0.0 if math.isnan(rest) else max(0.0, rest)
+        by_draw, by_seed, remainder = map(_kept, (self.draws, self.seeds, self.remainder))
+        own = _kept(self.patients, unknown=math.nan) + remainder / (draws * seeds)
         # What draws do not explain, such as one pre-training for all, no further draw averages.
-        shared = known.get("draws", 0.0) / draws + known.get("seeds", 0.0) / runs + rest
+        rest = _kept(self.training - by_draw - by_seed)
+        shared = by_draw / draws + by_seed / (draws * seeds) + rest
         return own / patients + shared / folds
 
 
-def variance_split(observed: pd.DataFrame) -> VarianceSplit:
+def _kept(part: float, unknown: float = 0.0) -> float:
+    """A component that cannot be negative."""
+    return unknown if math.isnan(part) else max(0.0, part)
+
+
+def variance_split(observed: pd.Series[float]) -> VarianceSplit:
     """Estimates the components from all pairs of observations within folds.
 
     Half the mean squared difference of two observations is the sum of the components
@@ -89,21 +87,22 @@ def variance_split(observed: pd.DataFrame) -> VarianceSplit:
     own labels. The seeds' component is that of training again on the same labels.
 
     Args:
-        observed: columns `patient`, `fold`, `draw`, `seed` and `score`, as
-            `observations` or `differences` return them.
+        observed: at least one, as `observations` or `differences` return them.
 
     Raises:
         RequestError: if a score is missing or an observation is there twice.
     """
-    if observed.duplicated(UNIT).any() or not np.isfinite(observed["score"]).all():
+    scores = observed.to_numpy(dtype=np.float64)
+    if observed.index.has_duplicates or not np.isfinite(scores).all():
         raise RequestError(
             "an observation is missing or there twice; give each patient one finite score per "
             "fold, draw and seed"
         )
-    half = _half_squares(observed)
-    by_fold = observed.groupby("fold")[["patient", "draw", "seed"]].nunique()
-    levels = by_fold.max().fillna(0).astype(int)
-    draws_vary, seeds_vary = bool(levels["draw"] > 1), bool(levels["seed"] > 1)
+    place = {name: _places(observed.index.get_level_values(name)) for name in UNIT}
+    centred = scores - scores.mean()
+    half = _half_squares(centred, place)
+    levels = [_most_in_a_fold(place["fold"], place[name]) for name in ("patient", "draw", "seed")]
+    draws_vary, seeds_vary = levels[1] > 1, levels[2] > 1
     # Two observations that share as little as the design allows differ in everything.
     total = half[False, not draws_vary, not seeds_vary]
     patients = (
@@ -113,54 +112,64 @@ def variance_split(observed: pd.DataFrame) -> VarianceSplit:
     draws = total - same_draw if draws_vary else math.nan
     seeds = same_draw - half[False, True, True] if seeds_vary else math.nan
     parts = (patients, *(part for part in (draws, seeds) if not math.isnan(part)))
-    remainder = total - sum(parts) if draws_vary or seeds_vary else math.nan
     return VarianceSplit(
         patients=patients,
         draws=draws,
         seeds=seeds,
-        remainder=remainder,
-        training=_between_folds(observed) - half[False, True, True],
-        levels=(int(levels["patient"]), int(levels["draw"]), int(levels["seed"])),
-        folds=len(by_fold),
+        remainder=total - sum(parts) if draws_vary or seeds_vary else math.nan,
+        training=_between_folds(centred, place["fold"]) - half[False, True, True],
+        levels=(levels[0], levels[1], levels[2]),
+        folds=int(place["fold"].max()) + 1,
     )
 
 
-def _half_squares(observed: pd.DataFrame) -> dict[Sharing, float]:
+def _places(names: pd.Index) -> Places:
+    """The place of each name among all that there are, in order."""
+    return pd.factorize(names, sort=True)[0].astype(np.int64)
+
+
+def _most_in_a_fold(fold: Places, place: Places) -> int:
+    """How many different places the fold with the most has."""
+    pairs = np.unique(np.stack([fold, place]), axis=1)
+    return int(np.bincount(pairs[0]).max())
+
+
+def _half_squares(centred: Floats, place: dict[str, Places]) -> dict[Sharing, float]:
     """Half the mean squared difference of pairs in a fold that share exactly these things.
 
     Sums over pairs that share at least something follow from the sums of groups; taking
     out those that share more leaves the rest, without going through the pairs.
     """
-    centred = observed.assign(score=observed["score"] - observed["score"].mean())
-    centred["square"] = centred["score"] ** 2
     pairs: dict[Sharing, float] = {}
     squares: dict[Sharing, float] = {}
     both = (True, False)
-    sharings: list[Sharing] = list(product(both, both, both))
-    for sharing in sharings:
+    for sharing in product(both, both, both):
         names = [
             name for name, same in zip(("patient", "draw", "seed"), sharing, strict=True) if same
         ]
-        groups = centred.groupby(["fold", *names], observed=True)
-        sizes, sums = groups.size(), groups[["score", "square"]].sum()
+        group = place["fold"]
+        for name in names:
+            group = group * (place[name].max() + 1) + place[name]
+        sizes, sums, of_squares = _sums(centred, np.unique(group, return_inverse=True)[1])
         richer = [
             other for other in pairs if all(o >= s for o, s in zip(other, sharing, strict=True))
         ]
         pairs[sharing] = float((sizes**2).sum()) - sum(pairs[other] for other in richer)
-        squares[sharing] = float((sizes * sums["square"] - sums["score"] ** 2).sum()) - sum(
+        squares[sharing] = float((sizes * of_squares - sums**2).sum()) - sum(
             squares[other] for other in richer
         )
-    return {
-        sharing: squares[sharing] / pairs[sharing] if pairs[sharing] else math.nan
-        for sharing in sharings
-    }
+    return {one: squares[one] / pairs[one] if pairs[one] else math.nan for one in pairs}
 
 
-def _between_folds(observed: pd.DataFrame) -> float:
+def _sums(centred: Floats, group: Places) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """Size of each group, sum of its scores and of their squares."""
+    sums = pd.DataFrame({"score": centred, "square": centred**2}).groupby(group).sum()
+    return np.bincount(group), sums["score"].to_numpy(), sums["square"].to_numpy()
+
+
+def _between_folds(centred: Floats, fold: Places) -> float:
     """Half the mean squared difference of pairs in different folds; NaN with one fold."""
-    centred = observed["score"] - observed["score"].mean()
-    folds = centred.groupby(observed["fold"])
-    sizes, sums, squares = folds.size(), folds.sum(), (centred**2).groupby(observed["fold"]).sum()
+    sizes, sums, squares = _sums(centred, fold)
     pairs = len(centred) ** 2 - float((sizes**2).sum())
     # The sum over all pairs, the centred scores adding up to zero, less that within folds.
     within = float((sizes * squares - sums**2).sum())

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 
 from contrabench.errors import RunError
 from contrabench.files import replacing
+from contrabench.protocol import NOT_APPLICABLE
 from contrabench.store.row_reading import gather, rows_frame
 from contrabench.store.run_files import ROWS_FILE
 from contrabench.store.schema import (
-    NOT_APPLICABLE,
     SCHEMA,
     SCHEMA_VERSION,
     ResultRow,

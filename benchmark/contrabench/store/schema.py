@@ -11,8 +11,9 @@ from dataclasses import dataclass, fields
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from contrabench.protocol import NOT_APPLICABLE
+
 SCHEMA_VERSION = 2
-NOT_APPLICABLE = "not applicable"
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def test_each_method_against_the_next_lower_one(frame):
         assert line["Patients needed"] in (str(int(patients)), "over 100000")
         sides = [observations(data[data["method"] == one], "dice") for one in (name, following)]
         split = variance_split(differences(*sides))
-        draws = draws_needed(gaps.mean(), split, 10, 2, 1, 6)
+        draws = draws_needed(gaps.mean(), split, 10, 6)
         assert line["Draws needed"] == ("no number" if np.isinf(draws) else str(int(draws)))
     assert found["Adjusted p"].iloc[0] <= 0.05 < found["Adjusted p"].max()
 
