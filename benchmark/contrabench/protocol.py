@@ -18,6 +18,9 @@ PROTOCOL_VERSION = 2
 NOT_APPLICABLE = "not applicable"
 """The flag of a row whose structure neither reference nor prediction holds."""
 
+METRIC_CONTRACT = 1
+"""Raised whenever a score means something else; see `contrabench.evaluation.metrics`."""
+
 Orientation = Literal["axial", "coronal", "sagittal"]
 ORIENTATIONS: tuple[Orientation, ...] = ("axial", "coronal", "sagittal")
 ENCODER = ("enc1", "enc2", "enc3", "enc4", "centre")

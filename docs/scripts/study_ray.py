@@ -33,7 +33,7 @@ def main() -> None:
     )
     second = cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
-    words = ["study", study, "--executor", "ray", "--address", cluster.address]
+    words = ["study", study, "--executor", "ray", "-x", f"address={cluster.address}"]
     words += ["--threads", "1", "--device", "cpu", "--store", str(store)]
     begun = runs(store)
     process = subprocess.Popen([sys.executable, "-m", "contrabench", *words])

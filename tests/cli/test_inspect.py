@@ -5,42 +5,22 @@ import re
 
 import pytest
 import typer
+from tests.makers.studies import make_run, make_spec, prepared_cases
 from typer.testing import CliRunner
 
-from contrabench.budgets import BUDGETS
 from contrabench.cli.inspect import EPILOG, inspect
 from contrabench.errors import RequestError
-from contrabench.progress import Silent
-from contrabench.protocol import Budget, Phase
-from contrabench.stages.prepare import prepare
-from contrabench.study.resolve import Request, resolve
-from contrabench.study.run import run
-from contrabench.training.runtime import Runtime
-
-TINY = Budget(
-    name="tiny",
-    pixels=32,
-    width=4,
-    pretrain=Phase(images=16 * 24, batch=16, lr=1e-3),
-    finetune=Phase(images=16 * 24, batch=16, lr=3e-3),
-)
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """A store with a run of a method and one of a reference."""
     store = tmp_path_factory.mktemp("store")
-    runtime = Runtime(device="cpu", precision="float32", threads=1)
     found, cases = {}, None
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(BUDGETS, "tiny", TINY)
-        for method in ("simclr", "scratch"):
-            request = Request(
-                method, "50%", "phantom", dataset_options=["patients=4"], budget="tiny", folds=2
-            )
-            plan = resolve(request, runtime)
-            cases = cases or prepare(plan, store, Silent())
-            found[method] = run(plan, cases, store, runtime, Silent())
+    for method in ("simclr", "scratch"):
+        spec = make_spec(method)
+        cases = cases or prepared_cases(spec, store)
+        found[method] = make_run(spec, cases, store)
     return store, found
 
 

@@ -31,12 +31,12 @@ def test_the_numbers_are_those_of_the_graph(plan, planned, store):
     assert code == 0
     data = json.loads(out)
     graph = planned.graph
-    assert (data["runs"], data["pretrainings"]) == (graph.runs, graph.pretrainings)
+    assert (data["runs"], data["pretrainings"]) == (len(graph.runs), graph.pretrainings)
     assert data["pretrainings_without_sharing"] == graph.pretrainings_asked
     assert data["spec"] == planned.spec.model_dump(mode="json")
-    assert [stage["key"] for stage in data["stages"]] == list(graph.tasks)
+    assert [stage["key"] for stage in data["stages"]] == list(graph.stages)
     for stage in data["stages"]:
-        task = graph.tasks[stage["key"]]
+        task = graph.stages[stage["key"]]
         assert stage["inputs"] == list(task.node.inputs)
         assert (stage["title"], stage["runs"]) == (task.title, task.runs)
         assert (stage["units"], stage["state"]) == (task.node.units, "to do")
@@ -51,23 +51,23 @@ def test_the_words_say_what_sharing_saves(plan, planned):
     saved = graph.pretrainings_asked - graph.pretrainings
     assert code == 0
     assert (
-        f"{len(graph.tasks)} stages, {graph.pretrainings} of them pre-trainings; without sharing "
+        f"{len(graph.stages)} stages, {graph.pretrainings} of them pre-trainings; without sharing "
         f"there would be {graph.pretrainings_asked}: {saved} saved" in out
     )
-    assert f"{graph.runs} runs on phantom, budget tiny, 50%, 100% of the labels" in out
-    with_time = [task for task in graph.tasks.values() if task.node.units]
+    assert f"{len(graph.runs)} runs on phantom, budget tiny, 50%, 100% of the labels" in out
+    with_time = [task for task in graph.stages.values() if task.node.units]
     assert f"Not counted: {len(with_time)} stages whose time was not measured." in out
 
 
 def test_states_are_shown_in_the_tree_and_counted_in_the_table(plan, planned, store):
-    tasks = list(planned.graph.tasks.values())
-    runs = [task for task in tasks if task.node.kind == "runs"]
-    simclr = [run for run in runs if run.variant == "simclr" and run.request.fold == 0]
+    tasks = list(planned.graph.stages.values())
+    runs = planned.graph.runs
+    simclr = [run for run in runs if run.variant == "simclr" and run.spec.fold == 0]
     hu = [task for task in tasks if task.node.kind == "pretrain" and task.variant == "hu"]
     for key in simclr[0].node.inputs:
-        finish(store, planned.graph.tasks[key])
+        finish(store, planned.graph.stages[key])
     finish(store, simclr[0])
-    finish(store, planned.graph.tasks[simclr[1].node.inputs[-2]])
+    finish(store, planned.graph.stages[simclr[1].node.inputs[-2]])
     write_failure(home_of(store, "pretrain"), hu[0].key, "no luck with hu")
 
     code, out, _ = plan()
@@ -103,7 +103,7 @@ def test_states_are_shown_in_the_tree_and_counted_in_the_table(plan, planned, st
 
 
 def test_a_study_that_is_done_has_nothing_left(plan, planned, store):
-    for task in planned.graph.tasks.values():
+    for task in planned.graph.stages.values():
         finish(store, task)
     _, out, _ = plan()
     assert "to do" not in out
@@ -130,7 +130,7 @@ def test_the_tree_tells_every_run_once(plan, planned):
     _, out, _ = plan()
     told = [line.rpartition("(")[2].split()[0] for line in out.splitlines() if "run)" in line]
     told += [line.rpartition("(")[2].split()[0] for line in out.splitlines() if "runs)" in line]
-    assert sum(map(int, told)) == planned.graph.runs
+    assert sum(map(int, told)) == len(planned.graph.runs)
 
 
 def test_it_fits_a_terminal_of_80_columns(plan, monkeypatch):

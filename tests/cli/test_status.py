@@ -8,7 +8,7 @@ import pytest
 from contrabench.files import seal_folder
 from contrabench.store.failures import log_path, write_failure
 from contrabench.store.stages import home_of
-from contrabench.study.heartbeat import Beat, Journal
+from contrabench.study.heartbeat import Beat, Heartbeat
 from contrabench.study.status import study_id, write_study
 
 
@@ -17,7 +17,7 @@ def begun(planned, store):
     """A study with one stage done, one failed, one at work, one tried again."""
     write_study(store, planned.spec, planned.graph)
     done, failed, running, retried, *_ = [
-        task for task in planned.graph.tasks.values() if task.node.kind == "pretrain"
+        task for task in planned.graph.stages.values() if task.node.kind == "pretrain"
     ]
     home = home_of(store, "pretrain")
     (home / done.key).mkdir(parents=True)
@@ -26,8 +26,8 @@ def begun(planned, store):
         write_failure(home, task.key, "no luck")
         log_path(home, task.key).write_text("step 7\n")
     for task in (running, retried):
-        journal = Journal(store, "pretrain", task.key)
-        journal.beat(Beat("training", 6, 24, "loss 1.5", seconds=10.0, first=2))
+        heartbeat = Heartbeat(store, "pretrain", task.key)
+        heartbeat.beat(Beat("training", 6, 24, "loss 1.5", seconds=10.0, first=2))
     return done, failed, running, retried
 
 
@@ -40,7 +40,7 @@ def test_text_counts_by_kind_and_names_what_runs_and_what_failed(commands, begun
     pretrain = next(line for line in lines if line.startswith("pre-trainings")).split()
     assert pretrain[1:] == ["1", "2", "1", str(planned.graph.pretrainings - 4)]
     rows = next(line for line in lines if line.startswith("rows of runs")).split()
-    assert rows[3:] == ["0", "0", "0", str(planned.graph.runs)]
+    assert rows[3:] == ["0", "0", "0", str(len(planned.graph.runs))]
     host = Beat("x").host
     # Four units took ten seconds; eighteen are left.
     for task in (running, retried):
@@ -60,7 +60,7 @@ def test_json_says_the_same(commands, begun, planned):
     assert study["study"] == study_id(planned.spec)
     assert study["spec"] == planned.spec.model_dump(mode="json")
     stages = {stage["key"]: stage for stage in study["stages"]}
-    assert list(stages) == list(planned.graph.tasks)
+    assert list(stages) == list(planned.graph.stages)
     assert stages[done.key]["state"] == "done"
     assert stages[failed.key]["state"] == "failed"
     assert stages[failed.key]["reason"] == "no luck"
@@ -69,14 +69,14 @@ def test_json_says_the_same(commands, begun, planned):
         assert stages[task.key]["state"] == "running"
         assert stages[task.key]["running"]["seconds_left"] == pytest.approx(45.0)
         assert stages[task.key]["running"]["pid"] == os.getpid()
-    total = len(planned.graph.tasks)
+    total = len(planned.graph.stages)
     assert study["counts"] == {"done": 1, "running": 2, "failed": 1, "to do": total - 4}
 
 
 def test_what_is_left_with_nobody_at_work_is_said(commands, planned, store):
     write_study(store, planned.spec, planned.graph)
     _, out, _ = commands("status")
-    total = len(planned.graph.tasks)
+    total = len(planned.graph.stages)
     assert f"Nobody is at work on the {total} stages to do; give the command again." in out
 
 

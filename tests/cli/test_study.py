@@ -12,18 +12,18 @@ from rich.console import Console
 from rich.text import Text
 
 from contrabench.cli import study as command
-from contrabench.cli.study_options import StudyArguments
+from contrabench.cli.asked import StudyArguments
 from contrabench.cli.study_view import StudyView
-from contrabench.contracts.executor import Executor
+from contrabench.contracts import registry
+from contrabench.contracts.executor import Executor, ExecutorInfo, Outcome
 from contrabench.errors import RequestError
 from contrabench.files import seal_folder
 from contrabench.store.failures import log_path, write_failure
 from contrabench.store.stages import home_of
 from contrabench.study.forecast import learned
-from contrabench.study.heartbeat import Beat, Journal
+from contrabench.study.heartbeat import Beat, Heartbeat
 from contrabench.study.spec import StudySpec, read_study
 from contrabench.study.status import study_id
-from contrabench.study.worker import Outcome, carry_out
 
 HERE = ["--device", "cpu", "--threads", "1"]
 
@@ -31,20 +31,20 @@ HERE = ["--device", "cpu", "--threads", "1"]
 class Fake(Executor):
     """Makes stages one by one: a sealed folder, or what `answers` says by title."""
 
+    info = ExecutorInfo(title="fake")
     slots = 1
 
-    def __init__(self, session, answers):
-        self.session, self.answers, self.jobs, self.ended = session, answers, [], []
-        self.closed = False
+    def __init__(self, answers, titles, store):
+        self.answers, self.titles, self.store = answers, titles, store
+        self.jobs, self.ended, self.closed = [], [], False
 
     def submit(self, job):
         self.jobs.append(job)
-        task = self.session.graph.tasks[job.key]
-        home = home_of(self.session.store, job.kind)
-        answer = self.answers.get(task.title, "done")
-        if callable(answer):
-            self.ended.append(answer(job))
+        home = home_of(self.store, job.kind)
+        if self.answers == "real":
+            self.ended.append(job())
             return
+        answer = self.answers.get(self.titles.get(job.key), "done")
         if answer == "done":
             (home / job.key).mkdir(parents=True)
             seal_folder(home / job.key)
@@ -68,20 +68,18 @@ class Fake(Executor):
 
 
 @pytest.fixture
-def study(commands, study_file, monkeypatch):
+def study(commands, planned, store, monkeypatch):
     """Runs the study of the file with an executor of the test's own."""
     made = []
+    titles = {key: stage.title for key, stage in planned.graph.stages.items()}
 
-    def call(*words, answers=None, real=False):
-        def crew(session, workers):
-            made.append(Fake(session, answers or {}))
-            if real:
-                made[-1].answers = dict.fromkeys(
-                    [task.title for task in session.graph.tasks.values()], carry_out
-                )
-            return made[-1]
+    def call(*words, answers=None):
+        class Crew(Fake):
+            def __init__(self, crew, options):
+                super().__init__(answers or {}, titles, store)
+                made.append(self)
 
-        monkeypatch.setattr(command, "_local", crew)
+        monkeypatch.setattr(registry.executors, "get", lambda name: Crew)
         return commands("study", *words, *HERE)
 
     call.made = made
@@ -89,7 +87,7 @@ def study(commands, study_file, monkeypatch):
 
 
 def test_a_study_runs_to_its_end_and_is_served_the_second_time(study, study_file, planned, store):
-    total = len(planned.graph.tasks)
+    total = len(planned.graph.stages)
     code, out, _ = study(str(study_file))
     assert code == 0
     assert f"[{total}/{total}] rows of" in out
@@ -110,16 +108,15 @@ def test_json_goes_to_standard_output_alone(study, study_file, planned):
     data = json.loads(out)
     assert data["study"] == study_id(planned.spec)
     assert (data["complete"], data["stopped"], data["failed"]) == (True, None, [])
-    assert (data["made"], data["cached"]) == (len(planned.graph.tasks), 0)
+    assert (data["made"], data["cached"]) == (len(planned.graph.stages), 0)
     assert data["pretrainings"] == planned.graph.pretrainings
-    runs = [task.key for task in planned.graph.tasks.values() if task.node.kind == "runs"]
-    assert data["runs"] == runs
+    assert data["runs"] == [stage.key for stage in planned.graph.runs]
     assert "rows of" in err
 
 
 def test_a_real_study_ends_in_a_report(study, commands):
     words = ["--methods", "simclr", "--labels", "50%", "--fold", "1", "--draws", "1"]
-    code, out, _ = study("study.toml", *words, "--without", "scratch_long", real=True)
+    code, out, _ = study("study.toml", *words, "--without", "scratch_long", answers="real")
     assert code == 0, out
     assert "All rows are there" in out
     code, out, err = commands("report", "--format", "markdown")
@@ -131,13 +128,13 @@ def test_a_failure_is_listed_with_reason_and_log_and_costs_only_what_rests_on_it
     study, study_file, planned
 ):
     title = "pre-train global of simclr: fold 1"
-    (culprit,) = [task for task in planned.graph.tasks.values() if task.title == title]
+    (culprit,) = [task for task in planned.graph.stages.values() if task.title == title]
     resting = {culprit.key}
-    for task in planned.graph.tasks.values():
+    for task in planned.graph.stages.values():
         if resting & set(task.node.inputs):
             resting.add(task.key)
     code, out, err = study(str(study_file), answers={title: "failed"})
-    total = len(planned.graph.tasks)
+    total = len(planned.graph.stages)
     assert code == 1
     assert f"failed: {title}: no luck" in out
     assert f"{culprit.key}.log" in out
@@ -177,7 +174,7 @@ def test_an_interrupt_is_calm_and_the_same_command_goes_on(study, study_file, pl
     assert code == 0
     after = {job.key for job in study.made[-1].jobs}
     assert len(before & after) == 1
-    assert before | after == set(planned.graph.tasks)
+    assert before | after == set(planned.graph.stages)
 
 
 def test_a_full_disk_ends_it_with_a_word_and_no_failed_stage(study, study_file):
@@ -216,7 +213,7 @@ def test_a_full_disk_ends_it_with_a_word_and_no_failed_stage(study, study_file):
         (["--methods", "mmgl", "--dataset", "phantoms"], "there is no dataset"),
         (["--methods", "mmgl", "-d", "patientz=3"], "'patientz' is unknown"),
         (["--methods", "mmgl", "-d", "patients"], "not a pair"),
-        (["--methods", "hu", "--address", "head:1"], "--executor ray"),
+        (["--methods", "hu", "-x", "adress=head:1"], "has no options"),
         (["study.toml", "--folds", "9"], "9 folds over 4"),
         (["study.toml", "--folds", "1"], "study.toml and the command line: 'folds'"),
     ],
@@ -228,7 +225,7 @@ def test_a_wrong_request_is_one_line_and_code_2(study, words, message):
     assert message in err
     assert err.count("\n") == 1
     assert "Traceback" not in out + err
-    assert not study.made
+    assert not any(made.jobs for made in study.made)
 
 
 def spec(file=None, **given):
@@ -315,24 +312,24 @@ def test_the_page_about_studies_has_every_field_and_its_option():
     options = {flag for item in run.params for flag in item.opts}
     assert {option for _, option in rows} <= options
     told = set(re.findall(r"`?(--[a-z][-a-z]+)", page))
-    other = {"--json", "--no-measure", "--address"}
+    other = {"--json", "--no-measure"}
     assert told - other <= options
 
 
 def view_of(planned, store, width, terminal):
     console = Console(width=width, force_terminal=terminal, file=io.StringIO())
     board = planned.survey()
-    crew = Fake(planned, {})
+    crew = Fake({}, {}, store)
     return StudyView(planned, board, console, crew, learned(planned)), board, console
 
 
 def test_the_view_has_a_line_for_each_stage_at_work_on_80_columns(planned, store):
     view, board, console = view_of(planned, store, 80, True)
-    tuned = [t for t in planned.graph.tasks.values() if t.node.kind == "finetune"][:2]
+    tuned = [t for t in planned.graph.stages.values() if t.node.kind == "finetune"][:2]
     for task in tuned:
         board.status[task.key] = "running"
-    journal = Journal(store, "finetune", tuned[0].key)
-    journal.beat(Beat("training", 12000, 24000, "loss 1.234", seconds=600.0))
+    heartbeat = Heartbeat(store, "finetune", tuned[0].key)
+    heartbeat.beat(Beat("training", 12000, 24000, "loss 1.234", seconds=600.0))
     console.print(view._render())
     first, second, summary = console.file.getvalue().splitlines()
     plain = [Text.from_ansi(line).plain.rstrip() for line in (first, second, summary)]
@@ -340,7 +337,7 @@ def test_the_view_has_a_line_for_each_stage_at_work_on_80_columns(planned, store
     assert plain[0].endswith("12000/24000  10 min 00 s left")
     assert plain[1].startswith(tuned[1].title)
     assert plain[1].endswith("starting")
-    waiting = len(planned.graph.tasks) - 2
+    waiting = len(planned.graph.stages) - 2
     assert plain[2].startswith(f"0 done, 2 running, {waiting} to do; about ")
     assert all(len(line) <= 80 for line in plain)
 
@@ -358,12 +355,12 @@ def test_a_pipe_gets_plain_lines_and_now_and_then_how_far_it_is(planned, store, 
     clock = {"now": 0.0}
     monkeypatch.setattr("contrabench.cli.study_view.time.monotonic", lambda: clock["now"])
     view, board, console = view_of(planned, store, 200, False)
-    task = next(t for t in planned.graph.tasks.values() if t.node.kind == "pretrain")
+    task = next(t for t in planned.graph.stages.values() if t.node.kind == "pretrain")
     with view.open():
         board.status[task.key] = "running"
         view.changed(task, "running")
-        journal = Journal(store, "pretrain", task.key)
-        journal.beat(Beat("training", 6, 24, seconds=30.0))
+        heartbeat = Heartbeat(store, "pretrain", task.key)
+        heartbeat.beat(Beat("training", 6, 24, seconds=30.0))
         view.tick()
         assert console.file.getvalue() == ""
         clock["now"] = 61.0
@@ -371,13 +368,13 @@ def test_a_pipe_gets_plain_lines_and_now_and_then_how_far_it_is(planned, store, 
         assert f"{task.title}: training 6/24, 1 min 30 s left" in console.file.getvalue()
         board.status[task.key] = "done"
         view.changed(task, "done")
-    total = len(planned.graph.tasks)
+    total = len(planned.graph.stages)
     assert f"[1/{total}] {task.title}: done in 1 min 01 s" in console.file.getvalue()
     assert "\x1b" not in console.file.getvalue()
 
 
 def test_a_word_in_brackets_is_no_markup(planned, store):
     view, _, console = view_of(planned, store, 200, False)
-    task = next(iter(planned.graph.tasks.values()))
+    task = next(iter(planned.graph.stages.values()))
     view.changed(task, "failed", "a [bold]reason[/bold] of mmgl[stages=global]")
     assert "a [bold]reason[/bold] of mmgl[stages=global]" in console.file.getvalue()

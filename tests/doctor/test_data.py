@@ -9,7 +9,7 @@ from contrabench.contracts.dataset import Case, Volume
 from contrabench.doctor.data import check_dataset, check_prepared, check_unfinished
 from contrabench.files import temporary_sibling
 from contrabench.progress import Silent
-from contrabench.stages.prepare import dataset_class
+from contrabench.stages.run import open_dataset
 
 
 def prepared(store):
@@ -52,8 +52,7 @@ def test_what_a_killed_preparation_left_is_told_and_one_at_work_is_not(store):
 
 
 def phantom():
-    kind = dataset_class("phantom", None)
-    return kind(None, kind.Options(patients=2))
+    return open_dataset("phantom", {"patients": 2}, None)
 
 
 def test_a_sound_dataset_is_counted():
@@ -86,7 +85,7 @@ def test_every_fault_of_a_dataset_is_a_finding(monkeypatch):
 
 
 def test_a_folder_that_is_not_there_is_a_finding(tmp_path):
-    kind = dataset_class("acdc", tmp_path / "nowhere")
-    (finding, *_) = findings_of(check_dataset, kind(tmp_path / "nowhere"), Silent())
+    dataset = open_dataset("acdc", {}, tmp_path / "nowhere")
+    (finding, *_) = findings_of(check_dataset, dataset, Silent())
     assert finding.severity == "error"
     assert "nowhere" in finding.what

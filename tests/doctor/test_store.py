@@ -18,7 +18,7 @@ from contrabench.doctor.store import (
 from contrabench.files import MARKER, seal_folder, temporary_sibling
 from contrabench.progress import Silent
 from contrabench.store.failures import write_failure
-from contrabench.study.heartbeat import Journal
+from contrabench.study.heartbeat import Heartbeat
 from contrabench.study.spec import StudySpec
 from contrabench.study.status import StudyFile, StudyStage
 
@@ -193,7 +193,7 @@ def test_a_stage_at_work_is_left_alone(store, half):
 
 def test_a_process_that_is_gone_is_told(store):
     key = "2" * 16
-    with Journal(store, "finetune", key).open() as journal:
+    with Heartbeat(store, "finetune", key).beating() as journal:
         assert leftovers(store) == []
         content = json.loads(journal.path.read_text())
     dead = 2**22 + 1  # above the largest process id of Linux

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from tests.makers.studies import RUNTIME, make_plan
+from tests.makers.studies import make_run, make_spec
 
 from contrabench.data.bank import build_bank
 from contrabench.errors import RequestError
@@ -15,7 +15,6 @@ from contrabench.inspection.representation import CELLS, Viewer, compare
 from contrabench.model.weights import build_backbone
 from contrabench.progress import Silent
 from contrabench.protocol import ORIENTATIONS, BackboneSpec
-from contrabench.study.run import run
 
 CPU = torch.device("cpu")
 
@@ -26,8 +25,7 @@ def finished(prepared, tmp_path_factory):
     store = tmp_path_factory.mktemp("runs")
     shutil.copytree(prepared[0] / "prepared", store / "prepared")
     return {
-        name: run(make_plan(name), prepared[1], store, RUNTIME, Silent())
-        for name in ("global_local", "scratch")
+        name: make_run(make_spec(name), prepared[1], store) for name in ("global_local", "scratch")
     }
 
 

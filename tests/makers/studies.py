@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from contrabench.contracts import registry
 from contrabench.progress import Silent
 from contrabench.protocol import Budget, Phase, Seeds
+from contrabench.stages.kind import Making, nodes_of
 from contrabench.stages.prepare import prepare
-from contrabench.stages.request import Plan, RunSpec
-from contrabench.study.run import run
+from contrabench.stages.rows import RUN_RECORD
+from contrabench.stages.run import Run, RunSpec
+from contrabench.store.stages import StageStore
+from contrabench.study.runs import runs_of
 from contrabench.study.session import plan_study
 from contrabench.study.spec import make_study
 from contrabench.training.runtime import Runtime
@@ -24,25 +32,37 @@ TINY = Budget(
 RUNTIME = Runtime(device="cpu", precision="float32", threads=1, checkpoint_seconds=0.0)
 
 
-def make_plan(method="mmgl", options=None, **changes):
-    method_class = registry.methods.get(method)
-    dataset_class = registry.datasets.get("phantom")
+def make_spec(method="mmgl", options=None, dataset_options=None, **changes):
+    kind = registry.methods.get(method)
+    phantom = registry.datasets.get("phantom").Options(**{"patients": 4, **(dataset_options or {})})
     spec = {
         "dataset": "phantom",
+        "dataset_options": phantom.model_dump(mode="json"),
         "method": method,
+        "options": kind.Options(**(options or {})).model_dump(mode="json"),
         "labels": "50%",
         "folds": 2,
-        "deviations": method_class.deviations,
+        "deviations": kind.deviations,
         "budget": TINY,
         "precision": "float32",
         "seeds": Seeds(),
         **changes,
     }
-    return Plan(
-        RunSpec(**spec),
-        dataset_class(None, dataset_class.Options(patients=4)),
-        method_class(method_class.Options(**(options or {}))),
-    )
+    return RunSpec(**spec)
+
+
+def specs_of(**asked):
+    """The runs of a study of one method without references, as the command line gets them."""
+    words = {
+        "methods": ["mmgl"],
+        "labels": ["10%"],
+        "dataset": "phantom",
+        "test_folds": [0],
+        "draws": [0],
+        "without": ["scratch", "scratch_long", "full_supervision"],
+        **asked,
+    }
+    return runs_of(make_study(words, "the test"), RUNTIME.device, RUNTIME.precision)[0]
 
 
 def plan_tiny(store, **changes):
@@ -60,18 +80,43 @@ def plan_tiny(store, **changes):
     return plan_study(make_study(asked, "the test"), None, store, RUNTIME, Silent())
 
 
+def prepared_cases(spec, store):
+    dataset = spec.open_dataset(None)
+    return prepare(dataset, spec.dataset, spec.budget.pixels, store, Silent())
+
+
+@dataclass(frozen=True)
+class Made:
+    """A run that is done."""
+
+    key: str
+    folder: Path
+    record: dict[str, Any]
+    cached: bool
+
+
+def make_run(spec, cases, store, reporter=None):
+    """Makes the stages of a run one after another."""
+    run, teller = Run(spec, cases), reporter or Silent()
+    making = Making(run, StageStore(store, teller), RUNTIME, teller)
+    for node in nodes_of(run):
+        output = making.make(node)
+    record = json.loads((output.folder / RUN_RECORD).read_text())
+    return Made(output.key, output.folder, record, output.cached)
+
+
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory):
     """A store that holds the prepared phantom, and its cases."""
     store = tmp_path_factory.mktemp("prepared")
-    return store, prepare(make_plan(), store, Silent())
+    return store, prepared_cases(make_spec(), store)
 
 
 @pytest.fixture
 def execute(prepared, tmp_path):
-    """Runs a plan in a store of the test's own."""
+    """Makes a run in a store of the test's own."""
 
-    def go(plan, store=tmp_path):
-        return run(plan, prepared[1], store, RUNTIME, Silent())
+    def go(spec, store=tmp_path):
+        return make_run(spec, prepared[1], store)
 
     return go

@@ -4,47 +4,25 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.makers.studies import make_run, make_spec, prepared_cases
 
-from contrabench.contracts import registry
 from contrabench.model.weights import build_backbone
-from contrabench.progress import Silent
-from contrabench.protocol import ENCODER, Budget, Phase, Seeds
-from contrabench.stages.prepare import prepare
-from contrabench.stages.request import Plan, RunSpec
+from contrabench.protocol import ENCODER, Budget, Phase
 from contrabench.store.rows import ROWS_FILE
-from contrabench.study.run import run
-from contrabench.training.runtime import Runtime
 
 PHASE = Phase(images=16 * 6, batch=16, lr=3e-3)
-TINY = Budget(name="tiny", pixels=32, width=4, pretrain=PHASE, finetune=PHASE)
-RUNTIME = Runtime(device="cpu", precision="float32", threads=1)
+SHORT = Budget(name="tiny", pixels=32, width=4, pretrain=PHASE, finetune=PHASE)
 OWN = {"run", "method", "variant", "family"}
 """Columns of a row that say which method it is of."""
-
-
-def make_plan(name):
-    method, dataset = registry.methods.get(name), registry.datasets.get("phantom")
-    spec = RunSpec(
-        dataset="phantom",
-        method=name,
-        labels="50%",
-        folds=2,
-        deviations=method.deviations,
-        budget=TINY,
-        precision="float32",
-        seeds=Seeds(),
-    )
-    return Plan(spec, dataset(None, dataset.Options(patients=4)), method())
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """The same run from scratch and after a pre-training in vain."""
     store = tmp_path_factory.mktemp("store")
-    cases = prepare(make_plan("scratch"), store, Silent())
-    return store, [
-        run(make_plan(name), cases, store, RUNTIME, Silent()) for name in ("scratch", "heads_only")
-    ]
+    specs = [make_spec(name, budget=SHORT) for name in ("scratch", "heads_only")]
+    cases = prepared_cases(specs[0], store)
+    return store, [make_run(spec, cases, store) for spec in specs]
 
 
 def weights(store, kind, key):
@@ -59,7 +37,7 @@ def test_it_trains_and_hands_over_nothing(results):
     assert (transfer["parts"], transfer["matched"], transfer["parameters"]) == ([], 0, 0)
     assert record["stages"]["finetune"] != scratch.record["stages"]["finetune"]
     (key,) = record["stages"]["pretrain"]
-    initial = build_backbone(make_plan("scratch").spec.backbone, 0).state_dict()
+    initial = build_backbone(make_spec("scratch", budget=SHORT).network, 0).state_dict()
     learnt = weights(store, "pretrain", key)
     moved = {name.split(".")[0] for name, value in initial.items() if (learnt[name] != value).any()}
     assert moved == set(ENCODER)

@@ -5,15 +5,18 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from tests.makers.studies import TINY, make_plan
+from tests.makers.studies import TINY, make_spec
 
 from contrabench.contracts.method import Stage
 from contrabench.data.bank import build_bank
 from contrabench.data.splits import LabelManifest, Split
 from contrabench.errors import AuditError
+from contrabench.evaluation import inference
 from contrabench.report.completeness import missing_references
-from contrabench.stages import audit, blueprint, recipe, scoring, training_stages
+from contrabench.stages import audit, recipe, trained
+from contrabench.stages.run import Run
 from contrabench.store.rows import read_rows
+from contrabench.training import checkpoint
 from contrabench.training.checkpoint import load_weights, save_weights
 
 CPU = torch.device("cpu")
@@ -46,11 +49,9 @@ def test_rule_1_test_images_in_the_bank(cases):
 
 
 def test_rule_1_stops_a_run_whose_stage_pools_the_test_patients(execute, monkeypatch):
-    monkeypatch.setattr(
-        blueprint.Blueprint, "pool", lambda self, stage: (*self.split.train, *self.split.test)
-    )
+    monkeypatch.setattr(Run, "pool", lambda self, stage: (*self.split.train, *self.split.test))
     with pytest.raises(AuditError, match="rule 1"):
-        execute(make_plan("simclr"))
+        execute(make_spec("simclr"))
 
 
 def test_rule_2_masks_beyond_the_manifest(cases):
@@ -64,12 +65,13 @@ def test_rule_2_masks_beyond_the_manifest(cases):
 
 
 def test_rule_2_a_method_that_peeks_is_stopped(execute, monkeypatch):
-    plan = make_plan("hu")
-    honest = plan.method.stages()
+    spec = make_spec("hu")
+    method = spec.open_method()
+    honest = method.stages()
     hidden = (honest[0], honest[1].model_copy(update={"labels": False}))
-    monkeypatch.setattr(type(plan.method), "stages", lambda self: hidden)
+    monkeypatch.setattr(type(method), "stages", lambda self: hidden)
     with pytest.raises(Exception, match="labels=False"):
-        execute(plan)
+        execute(spec)
 
 
 def test_rule_3_weights_of_another_step(execute, monkeypatch):
@@ -80,47 +82,50 @@ def test_rule_3_weights_of_another_step(execute, monkeypatch):
     def pick_an_earlier_one(path, weights, header):
         save_weights(path, weights, {**header, "step": "12"})
 
-    monkeypatch.setattr(training_stages, "save_weights", pick_an_earlier_one)
+    monkeypatch.setattr(trained, "save_weights", pick_an_earlier_one)
     with pytest.raises(AuditError, match="rule 3"):
-        execute(make_plan("scratch"))
+        execute(make_spec("scratch"))
 
 
 def test_rule_4_heads_that_get_no_gradient(execute, monkeypatch):
-    plan = make_plan("simclr")
-    build = type(plan.method).objective
+    spec = make_spec("simclr")
+    method = spec.open_method()
+    build = type(method).objective
 
     def with_an_idle_head(self, stage, backbone):
         objective = build(self, stage, backbone)
         objective.idle = torch.nn.Linear(2, 2)
         return objective
 
-    monkeypatch.setattr(type(plan.method), "objective", with_an_idle_head)
+    monkeypatch.setattr(type(method), "objective", with_an_idle_head)
     with pytest.raises(AuditError, match="rule 4.*idle"):
-        execute(plan)
+        execute(spec)
 
 
 def test_rule_4_a_frozen_encoder_that_is_written_to(execute, monkeypatch):
-    plan = make_plan("global_local", {"stages": "local"})
-    build = type(plan.method).objective
+    spec = make_spec("global_local", {"stages": "local"})
+    method = spec.open_method()
+    build = type(method).objective
 
     def writing(self, stage, backbone):
         objective = build(self, stage, backbone)
         objective.after_step = lambda net, progress: net.enc1.norm1.bias.add_(1.0)
         return objective
 
-    monkeypatch.setattr(type(plan.method), "objective", writing)
+    monkeypatch.setattr(type(method), "objective", writing)
     with pytest.raises(AuditError, match="rule 4.*frozen"):
-        execute(plan)
+        execute(spec)
 
 
 def test_rule_5_views_that_are_equal(execute, monkeypatch):
-    plan = make_plan("simclr")
+    spec = make_spec("simclr")
+    method = spec.open_method()
     view = Stage(name="x").views[0].model_copy(update={"spatial": None, "intensity": None})
     monkeypatch.setattr(
-        type(plan.method), "stages", lambda self: (Stage(name="global", views=(view, view)),)
+        type(method), "stages", lambda self: (Stage(name="global", views=(view, view)),)
     )
     with pytest.raises(AuditError, match="rule 5"):
-        execute(plan)
+        execute(spec)
 
 
 def test_rule_6_new_label_values(cases):
@@ -132,10 +137,10 @@ def test_rule_6_new_label_values(cases):
 
 
 def test_rule_6_slices_left_out(execute, monkeypatch):
-    real = scoring.predict_case
-    monkeypatch.setattr(scoring, "predict_case", lambda *arguments: real(*arguments)[:, :, :-1])
+    real = inference.predict_case
+    monkeypatch.setattr(inference, "predict_case", lambda *arguments: real(*arguments)[:, :, :-1])
     with pytest.raises(AuditError, match="rule 6.*unscored"):
-        execute(make_plan("scratch"))
+        execute(make_spec("scratch"))
 
 
 def test_rule_7_weights_that_do_not_match(execute, monkeypatch):
@@ -146,22 +151,22 @@ def test_rule_7_weights_that_do_not_match(execute, monkeypatch):
         renamed["calls"] += 1
         return {f"module.{name}": value for name, value in weights.items()}
 
-    monkeypatch.setattr(training_stages, "load_weights", rename)
+    monkeypatch.setattr(checkpoint, "load_weights", rename)
     with pytest.raises(AuditError, match="rule 7"):
-        execute(make_plan("simclr"))
+        execute(make_spec("simclr"))
     assert renamed["calls"] == 1
 
 
 def test_rule_8_another_recipe_in_pretraining(execute, monkeypatch):
     audit.check_recipe({"recipe": "a"}, "a")
-    plan = make_plan("simclr")
+    spec = make_spec("simclr")
 
     def other_recipe(path, weights, header):
         save_weights(path, weights, {**header, "recipe": "0123"})
 
-    monkeypatch.setattr(training_stages, "save_weights", other_recipe)
+    monkeypatch.setattr(trained, "save_weights", other_recipe)
     with pytest.raises(AuditError, match="rule 8"):
-        execute(plan)
+        execute(spec)
 
 
 def test_rule_9_a_method_that_trains_longer(execute, monkeypatch):
@@ -172,7 +177,7 @@ def test_rule_9_a_method_that_trains_longer(execute, monkeypatch):
             audit.check_images(TINY, pretrain, finetune, 0.0, [16] * len(pretrain))
     monkeypatch.setattr(recipe, "_shares", lambda stages, total: [30 for _ in stages])
     with pytest.raises(AuditError, match="rule 9"):
-        execute(make_plan("simclr"))
+        execute(make_spec("simclr"))
 
 
 def test_rule_9_allows_what_a_papers_batch_leaves_over_and_no_more():
@@ -183,11 +188,11 @@ def test_rule_9_allows_what_a_papers_batch_leaves_over_and_no_more():
 
 
 def test_rule_10_missing_references_are_named(execute, tmp_path):
-    execute(make_plan("simclr"))
+    execute(make_spec("simclr"))
     rows, _ = read_rows(tmp_path)
     lacking = " ".join(one.note for one in missing_references(rows, "50%"))
     for method, labels in (("scratch", "50%"), ("scratch_long", "50%"), ("scratch", "100%")):
         assert f"--method {method} --labels {labels}" in lacking
-        execute(make_plan(method, labels=labels))
+        execute(make_spec(method, labels=labels))
     rows, _ = read_rows(tmp_path)
     assert missing_references(rows, "50%") == []

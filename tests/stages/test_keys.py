@@ -8,20 +8,17 @@ import sys
 import nibabel as nib
 import numpy as np
 import pytest
-from tests.makers.studies import RUNTIME, TINY, make_plan
+from tests.makers.studies import RUNTIME, TINY, make_spec, prepared_cases, specs_of
 
 from contrabench import plugins
 from contrabench.contracts import discovery, registry
 from contrabench.progress import Silent
-from contrabench.stages import blueprint as blueprint_module
-from contrabench.stages import nodes as nodes_module
-from contrabench.stages.blueprint import Blueprint
-from contrabench.stages.nodes import nodes_of
-from contrabench.stages.prepare import prepare
-from contrabench.stages.request import Plan
-from contrabench.study.expand import expand
+from contrabench.stages import evaluate as evaluate_module
+from contrabench.stages import run as run_module
+from contrabench.stages.kind import nodes_of
+from contrabench.stages.run import Run
 from contrabench.study.graph import draw_graph
-from contrabench.study.resolve import Request, resolve
+from contrabench.study.runs import runs_of
 from contrabench.study.session import plan_study
 from contrabench.study.spec import make_study, read_study
 from contrabench.testing import make_case
@@ -32,23 +29,30 @@ STAGES = ("free", "labelled", "finetune", "evaluate", "runs")
 ALL = set(STAGES)
 TUNED = {"finetune", "evaluate", "runs"}
 SCORED = {"evaluate", "runs"}
-ASKED = {"method": "mmgl", "labels": "50%", "dataset": "phantom", "budget": TINY, "folds": 3}
+ASKED = {"methods": ["mmgl"], "labels": ["50%"], "budget": TINY, "folds": 3}
 
 
-def keys(request=None, spec=None, cases=None, recipe=None):
+def drawn(cases=None, **asked):
+    """The run of what is asked for otherwise than in `ASKED`."""
+    (spec,) = specs_of(**{**ASKED, **asked})
+    return Run(spec, CASES if cases is None else cases)
+
+
+def keys(asked=None, spec=None, cases=None, recipe=None):
     """The keys of a run's stages by name.
 
     Args:
-        request: what is asked for otherwise than in `ASKED`.
-        spec: fields of the run that no request names, or budget fields by path.
+        asked: for otherwise than in `ASKED`.
+        spec: fields of the run that are asked for in no words, or budget fields by path.
         cases: prepared ones; twelve patients by default.
         recipe: fields of the data recipe.
     """
-    plan = resolve(Request(**{**ASKED, **(request or {})}), RUNTIME)
-    plan = Plan(plan.spec.model_copy(update=spec or {}), plan.dataset, plan.method)
+    run = drawn(cases, **(asked or {}))
+    if spec:
+        run = Run(run.spec.model_copy(update=spec), run.cases)
     if recipe:
-        plan.dataset.recipe = plan.dataset.recipe.model_copy(update=recipe)
-    nodes = nodes_of(Blueprint(plan, CASES if cases is None else cases))
+        run.dataset.recipe = run.dataset.recipe.model_copy(update=recipe)
+    nodes = nodes_of(run)
     assert len(nodes) == len(STAGES)
     return {name: node.key for name, node in zip(STAGES, nodes, strict=True)}
 
@@ -67,8 +71,7 @@ def phase(which, **values):
     return {"budget": TINY.model_copy(update={which: part})}
 
 
-PLAN = resolve(Request(**ASKED), RUNTIME)
-DRAWN = Blueprint(PLAN, CASES)
+DRAWN = drawn()
 LABELLED = set(DRAWN.manifest.patients)
 UNLABELLED = [patient for patient in DRAWN.split.train if patient not in LABELLED]
 
@@ -83,7 +86,7 @@ def touched(patient):
 
 
 def seeds(**values):
-    return {"seeds": PLAN.spec.seeds.model_copy(update=values)}
+    return {"seeds": DRAWN.spec.seeds.model_copy(update=values)}
 
 
 PHASES = {
@@ -133,7 +136,7 @@ def test_the_name_of_a_budget_stands_in_the_rows_alone():
     "option", ["temperature_global=0.4", "temperature_local=0.2", "linear_heads=true", "grid=8"]
 )
 def test_an_option_of_the_method_changes_everything(option):
-    assert changed(request={"options": [option]}) == ALL
+    assert changed(asked={"methods": [f"mmgl[{option}]"]}) == ALL
 
 
 def test_the_method_s_version_changes_everything(monkeypatch):
@@ -146,8 +149,7 @@ def test_the_method_s_version_changes_everything(monkeypatch):
 
 def test_a_method_has_keys_of_its_own_except_where_there_is_no_pre_training():
     def nodes(name):
-        plan = resolve(Request(**{**ASKED, "method": name}), RUNTIME)
-        return {node.kind: node.key for node in nodes_of(Blueprint(plan, CASES))}
+        return {node.kind: node.key for node in nodes_of(drawn(methods=[name]))}
 
     first, second = nodes("simclr"), nodes("moco")
     assert not set(first.values()) & set(second.values())
@@ -167,45 +169,45 @@ def test_the_seed_of_the_split_changes_everything_and_that_of_labels_what_sees_t
 
 
 def test_orientations_change_everything_and_deep_supervision_only_fine_tuning():
-    assert changed(request={"views": "axial"}) == ALL
-    assert changed(request={"deep_supervision": False}) == TUNED
+    assert changed(asked={"views": "axial"}) == ALL
+    assert changed(asked={"deep_supervision": False}) == TUNED
 
 
 def test_fold_precision_and_recipe_change_everything():
-    assert changed(request={"fold": 1}) == ALL
+    assert changed(asked={"test_folds": [1]}) == ALL
     assert changed(spec={"precision": "bf16"}) == ALL
     assert changed(recipe={"field_of_view_mm": 200.0}) == ALL
     assert changed(recipe={"clip_percentiles": (1.0, 99.0)}) == ALL
 
 
-@pytest.mark.parametrize("what", [{"labels": "25%"}, {"draw": 1}])
+@pytest.mark.parametrize("what", [{"labels": ["25%"]}, {"draws": [1]}])
 def test_labels_and_draw_leave_label_free_pre_training_alone(what):
-    assert changed(request=what) == {"labelled", *TUNED}
+    assert changed(asked=what) == {"labelled", *TUNED}
 
 
 def test_two_fractions_of_the_same_patients_differ_in_their_rows_alone():
     # 8 training patients: 48 % and 50 % are four of them.
-    assert changed(request={"labels": "48%"}) == {"runs"}
+    assert changed(asked={"labels": ["48%"]}) == {"runs"}
 
 
 def test_the_paper_s_recipe_changes_the_pre_training_that_it_changes():
     def nodes(recipe):
-        plan = resolve(Request(**{**ASKED, "method": "simclr", "recipe": recipe}), RUNTIME)
-        return [node.key for node in nodes_of(Blueprint(plan, CASES))]
+        return [node.key for node in nodes_of(drawn(methods=["simclr"], recipe=recipe))]
 
     assert not set(nodes("common")) & set(nodes("published"))
 
 
 def test_another_protocol_version_changes_everything(monkeypatch):
     before = keys()
-    monkeypatch.setattr(nodes_module, "PROTOCOL_VERSION", 999)
+    for module in (run_module, evaluate_module):
+        monkeypatch.setattr(module, "PROTOCOL_VERSION", 999)
     assert not set(before.values()) & set(keys().values())
 
 
 def test_another_metric_contract_changes_scores_and_rows_alone(monkeypatch):
     before = keys()
-    monkeypatch.setattr(nodes_module, "METRIC_CONTRACT", 999)
-    monkeypatch.setattr(blueprint_module, "METRIC_CONTRACT", 999)
+    for module in (run_module, evaluate_module):
+        monkeypatch.setattr(module, "METRIC_CONTRACT", 999)
     after = keys()
     assert {name for name in STAGES if before[name] != after[name]} == SCORED
 
@@ -220,55 +222,43 @@ def test_a_changed_unlabelled_volume_leaves_what_does_not_see_it():
     """Fine-tuning from scratch reads the labelled patients alone."""
 
     def nodes(cases):
-        plan = resolve(Request(**{**ASKED, "method": "scratch"}), RUNTIME)
-        return {node.kind: node.key for node in nodes_of(Blueprint(plan, cases))}
+        run = drawn(cases, methods=["scratch"])
+        return {node.kind: node.key for node in nodes_of(run)}
 
     before, after = nodes(CASES), nodes(touched(UNLABELLED[0]))
     assert {kind for kind in before if before[kind] != after[kind]} == {"runs"}
 
 
 def test_options_of_the_dataset_change_its_data_and_so_everything(tmp_path):
-    def drawn(**options):
-        plan = make_plan("mmgl")
-        dataset = type(plan.dataset)
-        plan = Plan(plan.spec, dataset(None, dataset.Options(patients=4, **options)), plan.method)
-        cases = prepare(plan, tmp_path, Silent())
-        return {node.key for node in nodes_of(Blueprint(plan, cases))}
+    def keys_with(**options):
+        spec = make_spec("mmgl", dataset_options=options)
+        return {node.key for node in nodes_of(Run(spec, prepared_cases(spec, tmp_path)))}
 
-    assert drawn() == drawn(seed=0)
-    assert not drawn() & drawn(seed=1)
+    assert keys_with() == keys_with(seed=0)
+    assert not keys_with() & keys_with(seed=1)
 
 
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        (["temperature_global=0.4", "grid=8"], ["grid=8", "temperature_global=0.4"]),
-        (["temperature_global=0.4"], ["temperature-global=4e-1"]),
-        (["global_taps=[pool3, pool4]"], ['global_taps=["pool3","pool4"]']),
-        ([], ["temperature_global=0.5"]),
+        ("temperature_global=0.4, grid=8", "grid=8, temperature_global=0.4"),
+        ("temperature_global=0.4", "temperature-global=4e-1"),
+        ("global_taps=[pool3, pool4]", 'global_taps=["pool3","pool4"]'),
+        ("", "temperature_global=0.5"),
     ],
 )
 def test_how_options_are_written_changes_nothing(one, other):
-    assert keys(request={"options": one}) == keys(request={"options": other})
+    first, second = (keys(asked={"methods": [f"mmgl[{words}]"]}) for words in (one, other))
+    assert first == second
 
 
 def test_how_a_fraction_is_written_changes_nothing():
-    assert keys(request={"labels": "0.5"}) == keys()
-    assert keys(request={"labels": "50.0%"}) == keys()
+    assert keys(asked={"labels": ["0.5"]}) == keys()
+    assert keys(asked={"labels": ["50.0%"]}) == keys()
 
 
 def test_the_order_of_cases_changes_nothing():
     assert keys(cases=CASES[::-1]) == keys()
-
-
-def test_the_machine_changes_nothing():
-    def made(**switches):
-        runtime = Runtime(device="cpu", precision="float32", **switches)
-        return [node.key for node in nodes_of(Blueprint(resolve(Request(**ASKED), runtime), CASES))]
-
-    assert made(threads=1) == made(threads=7)
-    assert made(threads=1) == made(threads=1, compile=True, channels_last=True)
-    assert made(threads=1) == made(threads=1, checkpoint_seconds=3.0)
 
 
 STUDY = """
@@ -311,7 +301,7 @@ pretrain = { lr = 0.001, batch = 16, images = 384 }
 
 
 def graph_keys(spec, store, root=None, runtime=RUNTIME):
-    return set(plan_study(spec, root, store, runtime, Silent()).graph.tasks)
+    return set(plan_study(spec, root, store, runtime, Silent()).graph.stages)
 
 
 def test_order_comments_store_and_threads_of_a_study_change_nothing(tmp_path):
@@ -335,9 +325,8 @@ def test_what_else_a_study_holds_changes_no_stage():
             "budget": TINY,
             **changes,
         }
-        requests = expand(make_study(asked, "the test"), None).requests
-        pairs = [(request, resolve(request, RUNTIME)) for request in requests]
-        return set(draw_graph(pairs, CASES).tasks)
+        specs, _ = runs_of(make_study(asked, "the test"), RUNTIME.device, RUNTIME.precision)
+        return set(draw_graph(specs, CASES, None).stages)
 
     small = graph()
     assert small < graph(methods=["mmgl", "simclr"])
@@ -425,8 +414,7 @@ def plug_in(tmp_path, monkeypatch):
 def test_code_of_a_plug_in_counts_and_text_about_it_does_not(plug_in):
     def loaded(source, folder):
         plug_in("guest", source, folder)
-        plan = resolve(Request(**{**ASKED, "method": "passing_guest"}), RUNTIME)
-        return [node.key for node in nodes_of(Blueprint(plan, CASES))]
+        return [node.key for node in nodes_of(drawn(methods=["passing_guest"]))]
 
     before = loaded(METHOD, "first")
     told = METHOD.replace("# One stage.", "# The one.").replace('"""Nothing."""', '"""None."""')

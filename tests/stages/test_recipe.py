@@ -1,14 +1,13 @@
 """The two recipes: how a budget is shared out, and what a paper's optimisation becomes."""
 
 import pytest
-from tests.makers.studies import RUNTIME, TINY, make_plan
+from tests.makers.studies import TINY, make_spec, specs_of
 
 from contrabench.contracts.method import Method, MethodInfo, Optimisation, Published, Stage
 from contrabench.errors import RequestError
 from contrabench.protocol import digest
 from contrabench.stages.recipe import share_out
 from contrabench.store.rows import read_rows
-from contrabench.study.resolve import Request, resolve
 
 PAPER = Optimisation(
     optimizer="lars", lr=0.3, lr_batch=256, batch=4096, weight_decay=1e-6, warmup=0.1, source="x"
@@ -91,26 +90,24 @@ def test_without_a_source_the_request_is_refused():
 
 
 def test_options_of_the_paper_yield_to_those_asked_for(monkeypatch):
-    plain = resolve(Request("simclr", "10%", "phantom"), RUNTIME)
-    cls = type(plain.method)
+    cls = type(make_spec("simclr").open_method())
     monkeypatch.setattr(
         cls, "published", Published(stages={"global": PAPER}, options={"temperature": 0.5})
     )
 
-    def plan(*options, recipe="published"):
-        return resolve(Request("simclr", "10%", "phantom", options=options, recipe=recipe), RUNTIME)
+    def asked(word, recipe="published"):
+        (spec,) = specs_of(methods=[word], recipe=recipe)
+        return spec.open_method().options.temperature, spec.variant()
 
-    assert plan().method.options.temperature == 0.5
-    assert plan().variant() == "simclr"
-    assert plan("temperature=0.2").method.options.temperature == 0.2
-    assert plan("temperature=0.2").variant() == "simclr[temperature=0.2]"
+    assert asked("simclr") == (0.5, "simclr")
+    assert asked("simclr[temperature=0.2]") == (0.2, "simclr[temperature=0.2]")
     # Asking for the default is asking.
-    assert plan("temperature=0.1").method.options.temperature == 0.1
-    assert plan(recipe="common").method.options.temperature == 0.1
+    assert asked("simclr[temperature=0.1]")[0] == 0.1
+    assert asked("simclr", recipe="common")[0] == 0.1
 
 
 def test_rows_of_the_two_recipes_lie_under_two_protocols(execute, tmp_path):
-    results = [execute(make_plan("simclr", recipe=name)) for name in ("common", "published")]
+    results = [execute(make_spec("simclr", recipe=name)) for name in ("common", "published")]
     hashes = {result.record["protocol"]["hash"] for result in results}
     assert len(hashes) == 2
     assert results[0].record["recipe"] == []

@@ -16,12 +16,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "makers"))
 
-from studies import RUNTIME, make_plan, plan_tiny
+from studies import make_run, make_spec, plan_tiny, prepared_cases
 
-from contrabench.progress import Silent
-from contrabench.stages.prepare import prepare
-from contrabench.study.executors.local import LocalExecutor
-from contrabench.study.run import run
+from contrabench.contracts.executor import Crew
+from contrabench.study.executors.local import LocalExecutor, LocalOptions
 
 torch.set_num_threads(1)
 
@@ -38,14 +36,16 @@ class Quiet:
 
 def work_on_run(store: Path) -> None:
     """A run that is killed again and again."""
-    plan = make_plan("mmgl")
-    run(plan, prepare(plan, store, Silent()), store, RUNTIME, Silent())
+    spec = make_spec("mmgl")
+    make_run(spec, prepared_cases(spec, store), store)
 
 
 def work_on_study(store: Path) -> None:
     """A study that is killed again and again, its workers with it."""
     session = plan_tiny(store)
-    executor = LocalExecutor([{}, {}], store / "workers.log", "fork")
+    executor = LocalExecutor(
+        Crew(2, 1, 1, "cpu", store / "workers.log"), LocalOptions(start="fork")
+    )
     board = session.survey()
     session.run(board, executor, Quiet())
     executor.close()

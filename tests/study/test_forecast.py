@@ -8,13 +8,10 @@ import pytest
 from tests.makers.studies import RUNTIME, plan_tiny
 
 from contrabench.progress import Silent
-from contrabench.stages.blueprint import Blueprint
-from contrabench.stages.outputs import RECORD, WEIGHTS
-from contrabench.stages.timing import Timing, disk_of, measure
+from contrabench.stages.kind import RECORD, WEIGHTS
 from contrabench.store.stages import home_of
 from contrabench.study import forecast as module
-from contrabench.study.forecast import forecast, free_disk, learned
-from contrabench.study.resolve import resolve
+from contrabench.study.forecast import Timing, disk_of, forecast, free_disk, learned, measure
 from contrabench.training.checkpoint import save_weights
 from contrabench.training.runtime import Runtime
 
@@ -33,7 +30,7 @@ def recorded(store, task, seconds, runtime=RUNTIME):
 
 
 def of_kind(session, kind):
-    return [task for task in session.graph.tasks.values() if task.node.kind == kind]
+    return session.graph.of_kind(kind)
 
 
 class Notes(Silent):
@@ -47,14 +44,14 @@ class Notes(Silent):
 def test_without_measuring_and_records_nothing_is_pretended_to_be_known(session):
     found = forecast(session, session.survey(), 1, False, Silent())
     assert (found.seconds, found.measured, found.recorded) == (0.0, 0, 0)
-    with_units = [task for task in session.graph.tasks.values() if task.node.units]
+    with_units = [task for task in session.graph.stages.values() if task.node.units]
     assert found.unknown == len(with_units)
 
 
 def test_measured_times_are_summed_over_the_stages_to_do_and_spread(session, monkeypatch):
     asked = []
 
-    def fake(task, cases, runtime):
+    def fake(session, task):
         asked.append(task.node.cost)
         return {"pretrain": 2.0, "finetune": 3.0, "evaluate": 5.0}[task.node.kind]
 
@@ -77,7 +74,7 @@ def test_what_is_done_or_not_needed_takes_no_time(session, monkeypatch):
     for key in list(board.status)[::2]:
         board.status[key] = "cached"
     found = forecast(session, board, 1, True, Silent())
-    left = [task for key, task in session.graph.tasks.items() if board.status[key] == "waiting"]
+    left = [task for key, task in session.graph.stages.items() if board.status[key] == "waiting"]
     assert found.seconds == pytest.approx(sum(task.node.units for task in left))
     for key in board.status:
         board.status[key] = "cached"
@@ -100,7 +97,7 @@ def test_finished_stages_of_this_device_tell_the_time_and_are_not_measured(sessi
     timing = learned(session)
     assert timing.expect(alike[2].node) == pytest.approx(4.0 * alike[2].node.units)
     measured = []
-    monkeypatch.setattr(module, "measure", lambda task, *_: measured.append(task) or 1.0)
+    monkeypatch.setattr(module, "measure", lambda _, task: measured.append(task) or 1.0)
     found = forecast(session, session.survey(), 1, True, Silent())
     assert found.recorded == 1
     assert first.node.cost not in {task.node.cost for task in measured}
@@ -133,7 +130,7 @@ def test_another_machine_s_records_are_not_taken_for_ours(session, tmp_path, oth
 
 
 def test_a_plug_in_that_cannot_be_measured_costs_the_plan_nothing(session, monkeypatch):
-    def fake(task, cases, runtime):
+    def fake(session, task):
         if task.variant == "hu":
             raise ZeroDivisionError("tap 9")
         return 1.0
@@ -144,33 +141,31 @@ def test_a_plug_in_that_cannot_be_measured_costs_the_plan_nothing(session, monke
     # One kind of pre-training of Hu for each of its stages.
     costs = {t.node.cost for t in of_kind(session, "pretrain") if t.variant == "hu"}
     assert len([line for line in notes.lines if "tap 9" in line]) == len(costs)
-    hidden = [t for t in session.graph.tasks.values() if t.node.cost in costs]
+    hidden = [t for t in session.graph.stages.values() if t.node.cost in costs]
     assert found.unknown == len(hidden)
     assert found.seconds > 0
 
 
 def test_a_real_measurement_of_every_kind_of_stage(session):
     for kind in ("pretrain", "finetune", "evaluate"):
-        assert 0 < measure(of_kind(session, kind)[-1], session.cases, session.runtime) < 60
+        assert 0 < measure(session, of_kind(session, kind)[-1]) < 60
 
 
 def test_the_disk_of_weights_is_that_of_the_files(session, tmp_path):
     for kind in ("pretrain", "finetune"):
         task = of_kind(session, kind)[0]
-        blueprint = Blueprint(resolve(task.request, session.runtime), session.cases)
-        network = blueprint.backbone()
+        run = session.run_of(task)
+        network = run.backbone()
         if kind == "finetune":
-            network = blueprint.segmenter(network)
+            network = run.segmenter(network)
         save_weights(tmp_path / WEIGHTS, network.state_dict(), {})
         size = (tmp_path / WEIGHTS).stat().st_size
-        assert disk_of(task, session.cases, session.runtime) == pytest.approx(size, rel=0.25)
+        assert disk_of(session, task) == pytest.approx(size, rel=0.25)
 
 
 def test_the_disk_of_a_plan_is_the_sum_over_what_is_to_do(session):
     board = session.survey()
-    total = sum(
-        disk_of(task, session.cases, session.runtime) for task in session.graph.tasks.values()
-    )
+    total = sum(disk_of(session, task) for task in session.graph.stages.values())
     found = forecast(session, board, 3, False, Silent()).disk
     # Evaluations of one kind count alike, though no two test sets weigh the same.
     assert found == pytest.approx(total, rel=0.1)

@@ -11,7 +11,7 @@ import pytest
 from contrabench.store.failures import log_path
 from contrabench.store.stages import home_of
 from contrabench.study import heartbeat as module
-from contrabench.study.heartbeat import SILENT_SECONDS, Beat, Journal, beat_path, read_beat
+from contrabench.study.heartbeat import SILENT_SECONDS, Beat, Heartbeat, beat_path, read_beat
 
 KEY = "0123456789abcdef"
 
@@ -23,27 +23,27 @@ def write(store, **changes):
     path.write_text(json.dumps({**vars(Beat("x")), **content}))
 
 
-def test_a_beat_is_there_while_the_journal_is_open_and_gone_after(tmp_path):
-    journal = Journal(tmp_path, "pretrain", KEY)
+def test_a_beat_is_there_while_the_heartbeat_is_open_and_gone_after(tmp_path):
+    heartbeat = Heartbeat(tmp_path, "pretrain", KEY)
     assert read_beat(tmp_path, "pretrain", KEY) is None
-    with journal.open():
+    with heartbeat.beating():
         assert read_beat(tmp_path, "pretrain", KEY).title == "starting"
-        with journal.track("training", 10) as track:
+        with heartbeat.track("training", 10) as track:
             track.advance(4, "loss 1.5")
             beat = read_beat(tmp_path, "pretrain", KEY)
             assert (beat.title, beat.done, beat.total) == ("training", 4, 10)
             assert (beat.detail, beat.pid) == ("loss 1.5", os.getpid())
     assert read_beat(tmp_path, "pretrain", KEY) is None
-    with pytest.raises(RuntimeError), journal.open():
+    with pytest.raises(RuntimeError), heartbeat.beating():
         raise RuntimeError
-    assert not journal.path.exists()
+    assert not heartbeat.path.exists()
 
 
 def test_the_time_left_counts_from_where_this_session_took_up(monkeypatch, tmp_path):
     now = {"time": 100.0}
     monkeypatch.setattr(module.time, "monotonic", lambda: now["time"])
-    journal = Journal(tmp_path, "pretrain", KEY)
-    with journal.open(), journal.track("training", 100) as track:
+    heartbeat = Heartbeat(tmp_path, "pretrain", KEY)
+    with heartbeat.beating(), heartbeat.track("training", 100) as track:
         track.advance(50)
         assert read_beat(tmp_path, "pretrain", KEY).left is None
         now["time"] += 20.0
@@ -57,13 +57,13 @@ def test_beats_are_no_more_frequent_than_a_reader_needs_but_the_last_one_counts(
 ):
     now = {"time": 0.0}
     monkeypatch.setattr(module.time, "monotonic", lambda: now["time"])
-    journal = Journal(tmp_path, "pretrain", KEY)
-    with journal.open(), journal.track("training", 40) as track:
+    heartbeat = Heartbeat(tmp_path, "pretrain", KEY)
+    with heartbeat.beating(), heartbeat.track("training", 40) as track:
         for done in range(1, 41):
             now["time"] += 0.1
             track.advance(done)
         assert read_beat(tmp_path, "pretrain", KEY).done == 40
-    told = [line for line in journal.log.read_text().splitlines() if "/40" in line]
+    told = [line for line in heartbeat.log.read_text().splitlines() if "/40" in line]
     assert 3 <= len(told) <= 6
 
 
@@ -118,17 +118,17 @@ def test_a_damaged_file_is_no_beat(tmp_path, content):
 
 
 def test_what_cannot_be_written_costs_no_stage(tmp_path):
-    journal = Journal(tmp_path, "pretrain", KEY)
-    journal.log.mkdir()
-    journal.path.mkdir()
-    journal.line("a word")
-    journal.beat(Beat("training"))
-    assert list(journal.path.iterdir()) == []
+    heartbeat = Heartbeat(tmp_path, "pretrain", KEY)
+    heartbeat.log.mkdir()
+    heartbeat.path.mkdir()
+    heartbeat.line("a word")
+    heartbeat.beat(Beat("training"))
+    assert list(heartbeat.path.iterdir()) == []
 
 
 def test_no_temporary_file_stays_behind(tmp_path):
-    journal = Journal(tmp_path, "pretrain", KEY)
-    with journal.open(), journal.track("training", 3) as track:
+    heartbeat = Heartbeat(tmp_path, "pretrain", KEY)
+    with heartbeat.beating(), heartbeat.track("training", 3) as track:
         for done in (1, 2, 3):
             track.advance(done)
     home = home_of(tmp_path, "pretrain")

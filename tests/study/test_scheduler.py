@@ -7,17 +7,15 @@ from types import SimpleNamespace
 import pytest
 from tests.makers.studies import RUNTIME, TINY
 
-from contrabench.contracts.executor import Executor
+from contrabench.contracts.executor import Executor, Outcome
 from contrabench.files import MARKER, seal_folder
 from contrabench.store.failures import read_failure, write_failure
 from contrabench.store.stages import home_of
 from contrabench.study import scheduler as module
-from contrabench.study.expand import expand
 from contrabench.study.graph import draw_graph
-from contrabench.study.resolve import resolve
+from contrabench.study.runs import runs_of
 from contrabench.study.scheduler import ATTEMPTS, Scheduler, survey
 from contrabench.study.spec import make_study
-from contrabench.study.worker import Outcome
 from contrabench.testing import make_case
 
 CASES = [make_case(number) for number in range(4)]
@@ -33,8 +31,8 @@ def draw(**changes):
         "budget": TINY,
         **changes,
     }
-    requests = expand(make_study(asked, "the test"), None).requests
-    return draw_graph([(request, resolve(request, RUNTIME)) for request in requests], CASES)
+    specs, _ = runs_of(make_study(asked, "the test"), RUNTIME.device, RUNTIME.precision)
+    return draw_graph(specs, CASES, None)
 
 
 GRAPH = draw()
@@ -79,10 +77,10 @@ class Fake(Executor):
         if self.stopped and answer == "done":
             answer = "stopped"
         if answer == "done":
-            make(self.store, self.graph.tasks[key])
+            make(self.store, self.graph.stages[key])
             self.done.add(key)
         if answer == "failed":
-            kind = self.graph.tasks[key].node.kind
+            kind = self.graph.stages[key].node.kind
             write_failure(home_of(self.store, kind), key, "no luck")
         return [Outcome(key, answer, "" if answer == "done" else "no luck")]
 
@@ -97,8 +95,8 @@ class Notes:
     def __init__(self):
         self.changes, self.ticks = [], 0
 
-    def changed(self, task, status, reason=""):
-        self.changes.append((task.key, status, reason))
+    def changed(self, stage, status, reason=""):
+        self.changes.append((stage.key, status, reason))
 
     def tick(self):
         self.ticks += 1
@@ -107,15 +105,15 @@ class Notes:
         return [status for k, status, _ in self.changes if k == key]
 
 
-def name(task):
+def name(stage):
     """The job of a stage, as far as the executor here reads it."""
-    return SimpleNamespace(key=task.key)
+    return SimpleNamespace(key=stage.key)
 
 
-def make(store, task):
-    folder = home_of(store, task.node.kind) / task.key
+def make(store, stage):
+    folder = home_of(store, stage.node.kind) / stage.key
     folder.mkdir(parents=True)
-    (folder / "content").write_text(task.key)
+    (folder / "content").write_text(stage.key)
     seal_folder(folder)
 
 
@@ -129,9 +127,9 @@ def work(store, answers=None, graph=GRAPH, slots=2, retry=False):
 
 def some(kind, graph=GRAPH, variant=None):
     return next(
-        task
-        for task in graph.tasks.values()
-        if task.node.kind == kind and variant in (None, task.variant)
+        stage
+        for stage in graph.stages.values()
+        if stage.node.kind == kind and variant in (None, stage.variant)
     )
 
 
@@ -139,7 +137,7 @@ def resting_on(key, graph=GRAPH):
     """Everything that needs a stage, by the definition."""
     found = {key}
     while True:
-        more = {t.key for t in graph.tasks.values() if found & set(t.node.inputs)} | found
+        more = {t.key for t in graph.stages.values() if found & set(t.node.inputs)} | found
         if more == found:
             return found - {key}
         found = more
@@ -156,13 +154,13 @@ def test_what_is_planned_is_what_runs_each_once_after_its_inputs(tmp_path, slots
     board, executor, notes, stopped = work(tmp_path, slots=slots)
     assert stopped == ""
     assert board.complete
-    assert sorted(executor.begun) == sorted(GRAPH.tasks)
-    pretrainings = [k for k in executor.begun if GRAPH.tasks[k].node.kind == "pretrain"]
+    assert sorted(executor.begun) == sorted(GRAPH.stages)
+    pretrainings = [k for k in executor.begun if GRAPH.stages[k].node.kind == "pretrain"]
     assert len(pretrainings) == GRAPH.pretrainings
     done_at = {key: i for i, (key, status, _) in enumerate(notes.changes) if status == "done"}
     begun_at = {key: i for i, (key, status, _) in enumerate(notes.changes) if status == "running"}
-    for key, task in GRAPH.tasks.items():
-        assert all(done_at[before] < begun_at[key] for before in task.node.inputs)
+    for key, stage in GRAPH.stages.items():
+        assert all(done_at[before] < begun_at[key] for before in stage.node.inputs)
     assert executor.most <= slots
     if slots == 3:
         assert executor.most == 3
@@ -173,7 +171,7 @@ def test_a_study_that_is_done_does_nothing_more(tmp_path):
     board, executor, _, _ = work(tmp_path)
     assert executor.begun == []
     assert board.complete
-    assert board.count("cached") == len(GRAPH.tasks)
+    assert board.count("cached") == len(GRAPH.stages)
 
 
 def test_slots_may_shrink_and_grow(tmp_path):
@@ -198,7 +196,7 @@ def test_a_failure_blocks_what_rests_on_it_and_nothing_else(tmp_path, kind):
     assert stopped == ""
     assert {key for key, status in board.status.items() if status == "failed"} == {culprit.key}
     assert {key for key, status in board.status.items() if status == "blocked"} == blocked
-    assert executor.done == set(GRAPH.tasks) - blocked - {culprit.key}
+    assert executor.done == set(GRAPH.stages) - blocked - {culprit.key}
     for key in blocked:
         assert board.reasons[key] == f"{culprit.title} failed"
     assert board.failed == [culprit]
@@ -251,7 +249,7 @@ def test_while_one_stage_is_busy_others_are_made(tmp_path, monkeypatch):
     clock = {"now": 0.0}
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock["now"]))
     monkeypatch.setattr(module, "_AGAIN", 1.0)
-    rival = next(iter(GRAPH.tasks.values()))
+    rival = next(iter(GRAPH.stages.values()))
     board = survey(GRAPH, tmp_path)
     executor = Fake(GRAPH, tmp_path, {rival.key: ["busy"]}, slots=1)
     original = executor.wait
@@ -263,7 +261,7 @@ def test_while_one_stage_is_busy_others_are_made(tmp_path, monkeypatch):
     executor.wait = wait
     Scheduler(board, tmp_path, executor, name, Notes()).run()
     again = executor.begun.index(rival.key, 1)
-    others = set(GRAPH.tasks) - resting_on(rival.key)
+    others = set(GRAPH.stages) - resting_on(rival.key)
     assert executor.begun[0] == rival.key
     assert set(executor.begun[:again]) == others
     assert board.complete
@@ -333,7 +331,7 @@ def test_the_second_interrupt_ends_it_at_once(tmp_path):
 
 
 def test_an_interrupt_after_the_last_stage_costs_nothing(tmp_path):
-    last = list(GRAPH.tasks.values())[-1]
+    last = list(GRAPH.stages.values())[-1]
     board, _, _, stopped = work(tmp_path, {last.key: [press()]}, slots=1)
     assert (stopped, board.complete) == ("", True)
 
@@ -343,8 +341,8 @@ def test_an_interrupt_in_the_book_keeping_loses_no_job(tmp_path):
     executor = Fake(GRAPH, tmp_path, slots=3)
 
     class Pressing(Notes):
-        def changed(self, task, status, reason=""):
-            super().changed(task, status, reason)
+        def changed(self, stage, status, reason=""):
+            super().changed(stage, status, reason)
             if len(self.changes) == 4:
                 signal.raise_signal(signal.SIGINT)
 
@@ -362,8 +360,8 @@ def test_a_worker_that_was_told_to_stop_stops_the_study(tmp_path):
     assert board.status[victim.key] == "stopped"
 
 
-def remove(store, task):
-    folder = home_of(store, task.node.kind) / task.key
+def remove(store, stage):
+    folder = home_of(store, stage.node.kind) / stage.key
     for file in folder.iterdir():
         file.unlink()
     folder.rmdir()
@@ -371,26 +369,26 @@ def remove(store, task):
 
 def test_what_nothing_needs_any_more_is_not_made_again(tmp_path):
     work(tmp_path)
-    for task in GRAPH.tasks.values():
-        if task.node.kind != "runs":
-            remove(tmp_path, task)
+    for stage in GRAPH.stages.values():
+        if stage.node.kind != "runs":
+            remove(tmp_path, stage)
     board, executor, _, _ = work(tmp_path)
     assert executor.begun == []
     assert board.complete
-    assert board.count("not needed") == len(GRAPH.tasks) - GRAPH.runs
+    assert board.count("not needed") == len(GRAPH.stages) - len(GRAPH.runs)
 
 
 def test_a_missing_run_needs_all_that_it_rests_on_and_no_more(tmp_path):
     work(tmp_path)
     run = some("runs", variant="mmgl")
-    for task in GRAPH.tasks.values():
-        if task.node.kind != "runs" or task is run:
-            remove(tmp_path, task)
+    for stage in GRAPH.stages.values():
+        if stage.node.kind != "runs" or stage is run:
+            remove(tmp_path, stage)
     board, executor, _, _ = work(tmp_path)
     assert board.complete
     needed, more = {run.key}, {run.key}
     while more:
-        more = {key for k in more for key in GRAPH.tasks[k].node.inputs} - needed
+        more = {key for k in more for key in GRAPH.stages[k].node.inputs} - needed
         needed |= more
     assert set(executor.begun) == needed
 
@@ -399,7 +397,7 @@ def test_a_missing_run_needs_all_that_it_rests_on_and_no_more(tmp_path):
 def test_a_damaged_input_is_made_again(tmp_path, spoil):
     work(tmp_path)
     run = some("runs", variant="simclr")
-    tuned = GRAPH.tasks[run.node.inputs[-2]]
+    tuned = GRAPH.stages[run.node.inputs[-2]]
     remove(tmp_path, run)
     home = home_of(tmp_path, "finetune") / tuned.key
     (home / ("content" if spoil == "content" else MARKER)).write_text("{")
@@ -410,8 +408,8 @@ def test_a_damaged_input_is_made_again(tmp_path, spoil):
     def wait(seconds):
         # As the store does: what is damaged is taken away first.
         for key in remade.running:
-            if (home_of(tmp_path, GRAPH.tasks[key].node.kind) / key).is_dir():
-                remove(tmp_path, GRAPH.tasks[key])
+            if (home_of(tmp_path, GRAPH.stages[key].node.kind) / key).is_dir():
+                remove(tmp_path, GRAPH.stages[key])
         return original(seconds)
 
     remade.wait = wait
@@ -423,5 +421,5 @@ def test_a_damaged_input_is_made_again(tmp_path, spoil):
 def test_the_counts_of_a_board_add_up(tmp_path):
     board, *_ = work(tmp_path, {some("finetune").key: ["failed"]})
     words = ("done", "cached", "not needed", "waiting", "running", "failed", "blocked", "stopped")
-    assert sum(board.count(word) for word in words) == len(GRAPH.tasks)
-    assert board.count(*words) == len(GRAPH.tasks)
+    assert sum(board.count(word) for word in words) == len(GRAPH.stages)
+    assert board.count(*words) == len(GRAPH.stages)

@@ -1,43 +1,34 @@
 """A study from its words to its rows: what was planned is what was done."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from tests.makers.studies import RUNTIME, TINY, plan_tiny
 
 from contrabench.contracts import discovery
-from contrabench.contracts.executor import Executor
+from contrabench.contracts.executor import Crew
 from contrabench.errors import DataError, RequestError
 from contrabench.progress import Silent
 from contrabench.references import REFERENCES
 from contrabench.store.rows import ROWS_FILE
-from contrabench.study import worker
+from contrabench.study import job as job_module
+from contrabench.study.executors.in_process import InProcessExecutor
 from contrabench.study.session import plan_study
 from contrabench.study.spec import make_study
 from contrabench.study.status import read_studies
-from contrabench.study.worker import carry_out
 
 
-class Here(Executor):
-    """Makes one stage after another in this process."""
-
-    slots = 1
+class Here(InProcessExecutor):
+    """Remembers its jobs."""
 
     def __init__(self):
-        self.ended, self.jobs = [], []
+        super().__init__(Crew(1, 1, 1, "cpu", Path("none")))
+        self.jobs = []
 
     def submit(self, job):
         self.jobs.append(job)
-        self.ended.append(carry_out(job))
-
-    def wait(self, seconds):
-        ended, self.ended = self.ended, []
-        return ended
-
-    def stop(self):
-        pass
-
-    def close(self):
-        pass
+        super().submit(job)
 
 
 class Quiet:
@@ -62,14 +53,13 @@ def test_a_study_ends_in_the_rows_that_it_promised_and_is_served_the_second_time
     executor, board = Here(), session.survey()
     assert session.run(board, executor, Quiet()) == ""
     assert board.complete
-    assert [job.key for job in executor.jobs] == list(session.graph.tasks)
+    assert [job.key for job in executor.jobs] == list(session.graph.stages)
     made = [path.name for path in (tmp_path / "stages" / "pretrain").iterdir() if path.is_dir()]
     assert len(made) == session.graph.pretrainings
     rows = [
         row
-        for key, task in session.graph.tasks.items()
-        if task.node.kind == "runs"
-        for row in pd.read_parquet(tmp_path / "runs" / key / ROWS_FILE).to_dict("records")
+        for stage in session.graph.runs
+        for row in pd.read_parquet(tmp_path / "runs" / stage.key / ROWS_FILE).to_dict("records")
     ]
     assert {(row["variant"], row["labels"], row["fold"]) for row in rows} == {
         ("simclr", "50%", 1),
@@ -84,10 +74,10 @@ def test_a_study_ends_in_the_rows_that_it_promised_and_is_served_the_second_time
     board = again.survey()
     assert again.run(board, executor, Quiet()) == ""
     assert executor.jobs == []
-    assert board.count("cached") == len(session.graph.tasks)
+    assert board.count("cached") == len(session.graph.stages)
     # A larger study finds them too.
     larger = plan_tiny(tmp_path, **{**SMALL, "methods": ["simclr", "moco"]})
-    assert larger.survey().count("cached") == len(session.graph.tasks)
+    assert larger.survey().count("cached") == len(session.graph.stages)
 
 
 def test_a_job_says_all_that_a_worker_elsewhere_must_know(tmp_path, monkeypatch):
@@ -95,9 +85,9 @@ def test_a_job_says_all_that_a_worker_elsewhere_must_know(tmp_path, monkeypatch)
     (tmp_path / "plugin.py").write_text("")
     monkeypatch.setenv(discovery.VARIABLE, "plugin.py")
     session = plan_tiny(tmp_path)
-    for task in session.graph.tasks.values():
-        job = session.job(task)
-        assert (job.kind, job.key) == (task.node.kind, task.key)
+    for stage in session.graph.stages.values():
+        job = session.job(stage)
+        assert (job.kind, job.key) == (stage.node.kind, stage.key)
         assert job.store.is_absolute()
         assert job.plugins == (tmp_path / "plugin.py",)
 
@@ -136,4 +126,4 @@ def test_notes_tell_what_was_left_out(tmp_path):
 
 @pytest.fixture(autouse=True)
 def _no_data_of_other_tests():
-    worker._read.clear()
+    job_module._read.clear()

@@ -9,7 +9,7 @@ from tests.makers.studies import TINY
 import contrabench
 from contrabench.errors import RequestError
 from contrabench.references import REFERENCES
-from contrabench.study.expand import expand
+from contrabench.study.runs import runs_of
 from contrabench.study.spec import make_study, read_study
 from contrabench.study.status import study_id
 
@@ -148,7 +148,7 @@ def test_a_budget_can_be_a_table_of_the_file(tmp_path):
 def test_the_template_is_a_study_and_says_the_defaults():
     file = Path(contrabench.__file__).with_name("templates") / "study.toml"
     spec = read_study(file)
-    assert len(expand(spec, None).requests) > len(spec.methods)
+    assert len(runs_of(spec, "cpu", "float32")[0]) > len(spec.methods)
     plain = study()
     content = tomllib.loads(file.read_text())
     for name in ("exclude", "folds", "draws", "seeds", "recipe", "without"):

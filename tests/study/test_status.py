@@ -10,7 +10,7 @@ from tests.makers.studies import plan_tiny
 from contrabench.files import seal_folder
 from contrabench.store.failures import write_failure
 from contrabench.store.stages import home_of
-from contrabench.study.heartbeat import Journal
+from contrabench.study.heartbeat import Heartbeat
 from contrabench.study.status import FILE, read_studies, study_folder, study_id, write_study
 
 
@@ -25,21 +25,21 @@ def test_a_study_is_found_with_its_stages_in_the_order_of_the_plan(session, tmp_
     (found,) = read_studies(tmp_path)
     assert found.file.spec == session.spec
     assert found.file.study == study_id(session.spec) == folder.name
-    assert [stage.key for stage in found.stages] == list(session.graph.tasks)
+    assert [stage.key for stage in found.stages] == list(session.graph.stages)
     assert {stage.state for stage in found.stages} == {"to do"}
     assert time.time() - found.file.begun < 60
 
 
 def test_states_come_from_the_stages_themselves(session, tmp_path):
     write_study(tmp_path, session.spec, session.graph)
-    done, failed, running, retried, *_ = session.graph.tasks.values()
+    done, failed, running, retried, *_ = session.graph.stages.values()
     (home_of(tmp_path, done.node.kind) / done.key).mkdir(parents=True)
     seal_folder(home_of(tmp_path, done.node.kind) / done.key)
     for task in (failed, retried):
         write_failure(home_of(tmp_path, task.node.kind), task.key, "no luck")
-    first = Journal(tmp_path, running.node.kind, running.key)
-    second = Journal(tmp_path, retried.node.kind, retried.key)
-    with first.open(), second.open():
+    first = Heartbeat(tmp_path, running.node.kind, running.key)
+    second = Heartbeat(tmp_path, retried.node.kind, retried.key)
+    with first.beating(), second.beating():
         (found,) = read_studies(tmp_path)
     states = {stage.key: stage for stage in found.stages}
     assert states[done.key].state == "done"

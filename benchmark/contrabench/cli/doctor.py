@@ -116,11 +116,12 @@ def _dataset(
             raise RequestError("--data and -d need --dataset NAME; see: bench datasets")
         return None
     from contrabench.contracts.options import parse_options
-    from contrabench.stages.prepare import dataset_class
+    from contrabench.contracts.registry import datasets
+    from contrabench.stages.run import open_dataset
 
-    root = root or folders.get(name)
-    kind = dataset_class(name, root)
-    return kind(root, parse_options(kind.Options, options, f"dataset '{name}'"))
+    kind = datasets.get(name)
+    parsed = parse_options(kind.Options, options, f"dataset '{name}'")
+    return open_dataset(name, parsed.model_dump(mode="json"), root or folders.get(name))
 
 
 def _show_check(screen: Console, check: Examined) -> None:

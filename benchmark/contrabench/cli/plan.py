@@ -11,16 +11,16 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from contrabench.cli.asked import StudyArguments, takes
 from contrabench.cli.common import JsonOption, console, examples, write_json
 from contrabench.cli.options import MACHINE
-from contrabench.cli.study_options import StudyArguments, takes_study
 from contrabench.cli.study_view import headline
 from contrabench.progress import clock
 from contrabench.text import counted, size_words
 
 if TYPE_CHECKING:
     from contrabench.study.forecast import Forecast
-    from contrabench.study.graph import Graph, Task
+    from contrabench.study.graph import Graph, PlannedStage
     from contrabench.study.scheduler import Board
     from contrabench.study.session import Session
 
@@ -28,13 +28,6 @@ EPILOG = examples(
     "bench plan --methods mmgl,simclr --labels 10%,40% --budget quick",
     "bench plan study.toml --json",
 )
-KINDS = {
-    "pretrain": "pre-trainings",
-    "finetune": "fine-tunings",
-    "evaluate": "evaluations",
-    "runs": "rows of runs",
-}
-"""The kinds of stages in the words of a table."""
 STATES = {
     "done": "done",
     "cached": "cached",
@@ -47,7 +40,7 @@ STATES = {
 a run whose rows are there is done."""
 
 
-@takes_study
+@takes(StudyArguments)
 def plan(
     asked: StudyArguments,
     *,
@@ -72,7 +65,7 @@ def plan(
     for line in headline(session):
         reporter.line(line)
     board = session.survey()
-    expected = forecast(session, board, asked.slots(runtime), measure, reporter)
+    expected = forecast(session, board, _at_once(asked, runtime.device), measure, reporter)
     if json:
         write_json(_as_json(session, board, expected))
         return
@@ -83,61 +76,70 @@ def plan(
         screen.print(line, soft_wrap=True)
 
 
+def _at_once(asked: StudyArguments, device: str) -> int:
+    """Stages at once: as many as there are GPUs for, else one, unless told otherwise."""
+    if asked.workers is None and device == "cuda":
+        import torch
+
+        return max(1, torch.cuda.device_count() // asked.devices)
+    return asked.workers or 1
+
+
 def _tree(graph: Graph, board: Board) -> Tree:
     """Variants, their pre-trainings in order, and the runs that rest on each."""
     tree = Tree(Text(), hide_root=True, guide_style="dim")
     branches: dict[str, Tree] = {}
-    groups: dict[tuple[str, str, str], list[Task]] = {}
-    for key, task in graph.tasks.items():
-        if task.node.kind not in ("pretrain", "runs"):
+    groups: dict[tuple[str, str, str], list[PlannedStage]] = {}
+    for key, stage in graph.stages.items():
+        if stage.node.kind not in ("pretrain", "runs"):
             continue
-        before = _before(graph, task)
-        home = before or task.variant
+        before = _before(graph, stage)
+        home = before or stage.variant
         if home not in branches:
             branches[home] = tree.add(Text(home, "bold"))
-        if task.node.kind == "pretrain":
-            words = f"pre-train {task.node.name}: {task.place}"
+        if stage.node.kind == "pretrain":
+            words = f"pre-train {stage.node.name}: {stage.place}"
             branches[key] = branches[home].add(_leaf(words, [_status(board, key)]))
             continue
         # A variant that shares another one's pre-training stands under it, by its name.
-        place = "" if before else f"fold {task.request.fold}"
-        shared = before is not None and graph.tasks[before].variant != task.variant
-        groups.setdefault((home, place, task.variant if shared else ""), []).append(task)
-    for (home, place, variant), tasks in groups.items():
+        place = "" if before else f"fold {stage.spec.fold}"
+        shared = before is not None and graph.stages[before].variant != stage.variant
+        groups.setdefault((home, place, stage.variant if shared else ""), []).append(stage)
+    for (home, place, variant), stages in groups.items():
         chains = [
-            [_status(board, key) for key in (*task.node.inputs[-2:], task.key)] for task in tasks
+            [_status(board, key) for key in (*run.node.inputs[-2:], run.key)] for run in stages
         ]
         for state in dict.fromkeys(_state(chain) for chain in chains):
-            some = [t for t, chain in zip(tasks, chains, strict=True) if _state(chain) == state]
+            some = [t for t, chain in zip(stages, chains, strict=True) if _state(chain) == state]
             chain = next(chain for chain in chains if _state(chain) == state)
             words = f"{variant}: {_runs(some, place)}" if variant else _runs(some, place)
             branches[home].add(_leaf(words, chain))
     return tree
 
 
-def _runs(tasks: list[Task], place: str) -> str:
+def _runs(stages: list[PlannedStage], place: str) -> str:
     """Runs that differ in labels, draws and seeds alone, in one line."""
-    labels = ", ".join(dict.fromkeys(task.request.labels for task in tasks))
-    draws = ", ".join(str(draw) for draw in sorted({task.request.draw for task in tasks}))
+    labels = ", ".join(dict.fromkeys(stage.spec.labels for stage in stages))
+    draws = ", ".join(str(draw) for draw in sorted({stage.spec.draw for stage in stages}))
     where = f"{place}, " if place else ""
     words = "draw" if draws.isdigit() else "draws"
     return (
         f"fine-tune, evaluate, rows: {where}{labels}, {words} {draws} "
-        f"({counted(len(tasks), 'run')})"
+        f"({counted(len(stages), 'run')})"
     )
 
 
-def _before(graph: Graph, task: Task) -> str | None:
+def _before(graph: Graph, stage: PlannedStage) -> str | None:
     """The pre-training that a stage or the fine-tuning of a run starts from."""
-    if task.node.kind == "runs":
-        task = graph.tasks[task.node.inputs[-2]]
-    return task.node.inputs[-1] if task.node.inputs else None
+    if stage.node.kind == "runs":
+        stage = graph.stages[stage.node.inputs[-2]]
+    return stage.node.inputs[-1] if stage.node.inputs else None
 
 
 def _status(board: Board, key: str) -> str:
     """The status of a stage; rows that are in the store are done."""
     status = board.status[key]
-    return "done" if status == "cached" and board.graph.tasks[key].node.kind == "runs" else status
+    return "done" if status == "cached" and board.graph.stages[key].node.kind == "runs" else status
 
 
 def _state(chain: Iterable[str]) -> str:
@@ -160,17 +162,19 @@ def _leaf(words: str, chain: Iterable[str]) -> Text:
 
 def _counts(board: Board, expected: Forecast) -> Table:
     """Stages by kind and state, and the work that is left of each kind."""
+    from contrabench.stages.kind import kinds
+
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     shown = [state for state in dict.fromkeys(STATES.values()) if _some(board, state)]
     table.add_column("stages")
     for heading in (*shown, "all", "work left"):
         table.add_column(heading, justify="right")
-    for kind, words in KINDS.items():
-        tasks = [task for task in board.graph.tasks.values() if task.node.kind == kind]
-        counts = Counter(STATES[_status(board, task.key)] for task in tasks)
-        seconds = expected.by_kind.get(kind, 0.0)
+    for kind in kinds().values():
+        stages = board.graph.of_kind(kind.name)
+        counts = Counter(STATES[_status(board, stage.key)] for stage in stages)
+        seconds = expected.by_kind.get(kind.name, 0.0)
         left = clock(seconds) if seconds else "-"
-        table.add_row(words, *(str(counts[s]) for s in shown), str(len(tasks)), left)
+        table.add_row(kind.plural, *(str(counts[s]) for s in shown), str(len(stages)), left)
     return table
 
 
@@ -204,8 +208,8 @@ def _remarks(session: Session, board: Board, expected: Forecast) -> list[str]:
         lines.append(
             f"Not counted: {counted(expected.unknown, 'stage')} whose time was not measured."
         )
-    for task in board.failed:
-        lines.append(f"Failed: {task.title}: {board.reasons[task.key]}")
+    for stage in board.failed:
+        lines.append(f"Failed: {stage.title}: {board.reasons[stage.key]}")
     if board.failed:
         lines.append("Failed stages are run again with: bench study ... --retry-failed")
     return lines
@@ -220,23 +224,23 @@ def _as_json(session: Session, board: Board, expected: Forecast) -> dict[str, An
     return {
         "study": study_id(session.spec),
         "spec": session.spec.model_dump(mode="json"),
-        "runs": graph.runs,
+        "runs": len(graph.runs),
         "pretrainings": graph.pretrainings,
         "pretrainings_without_sharing": graph.pretrainings_asked,
         "notes": list(session.notes),
         "expected": asdict(expected),
-        "stages": [_stage(task, board) for task in graph.tasks.values()],
+        "stages": [_stage(stage, board) for stage in graph.stages.values()],
     }
 
 
-def _stage(task: Task, board: Board) -> dict[str, Any]:
+def _stage(stage: PlannedStage, board: Board) -> dict[str, Any]:
     return {
-        "kind": task.node.kind,
-        "key": task.key,
-        "title": task.title,
-        "state": STATES[_status(board, task.key)],
-        "reason": board.reasons.get(task.key),
-        "units": task.node.units,
-        "inputs": list(task.node.inputs),
-        "runs": task.runs,
+        "kind": stage.node.kind,
+        "key": stage.key,
+        "title": stage.title,
+        "state": STATES[_status(board, stage.key)],
+        "reason": board.reasons.get(stage.key),
+        "units": stage.node.units,
+        "inputs": list(stage.node.inputs),
+        "runs": stage.runs,
     }

@@ -61,7 +61,7 @@ def profile(
     """Measure time, memory and operations of a pre-training step of each method."""
     from contrabench.budgets import find_budget
     from contrabench.progress import ConsoleReporter
-    from contrabench.stages.environment import environment
+    from contrabench.stages.rows import environment
     from contrabench.training.runtime import make_runtime
 
     runtime = make_runtime(device.value, precision.value, threads, compile, channels_last)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -14,41 +14,46 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-    from contrabench.stages.request import Plan
-    from contrabench.study.run import RunResult
+    from contrabench.stages.run import Run
+    from contrabench.study.session import Session
 
 
-def show_results(screen: Console, plan: Plan, results: list[RunResult], store: Path) -> None:
-    """Prints the table of one run, or of the folds of one cross-validation together."""
+def show_results(
+    screen: Console, session: Session, folders: list[Path], records: list[dict[str, Any]]
+) -> None:
+    """Prints the table of one run, or of the folds of one cross-validation together.
+
+    Args:
+        screen: where it is shown.
+        session: of the run.
+        folders: of each fold's rows.
+        records: of each fold.
+    """
     import pandas as pd
 
     from contrabench.store.rows import ROWS_FILE
 
-    rows = pd.concat([pd.read_parquet(item.folder / ROWS_FILE) for item in results])
+    run = session.run_of(session.graph.runs[0])
+    rows = pd.concat([pd.read_parquet(folder / ROWS_FILE) for folder in folders])
     screen.print()
-    screen.print(_table(plan, rows))
-    for line in _remarks(plan, rows, results):
+    screen.print(_table(run, rows))
+    shown = "" if str(session.store) == "contrabench-runs" else f" --store {session.store}"
+    for line in (
+        *_remarks(run, rows, records),
+        "Files:",
+        *(f"  {folder}" for folder in folders),
+        *_missing(rows, session.store),
+        f"Compare what is in the store: bench report{shown}",
+    ):
         screen.print(line, markup=False, highlight=False, soft_wrap=True)
-    screen.print("Files:", markup=False)
-    for item in results:
-        screen.print(f"  {item.folder}", markup=False, highlight=False, soft_wrap=True)
-    for line in _missing(rows, store):
-        screen.print(line, markup=False, highlight=False, soft_wrap=True)
-    screen.print(
-        "Compare what is in the store: bench report"
-        + ("" if str(store) == "contrabench-runs" else f" --store {store}"),
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
 
 
-def _table(plan: Plan, rows: pd.DataFrame) -> Table:
+def _table(run: Run, rows: pd.DataFrame) -> Table:
     """Dice and ASD per structure, and their macro means."""
     from contrabench.statistics.aggregate import macro_mean, structure_means
 
     first = rows.iloc[0]
-    known = plan.dataset.info.spacing_known
+    known = run.dataset.info.spacing_known
     distance = "asd_mm" if known else "asd_voxel"
     table = Table(
         title=f"{first.variant} on {first.dataset}, {first.labels} of the labels",
@@ -61,19 +66,15 @@ def _table(plan: Plan, rows: pd.DataFrame) -> Table:
     for structure, means in structure_means(rows, ["dice", distance]).iterrows():
         table.add_row(str(structure), _number(means["dice"], 3), _number(means[distance], 2))
     table.add_section()
-    table.add_row(
-        "mean",
-        _number(macro_mean(rows, "dice"), 3),
-        _number(macro_mean(rows, distance), 2),
-        style="bold",
-    )
+    macro = [_number(macro_mean(rows, metric), n) for metric, n in (("dice", 3), (distance, 2))]
+    table.add_row("mean", *macro, style="bold")
     return table
 
 
-def _remarks(plan: Plan, rows: pd.DataFrame, results: list[RunResult]) -> list[str]:
+def _remarks(run: Run, rows: pd.DataFrame, records: list[dict[str, Any]]) -> list[str]:
     """What the numbers rest on, in words."""
-    first, info, record = rows.iloc[0], plan.method.info, results[0].record
-    deviations = ", ".join(plan.spec.deviations.labels())
+    first, info, record = rows.iloc[0], run.method.info, records[0]
+    deviations = ", ".join(run.spec.deviations.labels())
     empty = int((rows.flag == "prediction empty").sum())
     lines = [
         f"Labelled patients: {first.labelled_patients} of {len(record['patients']['train'])} "
@@ -94,9 +95,9 @@ def _remarks(plan: Plan, rows: pd.DataFrame, results: list[RunResult]) -> list[s
         lines.append(
             f"Outside the field of view: up to {worst:.2%} of a reference, in {len(outside)} cases."
         )
-    phases = ("pretrain", "finetune", "evaluate")
-    total = sum(item.record["cost"][f"{phase}_seconds"] for item in results for phase in phases)
     cost = record["cost"]
+    seconds = [name for name in cost if name.endswith("_seconds")]
+    total = sum(each["cost"][name] for each in records for name in seconds)
     lines.append(
         f"Cost: {clock(total)}, {cost['peak_memory_mb']:.0f} MiB, "
         f"{cost['parameters'] / 1e6:.2f} M parameters; audit: "

@@ -10,7 +10,6 @@ from rich.table import Table
 
 from contrabench.cli.common import JsonOption, console, examples, write_json
 from contrabench.cli.options import ConfigOption, StoreOption
-from contrabench.cli.plan import KINDS
 from contrabench.errors import RequestError
 from contrabench.progress import clock
 from contrabench.text import counted
@@ -53,6 +52,8 @@ def status(
 
 def _show(screen: Console, item: StudyStatus) -> None:
     """One study: counts by kind, what is at work, what has failed."""
+    from contrabench.stages.kind import kinds
+
     spec = item.file.spec
     # The clock of another machine may be ahead.
     ago = clock(max(0.0, time.time() - item.file.begun))
@@ -66,10 +67,10 @@ def _show(screen: Console, item: StudyStatus) -> None:
     table.add_column("stages")
     for heading in ("done", "running", "failed", "to do"):
         table.add_column(heading, justify="right")
-    for kind, words in KINDS.items():
-        stages = [stage for stage in item.stages if stage.kind == kind]
+    for kind in kinds().values():
+        stages = [stage for stage in item.stages if stage.kind == kind.name]
         counts = [sum(_word(stage) == word for stage in stages) for word in _WORDS]
-        table.add_row(words, *map(str, counts))
+        table.add_row(kind.plural, *map(str, counts))
     screen.print(table)
     for stage in item.stages:
         if stage.beat is not None:

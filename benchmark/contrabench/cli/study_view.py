@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from contrabench.errors import RunError
 from contrabench.progress import clock
 from contrabench.text import counted
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from contrabench.contracts.executor import Executor
-    from contrabench.stages.timing import Timing
-    from contrabench.study.graph import Task
+    from contrabench.study.forecast import Timing
+    from contrabench.study.graph import PlannedStage
     from contrabench.study.heartbeat import Beat
     from contrabench.study.scheduler import Board, Status
     from contrabench.study.session import Session
@@ -36,19 +37,38 @@ def headline(session: Session) -> list[str]:
     """The study in a few lines: its size, its protocol, its sharing."""
     from contrabench.study.status import study_id
 
-    spec, graph, runtime = session.spec, session.graph, session.runtime
-    first = next(iter(graph.tasks.values()))
-    budget = first.request.budget or ("quick" if runtime.device == "cpu" else "standard")
+    spec, graph = session.spec, session.graph
+    budget = next(iter(graph.stages.values())).spec.budget
     saved = graph.pretrainings_asked - graph.pretrainings
     lines = [
-        f"study {study_id(spec)}: {counted(graph.runs, 'run')} on {spec.dataset}, budget "
-        f"{getattr(budget, 'name', budget)}, {', '.join(spec.labels)} of the labels; "
-        f"{len(spec.tested)} of {counted(spec.folds, 'fold')}, {counted(spec.draws, 'draw')}, "
-        f"{counted(spec.seeds, 'seed')}",
-        f"{counted(len(graph.tasks), 'stage')}, {graph.pretrainings} of them pre-trainings; "
+        f"study {study_id(spec)}: {counted(len(graph.runs), 'run')} on {spec.dataset}, budget "
+        f"{budget.name}, {', '.join(spec.labels)} of the labels; "
+        f"{len(spec.tested)} of {counted(spec.folds, 'fold')}, "
+        f"{counted(len(spec.draw_numbers), 'draw')}, {counted(len(spec.seed_numbers), 'seed')}",
+        f"{counted(len(graph.stages), 'stage')}, {graph.pretrainings} of them pre-trainings; "
         f"without sharing there would be {graph.pretrainings_asked}: {saved} saved",
     ]
     return [*lines, *session.notes]
+
+
+def end_of(board: Board, stopped: str) -> None:
+    """Ends a command with the code of a failure, of an interrupt, or goes on.
+
+    Raises:
+        RunError: if a stage has failed or the disk is full.
+        KeyboardInterrupt: if the user stopped it.
+    """
+    if stopped == "interrupted":
+        raise KeyboardInterrupt
+    if stopped:
+        raise RunError(stopped)
+    if len(board.graph.runs) == 1 and board.failed:
+        raise RunError(board.reasons[board.failed[0].key])
+    if board.failed:
+        raise RunError(
+            f"{len(board.failed)} of {len(board.status)} stages failed; all that does not rest on "
+            "them is done"
+        )
 
 
 class StudyView:
@@ -86,31 +106,31 @@ class StudyView:
         ) as self.live:
             yield self
 
-    def changed(self, task: Task, status: Status, reason: str = "") -> None:
+    def changed(self, stage: PlannedStage, status: Status, reason: str = "") -> None:
         """Tells that a stage has ended, or why it has not."""
         if status == "running":
-            self.since[task.key] = time.monotonic()
+            self.since[stage.key] = time.monotonic()
             return
         if status == "done":
-            self.timing.learn(task.node)
-            spent = time.monotonic() - self.since.get(task.key, time.monotonic())
-            self._line(f"{self._place()} {task.title}: done in {clock(spent)}")
+            self.timing.learn(stage.node)
+            spent = time.monotonic() - self.since.get(stage.key, time.monotonic())
+            self._line(f"{self._place()} {stage.title}: done in {clock(spent)}")
         elif status == "cached":
-            self._line(f"{self._place()} {task.title}: made by another process")
+            self._line(f"{self._place()} {stage.title}: made by another process")
         elif status == "waiting" and reason:
-            self._line(f"{task.title}: {reason}")
+            self._line(f"{stage.title}: {reason}")
         elif status in ("failed", "stopped"):
-            self._line(f"{task.title}: {status}: {reason}")
+            self._line(f"{stage.title}: {status}: {reason}")
 
     def tick(self) -> None:
         """On a pipe, tells now and then how far the running stages are."""
         if self.console.is_terminal or time.monotonic() - self.told < _LINE_SECONDS:
             return
         self.told = time.monotonic()
-        for task, beat in self._running():
+        for stage, beat in self._running():
             if beat is not None and beat.total:
                 left = "" if beat.left is None else f", {clock(beat.left)} left"
-                self._line(f"  {task.title}: {beat.title} {beat.done}/{beat.total}{left}")
+                self._line(f"  {stage.title}: {beat.title} {beat.done}/{beat.total}{left}")
         self._line(f"  {self._summary()}")
 
     def _line(self, text: str) -> None:
@@ -131,21 +151,21 @@ class StudyView:
         return ", ".join(words) + (f"; about {clock(left)} left" if left else "")
 
     def _left(self) -> float:
-        tasks = self.board.graph.tasks
+        stages = self.board.graph.stages
         waiting = sum(
-            self.timing.expect(tasks[key].node)
+            self.timing.expect(stages[key].node)
             for key, status in self.board.status.items()
             if status == "waiting"
         )
         running = sum(beat.left or 0.0 for _, beat in self._running() if beat is not None)
         return (waiting + running) / self.crew.slots
 
-    def _running(self) -> list[tuple[Task, Beat | None]]:
+    def _running(self) -> list[tuple[PlannedStage, Beat | None]]:
         from contrabench.study.heartbeat import read_beat
 
         return [
-            (task, read_beat(self.session.store, task.node.kind, key))
-            for key, task in self.board.graph.tasks.items()
+            (stage, read_beat(self.session.store, stage.node.kind, key))
+            for key, stage in self.board.graph.stages.items()
             if self.board.status[key] == "running"
         ]
 
@@ -153,14 +173,14 @@ class StudyView:
         wide = self.console.width >= _WIDE
         table = Table.grid(padding=(0, 2, 0, 0))
         table.add_column(no_wrap=True, overflow="ellipsis")
-        for task, beat in self._running():
+        for stage, beat in self._running():
             if beat is None or not beat.total:
-                table.add_row(Text(task.title), Text("starting", "dim"))
+                table.add_row(Text(stage.title), Text("starting", "dim"))
                 continue
             left = "" if beat.left is None else f"{clock(beat.left)} left"
             cells: list[RenderableType] = [Text(f"{beat.done}/{beat.total}"), Text(left, "dim")]
             if wide:
                 bar = ProgressBar(total=beat.total, completed=beat.done, width=24)
                 cells = [bar, *cells, Text(beat.detail, "dim")]
-            table.add_row(Text(task.title), *cells)
+            table.add_row(Text(stage.title), *cells)
         return Group(table, Text(self._summary(), "bold"))

@@ -5,10 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from contrabench.protocol import Frozen
 from contrabench.protocol import Options as _Options
+
+if TYPE_CHECKING:
+    from contrabench.progress import Reporter
 
 End = Literal["done", "failed", "busy", "lost", "full", "stopped"]
 
@@ -36,8 +39,12 @@ class Job(Protocol):
     def key(self) -> str:
         """Of the stage."""
 
-    def __call__(self) -> Outcome:
-        """Makes the stage and never raises: what goes wrong is in the outcome."""
+    def __call__(self, reporter: Reporter | None = None) -> Outcome:
+        """Makes the stage and never raises: what goes wrong is in the outcome.
+
+        Args:
+            reporter: is told how far it is, where that reaches a reader.
+        """
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class Crew:
         workers: stages at once; None for as many as there are devices for.
         threads: CPU threads of a stage on one device.
         devices: that train one network together.
-        device: `cpu`, `cuda` or `mps`; `auto` for what is there.
+        device: `cpu`, `cuda` or `mps`; `auto` for the best there is, on other machines.
         log: file that receives what workers print.
     """
 
@@ -71,14 +78,21 @@ class Executor(ABC):
     Attributes:
         info: a title.
         Options: the executor's own options, a subclass of `contrabench.Options`.
+        on_this_machine: whether its jobs find this machine's devices; if not, `device` tells.
     """
 
     info: ClassVar[ExecutorInfo]
     Options: ClassVar[type[_Options]] = _Options
+    on_this_machine: ClassVar[bool] = True
 
     def __init__(self, crew: Crew, options: _Options | None = None) -> None:
         self.crew = crew
         self.options = self.Options() if options is None else options
+
+    @property
+    def device(self) -> str:
+        """Kind of device that jobs find where they are made: `cpu`, `cuda` or `mps`."""
+        return self.crew.device
 
     @property
     @abstractmethod

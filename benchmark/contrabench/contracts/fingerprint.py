@@ -20,7 +20,13 @@ from types import ModuleType
 from contrabench.contracts.discovery import PACKAGE as LOOSE
 from contrabench.errors import RequestError
 
-CONTENT = ("contrabench.methods", "contrabench.datasets", "contrabench.reports", LOOSE)
+CONTENT = (
+    "contrabench.methods",
+    "contrabench.datasets",
+    "contrabench.reports",
+    "contrabench.model.backbones",
+    LOOSE,
+)
 OBJECTIVES = "contrabench.objectives"
 OBJECTIVES_FOLDER = Path(__file__).parents[1] / "objectives"
 
@@ -174,9 +180,10 @@ def _package(unit: str, folder: Path) -> Iterator[tuple[str, _Source]]:
 
 def _unit(module: str) -> str:
     """The module that a plug-in stands or falls with: its file or its whole package."""
-    parts = module.split(".")
-    depth = 3 if ".".join(parts[:2]) in CONTENT else 1
-    return ".".join(parts[:depth])
+    for content in CONTENT:
+        if module.startswith(f"{content}."):
+            return f"{content}.{module.removeprefix(f'{content}.').partition('.')[0]}"
+    return module.partition(".")[0]
 
 
 def _file(module: ModuleType) -> Path | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from contrabench.doctor.examine import Finding, Looking, watched
 from contrabench.files import damage_of, is_locked, is_temporary, sealed_files, size_of
 from contrabench.progress import Reporter
-from contrabench.stages.outputs import RUN_RECORD
+from contrabench.stages.rows import RUN_RECORD
 from contrabench.store.failures import read_failure
 from contrabench.store.stages import (
     RUNS,

@@ -18,8 +18,8 @@ from scipy import ndimage
 from contrabench.errors import RequestError
 from contrabench.evaluation.legacy import AXIAL_AXIS, asd_medpy_voxel, asd_slice2d
 from contrabench.evaluation.surface import surface_distances
+from contrabench.protocol import METRIC_CONTRACT
 
-METRIC_CONTRACT = 1
 SURFACE_DICE_TOLERANCE_MM = 2.0
 
 Flag = Literal["", "prediction empty", "reference empty", "not applicable"]

@@ -15,9 +15,11 @@ from contrabench.errors import RequestError
 from contrabench.files import damage_of
 from contrabench.model.weights import build_backbone
 from contrabench.progress import Reporter
-from contrabench.protocol import ORIENTATIONS, BackboneSpec, DataRecipe, digest
-from contrabench.stages.outputs import RUN_RECORD, WEIGHTS
-from contrabench.stages.prepare import dataset_class, prepare_cases
+from contrabench.protocol import ORIENTATIONS, BackboneSpec, digest
+from contrabench.stages.kind import WEIGHTS
+from contrabench.stages.prepare import prepare
+from contrabench.stages.rows import RUN_RECORD
+from contrabench.stages.run import open_dataset
 from contrabench.store.stages import SPEC, home_of
 from contrabench.text import unique_beginning
 from contrabench.training.checkpoint import load_weights
@@ -129,15 +131,9 @@ def training_bank(pretrained: Pretrained, root: Path | None, reporter: Reporter)
         RequestError: if the folder is missing or the data are not those of the run.
     """
     protocol = pretrained.record["protocol"]
-    kind = dataset_class(protocol["dataset"], root)
-    cases = prepare_cases(
-        kind(root, kind.Options.model_validate(protocol["dataset_options"])),
-        protocol["dataset"],
-        DataRecipe.model_validate(protocol["recipe"]),
-        protocol["budget"]["pixels"],
-        pretrained.store,
-        reporter,
-    )
+    name, pixels = protocol["dataset"], protocol["budget"]["pixels"]
+    dataset = open_dataset(name, protocol["dataset_options"], root)
+    cases = prepare(dataset, name, pixels, pretrained.store, reporter)
     if digest({case.case: case.fingerprint for case in cases}) != protocol["data"]:
         raise RequestError(
             f"the data are not those of this run of '{protocol['dataset']}': its files or the "

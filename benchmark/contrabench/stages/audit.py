@@ -9,17 +9,18 @@ leaderboard names what they lack.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from contrabench.errors import AuditError
-from contrabench.protocol import Budget
+from contrabench.protocol import Budget, digest
 
 if TYPE_CHECKING:
     from contrabench.data.bank import SliceBank
     from contrabench.data.prepare import PreparedCase
     from contrabench.data.splits import LabelManifest, Split
+    from contrabench.stages.run import Run
 
 RULES: Mapping[int, str] = {
     1: "test patients are never seen before evaluation",
@@ -125,3 +126,43 @@ def check_images(
             f"the budget '{budget.name}' gives {owed} and {tuned}",
         )
     return f"{sum(pretrain)} pre-training and {finetune} fine-tuning images"
+
+
+def evidence(
+    run: Run, before: Sequence[dict[str, Any]], after: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """What shows that each rule was kept: checked here, or by the stages themselves.
+
+    Args:
+        run: on its data.
+        before: records of the pre-training stages.
+        after: record of fine-tuning.
+    """
+    transfer = after["transfer"]
+    found = {
+        1: [check_split(run.split), *(record["seen"] for record in before)],
+        2: [after["seen"]],
+        3: [f"weights of step {after['steps']}, the last"],
+        4: [
+            f"{record['trained']} parameters trained, each with a gradient"
+            for record in (*before, after)
+        ],
+        5: [f"{record['views']} views, apart in memory and content" for record in before],
+        6: [check_labels(run.cases, run.classes)],
+        7: [f"{transfer['matched']} tensors of {', '.join(transfer['parts']) or 'no part'}"],
+        8: [f"recipe {digest(run.dataset.recipe)} in all phases"],
+        9: [
+            check_images(
+                run.spec.budget,
+                [record["images"] for record in before],
+                after["images"],
+                run.method.finetune_extra,
+                [work.phase.batch for work in run.work],
+            )
+        ],
+    }
+    return [
+        {"rule": rule, "title": RULES[rule], "evidence": lines}
+        for rule, lines in found.items()
+        if lines
+    ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from contrabench.contracts.method import Method, Optimisation, Stage
 from contrabench.errors import RequestError
@@ -34,6 +35,13 @@ class StageWork:
     phase: Phase
     steps: int
     note: str = ""
+
+
+def usual_options(method: type[Method], recipe: Recipe) -> dict[str, Any]:
+    """The options that a recipe sets otherwise than the method's defaults."""
+    if recipe == "common" or method.published is None:
+        return {}
+    return dict(method.published.options)
 
 
 def share_out(method: Method, budget: Budget, recipe: Recipe) -> list[StageWork]:

@@ -3,14 +3,57 @@
 from __future__ import annotations
 
 import shutil
+import statistics
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from contrabench.progress import Reporter
-from contrabench.stages.timing import Timing, disk_of, measure
-from contrabench.study.graph import Task
+from contrabench.stages.kind import Node, recorded_seconds
+from contrabench.study.graph import PlannedStage
 from contrabench.study.scheduler import Board
 from contrabench.study.session import Session
+from contrabench.training.runtime import Runtime
+
+_DEVICE = ("device", "device_name", "threads", "precision", "compile", "channels_last")
+"""What decides how long a step takes, of the record of a runtime."""
+
+
+class Timing:
+    """Seconds a unit, by the cost of a node, on one device with its threads.
+
+    Args:
+        store: finished stages that this device has made are learned from.
+        runtime: the device.
+    """
+
+    def __init__(self, store: Path, runtime: Runtime) -> None:
+        self.store, self.device = store, _device(runtime.record())
+        self.known: dict[str, list[float]] = {}
+
+    def learn(self, node: Node) -> None:
+        """Takes up what a finished stage took, if it was made on this device."""
+        told = recorded_seconds(self.store, node) if node.units else None
+        if told is not None and _device(told[1]) == self.device:
+            self.set(node, told[0] / node.units)
+
+    def set(self, node: Node, per_unit: float) -> None:
+        """Takes up a measurement."""
+        self.known.setdefault(node.cost, []).append(per_unit)
+
+    def knows(self, node: Node) -> bool:
+        """Whether it can tell how long a node takes."""
+        return not node.units or node.cost in self.known
+
+    def expect(self, node: Node) -> float:
+        """Seconds that a node is expected to take; 0 for one that it does not know."""
+        if not node.units or node.cost not in self.known:
+            return 0.0
+        return statistics.median(self.known[node.cost]) * node.units
+
+
+def _device(record: dict[str, Any]) -> tuple[object, ...]:
+    return tuple(record.get(name) for name in _DEVICE)
 
 
 @dataclass(frozen=True)
@@ -50,17 +93,19 @@ def forecast(
     """
     timing = learned(session)
     recorded = len(timing.known)
-    waiting = [task for key, task in session.graph.tasks.items() if board.status[key] == "waiting"]
+    waiting = [
+        stage for key, stage in session.graph.stages.items() if board.status[key] == "waiting"
+    ]
     if measuring:
         _measure(session, timing, waiting, reporter)
     by_kind: dict[str, float] = {}
-    for task in waiting:
-        kind = task.node.kind
-        by_kind[kind] = by_kind.get(kind, 0.0) + timing.expect(task.node)
+    for stage in waiting:
+        kind = stage.node.kind
+        by_kind[kind] = by_kind.get(kind, 0.0) + timing.expect(stage.node)
     return Forecast(
         seconds=sum(by_kind.values()) / workers,
         by_kind=by_kind,
-        unknown=sum(not timing.knows(task.node) for task in waiting),
+        unknown=sum(not timing.knows(stage.node) for stage in waiting),
         disk=_disk(session, waiting),
         recorded=recorded,
         measured=len(timing.known) - recorded,
@@ -71,34 +116,47 @@ def forecast(
 def learned(session: Session) -> Timing:
     """What the finished stages of a study's store tell of times on this device."""
     timing = Timing(session.store, session.runtime)
-    for task in session.graph.tasks.values():
-        timing.learn(task.node)
+    for stage in session.graph.stages.values():
+        timing.learn(stage.node)
     return timing
 
 
-def _measure(session: Session, timing: Timing, waiting: list[Task], reporter: Reporter) -> None:
+def measure(session: Session, stage: PlannedStage) -> float:
+    """Seconds a unit of a stage, from a few real units on this device."""
+    return stage.node.of_kind.seconds_per_unit(session.run_of(stage), stage.node, session.runtime)
+
+
+def disk_of(session: Session, stage: PlannedStage) -> int:
+    """Bytes that a stage will keep."""
+    return stage.node.of_kind.disk(session.run_of(stage), stage.node)
+
+
+def _measure(
+    session: Session, timing: Timing, waiting: list[PlannedStage], reporter: Reporter
+) -> None:
     """Measures one stage of each cost that is not known yet."""
-    wanted = {task.node.cost: task for task in reversed(waiting) if not timing.knows(task.node)}
+    unknown = (stage for stage in reversed(waiting) if not timing.knows(stage.node))
+    wanted = {stage.node.cost: stage for stage in unknown}
     if not wanted:
         return
     with reporter.track("measuring steps", len(wanted)) as track:
-        for number, task in enumerate(reversed(wanted.values()), start=1):
+        for number, stage in enumerate(reversed(wanted.values()), start=1):
             try:
-                timing.set(task.node, measure(task, session.cases, session.runtime))
+                timing.set(stage.node, measure(session, stage))
             # A stranger's code runs here; the study itself will say what is wrong with it.
             except Exception as error:
-                reporter.line(f"  {task.title}: cannot be measured ({error})")
-            track.advance(number, f"{task.step} {task.variant}")
+                reporter.line(f"  {stage.title}: cannot be measured ({error})")
+            track.advance(number, f"{stage.step} {stage.variant}")
 
 
-def _disk(session: Session, waiting: list[Task]) -> int:
+def _disk(session: Session, waiting: list[PlannedStage]) -> int:
     """Bytes that the stages to do will keep; those of one cost keep alike."""
     known: dict[tuple[str, str], int] = {}
     total = 0
-    for task in waiting:
-        alike = (task.node.kind, task.node.cost)
+    for stage in waiting:
+        alike = (stage.node.kind, stage.node.cost)
         if alike not in known:
-            known[alike] = disk_of(task, session.cases, session.runtime)
+            known[alike] = disk_of(session, stage)
         total += known[alike]
     return total
 

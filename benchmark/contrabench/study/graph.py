@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -10,33 +10,28 @@ from typing import Literal
 from contrabench.data.prepare import PreparedCase
 from contrabench.files import MARKER
 from contrabench.stages import audit
-from contrabench.stages.blueprint import Blueprint
-from contrabench.stages.nodes import Node, nodes_of
-from contrabench.stages.request import Plan
+from contrabench.stages.kind import Node, nodes_of
+from contrabench.stages.run import Run, RunSpec
 from contrabench.store.failures import Failure, read_failure
-from contrabench.store.stages import home_of
-from contrabench.study.resolve import Request
+from contrabench.store.stages import RUNS, home_of
 
 State = Literal["done", "failed", "to do"]
-_STEPS = {"finetune": "fine-tune", "evaluate": "evaluate", "runs": "rows of"}
 
 
 @dataclass(frozen=True)
-class Task:
+class PlannedStage:
     """A stage of a study, with the first run that needs it.
 
     Attributes:
         node: the stage.
-        request: of the run, from which any worker draws it up again.
+        spec: of the run, from which any worker draws it up again.
         variant: the method with its options, as tables name it.
-        place: what tells it from its sisters: fold, labels, draw, seed.
         runs: how many runs of the study rest on it.
     """
 
     node: Node
-    request: Request
+    spec: RunSpec
     variant: str
-    place: str
     runs: int = 0
 
     @property
@@ -45,15 +40,23 @@ class Task:
         return self.node.key
 
     @property
-    def title(self) -> str:
-        """What it is, in words."""
-        return f"{self.step} {self.variant}: {self.place}"
+    def place(self) -> str:
+        """What tells it from its sisters: fold, labels, draw, seed."""
+        spec = self.spec
+        place = f"fold {spec.fold}"
+        if not self.node.label_free:
+            place = f"{spec.labels}, {place}, draw {spec.draw}"
+        return f"{place}, seed {spec.seeds.init}" if spec.seeds.init else place
 
     @property
     def step(self) -> str:
-        """What is done, in words."""
-        name = self.node.name
-        return f"pre-train {name} of" if name else _STEPS[self.node.kind]
+        """What is done, in words that the variant follows."""
+        return self.node.of_kind.doing(self.node.name)
+
+    @property
+    def title(self) -> str:
+        """What it is, in words."""
+        return f"{self.step} {self.variant}: {self.place}"
 
 
 @dataclass(frozen=True)
@@ -61,71 +64,62 @@ class Graph:
     """All stages of a study.
 
     Attributes:
-        tasks: by key, each after its inputs.
+        stages: by key, each after its inputs.
         pretrainings_asked: what the runs would take if each pre-trained for itself.
     """
 
-    tasks: dict[str, Task]
+    stages: dict[str, PlannedStage]
     pretrainings_asked: int
 
     @property
-    def runs(self) -> int:
-        """Number of runs."""
-        return self.count("runs")
+    def runs(self) -> list[PlannedStage]:
+        """The last stage of each run."""
+        return self.of_kind(RUNS)
 
     @property
     def pretrainings(self) -> int:
         """Number of pre-training stages that are really made."""
-        return self.count("pretrain")
+        return len(self.of_kind("pretrain"))
 
-    def count(self, kind: str) -> int:
-        """Number of stages of a kind."""
-        return sum(task.node.kind == kind for task in self.tasks.values())
+    def of_kind(self, kind: str) -> list[PlannedStage]:
+        """The stages of a kind, in order."""
+        return [stage for stage in self.stages.values() if stage.node.kind == kind]
 
 
-def draw_graph(pairs: Iterable[tuple[Request, Plan]], cases: Sequence[PreparedCase]) -> Graph:
+def draw_graph(specs: Sequence[RunSpec], cases: Sequence[PreparedCase], root: Path | None) -> Graph:
     """Draws the graph of a study.
 
     Args:
-        pairs: each run as it was asked for and resolved, all on one dataset.
-        cases: its prepared cases.
+        specs: its runs, all on one dataset.
+        cases: the dataset's prepared cases.
+        root: folder of the dataset's files, if it needs any.
 
     Raises:
         RequestError: if a fold cannot be made.
         AuditError: rule 1, if a patient would be trained on and tested.
     """
-    tasks: dict[str, Task] = {}
+    stages: dict[str, PlannedStage] = {}
     needed: dict[str, int] = {}
     asked, seen = 0, set()
-    for request, plan in pairs:
-        blueprint = Blueprint(plan, cases)
-        audit.check_split(blueprint.split)
-        nodes = nodes_of(blueprint)
+    for spec in specs:
+        run = Run(spec, cases, root)
+        audit.check_split(run.split)
+        nodes = nodes_of(run)
         if nodes[-1].key in seen:
             continue
         seen.add(nodes[-1].key)
         asked += sum(node.kind == "pretrain" for node in nodes)
+        variant = spec.variant()
         for node in nodes:
             needed[node.key] = needed.get(node.key, 0) + 1
-            tasks.setdefault(node.key, _task(node, request, plan))
-    counted = {key: replace(task, runs=needed[key]) for key, task in tasks.items()}
+            stages.setdefault(node.key, PlannedStage(node, spec, variant))
+    counted = {key: replace(stage, runs=needed[key]) for key, stage in stages.items()}
     return Graph(counted, asked)
-
-
-def _task(node: Node, request: Request, plan: Plan) -> Task:
-    spec = plan.spec
-    place = f"fold {spec.fold}"
-    if node.kind != "pretrain" or node.spec["labelled"] is not None:
-        place = f"{spec.labels}, {place}, draw {spec.draw}"
-    if spec.seeds.init:
-        place += f", seed {spec.seeds.init}"
-    return Task(node, request, plan.variant(), place)
 
 
 def state_of(store: Path, kind: str, key: str) -> State:
     """Whether a stage is in the store, has failed, or is still to be made."""
-    home = home_of(store, kind)
-    if (home / key / MARKER).is_file():
+    if (home_of(store, kind) / key / MARKER).is_file():
         return "done"
     return "failed" if failure_of(store, kind, key) else "to do"
 

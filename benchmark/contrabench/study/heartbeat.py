@@ -20,7 +20,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from contrabench.files import temporary_sibling
-from contrabench.progress import clock
+from contrabench.progress import Reporter, Silent, Track, clock
 from contrabench.store.failures import log_path
 from contrabench.store.stages import home_of
 
@@ -94,16 +94,24 @@ def read_beat(store: Path, kind: str, key: str) -> Beat | None:
     return beat if beat.alive() else None
 
 
-class Journal:
-    """A reporter that writes the log and the beat of one stage."""
+class Heartbeat:
+    """A reporter that writes the log and the beat of one stage.
 
-    def __init__(self, store: Path, kind: str, key: str) -> None:
+    Args:
+        store: the store folder.
+        kind: of the stage.
+        key: of the stage.
+        also: is told everything as well.
+    """
+
+    def __init__(self, store: Path, kind: str, key: str, also: Reporter | None = None) -> None:
         self.path = beat_path(store, kind, key)
         self.log = log_path(home_of(store, kind), key)
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.also = also or Silent()
 
     @contextmanager
-    def open(self) -> Iterator[Journal]:
+    def beating(self) -> Iterator[Heartbeat]:
         """Tells that the stage is at work for as long as the context lasts."""
         self.beat(Beat("starting"))
         try:
@@ -113,16 +121,16 @@ class Journal:
 
     def line(self, text: str) -> None:
         """Adds a line to the log."""
-        # A log that cannot be written must not cost the stage.
-        with contextlib.suppress(OSError), self.log.open("a", encoding="utf-8") as log:
-            log.write(f"{time.strftime('%H:%M:%S')} {text.strip()}\n")
+        self.also.line(text)
+        self._log(text)
 
     @contextmanager
-    def track(self, title: str, total: int) -> Iterator[_JournalTrack]:
+    def track(self, title: str, total: int) -> Iterator[Track]:
         """Tells how far one piece of work is."""
         began = time.monotonic()
-        yield _JournalTrack(self, title, total)
-        self.line(f"{title}: done in {clock(time.monotonic() - began)}")
+        with self.also.track(title, total) as track:
+            yield _BeatTrack(self, title, total, track)
+        self._log(f"{title}: done in {clock(time.monotonic() - began)}")
 
     def beat(self, beat: Beat) -> None:
         """Writes how far the stage is."""
@@ -131,21 +139,27 @@ class Journal:
             temporary.write_text(json.dumps(asdict(beat)), encoding="utf-8")
             temporary.replace(self.path)
 
+    def _log(self, text: str) -> None:
+        # A log that cannot be written must not cost the stage.
+        with contextlib.suppress(OSError), self.log.open("a", encoding="utf-8") as log:
+            log.write(f"{time.strftime('%H:%M:%S')} {text.strip()}\n")
 
-class _JournalTrack:
-    def __init__(self, journal: Journal, title: str, total: int) -> None:
-        self.journal, self.title, self.total = journal, title, total
-        self.began = time.monotonic()
-        self.written = 0.0
+
+class _BeatTrack:
+    def __init__(self, heartbeat: Heartbeat, title: str, total: int, also: Track) -> None:
+        self.heartbeat, self.title, self.total, self.also = heartbeat, title, total, also
+        self.began, self.written = time.monotonic(), 0.0
         self.first: int | None = None
 
     def advance(self, done: int, detail: str = "") -> None:
         """Writes a beat when the last one is old enough, and a line in the log."""
+        self.also.advance(done, detail)
         if self.first is None:
             self.first = done
         now = time.monotonic()
         if now - self.written < _EVERY_SECONDS and done < self.total:
             return
         self.written = now
-        self.journal.beat(Beat(self.title, done, self.total, detail, now - self.began, self.first))
-        self.journal.line(f"{self.title}: {done}/{self.total} {detail}")
+        beat = Beat(self.title, done, self.total, detail, now - self.began, self.first)
+        self.heartbeat.beat(beat)
+        self.heartbeat._log(f"{self.title}: {done}/{self.total} {detail}")

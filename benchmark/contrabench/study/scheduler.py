@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from contrabench.contracts.executor import Executor, Outcome
+from contrabench.contracts.executor import Executor, Job, Outcome
 from contrabench.files import damage_of
 from contrabench.store.failures import write_failure
-from contrabench.store.stages import home_of
-from contrabench.study.graph import Graph, Task, failure_of, state_of
-from contrabench.study.worker import Job
+from contrabench.store.stages import RUNS, home_of
+from contrabench.study.graph import Graph, PlannedStage, failure_of, state_of
 from contrabench.training.stop import Interrupted, calm_stop
 
 Status = Literal[
@@ -31,7 +30,7 @@ ATTEMPTS = 3
 class Listener(Protocol):
     """Who is told how a study goes."""
 
-    def changed(self, task: Task, status: Status, reason: str = "") -> None:
+    def changed(self, stage: PlannedStage, status: Status, reason: str = "") -> None:
         """A stage has a new status."""
 
     def tick(self) -> None:
@@ -58,17 +57,17 @@ class Board:
         return sum(counts[status] for status in wanted)
 
     @property
-    def failed(self) -> list[Task]:
+    def failed(self) -> list[PlannedStage]:
         """The stages that have failed, in order."""
-        return [task for task in self.graph.tasks.values() if self.status[task.key] == "failed"]
+        return [stage for stage in self.graph.stages.values() if self.status[stage.key] == "failed"]
 
     @property
     def complete(self) -> bool:
         """Whether all rows are there."""
         return all(
-            self.status[task.key] in ("done", "cached")
-            for task in self.graph.tasks.values()
-            if task.node.kind == "runs"
+            self.status[stage.key] in ("done", "cached")
+            for stage in self.graph.stages.values()
+            if stage.node.kind == RUNS
         )
 
 
@@ -83,35 +82,35 @@ def survey(graph: Graph, store: Path, retry_failed: bool = False) -> Board:
         store: the store folder.
         retry_failed: take failed stages for stages to do.
     """
-    found = {key: state_of(store, task.node.kind, key) for key, task in graph.tasks.items()}
+    found = {key: state_of(store, stage.node.kind, key) for key, stage in graph.stages.items()}
     board = Board(graph, {})
     needed: set[str] = set()
-    for key, task in reversed(list(graph.tasks.items())):
-        wanted = task.node.kind == "runs" or key in needed
+    for key, stage in reversed(list(graph.stages.items())):
+        wanted = stage.node.kind == RUNS or key in needed
         if found[key] == "done":
             board.status[key] = "cached"
         elif wanted:
-            needed.update(task.node.inputs)
+            needed.update(stage.node.inputs)
             board.status[key] = "waiting"
         else:
             board.status[key] = "not needed"
-    board.status = {key: board.status[key] for key in graph.tasks}
-    for key, task in graph.tasks.items():
+    board.status = {key: board.status[key] for key in graph.stages}
+    for key, stage in graph.stages.items():
         if board.status[key] != "waiting":
             continue
-        failure = failure_of(store, task.node.kind, key)
+        failure = failure_of(store, stage.node.kind, key)
         if failure is not None and not retry_failed:
             board.status[key], board.reasons[key] = "failed", failure.reason
-        elif culprit := _culprit(board, task):
+        elif culprit := _culprit(board, stage):
             board.status[key], board.reasons[key] = "blocked", culprit
     return board
 
 
-def _culprit(board: Board, task: Task) -> str:
+def _culprit(board: Board, stage: PlannedStage) -> str:
     """Why a stage cannot be made; "" if it can, now or later."""
-    for key in task.node.inputs:
+    for key in stage.node.inputs:
         if board.status[key] == "failed":
-            return f"{board.graph.tasks[key].title} failed"
+            return f"{board.graph.stages[key].title} failed"
         if board.status[key] == "blocked":
             return board.reasons[key]
     return ""
@@ -133,7 +132,7 @@ class Scheduler:
         board: Board,
         store: Path,
         executor: Executor,
-        job: Callable[[Task], Job],
+        job: Callable[[PlannedStage], Job],
         listener: Listener,
     ) -> None:
         self.board, self.store, self.executor = board, store, executor
@@ -175,92 +174,93 @@ class Scheduler:
 
     def _check_inputs(self) -> None:
         """Has stages made again that others need and that are damaged."""
-        tasks = self.board.graph.tasks
+        stages = self.board.graph.stages
         needed = {
             key
-            for task in tasks.values()
-            if self.board.status[task.key] == "waiting"
-            for key in task.node.inputs
+            for stage in stages.values()
+            if self.board.status[stage.key] == "waiting"
+            for key in stage.node.inputs
             if self.board.status[key] == "cached"
         }
         for key in needed:
-            if damage_of(home_of(self.store, tasks[key].node.kind) / key) is not None:
+            if damage_of(home_of(self.store, stages[key].node.kind) / key) is not None:
                 self.board.status[key] = "waiting"
 
-    def _ready(self) -> list[Task]:
+    def _ready(self) -> list[PlannedStage]:
         """The stages that could be begun, in the order of the runs."""
         if self.stopping:
             return []
         status = self.board.status
         return [
-            task
-            for task in self.board.graph.tasks.values()
-            if status[task.key] == "waiting"
-            and all(status[key] in ("done", "cached") for key in task.node.inputs)
+            stage
+            for stage in self.board.graph.stages.values()
+            if status[stage.key] == "waiting"
+            and all(status[key] in ("done", "cached") for key in stage.node.inputs)
         ]
 
     def _submit(self) -> None:
         now = time.monotonic()
-        for task in self._ready():
+        for stage in self._ready():
             if self.board.count("running") >= self.executor.slots:
                 return
-            if self.not_before.get(task.key, 0.0) > now:
+            if self.not_before.get(stage.key, 0.0) > now:
                 continue
-            if task.key in self.not_before and self._settled_by_another(task):
+            if stage.key in self.not_before and self._settled_by_another(stage):
                 continue
-            self._set(task, "running")
-            self.executor.submit(self.job(task))
+            self._set(stage, "running")
+            self.executor.submit(self.job(stage))
 
-    def _settled_by_another(self, task: Task) -> bool:
+    def _settled_by_another(self, stage: PlannedStage) -> bool:
         """Takes over what another process has made of a stage that it was at work on."""
-        kind, key = task.node.kind, task.key
+        kind, key = stage.node.kind, stage.key
         state = state_of(self.store, kind, key)
         if state == "done":
-            self._set(task, "cached")
+            self._set(stage, "cached")
         elif failure := failure_of(self.store, kind, key):
-            self._fail(task, failure.reason)
+            self._fail(stage, failure.reason)
         return state != "to do"
 
     def _end(self, outcome: Outcome) -> None:
         """Draws the consequences of how a job ended."""
-        task = self.board.graph.tasks[outcome.key]
+        stage = self.board.graph.stages[outcome.key]
         if outcome.end == "done":
-            self._set(task, "done")
+            self._set(stage, "done")
         elif outcome.end == "failed":
-            self._fail(task, outcome.reason)
+            self._fail(stage, outcome.reason)
         elif outcome.end == "busy":
-            self.not_before[task.key] = time.monotonic() + _AGAIN
-            self._set(task, "waiting", outcome.reason)
+            told = stage.key in self.not_before
+            self.not_before[stage.key] = time.monotonic() + _AGAIN
+            self._set(stage, "waiting", "" if told else outcome.reason)
         elif outcome.end == "full":
-            self._set(task, "stopped", outcome.reason)
+            self._set(stage, "stopped", outcome.reason)
             self.stop(outcome.reason)
         elif outcome.end == "stopped" or self.stopping:
-            self._set(task, "stopped", outcome.reason)
+            self._set(stage, "stopped", outcome.reason)
             self.stop(self.stopping or "a worker was asked to stop")
         else:
-            self._lost(task, outcome.reason)
+            self._lost(stage, outcome.reason)
 
-    def _lost(self, task: Task, reason: str) -> None:
+    def _lost(self, stage: PlannedStage, reason: str) -> None:
         """Begins a stage again whose worker died, a few times; it goes on at its checkpoint."""
-        self.attempts[task.key] += 1
-        if self.attempts[task.key] < ATTEMPTS:
-            self._set(task, "waiting", f"{reason}; it is begun again")
+        self.attempts[stage.key] += 1
+        if self.attempts[stage.key] < ATTEMPTS:
+            self._set(stage, "waiting", f"{reason}; it is begun again")
             return
         text = f"{reason}; that happened {ATTEMPTS} times"
-        write_failure(home_of(self.store, task.node.kind), task.key, text)
-        self._fail(task, text)
+        write_failure(home_of(self.store, stage.node.kind), stage.key, text)
+        self._fail(stage, text)
 
-    def _fail(self, task: Task, reason: str) -> None:
+    def _fail(self, stage: PlannedStage, reason: str) -> None:
         """Marks a stage as failed and all that rests on it as blocked."""
-        self._set(task, "failed", reason)
-        for other in self.board.graph.tasks.values():
+        self._set(stage, "failed", reason)
+        for other in self.board.graph.stages.values():
             if self.board.status[other.key] == "waiting" and (
                 culprit := _culprit(self.board, other)
             ):
                 self._set(other, "blocked", culprit)
 
-    def _set(self, task: Task, status: Status, reason: str = "") -> None:
-        self.board.status[task.key] = status
+    def _set(self, stage: PlannedStage, status: Status, reason: str = "") -> None:
+        self.board.status[stage.key] = status
         if reason:
-            self.board.reasons[task.key] = reason
-        self.listener.changed(task, status, reason)
+            self.board.reasons[stage.key] = reason
+        self.listener.changed(stage, status, reason)

@@ -10,13 +10,13 @@ from contrabench.contracts.executor import Executor
 from contrabench.data.prepare import PreparedCase
 from contrabench.progress import Reporter
 from contrabench.stages.prepare import prepare
-from contrabench.study.expand import expand
-from contrabench.study.graph import Graph, Task, draw_graph
-from contrabench.study.resolve import resolve
+from contrabench.stages.run import Run
+from contrabench.study.graph import Graph, PlannedStage, draw_graph
+from contrabench.study.job import StageJob, remember
+from contrabench.study.runs import runs_of
 from contrabench.study.scheduler import Board, Listener, Scheduler, survey
 from contrabench.study.spec import StudySpec
 from contrabench.study.status import write_study
-from contrabench.study.worker import Job
 from contrabench.training.runtime import Runtime
 
 
@@ -26,6 +26,7 @@ class Session:
 
     Attributes:
         spec: as it was asked for.
+        root: folder of the dataset's files, if it needs any.
         store: the store folder.
         runtime: the device that it was planned for.
         cases: the prepared cases of its dataset.
@@ -34,6 +35,7 @@ class Session:
     """
 
     spec: StudySpec
+    root: Path | None
     store: Path
     runtime: Runtime
     cases: list[PreparedCase]
@@ -44,12 +46,17 @@ class Session:
         """What is done and what is left to do."""
         return survey(self.graph, self.store, retry_failed)
 
-    def job(self, task: Task) -> Job:
+    def run_of(self, stage: PlannedStage) -> Run:
+        """The first run that needs a stage."""
+        return Run(stage.spec, self.cases, self.root)
+
+    def job(self, stage: PlannedStage) -> StageJob:
         """The job of a stage, for any worker."""
-        return Job(
-            request=task.request,
-            kind=task.node.kind,
-            key=task.key,
+        return StageJob(
+            spec=stage.spec,
+            root=self.root,
+            kind=stage.node.kind,
+            key=stage.key,
             store=self.store.resolve(),
             runtime=self.runtime,
             plugins=tuple(discovery.listed()),
@@ -58,6 +65,9 @@ class Session:
     def run(self, board: Board, executor: Executor, listener: Listener) -> str:
         """Works off what is to do; returns why it stopped before its end, or ""."""
         write_study(self.store, self.spec, self.graph)
+        first = next(iter(self.graph.stages.values())).spec
+        # An executor may make its jobs in this process.
+        remember(first, self.root, self.store.resolve(), self.cases)
         return Scheduler(board, self.store, executor, self.job, listener).run()
 
 
@@ -77,8 +87,9 @@ def plan_study(
         RequestError: for anything wrong with the study's words or data.
         AuditError: rule 6, before anything is trained.
     """
+    runs, notes = runs_of(spec, runtime.device, runtime.precision)
     # Workers may have other folders to start from.
-    expanded = expand(spec, None if root is None else root.resolve())
-    pairs = [(request, resolve(request, runtime)) for request in expanded.requests]
-    cases = prepare(pairs[0][1], store, reporter)
-    return Session(spec, store, runtime, cases, draw_graph(pairs, cases), expanded.notes)
+    root = None if root is None else root.resolve()
+    dataset, pixels = runs[0].open_dataset(root), runs[0].budget.pixels
+    cases = prepare(dataset, spec.dataset, pixels, store, reporter)
+    return Session(spec, root, store, runtime, cases, draw_graph(runs, cases, root), notes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
@@ -14,6 +14,10 @@ from contrabench.errors import RequestError
 from contrabench.protocol import Budget, Frozen, Phase, Recipe
 from contrabench.references import REFERENCES
 from contrabench.text import did_you_mean
+
+Count = Annotated[int, Field(ge=1)]
+Numbers = Count | Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(min_length=1)]
+"""How many, counted from 0, or which."""
 
 
 class StudySpec(Frozen):
@@ -34,8 +38,8 @@ class StudySpec(Frozen):
     test_folds: tuple[int, ...] | None = Field(
         None, min_length=1, description="folds to test; all by default"
     )
-    draws: int = Field(3, ge=1, description="draws of labelled patients")
-    seeds: int = Field(1, ge=1, description="of initial weights, views and order")
+    draws: Numbers = Field(3, description="draws of labelled patients: how many, or which")
+    seeds: Numbers = Field(1, description="of initial weights, views and order: how many, or which")
     budget: str | Budget | None = Field(
         None, description="name, or a table with all values; by default the device's own"
     )
@@ -43,6 +47,8 @@ class StudySpec(Frozen):
     views: Literal["axial", "all"] | None = Field(None, description="for every method")
     deep_supervision: bool | None = Field(None, description="for every method")
     accumulate: int = Field(1, ge=1, description="micro-batches per step")
+    backbone: str = Field("unet", description="a name from `bench backbones`")
+    backbone_options: dict[str, Any] = Field({}, description="as of `-b`")
     dataset: str = Field(description="a name from `bench datasets`")
     dataset_options: dict[str, Any] = Field({}, description="as of `-d`")
 
@@ -72,6 +78,20 @@ class StudySpec(Frozen):
     def tested(self) -> tuple[int, ...]:
         """The folds that are tested."""
         return tuple(range(self.folds)) if self.test_folds is None else self.test_folds
+
+    @property
+    def draw_numbers(self) -> tuple[int, ...]:
+        """Draws of labelled patients."""
+        return _numbers(self.draws)
+
+    @property
+    def seed_numbers(self) -> tuple[int, ...]:
+        """Seeds of training."""
+        return _numbers(self.seeds)
+
+
+def _numbers(asked: int | tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(range(asked)) if isinstance(asked, int) else tuple(sorted(set(asked)))
 
 
 def read_study(path: Path) -> StudySpec:
@@ -122,7 +142,9 @@ def _words(faults: list[ErrorDetails], content: dict[str, Any]) -> str:
         # It is no name; what is wrong with the table is the news.
         faults = [fault for fault in faults if fault["loc"][:2] != ("budget", "str")]
     first = faults[0]
-    place = [str(part) for part in first["loc"] if part not in ("str", "Budget")]
+    # Of a field that may be one of several types, pydantic names the type it has tried.
+    tried = ("str", "Budget", "int", "constrained-int")
+    place = [str(part) for part in first["loc"] if part not in tried]
     name = ".".join(place)
     if first["type"] == "missing":
         return f"'{name}' is missing; {_described(place[0])}"

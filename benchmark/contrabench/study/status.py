@@ -10,12 +10,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from contrabench.errors import ContrabenchError
 from contrabench.files import write_text
 from contrabench.protocol import Frozen, digest
-from contrabench.stages.nodes import Kind
+from contrabench.stages.kind import kinds
 from contrabench.store.failures import Failure
 from contrabench.study.graph import Graph, State, failure_of, state_of
 from contrabench.study.heartbeat import Beat, read_beat
@@ -27,9 +27,17 @@ FOLDER, FILE = "studies", "study.json"
 class StudyStage(Frozen):
     """A stage as the file of a study names it."""
 
-    kind: Kind
+    kind: str
     key: str = Field(pattern="^[0-9a-f]{16}$")
     title: str
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        """Whoever wrote the file, its kinds become names of folders."""
+        if kind not in kinds():
+            raise ValueError("there is no such kind of stage")
+        return kind
 
 
 class StudyFile(Frozen):
@@ -91,8 +99,8 @@ def write_study(store: Path, spec: StudySpec, graph: Graph) -> Path:
     """Leaves a study's specification and stages in the store; returns its folder."""
     folder = study_folder(store, spec)
     stages = tuple(
-        StudyStage(kind=task.node.kind, key=task.key, title=task.title)
-        for task in graph.tasks.values()
+        StudyStage(kind=stage.node.kind, key=stage.key, title=stage.title)
+        for stage in graph.stages.values()
     )
     content = StudyFile(study=study_id(spec), begun=time.time(), spec=spec, stages=stages)
     write_text(folder / FILE, content.model_dump_json(indent=1) + "\n")

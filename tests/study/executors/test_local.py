@@ -12,6 +12,7 @@ from tests.makers.studies import plan_tiny
 
 from contrabench import plugins
 from contrabench.contracts import discovery, registry
+from contrabench.contracts.executor import Crew
 from contrabench.store.rows import ROWS_FILE, read_rows
 from contrabench.study.executors.local import LocalExecutor, _end_of
 from contrabench.study.graph import failure_of
@@ -44,7 +45,7 @@ def _troubles():
 
 @pytest.fixture
 def executor(tmp_path):
-    made = LocalExecutor([{"CONTRABENCH_TEST": "here"}], tmp_path / "workers.log")
+    made = LocalExecutor(Crew(1, 1, 1, "cpu", tmp_path / "workers.log"))
     yield made
     made.close()
 
@@ -119,8 +120,8 @@ def test_a_worker_ends_when_its_study_is_gone(tmp_path):
 def _begin_and_wait(pipe, folder):
     store = Path(folder) / "store"
     session = plan_tiny(store, methods=["simclr"], **SMALL)
-    executor = LocalExecutor([{}], Path(folder) / "workers.log")
-    task = next(iter(session.graph.tasks.values()))
+    executor = LocalExecutor(Crew(1, 1, 1, "cpu", Path(folder) / "workers.log"))
+    task = next(iter(session.graph.stages.values()))
     executor.submit(session.job(task))
     pipe.send(executor.workers[0].process.pid)
     time.sleep(60)

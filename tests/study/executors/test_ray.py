@@ -2,17 +2,21 @@
 
 import random
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.makers.studies import plan_tiny
 
+from contrabench.contracts.executor import Crew
 from contrabench.errors import RequestError
 from contrabench.store.rows import ROWS_FILE
-from contrabench.study.executors.ray import RayExecutor
+from contrabench.study.executors.ray import RayExecutor, RayOptions
 from contrabench.training.stop import request_stop
 
 ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
+CREW = Crew(workers=None, threads=1, devices=1, device="auto", log=Path("none"))
 
 
 def rows(store):
@@ -51,7 +55,7 @@ def test_a_node_is_lost_and_no_row(cluster, tmp_path):
     cluster.wait_for_nodes()
     straight = plan_tiny(tmp_path / "straight", methods=["simclr"], draws=1)
     session = plan_tiny(tmp_path / "store", methods=["simclr"], draws=1)
-    executor = RayExecutor(cluster.address, threads=1, gpu_share=1.0)
+    executor = RayExecutor(CREW, RayOptions(address=cluster.address))
     try:
         assert executor.slots == 2
         assert not executor.has_gpus()
@@ -65,7 +69,7 @@ def test_a_node_is_lost_and_no_row(cluster, tmp_path):
         assert straight.run(undisturbed, executor, Losing(cluster, None, 0)) == ""
     finally:
         executor.close()
-    assert len(rows(tmp_path / "store")) == session.graph.runs
+    assert len(rows(tmp_path / "store")) == len(session.graph.runs)
     assert rows(tmp_path / "store") == rows(tmp_path / "straight")
 
 
@@ -73,7 +77,9 @@ def test_a_gpu_is_shared_out_by_the_cluster(cluster):
     """Ray counts GPUs that are only claimed, which is enough to see that tasks share them."""
     cluster.add_node(num_cpus=8, num_gpus=2)
     cluster.wait_for_nodes()
-    executor = RayExecutor(cluster.address, threads=2, gpu_share=0.5)
+    executor = RayExecutor(
+        replace(CREW, threads=2), RayOptions(address=cluster.address, gpu_share=0.5)
+    )
     try:
         assert executor.has_gpus()
         # Two GPUs hold four halves; the head has no GPU.
@@ -84,13 +90,13 @@ def test_a_gpu_is_shared_out_by_the_cluster(cluster):
 
 def test_a_cluster_that_is_not_there():
     with pytest.raises(RequestError, match="no Ray cluster can be reached"):
-        RayExecutor("127.0.0.1:1", threads=1, gpu_share=1.0)
+        RayExecutor(CREW, RayOptions(address="127.0.0.1:1"))
 
 
 def test_a_stop_is_calm(cluster, tmp_path):
     """What is at work leaves its checkpoint; the next study goes on from there."""
     session = plan_tiny(tmp_path, methods=["simclr"], draws=1)
-    executor = RayExecutor(cluster.address, threads=1, gpu_share=1.0)
+    executor = RayExecutor(CREW, RayOptions(address=cluster.address))
 
     class Stopping:
         since = None

@@ -1,1 +1,1 @@
-"""Where the stages of a study are made: processes of this machine, or a Ray cluster."""
+"""Where the stages of a study are made: one file each, found by name through the registry."""

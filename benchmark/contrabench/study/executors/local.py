@@ -12,34 +12,42 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Literal
 
-from contrabench.contracts.executor import Executor, Job, Outcome
+from pydantic import Field
+
+from contrabench.contracts.executor import Crew, Executor, ExecutorInfo, Job, Outcome
+from contrabench.contracts.registry import register_executor
+from contrabench.protocol import Options as BaseOptions
 
 _PATIENCE = 30.0
 """Seconds that workers have to write their checkpoints when the study is stopped."""
 
 
+class LocalOptions(BaseOptions):
+    """Options of worker processes."""
+
+    start: Literal["spawn", "fork"] = Field(
+        "spawn",
+        description="how a process begins; a forked copy of one with threads or a GPU may hang",
+    )
+
+
+@register_executor("local")
 class LocalExecutor(Executor):
-    """Processes that stay, so that libraries and data are loaded once.
+    """Processes that stay, so that libraries and data are loaded once."""
 
-    Args:
-        environments: of each worker, beside the inherited one.
-        log: file that receives what the workers print.
-        start: how a process begins; a forked copy of one with threads or a GPU may hang.
-    """
+    info = ExecutorInfo(title="worker processes of this machine")
+    Options = LocalOptions
 
-    def __init__(
-        self,
-        environments: Sequence[Mapping[str, str]],
-        log: Path,
-        start: Literal["spawn", "fork"] = "spawn",
-    ) -> None:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        self.workers = [_Worker(environment, log, start) for environment in environments]
+    def __init__(self, crew: Crew, options: BaseOptions | None = None) -> None:
+        super().__init__(crew, options)
+        crew.log.parent.mkdir(parents=True, exist_ok=True)
+        start = LocalOptions.model_validate(self.options.model_dump()).start
+        self.workers = [_Worker(values, crew.log, start) for values in _environments(crew)]
 
     @property
     def slots(self) -> int:
@@ -70,6 +78,22 @@ class LocalExecutor(Executor):
         """Lets idle workers go and kills what does not end."""
         for worker in self.workers:
             worker.close()
+
+
+def _environments(crew: Crew) -> list[dict[str, str]]:
+    """What each worker sees: with GPUs, those that it may take."""
+    if crew.device == "cpu":
+        return [{} for _ in range(crew.workers or 1)]
+    import torch
+
+    share, gpus = crew.devices, torch.cuda.device_count()
+    workers = crew.workers or max(1, gpus // share)
+    if not gpus:
+        return [{} for _ in range(workers)]
+    return [
+        {"CUDA_VISIBLE_DEVICES": ",".join(str((n * share + i) % gpus) for i in range(share))}
+        for n in range(workers)
+    ]
 
 
 class _Worker:

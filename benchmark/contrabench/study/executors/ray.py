@@ -11,26 +11,40 @@ import socket
 import time
 from typing import Any
 
-from contrabench.contracts.executor import Executor, Job, Outcome
+from pydantic import Field
+
+from contrabench.contracts.executor import Crew, Executor, ExecutorInfo, Job, Outcome
+from contrabench.contracts.registry import register_executor
 from contrabench.errors import RequestError
+from contrabench.protocol import Options as BaseOptions
 
 
+class RayOptions(BaseOptions):
+    """Options of a cluster."""
+
+    address: str | None = Field(
+        None, description="HOST:PORT of a running cluster; without one it is started here"
+    )
+    gpu_share: float = Field(1.0, gt=0, le=1, description="of a GPU that a stage takes")
+
+
+@register_executor("ray")
 class RayExecutor(Executor):
-    """Tasks of a Ray cluster.
+    """Tasks of a Ray cluster, each with as many CPUs as threads.
 
-    Args:
-        address: of a running cluster; None starts one on this machine.
-        threads: CPU threads, and so CPUs, of a task.
-        gpu_share: of a GPU that a task takes, where the cluster has GPUs.
-        devices: that pre-train one network together; with several a task takes them whole.
+    With several devices for one network, a task takes them whole.
 
     Raises:
         RequestError: if Ray is not installed, or the cluster cannot be reached.
     """
 
-    def __init__(
-        self, address: str | None, threads: int, gpu_share: float, devices: int = 1
-    ) -> None:
+    info = ExecutorInfo(title="tasks of a Ray cluster")
+    Options = RayOptions
+    on_this_machine = False
+
+    def __init__(self, crew: Crew, options: BaseOptions | None = None) -> None:
+        super().__init__(crew, options)
+        asked = RayOptions.model_validate(self.options.model_dump())
         try:
             import ray
         except ImportError:
@@ -38,20 +52,28 @@ class RayExecutor(Executor):
                 "the executor 'ray' needs Ray; install it with: pip install 'contrabench[ray]'"
             ) from None
         self.ray: Any = ray
-        self.threads = threads * devices
+        self.threads = crew.threads * crew.devices
         try:
-            _knock(address)
-            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+            _knock(asked.address)
+            ray.init(address=asked.address, logging_level=logging.ERROR, log_to_driver=False)
         except (OSError, RuntimeError, ValueError) as error:
             raise RequestError(
-                f"no Ray cluster can be reached at {address} ({str(error).splitlines()[0]}); "
-                "start one with `ray start --head`, or leave out --address"
+                f"no Ray cluster can be reached at {asked.address} "
+                f"({str(error).splitlines()[0]}); start one with `ray start --head`, or leave out "
+                "the address"
             ) from error
-        share = gpu_share if devices == 1 else float(devices)
+        share = asked.gpu_share if crew.devices == 1 else float(crew.devices)
         self.gpu_share = share if self.has_gpus() else 0.0
         # A task that dies is begun again by the study, which counts how often.
         self.make = ray.remote(max_retries=0, num_cpus=self.threads, num_gpus=self.gpu_share)(_call)
         self.jobs: dict[Any, Job] = {}
+
+    @property
+    def device(self) -> str:
+        """What was asked for, or a GPU if any node has one."""
+        if self.crew.device != "auto":
+            return self.crew.device
+        return "cuda" if self.has_gpus() else "cpu"
 
     def has_gpus(self) -> bool:
         """Whether any node of the cluster has a GPU."""

@@ -1,30 +1,27 @@
 """From a study to its runs: every method, the references beside it, and no run twice."""
 
 import itertools
+from pathlib import Path
 
 import pytest
-from tests.makers.studies import RUNTIME, TINY
+from tests.makers.studies import RUNTIME, TINY, specs_of
 
 from contrabench.contracts import registry
 from contrabench.data.splits import parse_fraction
 from contrabench.errors import RequestError
+from contrabench.protocol import digest
 from contrabench.references import REFERENCES
-from contrabench.study.expand import expand
-from contrabench.study.method_list import read_entries
-from contrabench.study.resolve import resolve
+from contrabench.study.methods import read_methods
+from contrabench.study.runs import runs_of
 from contrabench.study.spec import make_study
 
 
 def runs(**changes):
     """The runs of a study as tables name them, with its notes."""
     asked = {"methods": ["simclr"], "dataset": "phantom", "folds": 3, "budget": TINY, **changes}
-    expanded = expand(make_study(asked, "the test"), None)
-    found = []
-    for request in expanded.requests:
-        plan = resolve(request, RUNTIME)
-        spec = plan.spec
-        found.append((plan.variant(), spec.labels, spec.fold, spec.draw, spec.seeds.init))
-    return found, expanded.notes
+    specs, notes = runs_of(make_study(asked, "the test"), RUNTIME.device, RUNTIME.precision)
+    found = [(s.variant(), s.labels, s.fold, s.draw, s.seeds.init) for s in specs]
+    return found, notes
 
 
 def test_every_combination_of_the_study_is_a_run_and_no_other():
@@ -142,13 +139,13 @@ def test_under_published_recipes_a_method_without_one_is_left_out_with_a_note_or
     assert not ran & set(names)
     assert {"simclr", "scratch", "scratch_long"} <= ran
     listed = {name for name in names if any(note.startswith(f"left out: {name}") for note in notes)}
-    assert listed == {entry.method for entry in read_entries(["all"], [])} & set(names)
+    assert listed == {one.name for one in read_methods(["all"], [])} & set(names)
     with pytest.raises(RequestError, match=f"{names[0]}: no published recipe"):
         runs(methods=[names[0]], recipe="published")
     assert any(run[0] == names[0] for run in runs(methods=[names[0]])[0])
 
 
-def test_fractions_and_options_reach_the_requests_as_they_were_meant():
+def test_fractions_and_options_reach_the_runs_as_they_were_meant():
     spec = make_study(
         {
             "methods": ["simclr"],
@@ -160,11 +157,11 @@ def test_fractions_and_options_reach_the_requests_as_they_were_meant():
         },
         "the test",
     )
-    request = expand(spec, None).requests[0]
-    plan = resolve(request, RUNTIME)
-    assert parse_fraction(request.labels) == 0.125
-    assert (plan.dataset.options.patients, plan.dataset.options.seed) == (7, 3)
-    assert plan.spec.budget.pretrain.accumulate == 2
+    run = runs_of(spec, RUNTIME.device, RUNTIME.precision)[0][0]
+    dataset = run.open_dataset(None)
+    assert parse_fraction(run.labels) == 0.125
+    assert (dataset.options.patients, dataset.options.seed) == (7, 3)
+    assert run.budget.pretrain.accumulate == 2
 
 
 @pytest.mark.parametrize(
@@ -177,3 +174,52 @@ def test_fractions_and_options_reach_the_requests_as_they_were_meant():
 def test_wrong_words_are_refused(changes, word):
     with pytest.raises(RequestError, match=word):
         runs(**changes)
+
+
+def spec(method="mmgl", labels="10%", **asked):
+    (found,) = specs_of(methods=[method], labels=[labels], **asked)
+    return found
+
+
+def test_defaults_are_the_methods_own():
+    plain, mmgl = spec("simclr"), spec()
+    assert (plain.deviations.views, plain.deviations.deep_supervision) == ("axial", False)
+    assert (mmgl.deviations.views, mmgl.deviations.deep_supervision) == ("all", True)
+    assert mmgl.budget.name == "quick"
+
+
+def test_deviations_can_be_switched_either_way():
+    assert spec("simclr", views="all").deviations.views == "all"
+    assert not spec(deep_supervision=False).deviations.deep_supervision
+
+
+@pytest.mark.parametrize("labels", ["0.1", "10.0%", "10%"])
+def test_equal_fractions_are_one_run(labels):
+    assert digest(spec(labels=labels)) == digest(spec())
+
+
+def test_draws_and_seeds_are_how_many_or_which():
+    assert {run.draw for run in specs_of(draws=3)} == {0, 1, 2}
+    assert [(run.draw, run.seeds.init) for run in specs_of(draws=[2], seeds=[4, 7])] == [
+        (2, 4),
+        (2, 7),
+    ]
+
+
+def test_options_reach_the_plug_ins():
+    run = spec("mmgl[variant=U]", dataset_options={"patients": 7})
+    assert run.open_method().options.variant == "U"
+    assert len(run.open_dataset(None).cases()) == 7
+
+
+def test_accumulation_is_part_of_the_budget():
+    budget = spec(accumulate=4).budget
+    assert (budget.pretrain.accumulate, budget.finetune.accumulate) == (4, 4)
+    assert spec(accumulate=1).budget == spec().budget
+
+
+def test_a_dataset_without_its_folder_is_refused():
+    run = spec(dataset="acdc")
+    with pytest.raises(RequestError, match="--data"):
+        run.open_dataset(None)
+    assert run.open_dataset(Path("anywhere")).info.needs_path

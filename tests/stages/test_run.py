@@ -2,7 +2,7 @@ import json
 
 import pandas as pd
 import pytest
-from tests.makers.studies import TINY, make_plan
+from tests.makers.studies import TINY, make_spec
 
 from contrabench.protocol import Seeds
 from contrabench.store.rows import ROWS_FILE, read_rows
@@ -13,7 +13,7 @@ def stages(store, kind):
 
 
 def test_a_run_leaves_rows_and_a_record(execute, tmp_path):
-    result = execute(make_plan())
+    result = execute(make_spec())
     rows, problems = read_rows(tmp_path)
     assert not problems
     assert len(rows) == 2 * 7
@@ -40,9 +40,9 @@ def test_a_run_leaves_rows_and_a_record(execute, tmp_path):
 
 
 def test_a_second_run_is_served_from_the_store(execute):
-    first = execute(make_plan())
+    first = execute(make_spec())
     before = (first.folder / ROWS_FILE).read_bytes()
-    second = execute(make_plan())
+    second = execute(make_spec())
     assert second.cached
     assert second.key == first.key
     assert (second.folder / ROWS_FILE).read_bytes() == before
@@ -50,14 +50,14 @@ def test_a_second_run_is_served_from_the_store(execute):
 
 def test_one_label_free_pretraining_serves_all_fractions_and_draws(execute, tmp_path):
     for labels, draw in (("50%", 0), ("50%", 1), ("100%", 0)):
-        execute(make_plan("simclr", labels=labels, draw=draw))
+        execute(make_spec("simclr", labels=labels, draw=draw))
     assert len(stages(tmp_path, "pretrain")) == 1
     assert len(stages(tmp_path, "finetune")) == 3
 
 
 def test_a_label_dependent_stage_is_keyed_by_its_manifest(execute, tmp_path):
-    execute(make_plan("hu", labels="50%"))
-    execute(make_plan("hu", labels="100%"))
+    execute(make_spec("hu", labels="50%"))
+    execute(make_spec("hu", labels="100%"))
     # One global stage for both, one local stage for each.
     assert len(stages(tmp_path, "pretrain")) == 3
 
@@ -73,40 +73,39 @@ def test_a_label_dependent_stage_is_keyed_by_its_manifest(execute, tmp_path):
     ],
 )
 def test_what_matters_changes_the_key(execute, change):
-    plan = make_plan("scratch")
-    assert execute(plan).key != execute(make_plan("scratch", **change)).key
+    assert execute(make_spec("scratch")).key != execute(make_spec("scratch", **change)).key
 
 
 def test_scratch_is_the_same_model_under_every_name(execute):
     """Pre-training apart, all methods fine-tune from the same weights on the same batches."""
-    scratch = execute(make_plan("scratch"))
-    other = execute(make_plan("simclr"))
+    scratch = execute(make_spec("scratch"))
+    other = execute(make_spec("simclr"))
     assert scratch.record["initial_weights"] == other.record["initial_weights"]
     assert scratch.record["images"]["finetune"] == other.record["images"]["finetune"]
 
 
 def test_longer_scratch_spends_the_pretraining_images_on_fine_tuning(execute):
-    images = execute(make_plan("scratch_long")).record["images"]
+    images = execute(make_spec("scratch_long")).record["images"]
     assert images == {"pretrain": [], "finetune": 768}
 
 
 def test_deviations_are_open_to_every_method_and_show_in_its_name(execute):
-    plan = make_plan("simclr")
-    wide = make_plan("simclr", deviations=plan.spec.deviations.model_copy(update={"views": "all"}))
-    assert plan.variant() == "simclr"
+    spec = make_spec("simclr")
+    wide = make_spec("simclr", deviations=spec.deviations.model_copy(update={"views": "all"}))
+    assert spec.variant() == "simclr"
     assert wide.variant() == "simclr[views=all]"
     rows = pd.read_parquet(execute(wide).folder / ROWS_FILE)
     assert set(rows.deviations) == {"three orientations"}
 
 
 def test_options_show_in_the_variant():
-    plan = make_plan("mmgl", {"global_taps": ("pool4",), "variant": "U"})
-    assert plan.variant() == "mmgl[global_taps=pool4, variant=U]"
-    assert make_plan("mmgl").variant() == "mmgl"
+    spec = make_spec("mmgl", {"global_taps": ("pool4",), "variant": "U"})
+    assert spec.variant() == "mmgl[global_taps=pool4, variant=U]"
+    assert make_spec("mmgl").variant() == "mmgl"
 
 
 def test_two_stores_hold_the_same_rows(execute, tmp_path):
-    first = execute(make_plan("global_local"), tmp_path / "a")
-    second = execute(make_plan("global_local"), tmp_path / "b")
+    first = execute(make_spec("global_local"), tmp_path / "a")
+    second = execute(make_spec("global_local"), tmp_path / "b")
     assert (first.folder / ROWS_FILE).read_bytes() == (second.folder / ROWS_FILE).read_bytes()
     assert json.loads((first.folder / "run.json").read_text())["run"] == second.key

@@ -3,16 +3,15 @@
 from typing import Literal, get_args, get_origin
 
 import pytest
-from tests.makers.studies import RUNTIME
+from tests.makers.studies import specs_of
 
 from contrabench.contracts import registry
 from contrabench.errors import RequestError
-from contrabench.study.method_list import Entry, read_entries, split_words
-from contrabench.study.resolve import Request, resolve
+from contrabench.study.methods import Asked, read_methods, split_words
 
 
 def names(*words, exclude=()):
-    return [entry.method for entry in read_entries(words, exclude)]
+    return [one.name for one in read_methods(words, exclude)]
 
 
 def family(word):
@@ -21,16 +20,10 @@ def family(word):
     return sorted(entry.name for entry in found if entry.value.info.family == word)
 
 
-def plan(entry):
-    request = Request(
-        entry.method,
-        "10%",
-        "phantom",
-        options=entry.options,
-        views=entry.views,
-        deep_supervision=entry.deep_supervision,
-    )
-    return resolve(request, RUNTIME)
+def spec(word):
+    """The run that a word asks for."""
+    (found,) = specs_of(methods=[word])
+    return found
 
 
 @pytest.mark.parametrize(
@@ -83,9 +76,9 @@ def test_excluded_are_names_and_families_and_option_sets_of_them():
 
 def test_nothing_left_is_an_error_and_so_is_an_excluded_word_that_nobody_knows():
     with pytest.raises(RequestError, match="no method is left"):
-        read_entries(["simclr"], ["simclr"])
+        read_methods(["simclr"], ["simclr"])
     with pytest.raises(RequestError, match="did you mean 'simclr'"):
-        read_entries(["all"], ["simclrr"])
+        read_methods(["all"], ["simclrr"])
 
 
 @pytest.mark.parametrize(
@@ -109,25 +102,25 @@ def test_nothing_left_is_an_error_and_so_is_an_excluded_word_that_nobody_knows()
 )
 def test_a_word_that_is_not_understood_is_refused_with_a_hint(word, hint):
     with pytest.raises(RequestError) as caught:
-        read_entries([word], [])
+        read_methods([word], [])
     assert hint in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_deviations_stand_in_the_brackets_beside_options():
-    (entry,) = read_entries(["mmgl[views=axial, stages=global, deep-supervision=false]"], [])
-    assert entry == Entry("mmgl", ("stages=global",), "axial", False)
-    (plain,) = read_entries(["mmgl[]"], [])
-    assert plain == Entry("mmgl")
+    (entry,) = read_methods(["mmgl[views=axial, stages=global, deep-supervision=false]"], [])
+    asked = Asked("mmgl", ("stages=global",), (("views", "axial"), ("deep_supervision", False)))
+    assert entry == asked
+    (plain,) = read_methods(["mmgl[]"], [])
+    assert plain == Asked("mmgl")
 
 
 @pytest.mark.parametrize(
     "word", ["mmgl[global_taps=pool3+pool4]", "mmgl[global-taps=[pool3, pool4]]"]
 )
 def test_a_list_is_written_with_a_plus_or_in_brackets(word):
-    (entry,) = read_entries([word], [])
-    assert plan(entry).method.options.global_taps == ("pool3", "pool4")
-    assert plan(entry).variant() == "mmgl[global_taps=pool3+pool4]"
+    assert spec(word).open_method().options.global_taps == ("pool3", "pool4")
+    assert spec(word).variant() == "mmgl[global_taps=pool3+pool4]"
 
 
 def other(field):
@@ -175,12 +168,12 @@ def test_every_variant_of_every_method_reads_back_as_the_plan_that_it_names(name
             pairs.append(f"{key}={text}")
         for views in ("axial", "all"):
             for deep in (False, True):
-                made = plan(Entry(name, tuple(pairs), views, deep))
-                assert made.method.options == options
-                (entry,) = read_entries(split_words(made.variant()), [])
-                assert plan(entry).spec == made.spec
-                assert plan(entry).method_spec() == made.method_spec()
-                assert plan(entry).variant() == made.variant()
+                words = [*pairs, f"views={views}", f"deep_supervision={deep}"]
+                made = spec(f"{name}[{', '.join(words)}]")
+                assert made.open_method().options == options
+                (again,) = split_words(made.variant())
+                assert spec(again) == made
+                assert spec(again).variant() == made.variant()
 
 
 def test_the_round_trip_has_something_to_do():
@@ -188,9 +181,9 @@ def test_the_round_trip_has_something_to_do():
 
 
 def test_a_variant_of_a_table_is_the_plan_that_was_meant():
-    (entry,) = read_entries(["mmgl[global_taps=pool4, variant=U]"], [])
-    assert plan(entry).method.options.variant == "U"
-    assert plan(entry).variant() == "mmgl[global_taps=pool4, variant=U]"
+    made = spec("mmgl[global_taps=pool4, variant=U]")
+    assert made.open_method().options.variant == "U"
+    assert made.variant() == "mmgl[global_taps=pool4, variant=U]"
 
 
 def test_a_broken_plug_in_is_told_with_its_reason(tmp_path, monkeypatch):
@@ -199,5 +192,5 @@ def test_a_broken_plug_in_is_told_with_its_reason(tmp_path, monkeypatch):
     (tmp_path / "brittle.py").write_text("import nothing_of_this_name\n")
     monkeypatch.setenv(discovery.VARIABLE, str(tmp_path / "brittle.py"))
     with pytest.raises(RequestError, match="nothing_of_this_name"):
-        read_entries(["brittle"], [])
+        read_methods(["brittle"], [])
     assert "brittle" not in names("all")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_origin
-
-from pydantic.fields import FieldInfo
+from typing import Any, get_origin
 
 from contrabench.contracts import registry
-from contrabench.contracts.method import Deviations
+from contrabench.contracts.method import Deviations, Method
 from contrabench.contracts.options import parse_options
 from contrabench.errors import RequestError
 from contrabench.references import REFERENCE_FAMILY
@@ -19,25 +17,32 @@ ALL = "all"
 
 
 @dataclass(frozen=True)
-class Entry:
+class Asked:
     """One method with an option set.
 
     Attributes:
-        method: registered name.
-        options: `name=value` of the method.
-        views: orientations; None for the method's own.
-        deep_supervision: None for the method's own.
+        name: registered.
+        options: pairs `name=value` of the method's own options.
+        deviations: those that were asked for, by name.
         named: whether it was named, rather than a member of a family or of all.
     """
 
-    method: str
+    name: str
     options: tuple[str, ...] = ()
-    views: Literal["axial", "all"] | None = None
-    deep_supervision: bool | None = None
+    deviations: tuple[tuple[str, Any], ...] = ()
     named: bool = True
 
+    @property
+    def method(self) -> type[Method]:
+        """The plug-in."""
+        return registry.methods.get(self.name)
 
-def read_entries(words: Sequence[str], exclude: Sequence[str]) -> list[Entry]:
+    def deviating(self, study: dict[str, Any]) -> Deviations:
+        """The method's own deviations, under those of the study, under those of its own words."""
+        return self.method.deviations.model_copy(update=study | dict(self.deviations))
+
+
+def read_methods(words: Sequence[str], exclude: Sequence[str]) -> list[Asked]:
     """Reads the methods of a study, each once, in the order they are named.
 
     Args:
@@ -50,17 +55,17 @@ def read_entries(words: Sequence[str], exclude: Sequence[str]) -> list[Entry]:
             have, or if nothing is left.
     """
     left_out = {name for word in exclude for name in _members(word.strip())}
-    found: list[Entry] = []
+    found: list[Asked] = []
     for word in words:
         name, bracket, inside = word.strip().partition("[")
         if bracket:
             if not inside.endswith("]"):
                 raise RequestError(f"'{word}' has no closing bracket; write name[option=value]")
-            entries = [_with_options(name.strip(), inside[:-1])]
+            asked = [_with_options(name.strip(), split_words(inside[:-1]))]
         else:
             members = _members(name)
-            entries = [Entry(member, named=members == [name]) for member in members]
-        found += [e for e in entries if e.method not in left_out and e not in found]
+            asked = [Asked(member, named=members == [name]) for member in members]
+        found += [one for one in asked if one.name not in left_out and one not in found]
     if not found:
         raise RequestError(
             "no method is left in the study; name one of 'bench methods' or exclude less"
@@ -78,6 +83,11 @@ def split_words(text: str) -> list[str]:
         else:
             parts[-1] += mark
     return [part.strip() for part in parts if part.strip()]
+
+
+def plain(name: str, **deviations: Any) -> Asked:
+    """A reference as tables look for it: without deviations, whatever the study asks."""
+    return Asked(name, deviations=tuple({**Deviations().model_dump(), **deviations}.items()))
 
 
 def _members(word: str) -> list[str]:
@@ -106,27 +116,27 @@ def _members(word: str) -> list[str]:
     )
 
 
-def _with_options(name: str, inside: str) -> Entry:
+def _with_options(name: str, pairs: Sequence[str]) -> Asked:
     """A method with what stands in its brackets: options of its own, and deviations."""
     method = registry.methods.get(name)
     options: list[str] = []
     deviations: list[str] = []
-    for pair in split_words(inside):
+    for pair in pairs:
         key = pair.partition("=")[0].strip().replace("-", "_")
         (deviations if key in Deviations.model_fields else options).append(pair)
-    options = [_listed(method.Options.model_fields, pair) for pair in options]
+    options = [_listed(method, pair) for pair in options]
     parse_options(method.Options, options, f"method '{name}'")
     changed: dict[str, Any] = {}
     if deviations:
         asked = parse_options(Deviations, deviations, f"method '{name}'")
         changed = {key: getattr(asked, key) for key in asked.model_fields_set}
-    return Entry(name, tuple(options), **changed)
+    return Asked(name, tuple(options), tuple(changed.items()))
 
 
-def _listed(fields: Mapping[str, FieldInfo], pair: str) -> str:
+def _listed(method: type[Method], pair: str) -> str:
     """A list as tables write it, `a+b`, in the brackets that options are read with."""
     key, sign, text = pair.partition("=")
-    field = fields.get(key.strip().replace("-", "_"))
+    field = method.Options.model_fields.get(key.strip().replace("-", "_"))
     is_list = field is not None and get_origin(field.annotation) in (tuple, list)
     if not is_list or text.strip().startswith("["):
         return pair

@@ -1,0 +1,351 @@
+"""What the command line says of a run or a study, each option once for all that take it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+from contrabench.cli.common import PluginOption
+from contrabench.cli.options import (
+    DEFAULT_DATASET,
+    MACHINE,
+    PROTOCOL,
+    BudgetOption,
+    ChannelsLastOption,
+    CompileOption,
+    ConfigOption,
+    DataOption,
+    DatasetOptions,
+    DeepSupervisionOption,
+    DeviceName,
+    DeviceOption,
+    DevicesOption,
+    PrecisionName,
+    PrecisionOption,
+    RecipeName,
+    StoreOption,
+    TrackOption,
+    ViewsOption,
+    pin_threads,
+    tracker_names,
+)
+from contrabench.errors import RequestError
+
+if TYPE_CHECKING:
+    from contrabench.cli.config import Config
+    from contrabench.contracts.executor import Crew
+    from contrabench.progress import Reporter
+    from contrabench.study.session import Session
+    from contrabench.study.spec import StudySpec
+    from contrabench.training.runtime import Runtime
+
+A = TypeVar("A", bound="Asked")
+
+
+def _list(help_text: str) -> Any:
+    return typer.Option(metavar="LIST", help=help_text, rich_help_panel=PROTOCOL)
+
+
+def _value(help_text: str, least: int | None = None) -> Any:
+    return typer.Option(help=help_text, min=least, rich_help_panel=PROTOCOL)
+
+
+def _pairs(*names: str, of: str, show: str) -> Any:
+    return typer.Option(
+        *names,
+        metavar="NAME=VALUE",
+        help=f"Option of the {of}, see 'bench {show} show'; may be repeated.",
+        rich_help_panel=PROTOCOL,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What runs and studies have in common; None where the command line says nothing."""
+
+    dataset: Annotated[str | None, _value("A name from 'bench datasets'; phantom by default.")] = (
+        None
+    )
+    data: DataOption = None
+    dataset_option: DatasetOptions = None
+    backbone: Annotated[str | None, _value("A name from 'bench backbones'; unet by default.")] = (
+        None
+    )
+    backbone_option: Annotated[
+        list[str] | None,
+        _pairs("-b", "--backbone-option", of="backbone", show="backbones"),
+    ] = None
+    folds: Annotated[int | None, _value("Number of folds; 5 by default.")] = None
+    budget: BudgetOption = None
+    recipe: Annotated[
+        RecipeName | None,
+        _value("Optimisation of pre-training: the same for all, or each paper's own."),
+    ] = None
+    views: ViewsOption = None
+    deep_supervision: DeepSupervisionOption = None
+    accumulate: Annotated[
+        int | None, _value("Micro-batches per step, to save memory; losses see one each.")
+    ] = None
+    device: DeviceOption = DeviceName.auto
+    precision: PrecisionOption = PrecisionName.auto
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="CPU threads of a stage; they change bits. The cores are shared out by default.",
+            rich_help_panel=MACHINE,
+        ),
+    ] = None
+    compile: CompileOption = False
+    channels_last: ChannelsLastOption = False
+    devices: DevicesOption = 1
+    track: TrackOption = ""
+    store: StoreOption = None
+    config: ConfigOption = None
+    plugin: PluginOption = None
+
+    def spec(self) -> StudySpec:
+        """The study that is asked for.
+
+        Raises:
+            RequestError: if something in it is wrong.
+        """
+        raise NotImplementedError
+
+    @property
+    def stages_at_once(self) -> int | None:
+        """How many; None for as many as there are devices for."""
+        return None
+
+    def given(self) -> dict[str, Any]:
+        """The fields of a study that the command line names."""
+        from contrabench.contracts.options import read_pairs
+
+        told = {
+            "dataset": self.dataset,
+            "dataset_options": self.dataset_option and read_pairs(self.dataset_option),
+            "backbone": self.backbone,
+            "backbone_options": self.backbone_option and read_pairs(self.backbone_option),
+            "folds": self.folds,
+            "budget": self.budget,
+            "recipe": self.recipe and self.recipe.value,
+            "views": self.views and self.views.value,
+            "deep_supervision": self.deep_supervision,
+            "accumulate": self.accumulate,
+        }
+        return {name: value for name, value in told.items() if value is not None}
+
+    def runtime(self, device: str | None = None) -> Runtime:
+        """The runtime of each stage; the cores are shared out among those at once.
+
+        Args:
+            device: the kind that they find elsewhere; None to look for one on this machine.
+
+        Raises:
+            RequestError: if a device or a tracker is not there.
+        """
+        pin_threads(self.threads)
+        from contrabench.training.runtime import Runtime, default_threads, make_runtime
+
+        switches: dict[str, Any] = {
+            "compile": self.compile,
+            "channels_last": self.channels_last,
+            "devices": self.devices,
+            "trackers": tracker_names(self.track),
+        }
+        if device is None:
+            threads = self.threads or default_threads((self.stages_at_once or 1) * self.devices)
+            return make_runtime(self.device.value, self.precision.value, threads, **switches)
+        precision = self.precision.value
+        if precision == "auto":
+            precision = "bf16" if device == "cuda" else "float32"
+        return Runtime(device, precision, self.threads or 1, **switches)
+
+    def crew(self, device: str, threads: int) -> Crew:
+        """What an executor is asked for."""
+        from contrabench.contracts.executor import Crew
+        from contrabench.study.status import study_folder
+
+        log = study_folder(self.settings().store, self.spec()) / "workers.log"
+        return Crew(self.stages_at_once, threads, self.devices, device, log)
+
+    def settings(self) -> Config:
+        """The folders of results and data: as told here, else as configured."""
+        from contrabench.cli.config import load_config
+
+        return load_config(self.config, self.store)
+
+    def session(self, runtime: Runtime, reporter: Reporter) -> Session:
+        """Plans the study."""
+        from contrabench.study.session import plan_study
+
+        spec, settings = self.spec(), self.settings()
+        root = settings.folder_of(spec.dataset, self.data)
+        return plan_study(spec, root, settings.store, runtime, reporter)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunArguments(Asked):
+    """One method at one label budget: a study of one run, or of one in each fold."""
+
+    method: Annotated[str, typer.Option(help="A name from 'bench methods'.")]
+    labels: Annotated[
+        str, typer.Option(help="Share of the training patients whose labels may be used.")
+    ]
+    option: Annotated[list[str] | None, _pairs("-o", "--option", of="method", show="methods")] = (
+        None
+    )
+    fold: Annotated[str, _value("Fold to test, from 0; or 'all'.")] = "0"
+    draw: Annotated[int, _value("Which draw of labelled patients.", 0)] = 0
+    seed: Annotated[int, _value("Seed of initial weights, views and order.", 0)] = 0
+
+    def spec(self) -> StudySpec:
+        """A study without references."""
+        from contrabench.contracts.registry import methods
+        from contrabench.references import REFERENCES
+        from contrabench.study.spec import make_study
+
+        methods.get(self.method)
+        inside = f"[{', '.join(self.option)}]" if self.option else ""
+        asked = {
+            "dataset": DEFAULT_DATASET,
+            **self.given(),
+            "methods": [f"{self.method}{inside}"],
+            "labels": [self.labels],
+            "test_folds": _folds(self.fold),
+            "draws": [self.draw],
+            "seeds": [self.seed],
+            "without": list(REFERENCES),
+        }
+        return make_study(asked, "the run")
+
+    @property
+    def stages_at_once(self) -> int:
+        """One, in this process."""
+        return 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyArguments(Asked):
+    """A study from a file, from the command line, or both."""
+
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="STUDY.toml", help="A study from 'bench study init'."),
+    ] = None
+    methods: Annotated[
+        str | None, _list("Names, families, 'all', or option sets as mmgl\\[stages=global].")
+    ] = None
+    exclude: Annotated[str | None, _list("Methods and families to leave out.")] = None
+    without: Annotated[
+        str | None,
+        _list("References to leave out: scratch, scratch_long, full_supervision."),
+    ] = None
+    labels: Annotated[str | None, _list("Label fractions, as 10%,20%,40%.")] = None
+    fold: Annotated[str | None, _list("Folds to test, from 0; all by default.")] = None
+    draws: Annotated[int | None, _value("Draws of labelled patients; 3 by default.")] = None
+    seeds: Annotated[int | None, _value("Number of seeds; 1 by default.")] = None
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Stages at once; by default one for each GPU, or one on a CPU.",
+            rich_help_panel=MACHINE,
+        ),
+    ] = None
+
+    def spec(self) -> StudySpec:
+        """The study of the file, with what the command line says instead.
+
+        Raises:
+            RequestError: if neither a file nor methods are named, or something is wrong.
+        """
+        from contrabench.study.methods import split_words
+        from contrabench.study.spec import make_study, read_study
+
+        given = self.given()
+        for name in ("methods", "exclude", "without", "labels"):
+            if (text := getattr(self, name)) is not None:
+                given[name] = split_words(text)
+        given |= {name: n for name in ("draws", "seeds") if (n := getattr(self, name)) is not None}
+        if self.fold is not None:
+            given["test_folds"] = _folds(self.fold)
+        if self.file is not None:
+            base = read_study(self.file).model_dump(exclude_unset=True)
+            where = f"{self.file} and the command line" if given else str(self.file)
+            return make_study(_over(base, given), where)
+        if self.methods is None:
+            raise RequestError(
+                "no study is named; give --methods mmgl,simclr, or a file that "
+                "'bench study init' has written"
+            )
+        return make_study({"dataset": DEFAULT_DATASET, **given}, "the study")
+
+    @property
+    def stages_at_once(self) -> int | None:
+        """As many as there are workers."""
+        return self.workers
+
+
+def _over(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a file under those of the command line.
+
+    `-d` and `-b` name single options, so the file's others stay, unless the command line asks
+    for another dataset or backbone.
+    """
+    merged = {**base, **given}
+    for what in ("dataset", "backbone"):
+        options = f"{what}_options"
+        kept = base.get(options, {}) if given.get(what, base.get(what)) == base.get(what) else {}
+        merged[options] = {**kept, **given.get(options, {})}
+    return merged
+
+
+def _folds(text: str) -> list[int] | None:
+    """Reads `--fold`: numbers, or all."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if words == ["all"]:
+        return None
+    if stray := [word for word in words if not (word.isascii() and word.isdigit())]:
+        raise RequestError(f"'{stray[0]}' is no fold; write numbers from 0, as --fold 0,1, or all")
+    return [int(word) for word in words]
+
+
+def takes(asked: type[A]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command the options of a dataclass before its own.
+
+    Args:
+        asked: its own fields come first, then those that it inherits. The command's first
+            parameter is one; its others are keyword-only, annotated as typer reads them.
+    """
+    hints = get_type_hints(asked, include_extras=True)
+    own = set(asked.__annotations__)
+    shared = [
+        inspect.Parameter(
+            item.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if item.default is MISSING else item.default,
+            annotation=hints[item.name],
+        )
+        for item in sorted(fields(asked), key=lambda item: item.name not in own)
+    ]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        rest = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+
+        @functools.wraps(command)
+        def wrapper(**given: Any) -> None:
+            told = asked(**{item.name: given.pop(item.name) for item in shared})
+            command(told, **given)
+
+        wrapper.__signature__ = inspect.Signature([*shared, *rest])  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {}
+        return wrapper
+
+    return decorate

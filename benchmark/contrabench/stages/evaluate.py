@@ -1,0 +1,119 @@
+"""Evaluation: the test cases predicted and scored, the only sight that a run has of them."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from contrabench.data.grid import spacing_of
+from contrabench.files import write_text
+from contrabench.protocol import METRIC_CONTRACT, PROTOCOL_VERSION, digest
+from contrabench.stages import audit
+from contrabench.stages.kind import WEIGHTS, Kind, Making, Node, of_kind, write_record
+
+if TYPE_CHECKING:
+    from contrabench.stages.run import Run
+    from contrabench.training.runtime import Runtime
+
+SCORES = "scores.json"
+
+
+class Evaluate(Kind):
+    """Predictions and scores of the last checkpoint."""
+
+    name = "evaluate"
+    order = 30
+    plural = "evaluations"
+
+    def nodes(self, run: Run, before: tuple[Node, ...]) -> tuple[Node, ...]:
+        """One, of the fine-tuned network."""
+        model = of_kind(before, "finetune")[-1].key
+        structures = [item.model_dump(mode="json") for item in run.dataset.structures]
+        spec = {
+            "protocol_version": PROTOCOL_VERSION,
+            "model": model,
+            "data": run.data_of(run.split.test),
+            "structures": structures,
+            "metric_contract": METRIC_CONTRACT,
+        }
+        same = {
+            "evaluate": run.spec.dataset,
+            "pixels": run.spec.budget.pixels,
+            "backbone": run.spec.network.model_dump(mode="json"),
+        }
+        return (Node(self.name, "", spec, (model,), len(run.test_cases()), digest(same)),)
+
+    def make(self, making: Making, node: Node, folder: Path) -> None:
+        """Leaves one file of predictions per case (`NNN.npz`) and the scores of all of them."""
+        from contrabench.stages.trained import header_of
+        from contrabench.training.checkpoint import load_weights
+
+        began = time.monotonic()
+        run, runtime = making.run, making.runtime.alone()
+        segmenter = run.segmenter(run.backbone())
+        weights = making.store.folder("finetune", node.inputs[-1]) / WEIGHTS
+        audit.check_last_step(header_of(weights), run.finetune_steps)
+        segmenter.load_state_dict(load_weights(weights))
+        segmenter.to(runtime.torch_device)
+        scores: list[dict[str, Any]] = []
+        cases = run.test_cases()
+        with making.reporter.track(self.title(""), len(cases)) as track:
+            for number, case in enumerate(cases, start=1):
+                scores += _score(run, segmenter, case, folder / f"{number:03d}.npz", runtime)
+                track.advance(number, case.case)
+        write_text(folder / SCORES, json.dumps(scores, indent=1))
+        write_record(folder, {"seconds": time.monotonic() - began, "runtime": runtime.record()})
+
+    def doing(self, name: str) -> str:
+        """The same for all."""
+        return "evaluate"
+
+    def title(self, name: str) -> str:
+        """The same for all."""
+        return "evaluation"
+
+    def seconds_per_unit(self, run: Run, node: Node, runtime: Runtime) -> float:
+        """One real case, a shifted reference in the place of the prediction."""
+        from contrabench.evaluation.inference import predict_case
+        from contrabench.evaluation.metrics import score_case
+
+        case = run.test_cases()[0]
+        segmenter = run.segmenter(run.backbone()).to(runtime.torch_device)
+        began = time.perf_counter()
+        predict_case(segmenter, case, runtime)
+        reference = case.native_label()
+        names = [structure.name for structure in run.dataset.structures]
+        score_case(np.roll(reference, 2, axis=0), reference, names, spacing_of(case.native_affine))
+        return time.perf_counter() - began
+
+    def disk(self, run: Run, node: Node) -> int:
+        """Predictions as large as the references."""
+        references = (case.folder / "native_label.npz" for case in run.test_cases())
+        return sum(path.stat().st_size for path in references)
+
+
+KIND = Evaluate()
+
+
+def _score(
+    run: Run, segmenter: Any, case: Any, file: Path, runtime: Runtime
+) -> list[dict[str, Any]]:
+    """Predicts, keeps and scores one case; in voxels where no spacing is known."""
+    from contrabench.evaluation.inference import predict_case
+    from contrabench.evaluation.metrics import score_case
+
+    prediction = predict_case(segmenter, case, runtime)
+    audit.check_scored(case, prediction)
+    np.savez_compressed(file, prediction=prediction, affine=case.native_affine)
+    known = run.dataset.info.spacing_known
+    spacing = spacing_of(case.native_affine) if known else (1.0, 1.0, 1.0)
+    names = [structure.name for structure in run.dataset.structures]
+    return [
+        {"patient": case.patient, "case": case.case, "file": file.name} | asdict(score)
+        for score in score_case(prediction, case.native_label(), names, spacing)
+    ]

@@ -1,0 +1,114 @@
+"""Fine-tuning: the segmenter on the labelled slices, from the parts that were handed over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from contrabench.protocol import Seeds, digest, seed_for
+from contrabench.stages import audit
+from contrabench.stages.kind import Kind, Making, Node, of_kind
+
+if TYPE_CHECKING:
+    from contrabench.stages.run import Run
+    from contrabench.training.runtime import Runtime
+
+
+class Finetune(Kind):
+    """The supervised training that is the same for every method."""
+
+    name = "finetune"
+    order = 20
+    plural = "fine-tunings"
+
+    def nodes(self, run: Run, before: tuple[Node, ...]) -> tuple[Node, ...]:
+        """One, from the last pre-training or from the seed's initial weights."""
+        pretrained = of_kind(before, "pretrain")
+        start = pretrained[-1].key if pretrained else None
+        labelled = run.manifest.patients
+        spec = {
+            **run.training_spec(),
+            "phase": run.spec.budget.finetune.model_dump(mode="json", exclude={"images"}),
+            "steps": run.finetune_steps,
+            "deep_supervision": run.spec.deviations.deep_supervision,
+            "classes": run.classes,
+            "data": run.data_of(labelled),
+            "labelled": list(labelled),
+            "input": start,
+            "transfers": list(run.method.transfers()) if start else [],
+        }
+        same = ("pixels", "backbone", "precision", "phase", "deep_supervision", "classes")
+        node = Node(
+            kind=self.name,
+            name="",
+            spec=spec,
+            inputs=(start,) if start else (),
+            units=run.finetune_steps,
+            cost=digest({name: spec[name] for name in same}),
+        )
+        return (node,)
+
+    def make(self, making: Making, node: Node, folder: Path) -> None:
+        """Trains all weights on one augmented view of each labelled slice."""
+        from contrabench.data.bank import build_bank
+        from contrabench.model.weights import hand_off
+        from contrabench.stages.trained import header_of, train
+        from contrabench.training.checkpoint import load_weights
+        from contrabench.training.tasks import FinetuneTask
+
+        run, runtime = making.run, making.runtime.alone()
+        spec, backbone = run.spec, run.backbone()
+        transfer: dict[str, Any] = {"parts": [], "matched": 0, "parameters": 0}
+        before = making.weights("pretrain", node)
+        if before is not None:
+            audit.check_recipe(header_of(before), digest(run.dataset.recipe))
+            weights = load_weights(before)
+            transfer = hand_off(weights, backbone, run.method.transfers()).as_dict()
+        model, patients = run.segmenter(backbone), run.manifest.patients
+        bank = build_bank(run.cases, patients, patients, ("axial",), runtime.torch_device)
+        seen = audit.check_bank(bank, run.split, run.manifest, labels=True)
+        phase = spec.budget.finetune
+        task = FinetuneTask(model, bank, phase, spec.seeds)
+        if runtime.compile:
+            backbone.compile()
+        train(
+            run,
+            node,
+            task,
+            model,
+            phase,
+            seed_for("fine-tuning", spec.seeds.views),
+            runtime,
+            making.reporter,
+            folder,
+            making.tracking,
+            {"seen": seen, "transfer": transfer},
+        )
+
+    def doing(self, name: str) -> str:
+        """The same for all."""
+        return "fine-tune"
+
+    def title(self, name: str) -> str:
+        """The same for all."""
+        return "fine-tuning"
+
+    def seconds_per_unit(self, run: Run, node: Node, runtime: Runtime) -> float:
+        """A few steps on synthetic slices."""
+        from contrabench.data.bank import synthetic_bank
+        from contrabench.stages.trained import seconds_per_step
+        from contrabench.training.tasks import FinetuneTask
+
+        phase = run.spec.budget.finetune
+        bank = synthetic_bank(run.spec.budget.pixels, True, runtime.torch_device)
+        task = FinetuneTask(run.segmenter(run.backbone()), bank, phase, Seeds())
+        return seconds_per_step(task, phase, runtime, node.units)
+
+    def disk(self, run: Run, node: Node) -> int:
+        """Backbone and heads as float32."""
+        from contrabench.training.tasks import count_parameters
+
+        return 4 * count_parameters(run.segmenter(run.backbone()))
+
+
+KIND = Finetune()

@@ -1,0 +1,207 @@
+"""What a kind of stage is, and the stages of a run as nodes of a graph.
+
+A kind is one file of this folder that defines `KIND`: what its key depends on, how it is made,
+its units and cost, its files, and its words. Whoever plans, shows, merges or forecasts stages
+goes through `kinds()` and knows none of them by name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import contrabench.stages as folder_of_kinds
+from contrabench.files import write_text
+from contrabench.store.stages import StageOutput, StageStore, home_of, key_of
+
+if TYPE_CHECKING:
+    from contrabench.progress import Reporter
+    from contrabench.stages.run import Run
+    from contrabench.training.runtime import Runtime
+
+RECORD = "record.json"
+WEIGHTS = "weights.safetensors"
+TRACKING = "tracking"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One stage of one run.
+
+    Attributes:
+        kind: what is made.
+        name: of the pre-training stage; "" for other kinds.
+        spec: all that the output depends on.
+        inputs: keys of the stages whose output is read, in order; the last one is the one
+            it starts from.
+        units: what its time grows with: optimiser steps, cases to score, or 0.
+        cost: nodes with the same one take as long for each unit.
+        key: of the output in the store.
+    """
+
+    kind: str
+    name: str
+    spec: dict[str, Any]
+    inputs: tuple[str, ...]
+    units: int
+    cost: str
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", key_of(self.kind, self.spec))
+
+    @property
+    def of_kind(self) -> Kind:
+        """The kind itself."""
+        return kinds()[self.kind]
+
+    @property
+    def label_free(self) -> bool:
+        """Whether it serves all label budgets and draws."""
+        return self.spec.get("labelled", ()) is None
+
+
+@dataclass(frozen=True)
+class Making:
+    """A run whose stages are made here.
+
+    Attributes:
+        run: on its data.
+        store: where stages are kept.
+        runtime: device and switches.
+        reporter: where progress is told.
+    """
+
+    run: Run
+    store: StageStore
+    runtime: Runtime
+    reporter: Reporter
+
+    def make(self, node: Node, wait: bool = True) -> StageOutput:
+        """Makes a node whose inputs are done, or finds it in the store.
+
+        Args:
+            node: one of the run's.
+            wait: for another process that is at work on it.
+
+        Raises:
+            AuditError: if a rule of the protocol is broken.
+            StageBusyError: if another process is at work on it and `wait` is false.
+            RunError: if training fails, or an input is not there.
+        """
+        return self.store.run(
+            node.kind, node.spec, lambda folder: node.of_kind.make(self, node, folder), wait
+        )
+
+    @property
+    def tracking(self) -> Path:
+        """Folder of the trackers' own files."""
+        return self.store.root / TRACKING
+
+    def weights(self, kind: str, node: Node) -> Path | None:
+        """The weights that a node starts from, made by a stage of a kind; None without inputs."""
+        return self.store.folder(kind, node.inputs[-1]) / WEIGHTS if node.inputs else None
+
+    def record(self, kind: str, key: str) -> dict[str, Any]:
+        """What a finished stage cost and saw."""
+        return read_record(self.store.folder(kind, key))
+
+
+class Kind(ABC):
+    """One kind of stage, with everything about it.
+
+    Attributes:
+        name: of the folder of its stages, and in the record of a run.
+        order: stages of a run are made in this order.
+        plural: its stages in a table.
+    """
+
+    name: ClassVar[str]
+    order: ClassVar[int]
+    plural: ClassVar[str]
+
+    @abstractmethod
+    def nodes(self, run: Run, before: tuple[Node, ...]) -> tuple[Node, ...]:
+        """The stages of this kind in a run, each after its inputs.
+
+        Args:
+            run: on its data; nothing is computed.
+            before: the run's nodes of the kinds before.
+        """
+
+    @abstractmethod
+    def make(self, making: Making, node: Node, folder: Path) -> None:
+        """Fills the folder of a node whose inputs are done.
+
+        Raises:
+            AuditError: if a rule of the protocol is broken.
+            RunError: if it fails.
+        """
+
+    @abstractmethod
+    def doing(self, name: str) -> str:
+        """What is done, in words that a method's name follows, for plans and status."""
+
+    @abstractmethod
+    def title(self, name: str) -> str:
+        """The work by its noun, for progress and trackers."""
+
+    def seconds_per_unit(self, run: Run, node: Node, runtime: Runtime) -> float:
+        """Measures one unit on this device; called for nodes with units alone."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def disk(self, run: Run, node: Node) -> int:
+        """Bytes that the output of a node will keep."""
+
+
+@cache
+def kinds() -> Mapping[str, Kind]:
+    """Every kind by its name, in the order in which the stages of a run are made."""
+    found = []
+    for module in pkgutil.iter_modules(folder_of_kinds.__path__):
+        loaded = importlib.import_module(f"{folder_of_kinds.__name__}.{module.name}")
+        kind = getattr(loaded, "KIND", None)
+        if isinstance(kind, Kind):
+            found.append(kind)
+    return {kind.name: kind for kind in sorted(found, key=lambda kind: kind.order)}
+
+
+def nodes_of(run: Run) -> tuple[Node, ...]:
+    """The stages of a run in the order in which they are made: its last one is the rows."""
+    nodes: tuple[Node, ...] = ()
+    for kind in kinds().values():
+        nodes += kind.nodes(run, nodes)
+    return nodes
+
+
+def of_kind(nodes: tuple[Node, ...], name: str) -> tuple[Node, ...]:
+    """The nodes of one kind, in their order."""
+    return tuple(node for node in nodes if node.kind == name)
+
+
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Leaves what a stage cost and saw."""
+    write_text(folder / RECORD, json.dumps(record, indent=1))
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What a stage cost and saw."""
+    content: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    return content
+
+
+def recorded_seconds(store: Path, node: Node) -> tuple[float, dict[str, Any]] | None:
+    """Seconds that a finished node took and the runtime that made it; None if it tells none."""
+    try:
+        record = read_record(home_of(store, node.kind) / node.key)
+        return float(record["seconds"]), dict(record["runtime"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,200 @@
+"""The rows of a run, its last stage: scores under its protocol, and a record to trust them by."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import contrabench
+from contrabench.data.splits import save_manifest
+from contrabench.files import write_text
+from contrabench.protocol import digest
+from contrabench.stages import audit
+from contrabench.stages.evaluate import SCORES
+from contrabench.stages.kind import Kind, Making, Node
+from contrabench.store.rows import ROWS_FILE, ResultRow, write_rows
+from contrabench.store.stages import RUNS
+
+if TYPE_CHECKING:
+    from contrabench.stages.run import Run
+
+RUN_RECORD = "run.json"
+_BYTES = 60_000
+"""Rows and record of one run."""
+_TRACKED = ("dice", "asd_mm", "asd_voxel")
+_PACKAGES = (
+    "torch",
+    "monai",
+    "lightly",
+    "lightning",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "nibabel",
+    "safetensors",
+)
+
+
+class Rows(Kind):
+    """One row for each case and structure, and the record of the run."""
+
+    name = RUNS
+    order = 40
+    plural = "rows of runs"
+
+    def nodes(self, run: Run, before: tuple[Node, ...]) -> tuple[Node, ...]:
+        """One, of everything that the run rests on."""
+        spec = {
+            "protocol": run.protocol.model_dump(mode="json"),
+            "method": run.method_spec(),
+            "run": run.spec.model_dump(mode="json"),
+            "scores": before[-1].key,
+        }
+        inputs = tuple(node.key for node in before)
+        return (Node(self.name, "", spec, inputs, units=0, cost=self.name),)
+
+    def make(self, making: Making, node: Node, folder: Path) -> None:
+        """Leaves `rows.parquet` and `run.json`, and tells the trackers the mean scores.
+
+        Raises:
+            AuditError: rules 1, 6 and 9, if split, labels or images seen break them.
+        """
+        scores = making.store.folder("evaluate", node.inputs[-1]) / SCORES
+        rows = _rows(node.key, making.run, json.loads(scores.read_text(encoding="utf-8")))
+        write_rows(folder / ROWS_FILE, rows)
+        write_text(folder / RUN_RECORD, json.dumps(_record(making, node), indent=1) + "\n")
+        if making.runtime.trackers:
+            _track(making, node, folder)
+
+    def doing(self, name: str) -> str:
+        """The same for all."""
+        return "rows of"
+
+    def title(self, name: str) -> str:
+        """The same for all."""
+        return "scores"
+
+    def disk(self, run: Run, node: Node) -> int:
+        """About the same for all."""
+        return _BYTES
+
+
+KIND = Rows()
+
+
+def _rows(key: str, run: Run, scores: list[dict[str, Any]]) -> list[ResultRow]:
+    """The rows of a run, in the order of cases and structures."""
+    from contrabench.evaluation.metrics import StructureScore
+
+    spec, info = run.spec, run.method.info
+    common: dict[str, Any] = {
+        "run": key,
+        "protocol": digest(run.protocol),
+        "dataset": spec.dataset,
+        "budget": spec.budget.name,
+        "method": spec.method,
+        "method_version": info.version,
+        "variant": spec.variant(),
+        "recipe": spec.recipe,
+        "family": info.family,
+        "fidelity": info.fidelity,
+        "deviations": "; ".join(spec.deviations.labels()),
+        "labels": run.manifest.labels,
+        "fraction": run.manifest.fraction,
+        "labelled_patients": len(run.manifest.patients),
+        "train_patients": len(run.split.train),
+        "test_patients": len(run.split.test),
+        "fold": spec.fold,
+        "folds": spec.folds,
+        "draw": spec.draw,
+        "seed": spec.seeds.init,
+    }
+    known = run.dataset.info.spacing_known
+    rows = []
+    for item in scores:
+        fields = {name: item[name] for name in StructureScore.__dataclass_fields__}
+        scored = StructureScore(**fields).columns(known)
+        rows.append(ResultRow(**common, patient=item["patient"], case=item["case"], **scored))
+    return rows
+
+
+def _record(making: Making, node: Node) -> dict[str, Any]:
+    """What a reader needs to trust, cost and repeat the run."""
+    from contrabench.training.tasks import count_parameters
+
+    run, store = making.run, making.store
+    *pretrained, tuned, scored = node.inputs
+    before = {key: making.record("pretrain", key) for key in pretrained}
+    after = making.record("finetune", tuned)
+    trained = {**before, tuned: after}
+    splits = store.root / "splits"
+    return {
+        "run": node.key,
+        "stages": {"pretrain": pretrained, "finetune": tuned, "evaluate": scored},
+        "variant": run.spec.variant(),
+        "spec": run.spec.model_dump(mode="json"),
+        "protocol": {"hash": digest(run.protocol), **run.protocol.model_dump(mode="json")},
+        "method": run.method_spec() | {"info": run.method.info.model_dump(mode="json")},
+        "deviations": list(run.spec.deviations.labels()),
+        "recipe": [work.note for work in run.work if work.note],
+        "patients": {
+            "train": list(run.split.train),
+            "labelled": list(run.manifest.patients),
+            "test": list(run.split.test),
+        },
+        "manifests": {
+            "split": save_manifest(splits, "split", run.split),
+            "labels": save_manifest(splits, "labels", run.manifest),
+        },
+        "outside_field_of_view": {
+            case.case: case.outside
+            for case in run.cases
+            if case.labelled and math.isfinite(case.outside) and case.outside > 0
+        },
+        "images": {
+            "pretrain": [record["images"] for record in before.values()],
+            "finetune": after["images"],
+        },
+        "cost": {
+            "pretrain_seconds": sum(record["seconds"] for record in before.values()),
+            "finetune_seconds": after["seconds"],
+            "evaluate_seconds": making.record("evaluate", scored)["seconds"],
+            "peak_memory_mb": max(record["peak_memory_mb"] for record in trained.values()),
+            "parameters": count_parameters(run.segmenter(run.backbone())),
+            "pretraining_heads": sum(record["heads"] for record in before.values()),
+        },
+        "resumed": {key: r["resumed_at"] for key, r in trained.items() if r["resumed_at"]},
+        "training": trained,
+        "audit": audit.evidence(run, list(before.values()), after),
+        "initial_weights": run.initial_digest(),
+        "environment": environment(),
+    }
+
+
+def _track(making: Making, node: Node, folder: Path) -> None:
+    """Tells the trackers the mean scores of the rows that are written."""
+    import pandas as pd
+
+    from contrabench.stages.trained import tracked
+    from contrabench.statistics.aggregate import macro_mean
+
+    rows = pd.read_parquet(folder / ROWS_FILE)
+    known = [metric for metric in _TRACKED if rows[metric].notna().any()]
+    with tracked(making.run, node, making.runtime, making.reporter, making.tracking) as tracker:
+        tracker.log({f"evaluate/{metric}": macro_mean(rows, metric) for metric in known}, 0)
+
+
+def environment() -> dict[str, str]:
+    """Python, platform and package versions; no host name, no path."""
+    found = {"contrabench": contrabench.__version__, "python": platform.python_version()}
+    found["platform"] = f"{platform.system()} {platform.machine()}"
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "missing"
+    return found

@@ -1,0 +1,242 @@
+"""What one run computes, and the run on its data: fold, labelled patients, initial network.
+
+A `RunSpec` is everything that is asked for, resolved: names are known to exist, options are
+checked, defaults filled in. It holds no path and no device and travels to any process. A `Run`
+has opened the plug-ins that it names and laid it over the prepared cases; it computes nothing
+that is kept, but the keys of the stages follow from it, and their makers read it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from contrabench.contracts import registry
+from contrabench.contracts.dataset import Dataset
+from contrabench.contracts.fingerprint import fingerprint
+from contrabench.contracts.method import Deviations, Method, Stage
+from contrabench.data.prepare import PreparedCase
+from contrabench.data.splits import draw_labels, make_split
+from contrabench.errors import RequestError
+from contrabench.protocol import (
+    METRIC_CONTRACT,
+    ORIENTATIONS,
+    PROTOCOL_VERSION,
+    BackboneSpec,
+    Budget,
+    Frozen,
+    Orientation,
+    Protocol,
+    Recipe,
+    Seeds,
+    digest,
+)
+from contrabench.stages.recipe import StageWork, share_out, usual_options
+
+if TYPE_CHECKING:
+    from contrabench.contracts.backbone import Backbone
+    from contrabench.model.segmentation import Segmenter
+
+
+class RunSpec(Frozen):
+    """What one run computes; no paths, no device."""
+
+    dataset: str
+    dataset_options: dict[str, Any] = Field({}, description="all of them")
+    method: str
+    options: dict[str, Any] = Field({}, description="of the method, all of them")
+    labels: str
+    folds: int = Field(5, ge=2)
+    fold: int = Field(0, ge=0)
+    draw: int = Field(0, ge=0)
+    deviations: Deviations
+    backbone: str = "unet"
+    backbone_options: dict[str, Any] = Field({}, description="all of them")
+    budget: Budget
+    recipe: Recipe = "common"
+    precision: str
+    seeds: Seeds
+
+    @property
+    def network(self) -> BackboneSpec:
+        """The backbone at the budget's width."""
+        return BackboneSpec(
+            name=self.backbone, options=self.backbone_options, width=self.budget.width
+        )
+
+    def open_method(self) -> Method:
+        """The method with its options."""
+        kind = registry.methods.get(self.method)
+        return kind(kind.Options.model_validate(self.options))
+
+    def open_dataset(self, root: Path | None) -> Dataset:
+        """The dataset with its options and the folder of its files."""
+        return open_dataset(self.dataset, self.dataset_options, root)
+
+    def variant(self) -> str:
+        """The method as tables name it: with what differs from its defaults in brackets."""
+        method = self.open_method()
+        options, usual = method.options, type(method).deviations
+        defaults = type(options).model_validate(usual_options(type(method), self.recipe))
+        changed = {
+            name: getattr(mine, name)
+            for mine, standard in ((options, defaults), (self.deviations, usual))
+            for name in type(mine).model_fields
+            if getattr(mine, name) != getattr(standard, name)
+        }
+        if not changed:
+            return self.method
+        inside = ", ".join(f"{name}={_typed(value)}" for name, value in sorted(changed.items()))
+        return f"{self.method}[{inside}]"
+
+
+def open_dataset(name: str, options: dict[str, Any], root: Path | None) -> Dataset:
+    """A registered dataset, once it is sure that its files are named.
+
+    Raises:
+        RequestError: if there is no such dataset, or it needs files and none are named.
+    """
+    kind = registry.datasets.get(name)
+    if kind.info.needs_path and root is None:
+        raise RequestError(f"'{name}' needs its files: --data FOLDER, with {kind.info.layout}")
+    return kind(root, kind.Options.model_validate(options))
+
+
+def _typed(value: object) -> str:
+    """An option's value as it would be typed."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (tuple, list)):
+        return "+".join(_typed(item) for item in value)
+    return str(value)
+
+
+class Run:
+    """One run on its data.
+
+    Args:
+        spec: what is computed.
+        cases: all prepared cases of the dataset.
+        root: folder of the dataset's files, if it needs any.
+
+    Attributes:
+        method: with its options.
+        dataset: with its options and path.
+        split: who may be trained on, and who is tested.
+        manifest: whose labels may be used.
+        work: the pre-training stages, each with its share of the budget.
+
+    Raises:
+        RequestError: if the fold cannot be made of the dataset's patients.
+    """
+
+    def __init__(
+        self, spec: RunSpec, cases: Sequence[PreparedCase], root: Path | None = None
+    ) -> None:
+        self.spec, self.cases = spec, list(cases)
+        self.method, self.dataset = spec.open_method(), spec.open_dataset(root)
+        labelled = {case.patient for case in cases if case.labelled}
+        unlabelled = {case.patient for case in cases} - labelled
+        self.split = make_split(
+            sorted(labelled), sorted(unlabelled), spec.folds, spec.fold, spec.seeds.split
+        )
+        self.manifest = draw_labels(self.split, spec.labels, spec.draw, spec.seeds.labels)
+        self.work: list[StageWork] = share_out(self.method, spec.budget, spec.recipe)
+
+    @cached_property
+    def protocol(self) -> Protocol:
+        """Everything the rows depend on except the method."""
+        spec, dataset = self.spec, self.dataset
+        return Protocol(
+            dataset=spec.dataset,
+            dataset_version=dataset.info.version,
+            dataset_options=dataset.options.model_dump(mode="json"),
+            data=digest({case.case: case.fingerprint for case in self.cases}),
+            structures=tuple(structure.name for structure in dataset.structures),
+            recipe=dataset.recipe,
+            folds=spec.folds,
+            split_seed=spec.seeds.split,
+            backbone=spec.network,
+            budget=spec.budget,
+            pretraining=spec.recipe,
+            precision=spec.precision,
+            metric_contract=METRIC_CONTRACT,
+        )
+
+    @property
+    def classes(self) -> int:
+        """Structures and background."""
+        return len(self.dataset.structures) + 1
+
+    @property
+    def orientations(self) -> tuple[Orientation, ...]:
+        """Cuts of the volumes that are pre-trained on."""
+        return ORIENTATIONS if self.spec.deviations.views == "all" else ("axial",)
+
+    @property
+    def finetune_steps(self) -> int:
+        """Steps of fine-tuning, with those that the method saves on pre-training."""
+        budget = self.spec.budget
+        extra = round(self.method.finetune_extra * budget.pretrain.images)
+        return budget.finetune.steps + extra // budget.finetune.batch
+
+    def pool(self, stage: Stage) -> tuple[str, ...]:
+        """Patients whose slices a pre-training stage may draw."""
+        return self.manifest.patients if stage.labelled_slices_only else self.split.train
+
+    def test_cases(self) -> list[PreparedCase]:
+        """The cases of the test patients."""
+        return [case for case in self.cases if case.patient in self.split.test]
+
+    def method_spec(self) -> dict[str, Any]:
+        """What identifies the method's computation: its code, version and options."""
+        return {
+            "name": self.spec.method,
+            "code": fingerprint(type(self.method)),
+            "version": self.method.info.version,
+            "options": self.method.options.model_dump(mode="json"),
+        }
+
+    def training_spec(self) -> dict[str, Any]:
+        """What every stage that trains depends on."""
+        spec = self.spec
+        return {
+            "protocol_version": PROTOCOL_VERSION,
+            "recipe": self.dataset.recipe.model_dump(mode="json"),
+            "pixels": spec.budget.pixels,
+            "backbone": {
+                **spec.network.model_dump(mode="json"),
+                "code": fingerprint(registry.backbones.get(spec.backbone)),
+            },
+            "precision": spec.precision,
+            "seeds": spec.seeds.model_dump(mode="json", include={"init", "views", "order"}),
+        }
+
+    def data_of(self, patients: Collection[str]) -> dict[str, str]:
+        """The prepared volumes of some patients, by case."""
+        return {case.case: case.fingerprint for case in self.cases if case.patient in patients}
+
+    def backbone(self) -> Backbone:
+        """The backbone with the seed's initial weights: the same for every method."""
+        from contrabench.model.weights import build_backbone
+
+        return build_backbone(self.spec.network, self.spec.seeds.init)
+
+    def segmenter(self, backbone: Backbone) -> Segmenter:
+        """The network of fine-tuning around a backbone, its heads with initial weights."""
+        from contrabench.model.segmentation import build_segmenter
+
+        deep = self.spec.deviations.deep_supervision
+        return build_segmenter(backbone, self.classes, deep, self.spec.seeds.init)
+
+    def initial_digest(self) -> str:
+        """Hash of the initial weights: equal for all methods of a seed and a budget."""
+        state = hashlib.sha256()
+        for value in self.backbone().state_dict().values():
+            state.update(value.numpy().tobytes())
+        return state.hexdigest()[:16]
