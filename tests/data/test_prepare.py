@@ -15,7 +15,6 @@ from contrabench import Case, Dataset, DatasetInfo, RunError, Structure, Volume
 from contrabench import files as sealed
 from contrabench.contracts.dataset import Dataset as DatasetBase
 from contrabench.data import cache, prepare
-from contrabench.data import reading as faults
 from contrabench.data.file_index import FileIndex, fingerprint_of
 from contrabench.data.prepare import class_indices, prepare_dataset
 from contrabench.protocol import DataRecipe
@@ -27,11 +26,9 @@ import sys, time
 from pathlib import Path
 from contrabench.contracts.registry import datasets
 from contrabench.data import prepare
-from contrabench.data import reading as faults
 from contrabench.protocol import DataRecipe
 
 volumes, folder, role = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-faults.canonical = lambda volume: volume  # the volumes are canonical: spare importing MONAI
 inner = prepare.resample_label
 
 def watched(*args):
@@ -56,12 +53,6 @@ def three(volumes):
     for number in range(3):
         volumes.add(f"p{number}", seed=number)
     return volumes
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    """The volumes of these tests are canonical already, so MONAI need not be imported."""
-    monkeypatch.setattr(faults, "canonical", lambda volume: volume)
 
 
 def prepared(volumes, folder, pixels=32, recipe=RECIPE, **options):
@@ -125,7 +116,7 @@ def test_what_a_prepared_case_holds(volumes, tmp_path):
     assert shell.min() > np.median(background)
 
 
-def test_padding_has_the_lowest_value_and_is_not_counted(volumes, tmp_path, quick):
+def test_padding_has_the_lowest_value_and_is_not_counted(volumes, tmp_path):
     volumes.add("p0")
     (case,) = prepared(volumes, tmp_path, recipe=DataRecipe(field_of_view_mm=96.0))  # 3 mm
     body = case.image[8:24, 9:23]  # 48 and 40 mm about the centre, in voxels of 3 mm
@@ -137,7 +128,7 @@ def test_padding_has_the_lowest_value_and_is_not_counted(volumes, tmp_path, quic
     assert not case.label[padding].any()
 
 
-def test_intensities_are_clipped_at_the_percentiles(volumes, tmp_path, quick):
+def test_intensities_are_clipped_at_the_percentiles(volumes, tmp_path):
     image, _ = volumes.add("p0")
     image[12, 10, 3] = 1e6
     volumes.write("images", "p0", image)
@@ -150,7 +141,7 @@ def test_intensities_are_clipped_at_the_percentiles(volumes, tmp_path, quick):
     assert np.ptp(values[: 2 * share]) > 0
 
 
-def test_share_of_the_reference_outside_the_field_of_view(volumes, tmp_path, quick):
+def test_share_of_the_reference_outside_the_field_of_view(volumes, tmp_path):
     label = np.zeros((24, 20, 6), np.uint8)
     label[0, 5:15], label[12, 5:15] = 1, 2
     volumes.add("p0")
@@ -186,7 +177,7 @@ def permute(array, affine):
     return np.ascontiguousarray(stored), affine @ to_plain
 
 
-def test_unlabelled_cases(volumes, tmp_path, quick):
+def test_unlabelled_cases(volumes, tmp_path):
     volumes.add("p0", seed=0)
     volumes.add("p1", seed=1)
     (volumes.root / "labels" / "p1.nii.gz").unlink()
@@ -199,13 +190,13 @@ def test_unlabelled_cases(volumes, tmp_path, quick):
         without.native_label()
 
 
-def test_the_second_time_nothing_is_computed(three, tmp_path, quick, monkeypatch):
+def test_the_second_time_nothing_is_computed(three, tmp_path, monkeypatch):
     first = prepared(three, tmp_path)
     monkeypatch.setattr(prepare, "load_checked", None)
     assert_same(first, prepared(three, tmp_path))
 
 
-def test_changes_in_memory_do_not_reach_the_cache(three, tmp_path, quick):
+def test_changes_in_memory_do_not_reach_the_cache(three, tmp_path):
     first = prepared(three, tmp_path)
     before = first[0].image.copy()
     first[0].image[:] = 0
@@ -215,7 +206,7 @@ def test_changes_in_memory_do_not_reach_the_cache(three, tmp_path, quick):
 
 
 @pytest.mark.parametrize("what", ["pixels", "recipe", "structures", "file", "version"])
-def test_whatever_changes_the_arrays_changes_the_key(what, three, tmp_path, quick, monkeypatch):
+def test_whatever_changes_the_arrays_changes_the_key(what, three, tmp_path, monkeypatch):
     before = {case.fingerprint for case in prepared(three, tmp_path)}
     kwargs = {}
     if what == "pixels":
@@ -234,9 +225,7 @@ def test_whatever_changes_the_arrays_changes_the_key(what, three, tmp_path, quic
 
 @pytest.mark.parametrize("name", ["image.npy", "label.npy", "native_label.npz", "meta.json"])
 @pytest.mark.parametrize("damage", ["flip", "delete", "truncate"])
-def test_a_damaged_folder_is_made_again_with_a_warning(
-    name, damage, volumes, tmp_path, quick, caplog
-):
+def test_a_damaged_folder_is_made_again_with_a_warning(name, damage, volumes, tmp_path, caplog):
     volumes.add("p0")
     first = prepared(volumes, tmp_path / "cache")
     (fresh,) = prepared(volumes, tmp_path / "fresh")
@@ -255,7 +244,7 @@ def test_a_damaged_folder_is_made_again_with_a_warning(
     assert "prepared again" in caplog.text
 
 
-def test_folder_without_its_seal_is_not_trusted(volumes, tmp_path, quick):
+def test_folder_without_its_seal_is_not_trusted(volumes, tmp_path):
     volumes.add("p0")
     (case,) = prepared(volumes, tmp_path)
     (case.folder / sealed.MARKER).unlink()
@@ -264,7 +253,7 @@ def test_folder_without_its_seal_is_not_trusted(volumes, tmp_path, quick):
     assert again.image.shape == (32, 32, 6)
 
 
-def test_a_failed_preparation_leaves_nothing_behind(three, tmp_path, quick, monkeypatch):
+def test_a_failed_preparation_leaves_nothing_behind(three, tmp_path, monkeypatch):
     def fails(*_):
         raise MemoryError
 
@@ -274,7 +263,7 @@ def test_a_failed_preparation_leaves_nothing_behind(three, tmp_path, quick, monk
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["volumes"]
 
 
-def test_killed_process_leaves_only_what_the_next_one_removes(three, tmp_path, quick):
+def test_killed_process_leaves_only_what_the_next_one_removes(three, tmp_path):
     folder = tmp_path / "cache"
     process = child(three, folder, "stalls")
     try:
@@ -346,7 +335,7 @@ class Twin(Dataset):
         return f"twin {case.id}"
 
 
-def test_dataset_without_files(tmp_path, quick):
+def test_dataset_without_files(tmp_path):
     labelled, unlabelled = prepare_dataset(Twin(), "twin", DataRecipe(), 32, tmp_path)
     assert set(np.unique(labelled.native_label())) == {1}
     assert unlabelled.label is None

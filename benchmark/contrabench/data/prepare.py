@@ -27,12 +27,13 @@ from contrabench.data.grid import (
     resample_label,
     working_grid,
 )
-from contrabench.data.reading import image_hash, list_cases, load_checked, shared_images
+from contrabench.data.reading import for_each_case, image_hash, list_cases, load_checked
 from contrabench.errors import DataError, RunError
 from contrabench.protocol import DataRecipe, digest
 
 PREPARE_VERSION = 1
 """Raised whenever the same files and recipe give other arrays."""
+_META = "meta.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,83 +128,75 @@ def prepare_dataset(
         "prepare": PREPARE_VERSION,
     }
     prepared: list[PreparedCase] = []
-    images: list[tuple[Case, str]] = []
-    faults: list[str] = []
-    for number, case in enumerate(cases, start=1):
+
+    def obtain(case: Case) -> str:
         try:
-            key = _key(dataset, case, index, common)
-            home = cache.obtain(folder, key, _maker(dataset, case, recipe, pixels))
-        except DataError as error:
-            faults += error.faults
-        else:
-            meta = json.loads((home / "meta.json").read_text(encoding="utf-8"))
-            images.append((case, meta["image_hash"]))
-            prepared.append(_open(case, home, meta))
-        if progress is not None:
-            progress(number, len(cases), case.id)
-    index.save()
-    faults += shared_images(images)
-    if faults:
-        raise DataError(faults, where=dataset.info.title)
+            content = fingerprint_of(dataset, case, index)
+        except OSError as error:
+            raise DataError([f"{case.id}: a file cannot be read ({error})"], case.id) from error
+        about = {"case": case.id, "labelled": case.labelled, "content": content}
+        home = cache.obtain(
+            folder,
+            digest({**common, **about}, length=32),
+            lambda work: _fill(work, dataset, case, recipe, pixels),
+        )
+        meta = _meta(home)
+        prepared.append(_open(case, home, meta))
+        return str(meta["image_hash"])
+
+    try:
+        for_each_case(dataset, cases, obtain, progress)
+    finally:
+        index.save()
     return prepared
 
 
-def _key(dataset: Dataset, case: Case, index: FileIndex, common: dict[str, Any]) -> str:
-    try:
-        content = fingerprint_of(dataset, case, index)
-    except OSError as error:
-        raise DataError([f"{case.id}: a file cannot be read ({error})"], case.id) from error
-    return digest(
-        {**common, "case": case.id, "labelled": case.labelled, "content": content}, length=32
+def _fill(work: Path, dataset: Dataset, case: Case, recipe: DataRecipe, pixels: int) -> None:
+    """Fills the folder of one case."""
+    volume = load_checked(dataset, case)
+    x, y, z = volume.image.shape
+    grid = working_grid((x, y, z), volume.affine, recipe.field_of_view_mm, pixels)
+    np.save(
+        work / "image.npy",
+        normalise(resample_image(volume.image, grid), grid, recipe, case.id),
     )
+    outside = 0.0
+    if case.labelled and volume.label is not None:
+        native = class_indices(volume.label, dataset.structures)
+        np.save(work / "label.npy", resample_label(native, len(dataset.structures), grid))
+        np.savez_compressed(work / "native_label.npz", label=native)
+        columns = np.count_nonzero(native, axis=2)
+        outside = float(columns[~inside_field(grid)].sum() / columns.sum())
+    meta = {
+        "case": case.id,
+        "image_hash": image_hash(volume),
+        "spacing": grid.spacing,
+        "affine": grid.affine.tolist(),
+        "native_affine": volume.affine.tolist(),
+        "native_shape": grid.native_shape,
+        "outside": outside,
+    }
+    (work / _META).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
 
 
-def _maker(dataset: Dataset, case: Case, recipe: DataRecipe, pixels: int) -> Callable[[Path], None]:
-    """The function that fills the folder of one case."""
-
-    def make(work: Path) -> None:
-        volume = load_checked(dataset, case)
-        shape = volume.image.shape
-        native_shape = (int(shape[0]), int(shape[1]), int(shape[2]))
-        grid = working_grid(native_shape, volume.affine, recipe.field_of_view_mm, pixels)
-        image = normalise(resample_image(volume.image, grid), grid, recipe, case.id)
-        np.save(work / "image.npy", image)
-        outside = 0.0
-        if case.labelled and volume.label is not None:
-            native = class_indices(volume.label, dataset.structures)
-            np.save(work / "label.npy", resample_label(native, len(dataset.structures), grid))
-            np.savez_compressed(work / "native_label.npz", label=native)
-            columns = np.count_nonzero(native, axis=2)
-            outside = float(columns[~inside_field(grid)].sum() / columns.sum())
-        meta = {
-            "case": case.id,
-            "image_hash": image_hash(volume),
-            "spacing": grid.spacing,
-            "affine": grid.affine.tolist(),
-            "native_affine": volume.affine.tolist(),
-            "native_shape": native_shape,
-            "outside": outside,
-        }
-        (work / "meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
-
-    return make
+def _meta(home: Path) -> dict[str, Any]:
+    meta: dict[str, Any] = json.loads((home / _META).read_text(encoding="utf-8"))
+    return meta
 
 
 def _reopen(case: str, patient: str, labelled: bool, home: Path) -> PreparedCase:
     """Opens a case again in another process."""
-    meta = json.loads((home / "meta.json").read_text(encoding="utf-8"))
-    return _open(Case(id=case, patient=patient, labelled=labelled), home, meta)
+    return _open(Case(id=case, patient=patient, labelled=labelled), home, _meta(home))
 
 
 def _open(case: Case, home: Path, meta: dict[str, Any]) -> PreparedCase:
     """Maps a finished folder; copy-on-write, so that no reader can change the cache."""
-    label = home / "label.npy"
     return PreparedCase(
         case=case.id,
         patient=case.patient,
         labelled=case.labelled,
         image=np.load(home / "image.npy", mmap_mode="c"),
-        label=np.load(label, mmap_mode="c") if case.labelled else None,
+        label=np.load(home / "label.npy", mmap_mode="c") if case.labelled else None,
         spacing=tuple(meta["spacing"]),
         affine=np.array(meta["affine"]),
         native_affine=np.array(meta["native_affine"]),
@@ -227,16 +220,10 @@ def class_indices(
 def normalise(
     image: NDArray[np.float32], grid: WorkingGrid, recipe: DataRecipe, case: str
 ) -> NDArray[np.float32]:
-    """Clips an image at two percentiles and makes its mean 0 and its deviation 1.
+    """Clips an image on its working grid at two percentiles; makes its mean 0, its deviation 1.
 
     Percentiles, mean and deviation are those of the voxels that the volume really covers;
     the rest of the square gets the lowest value.
-
-    Args:
-        image: on the working grid.
-        grid: that grid.
-        recipe: the percentiles.
-        case: id for the message.
 
     Raises:
         DataError: if the image is constant within the field of view.

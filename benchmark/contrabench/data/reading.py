@@ -1,4 +1,7 @@
-"""Reading NIfTI files, and turning volumes to one orientation."""
+"""From a dataset's files to sound volumes in one orientation.
+
+All faults of the input are found, each told in one line, before any training.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,14 @@ from numpy.typing import NDArray
 from contrabench.contracts.dataset import Case, Dataset, Structure, Volume
 from contrabench.errors import DataError
 
-ENDINGS = (".nii.gz", ".nii")
+_ENDINGS = (".nii.gz", ".nii")
+_TOLERANCE = 1e-3
+"""Largest distance between the corners of image and label, as a share of the diagonal."""
 
 
 def is_nifti(path: Path) -> bool:
     """Whether a path is a NIfTI file; hidden ones, such as the `._` files of macOS, are not."""
-    return path.name.endswith(ENDINGS) and not path.name.startswith(".") and path.is_file()
+    return path.name.endswith(_ENDINGS) and not path.name.startswith(".") and path.is_file()
 
 
 def stem(path: Path) -> str:
@@ -32,72 +37,58 @@ class NiftiDataset(Dataset):
     """Base class of datasets whose cases are NIfTI files."""
 
     def load(self, case: Case) -> Volume:
-        """Reads the files of one case; see `read_case`."""
-        return read_case(case)
+        """Reads the files of one case, in the orientation and grid in which they are stored.
+
+        Raises:
+            DataError: with one line for each file that is missing, damaged or not a volume.
+        """
+        wanted = {"image": case.image, "label": case.label}
+        if case.label is None and not case.labelled:
+            del wanted["label"]
+        read: dict[str, tuple[NDArray[np.float32], NDArray[np.float64]]] = {}
+        faults: list[str] = []
+        for kind, path in wanted.items():
+            try:
+                read[kind] = _read(path, kind)
+            except ValueError as error:
+                faults.append(f"{case.id}: {error}")
+        if faults:
+            raise DataError(faults, where=case.id)
+        image, affine = read["image"]
+        label, label_affine = read.get("label", (None, None))
+        return Volume(
+            image, None if label is None else label.astype(np.int32), affine, label_affine
+        )
 
 
-def read_case(case: Case) -> Volume:
-    """Reads the NIfTI files of a case.
-
-    Args:
-        case: with an image file and, unless it is unlabelled, a label file.
-
-    Returns:
-        Image and label in the orientation and grid in which they are stored.
-
-    Raises:
-        DataError: with one line for each file that is missing, damaged or not a volume.
-    """
-    faults: list[str] = []
-    image, affine = _read(case, case.image, "image", faults)
-    label, label_affine = None, None
-    if case.label is not None:
-        label, label_affine = _read(case, case.label, "label", faults)
-    elif case.labelled:
-        faults.append(f"{case.id}: has no label file, but the dataset lists it as labelled")
-    if faults or image is None or affine is None:
-        raise DataError(faults, where=case.id)
-    return Volume(
-        image=image,
-        label=None if label is None else label.astype(np.int32),
-        affine=affine,
-        label_affine=label_affine,
-    )
-
-
-def _read(
-    case: Case, path: Path | None, kind: str, faults: list[str]
-) -> tuple[NDArray[np.float32] | None, NDArray[np.float64] | None]:
-    """Reads one file; notes what is wrong with it and returns nothing then."""
+def _read(path: Path | None, kind: str) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Voxels and affine of one file; what is wrong with it is a ValueError."""
     import nibabel as nib
     from nibabel.filebasedimages import ImageFileError
 
     if path is None:
-        faults.append(f"{case.id}: has no {kind} file")
-        return None, None
+        listed = ", but the dataset lists it as labelled" if kind == "label" else ""
+        raise ValueError(f"has no {kind} file{listed}")
     try:
         file = nib.load(path)
         shape = tuple(int(side) for side in file.shape)
-        if len(shape) != 3:
-            faults.append(
-                f"{case.id}: {path} has {len(shape)} dimensions {shape}; the {kind} must be one "
-                "3D volume, so extract the frame or channel that is meant"
-            )
-            return None, None
-        values = np.asarray(file.dataobj, dtype=np.float32)
+        values = np.asarray(file.dataobj, dtype=np.float32) if len(shape) == 3 else None
         affine = np.asarray(file.affine, dtype=np.float64)
     except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        faults.append(
-            f"{case.id}: the {kind} {path} cannot be read ({reason}); copy or download it again"
+        raise ValueError(
+            f"the {kind} {path} cannot be read ({reason}); copy or download it again"
+        ) from error
+    if values is None:
+        raise ValueError(
+            f"{path} has {len(shape)} dimensions {shape}; the {kind} must be one 3D volume, so "
+            "extract the frame or channel that is meant"
         )
-        return None, None
     if kind == "label" and (odd := int(np.count_nonzero(values % 1 != 0))):
-        faults.append(
-            f"{case.id}: the label {path} holds {odd} voxels that are no whole numbers; "
-            "it was interpolated or is not a label"
+        raise ValueError(
+            f"the label {path} holds {odd} voxels that are no whole numbers; it was interpolated "
+            "or is not a label"
         )
-        return None, None
     return values, affine
 
 
@@ -107,28 +98,18 @@ def canonical(volume: Volume) -> Volume:
     Axes are swapped and mirrored only; no voxel changes its value. An oblique volume keeps
     its small rotation in the affine.
     """
-    import torch
-    from monai.data import MetaTensor
-    from monai.transforms import Orientation
+    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
-    turn = Orientation(axcodes="RAS", labels=(("L", "R"), ("P", "A"), ("I", "S")))
-    affine = torch.from_numpy(np.array(volume.affine, dtype=np.float64))
+    turn = io_orientation(volume.affine)
 
-    def turned(array: NDArray[np.generic]) -> tuple[NDArray[np.generic], NDArray[np.float64]]:
-        tensor = torch.from_numpy(np.ascontiguousarray(array))[None]
-        result = turn(MetaTensor(tensor, affine=affine))
-        return np.ascontiguousarray(result[0].numpy()), result.affine.numpy()
+    def turned(array: NDArray[np.generic]) -> NDArray[np.generic]:
+        return np.ascontiguousarray(apply_orientation(array, turn))
 
-    image, turned_affine = turned(volume.image)
     return Volume(
-        image=image.astype(np.float32, copy=False),
-        label=None if volume.label is None else turned(volume.label)[0].astype(np.int32),
-        affine=turned_affine.astype(np.float64),
+        image=turned(volume.image).astype(np.float32, copy=False),
+        label=None if volume.label is None else turned(volume.label).astype(np.int32),
+        affine=volume.affine @ inv_ornt_aff(turn, volume.image.shape),
     )
-
-
-TOLERANCE = 1e-3
-"""Largest distance between the corners of image and label, as a share of the diagonal."""
 
 
 def list_cases(dataset: Dataset) -> list[Case]:
@@ -166,60 +147,74 @@ def load_checked(dataset: Dataset, case: Case) -> Volume:
     return canonical(volume)
 
 
-def check_cases(dataset: Dataset, progress: Callable[[int, int, str], None] | None = None) -> None:
-    """Reads every case of a dataset and checks it.
+def for_each_case(
+    dataset: Dataset,
+    cases: Sequence[Case],
+    work: Callable[[Case], str],
+    progress: Callable[[int, int, str], None] | None,
+) -> None:
+    """Works through all cases of a dataset and gathers what is wrong with them.
 
     Args:
         dataset: the dataset.
+        cases: as `list_cases` gives them.
+        work: returns the `image_hash` of a case, or raises DataError.
         progress: called with the cases done, their number, and the last one's id.
 
     Raises:
         DataError: naming every fault of every case.
     """
-    cases = list_cases(dataset)
     faults: list[str] = []
     images: list[tuple[Case, str]] = []
     for number, case in enumerate(cases, start=1):
         try:
-            images.append((case, image_hash(load_checked(dataset, case))))
+            images.append((case, work(case)))
         except DataError as error:
             faults += error.faults
         if progress is not None:
             progress(number, len(cases), case.id)
-    faults += shared_images(images)
-    if faults:
+    if faults := [*faults, *shared_images(images)]:
         raise DataError(faults, where=dataset.info.title)
+
+
+def check_cases(dataset: Dataset, progress: Callable[[int, int, str], None] | None = None) -> None:
+    """Reads every case of a dataset and checks it; raises as `for_each_case`."""
+    for_each_case(
+        dataset,
+        list_cases(dataset),
+        lambda case: image_hash(load_checked(dataset, case)),
+        progress,
+    )
 
 
 def volume_faults(case: Case, volume: Volume, structures: Sequence[Structure]) -> list[str]:
     """Everything that is wrong with one volume, a line for each fault."""
     faults: list[str] = []
-    if volume.image.ndim != 3 or min(volume.image.shape) < 1:
-        return [f"{case.id}: the image has shape {volume.image.shape} and is no 3D volume"]
+    image, label = volume.image, volume.label
+    if image.ndim != 3 or min(image.shape) < 1:
+        return [f"{case.id}: the image has shape {image.shape} and is no 3D volume"]
     sides = np.linalg.norm(volume.affine[:3, :3], axis=0)
     if not np.isfinite(volume.affine).all() or abs(np.linalg.det(volume.affine)) < 1e-9:
         faults.append(
             f"{case.id}: the affine of the image has no volume (voxel sides {sides.round(6)}); "
             "its geometry is unknown, so write the right one into the header"
         )
-    if bad := int(np.count_nonzero(~np.isfinite(volume.image))):
+    if bad := int(np.count_nonzero(~np.isfinite(image))):
         faults.append(f"{case.id}: {bad} voxels of the image are NaN or infinite; replace them")
-    elif volume.image.min() == volume.image.max():
-        faults.append(
-            f"{case.id}: all voxels of the image are {volume.image.flat[0]}; it is not a scan"
-        )
+    elif image.min() == image.max():
+        faults.append(f"{case.id}: all voxels of the image are {image.flat[0]}; it is not a scan")
     if not case.labelled:
         return faults
-    if volume.label is None:
+    if label is None:
         return [*faults, f"{case.id}: has no label, but the dataset lists it as labelled"]
-    if volume.label.shape != volume.image.shape:
+    if label.shape != image.shape:
         faults.append(
-            f"{case.id}: image {volume.image.shape} and label {volume.label.shape} differ in "
-            "shape; one of them belongs to another volume or was resampled"
+            f"{case.id}: image {image.shape} and label {label.shape} differ in shape; one of them "
+            "belongs to another volume or was resampled"
         )
     elif volume.label_affine is not None:
         faults += _geometry_faults(case, volume, volume.label_affine)
-    return faults + _value_faults(case, volume.label, structures)
+    return faults + _value_faults(case, label, structures)
 
 
 def _geometry_faults(case: Case, volume: Volume, label_affine: NDArray[np.float64]) -> list[str]:
@@ -229,7 +224,7 @@ def _geometry_faults(case: Case, volume: Volume, label_affine: NDArray[np.float6
     label = (corners @ label_affine.T)[:, :3]
     apart = float(np.linalg.norm(image - label, axis=1).max())
     diagonal = float(np.linalg.norm(image[0] - image[-1]))
-    if apart <= TOLERANCE * diagonal:
+    if apart <= _TOLERANCE * diagonal:
         return []
     return [
         f"{case.id}: the affines of image and label differ, by up to {apart:.1f} mm at a "
@@ -263,14 +258,7 @@ def image_hash(volume: Volume) -> str:
 
 
 def shared_images(images: Iterable[tuple[Case, str]]) -> list[str]:
-    """Finds images that occur under several patients.
-
-    Args:
-        images: cases with the hash of their image.
-
-    Returns:
-        One line for each such image.
-    """
+    """One line for each image, told by its hash, that occurs under several patients."""
     groups: dict[str, list[Case]] = defaultdict(list)
     for case, key in images:
         groups[key].append(case)
