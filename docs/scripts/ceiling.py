@@ -43,7 +43,8 @@ def main() -> None:
         for case in cases:
             marks = torch.from_numpy(case.label).long()
             shares = functional.one_hot(marks, len(found) + 1).permute(3, 0, 1, 2).float()
-            back, truth = to_native(shares, case), case.native_label()
+            back = to_native(shares, case.affine, case.native_affine, case.native_shape)
+            truth = case.native_label()
             for number, values in enumerate(found.values(), start=1):
                 if np.any(truth == number):
                     values.append(dice(back == number, truth == number))

@@ -1,7 +1,5 @@
 """The geometry of the working grid, against closed forms, MONAI and nibabel."""
 
-from types import SimpleNamespace
-
 import nibabel as nib
 import numpy as np
 import pytest
@@ -33,7 +31,7 @@ def centres(shape, affine):
 
 
 def prepared(grid, affine):
-    return SimpleNamespace(affine=grid.affine, native_affine=affine, native_shape=grid.native_shape)
+    return grid.affine, affine, grid.native_shape
 
 
 def one_hot(label, classes):
@@ -146,7 +144,7 @@ def test_round_trip_of_a_smooth_object(spacing):
     native = ellipsoid(shape, affine, (30, 24, 34)).astype(np.uint8) * 2
     grid = working_grid(shape, affine, 80.0, 64)
     label = resample_label(native, 2, grid)
-    back = to_native(one_hot(label, 3), prepared(grid, affine))
+    back = to_native(one_hot(label, 3), *prepared(grid, affine))
     assert back.dtype == np.uint8
     assert back.shape == shape
     assert set(np.unique(back)) == {0, 2}
@@ -170,7 +168,7 @@ def test_to_native_agrees_with_interpolation_by_scipy():
     expected = np.stack([RegularGridInterpolator(axes, v)(index) for v in values.double().numpy()])
     two = np.sort(expected, axis=0)[-2:]
     clear = inside & (two[1] - two[0] > 1e-5)
-    result = to_native(values, prepared(grid, affine))
+    result = to_native(values, *prepared(grid, affine))
     np.testing.assert_array_equal(result[clear], expected.argmax(0)[clear])
     assert not result[~inside].any()
 
@@ -179,11 +177,11 @@ def test_to_native_covers_every_slice_and_works_in_slabs(monkeypatch):
     affine = affine_of((1.0, 1.0, 0.7))
     grid = working_grid((40, 40, 37), affine, 32.0, 16)
     values = torch.rand((4, *grid.shape), generator=torch.Generator().manual_seed(3))
-    whole = to_native(values, prepared(grid, affine))
+    whole = to_native(values, *prepared(grid, affine))
     monkeypatch.setattr(grids, "_SLAB", 5)
-    np.testing.assert_array_equal(to_native(values, prepared(grid, affine)), whole)
+    np.testing.assert_array_equal(to_native(values, *prepared(grid, affine)), whole)
     everywhere = torch.stack([torch.zeros(grid.shape), torch.ones(grid.shape)])
-    filled = to_native(everywhere, prepared(grid, affine))
+    filled = to_native(everywhere, *prepared(grid, affine))
     columns = inside_field(grid)
     assert filled[columns].all()
     assert not filled[~columns].any()

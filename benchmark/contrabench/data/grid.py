@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,22 +23,6 @@ _EDGE = 1e-4
 """Voxels: a centre on the border of a grid lies inside it, whatever the rounding."""
 _SLAB = 16
 """Native slices interpolated at a time: their classes stay in the processor's cache."""
-
-
-class Prepared(Protocol):
-    """What the way back needs to know of a prepared case."""
-
-    @property
-    def affine(self) -> NDArray[np.float64]:
-        """Working voxel index to world, 4 x 4."""
-
-    @property
-    def native_affine(self) -> NDArray[np.float64]:
-        """Native voxel index, in canonical orientation, to world, 4 x 4."""
-
-    @property
-    def native_shape(self) -> tuple[int, int, int]:
-        """Native shape in canonical orientation."""
 
 
 @dataclass(frozen=True)
@@ -177,19 +162,17 @@ def resample_label(label: NDArray[np.uint8], classes: int, grid: WorkingGrid) ->
     Args:
         label: (X, Y, Z), 0 for the background and k for class k.
         classes: number of classes besides the background.
-        grid: where to.
+        grid: its working grid.
     """
     operators = _operators(grid)
     best = np.zeros(grid.shape, np.float32)
     total = np.zeros(grid.shape, np.float32)
     winner = np.zeros(grid.shape, np.uint8)
-    for index in range(1, classes + 1):
-        mask = label == index
-        box = _bounding_box(mask)
-        if box is None:
+    for index, box in enumerate(ndimage.find_objects(label, classes), start=1):
+        if not box:
             continue
         parts = [matrix[:, edge] for matrix, edge in zip(operators, box, strict=True)]
-        share = _apply(mask[box].astype(np.float32), parts)
+        share = _apply((label[box] == index).astype(np.float32), parts)
         winner[share > best] = index
         np.maximum(best, share, out=best)
         total += share
@@ -210,27 +193,22 @@ def _apply(array: NDArray[np.float32], operators: list[NDArray[np.float32]]) -> 
     return result
 
 
-def _bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice] | None:
-    edges = []
-    for axes in ((1, 2), (0, 2), (0, 1)):
-        where = np.flatnonzero(mask.any(axis=axes))
-        if not len(where):
-            return None
-        edges.append(slice(int(where[0]), int(where[-1]) + 1))
-    return edges[0], edges[1], edges[2]
-
-
 def inside_field(grid: WorkingGrid) -> NDArray[np.bool_]:
     """Which native columns (X, Y) have their centre in the field of view."""
-    x, y = (
+    x, y, _ = (
         covered((np.arange(n) - p[0]) / step, len(p))
-        for n, p, step in list(zip(grid.native_shape, grid.positions, grid.steps, strict=True))[:2]
+        for n, p, step in zip(grid.native_shape, grid.positions, grid.steps, strict=True)
     )
     columns: NDArray[np.bool_] = x[:, None] & y[None, :]
     return columns
 
 
-def to_native(probabilities: Tensor, prepared: Prepared) -> NDArray[np.uint8]:
+def to_native(
+    probabilities: Tensor,
+    affine: NDArray[np.float64],
+    native_affine: NDArray[np.float64],
+    native_shape: tuple[int, int, int],
+) -> NDArray[np.uint8]:
     """Brings a prediction back to the native grid: the class with the largest value.
 
     Each class is interpolated linearly from the working grid; what lies outside the field
@@ -238,44 +216,38 @@ def to_native(probabilities: Tensor, prepared: Prepared) -> NDArray[np.uint8]:
 
     Args:
         probabilities: (C, X, Y, Z) on the working grid, class 0 the background.
-        prepared: the case that the prediction belongs to.
-
-    Returns:
-        Class indices, native shape in canonical orientation.
+        affine: working voxel index to world, 4 x 4.
+        native_affine: native voxel index, in canonical orientation, to world.
+        native_shape: in canonical orientation; class indices of this shape are returned.
     """
     import torch
 
     device = probabilities.device
-    relation = np.linalg.inv(prepared.affine) @ prepared.native_affine
-    result = np.zeros(prepared.native_shape, np.uint8)
+    relation = np.linalg.inv(affine) @ native_affine
+    result = np.zeros(native_shape, np.uint8)
     spans, indices = [], []
-    for axis, count in enumerate(prepared.native_shape):
+    for axis, count in enumerate(native_shape):
         positions = relation[axis, axis] * np.arange(count) + relation[axis, 3]
         length = int(probabilities.shape[axis + 1])
         span = np.flatnonzero(covered(positions, length))
         low, high, weight = neighbours(positions[span], length)
         spans.append(slice(int(span[0]), int(span[-1]) + 1) if len(span) else slice(0, 0))
-        indices.append(
-            (
-                torch.from_numpy(low).to(device),
-                torch.from_numpy(high).to(device),
-                torch.from_numpy(weight.astype(np.float32)).to(device),
-            )
-        )
+        arrays = (low, high, weight.astype(np.float32))
+        indices.append(tuple(torch.from_numpy(array).to(device) for array in arrays))
     x, y, z = indices
     for start in range(0, len(z[0]), _SLAB):
         slab = tuple(part[start : start + _SLAB] for part in z)
-        best, winner = None, None
-        for index, values in enumerate(probabilities.detach()):
-            share = _sample(_sample(_sample(values.float(), 2, *slab), 0, *x), 1, *y)
-            if best is None or winner is None:
-                best, winner = share, torch.zeros_like(share, dtype=torch.uint8)
-            else:
-                winner.masked_fill_(share > best, index)
-                torch.maximum(best, share, out=best)
-        if winner is not None:
-            depth = slice(spans[2].start + start, spans[2].start + start + len(slab[0]))
-            result[spans[0], spans[1], depth] = winner.cpu().numpy()
+        shares = (
+            _sample(_sample(_sample(values.float(), 2, *slab), 0, *x), 1, *y)
+            for values in probabilities.detach()
+        )
+        best = next(shares)
+        winner = torch.zeros_like(best, dtype=torch.uint8)
+        for index, share in enumerate(shares, start=1):
+            winner.masked_fill_(share > best, index)
+            torch.maximum(best, share, out=best)
+        depth = slice(spans[2].start + start, spans[2].start + start + len(slab[0]))
+        result[spans[0], spans[1], depth] = winner.cpu().numpy()
     return result
 
 

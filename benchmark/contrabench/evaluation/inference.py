@@ -43,4 +43,4 @@ def predict_case(model: Segmenter, case: PreparedCase, runtime: Runtime) -> NDAr
             block = slices[start : start + _BATCH].to(runtime.torch_device)
             parts.append(model.predict(block))
     probabilities = from_axial(torch.cat(parts).transpose(0, 1))
-    return to_native(probabilities, case)
+    return to_native(probabilities, case.affine, case.native_affine, case.native_shape)
