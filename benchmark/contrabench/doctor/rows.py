@@ -11,6 +11,7 @@ import numpy as np
 
 from contrabench.doctor.examine import Finding, Looking
 from contrabench.doctor.store import fault_of
+from contrabench.evaluation.metrics import EMPTY_DICE
 from contrabench.references import FULL_SUPERVISION, LONGER, REFERENCE
 from contrabench.store.rows import NOT_APPLICABLE, SCHEMA_VERSION
 from contrabench.store.stages import RUNS
@@ -111,7 +112,7 @@ def impossible(rows: pd.DataFrame) -> Iterator[tuple[str, list[str], pd.Series[b
     unsaid = (flag == "") & (sizes == 0).any(axis=1)
     yield "no flag though a structure is empty", ["flag", *SIZES], unsaid
     for word, (filled, none) in empty.items():
-        denied = (rows[filled] <= 0) | (rows[none] != 0) | (dice != 0)
+        denied = (rows[filled] <= 0) | (rows[none] != 0) | (dice != EMPTY_DICE)
         words = f"the flag '{word}' and numbers that deny it"
         yield words, ["dice", *SIZES], (flag == word) & denied
     numbers = rows[[*SHARES, *DISTANCES]].notna().any(axis=1) | (sizes != 0).any(axis=1)

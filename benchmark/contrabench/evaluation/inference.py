@@ -21,15 +21,10 @@ _BATCH = 32
 
 
 def predict_case(model: Segmenter, case: PreparedCase, runtime: Runtime) -> NDArray[np.uint8]:
-    """Predicts one volume.
+    """Predicts one volume with a model on the runtime's device.
 
     All axial slices are predicted, none is skipped; class probabilities are interpolated
     to the native grid and only there turned into labels.
-
-    Args:
-        model: on the runtime's device.
-        case: the prepared volume.
-        runtime: device and precision.
 
     Returns:
         Class indices on the native grid in canonical orientation, (X, Y, Z).

@@ -20,11 +20,8 @@ AXIAL_AXIS = 2
 def asd_medpy_voxel(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> float:
     """Mean distance from the prediction's surface to the reference's, in voxel units.
 
-    What `medpy.metric.binary.asd(prediction, reference)` gives without a spacing.
-
-    Args:
-        prediction: boolean array, not empty.
-        reference: boolean array of the same shape, not empty.
+    What `medpy.metric.binary.asd(prediction, reference)` gives without a spacing; neither mask
+    may be empty.
     """
     unit = (1.0,) * prediction.ndim
     distances = nearest_distances(edge_voxels(prediction), edge_voxels(reference), unit)
@@ -41,8 +38,8 @@ def asd_slice2d(
 
     Args:
         prediction: boolean, shape (X, Y, Z).
-        reference: boolean, shape (X, Y, Z).
-        spacing: voxel size in mm, three numbers.
+        reference: the same.
+        spacing: voxel size in mm.
 
     Returns:
         The mean, or NaN if no slice holds the structure in both masks.

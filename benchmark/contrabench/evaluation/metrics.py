@@ -21,6 +21,8 @@ from contrabench.evaluation.surface import surface_distances
 from contrabench.protocol import METRIC_CONTRACT
 
 SURFACE_DICE_TOLERANCE_MM = 2.0
+EMPTY_DICE = 0.0
+"""Where one of prediction and reference holds a structure and the other does not."""
 
 Flag = Literal["", "prediction empty", "reference empty", "not applicable"]
 
@@ -29,12 +31,8 @@ Flag = Literal["", "prediction empty", "reference empty", "not applicable"]
 class StructureScore:
     """The scores of one structure in one case.
 
-    With a flag of "prediction empty" or "reference empty" the overlaps are 0 and every
-    distance is the diagonal of the image, in its own unit; with "not applicable", where
-    both are empty, all of them are NaN and must not be averaged.
-
     Attributes:
-        structure: name of the structure.
+        structure: its name.
         dice: 2 |P and R| / (|P| + |R|), in [0, 1].
         asd: symmetric average surface distance, pooled over both surfaces, mm.
         hd95: larger of the two directed 95th percentiles of the distances, mm.
@@ -43,7 +41,7 @@ class StructureScore:
         asd_slice2d: mean over axial slices of the 2D average surface distance, mm.
         reference_voxels: size of the structure in the reference.
         prediction_voxels: size of the structure in the prediction.
-        flag: "" if both hold the structure.
+        flag: "" if both hold the structure; else see `_empty_score`.
     """
 
     structure: str
@@ -60,9 +58,8 @@ class StructureScore:
     def columns(self, spacing_known: bool) -> dict[str, Any]:
         """The columns of a result row that this score fills.
 
-        Args:
-            spacing_known: whether `spacing` was in mm. If not, what is said in mm is
-                left empty and the average surface distance stands under `asd_voxel`.
+        Where the spacing was unknown, what is said in mm is left empty, and the average
+        surface distance stands under `asd_voxel`.
         """
         return {
             "structure": self.structure,
@@ -86,18 +83,14 @@ def score_case(
     structures: Sequence[str],
     spacing: Sequence[float],
 ) -> list[StructureScore]:
-    """Scores one predicted volume by the metric contract.
+    """Scores one predicted volume by the metric contract: one score for each structure.
 
     Args:
         prediction: shape (X, Y, Z), 0 for background and k + 1 for structure k; axial
             slices lie along Z.
         reference: the same for the reference, on its native grid.
         structures: names, in the order of the values.
-        spacing: voxel size in mm, three positive numbers; (1, 1, 1) if it is unknown,
-            which gives distances in voxels.
-
-    Returns:
-        One score for each structure, in the order given.
+        spacing: voxel size in mm; (1, 1, 1) if it is unknown, for distances in voxels.
 
     Raises:
         RequestError: if the shapes differ, the spacing is not positive, or a value
@@ -105,22 +98,15 @@ def score_case(
     """
     _check(prediction, reference, spacing)
     overlap = _joint_histogram(prediction, reference, len(structures) + 1)
-    boxes = list(
-        zip(
-            ndimage.find_objects(prediction, len(structures)),
-            ndimage.find_objects(reference, len(structures)),
-            strict=True,
-        )
-    )
+    boxes = [ndimage.find_objects(labels, len(structures)) for labels in (prediction, reference)]
     scores = []
-    for index, name in enumerate(structures):
-        value = index + 1
+    for value, name in enumerate(structures, start=1):
         common = int(overlap[value, value])
         predicted, expected = int(overlap[value].sum()), int(overlap[:, value].sum())
         if predicted == 0 or expected == 0:
             scores.append(_empty_score(name, expected, predicted, reference.shape, spacing))
             continue
-        box = _union(*boxes[index])
+        box = _union(*(found[value - 1] for found in boxes))
         mask, truth = prediction[box] == value, reference[box] == value
         distances = surface_distances(mask, truth, spacing)
         by_slice = asd_slice2d(mask, truth, spacing)
@@ -190,14 +176,18 @@ def _slice_diagonal(shape: Sequence[int], spacing: Sequence[float]) -> float:
 def _empty_score(
     name: str, expected: int, predicted: int, shape: Sequence[int], spacing: Sequence[float]
 ) -> StructureScore:
-    """Scores a structure that at least one of the two label maps does not hold."""
+    """Scores a structure that at least one of the two label maps does not hold.
+
+    One empty: the overlaps are 0 and every distance is the diagonal of the image, in its own
+    unit. Both empty: all of them are NaN and must not be averaged.
+    """
     if expected == predicted == 0:
         nan = math.nan
         return StructureScore(name, nan, nan, nan, nan, nan, nan, 0, 0, "not applicable")
     diagonal = math.hypot(*(size * step for size, step in zip(shape, spacing, strict=True)))
     return StructureScore(
         structure=name,
-        dice=0.0,
+        dice=EMPTY_DICE,
         asd=diagonal,
         hd95=diagonal,
         surface_dice_2mm=0.0,

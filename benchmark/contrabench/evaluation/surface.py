@@ -53,10 +53,7 @@ class SurfaceDistances:
         """Share of the surface voxels of both masks within `tolerance` of the other.
 
         Voxels are counted, not weighted by the area they stand for: equal to MONAI's
-        without sub-voxels (Nikolov et al. 2018 weight by area).
-
-        Args:
-            tolerance: largest accepted distance, in the unit of the distances, inclusive.
+        without sub-voxels (Nikolov et al. 2018 weight by area). The tolerance is inclusive.
         """
         limit = tolerance + TOLERANCE_SLACK_MM
         close = np.count_nonzero(self.forward <= limit) + np.count_nonzero(self.backward <= limit)
@@ -68,12 +65,11 @@ def edge_voxels(mask: NDArray[np.bool_], axes: Sequence[int] | None = None) -> N
 
     Args:
         mask: boolean array of any shape.
-        axes: axes along which neighbours are looked for; all by default. Leaving one out
-            gives the outlines of the slices across it.
+        axes: along which neighbours are looked for; all by default. Leaving one out gives the
+            outlines of the slices across it.
 
     Returns:
-        Boolean array of the same shape, true where a foreground voxel has a background
-        neighbour, or none because the image ends there.
+        Boolean array of the same shape.
     """
     interior = mask.copy()
     for axis in range(mask.ndim) if axes is None else axes:
@@ -88,12 +84,7 @@ def edge_voxels(mask: NDArray[np.bool_], axes: Sequence[int] | None = None) -> N
 def nearest_distances(
     origin: NDArray[np.bool_], target: NDArray[np.bool_], spacing: Sequence[float]
 ) -> NDArray[np.float64]:
-    """Distance from each voxel of `origin` to the nearest voxel of `target`.
-
-    Args:
-        origin: boolean array.
-        target: boolean array of the same shape, with at least one true voxel.
-        spacing: size of a voxel along each axis.
+    """Distance from each voxel of `origin` to the nearest of `target`, which is not empty.
 
     Returns:
         Shape (n,), in the unit of `spacing` and in the order of `np.argwhere(origin)`.
@@ -112,15 +103,12 @@ def nearest_distances(
 def surface_distances(
     prediction: NDArray[np.bool_], reference: NDArray[np.bool_], spacing: Sequence[float]
 ) -> SurfaceDistances:
-    """Computes the exact distances between the surfaces of two masks.
+    """The exact distances between the surfaces of two masks of any number of dimensions.
 
     Args:
-        prediction: boolean array of any number of dimensions.
+        prediction: boolean array.
         reference: boolean array of the same shape.
-        spacing: size of a voxel along each axis, e.g. in mm.
-
-    Returns:
-        Both directed lists, in the unit of `spacing`.
+        spacing: size of a voxel along each axis, in the unit that the distances are wanted in.
 
     Raises:
         RequestError: if the shapes differ or a mask is empty, where no distance exists.
