@@ -98,12 +98,11 @@ def test_killed_in_every_stage(nursery, straight, tmp_path):
     moments = {
         "preparation": seen("prepared/*"),
         "a prepared case": seen("prepared/*/done.json", 2),
-        "first pre-training": seen("stages/pretrain/*.work/checkpoint.safetensors"),
+        "first pre-training": seen("stages/pretrain/*.work/checkpoint.pt"),
         "second pre-training": lambda: (
-            seen("stages/pretrain/*/done.json")()
-            and seen("stages/pretrain/*.work/checkpoint.safetensors")()
+            seen("stages/pretrain/*/done.json")() and seen("stages/pretrain/*.work/checkpoint.pt")()
         ),
-        "fine-tuning": seen("stages/finetune/*.work/checkpoint.safetensors"),
+        "fine-tuning": seen("stages/finetune/*.work/checkpoint.pt"),
         "evaluation": seen("stages/evaluate/*.work/*.npz"),
     }
     killed = [name for name, reached in moments.items() if nursery.kill_when(tmp_path, reached)]

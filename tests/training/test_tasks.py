@@ -34,8 +34,8 @@ def test_a_batch_has_the_views_and_origins_of_its_slices(cases):
     assert [tuple(view.image.shape) for view in batch.views] == [(8, 1, 32, 32)] * 2
     assert batch.info.partition.tolist() == [0, 1, 2, 3] * 2
     rows = batch.info.index
-    assert torch.equal(batch.info.position, task.bank.position[rows])
-    assert torch.equal(batch.info.patient, task.bank.patient[rows])
+    assert torch.equal(batch.info.position, task.stream.bank.position[rows])
+    assert torch.equal(batch.info.patient, task.stream.bank.patient[rows])
 
 
 def test_batches_are_functions_of_the_step(cases):

@@ -16,7 +16,7 @@ from contrabench.contracts.method import Method, Stage
 from contrabench.contracts.objective import Objective, StepResult
 from contrabench.contracts.views import Batch
 from contrabench.data.bank import SliceBank, build_bank
-from contrabench.errors import AuditError, RunError
+from contrabench.errors import AuditError
 from contrabench.model.weights import build_backbone
 from contrabench.progress import Silent
 from contrabench.protocol import ORIENTATIONS, BackboneSpec, Options, Phase, Seeds, seed_for
@@ -24,7 +24,7 @@ from contrabench.testing.conformity import FaultError, NotApplicableError
 from contrabench.testing.phantoms import practice_cases
 from contrabench.training.loop import fit
 from contrabench.training.runtime import Runtime
-from contrabench.training.tasks import PretrainTask
+from contrabench.training.tasks import PretrainTask, check_views, stage_stream
 
 BACKBONE = BackboneSpec(width=4)
 RUNTIME = Runtime(device="cpu", precision="float32", threads=1, checkpoint_seconds=0.0)
@@ -49,13 +49,6 @@ class Trained:
     everything: Mapping[str, Tensor] = field(default_factory=dict)
     resumed: Mapping[str, Tensor] | Exception = field(default_factory=dict)
     fault: str = ""
-
-
-class _NoObjective(Objective):
-    """Stands in where only batches are wanted."""
-
-    def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
-        raise RunError("this task was made for its batches alone; it has no loss to compute")
 
 
 class _OneBatchTask(PretrainTask):
@@ -147,9 +140,11 @@ class StageTrial:
 
     def batches(self, count: int) -> list[Batch]:
         """The batch that the training sees in every step, and then others."""
-        backbone = build_backbone(BACKBONE, 0)
-        maker = PretrainTask(backbone, _NoObjective(), self.stage, self._bank, self.phase, Seeds())
-        return [maker.batch(number, 0, 1) for number in range(count)]
+        multiple = build_backbone(BACKBONE, 0).multiple
+        stream = stage_stream(self.stage, self._bank, self.phase, multiple, Seeds())
+        batches = [stream.batch(number, 0, 1) for number in range(count)]
+        check_views(batches[0])
+        return batches
 
     def training(self) -> Trained:
         """What the short training has left.

@@ -112,7 +112,11 @@ class _Fit:
         self.frozen = {
             n: p.detach().clone() for n, p in self.task.named_parameters() if not p.requires_grad
         }
-        self.start, past = load_checkpoint(folder, self.task, step.optimizer) or (0, {})
+        past = load_checkpoint(folder) or {}
+        self.start = int(past.get("step", 0))
+        if past:
+            self.task.load_state_dict(past["module"])
+            step.optimizer.load_state_dict(past["optimizer"])
         self.spent = float(past.get("seconds", 0.0))
         step.data_seconds = float(past.get("data_seconds", 0.0))
         step.reached = set(past.get("graded", []))
@@ -163,7 +167,10 @@ class _Fit:
 
     def _save(self, done: int) -> None:
         if is_first_process():
-            extra = {
+            content = {
+                "step": done,
+                "module": self.task.state_dict(),
+                "optimizer": self.step.optimizer.state_dict(),
                 "seconds": self.spent + time.monotonic() - self.began,
                 "data_seconds": self.step.data_seconds,
                 "resumed_at": self.resumed,
@@ -171,7 +178,7 @@ class _Fit:
                 "last": self.last,
                 "graded": sorted(self.step.reached),
             }
-            save_checkpoint(self.folder, done, self.task, self.step.optimizer, extra)
+            save_checkpoint(self.folder, content)
         self.saved = time.monotonic()
 
     def finish(self) -> FitRecord:

@@ -1,11 +1,11 @@
-"""The two tasks of the loop: a method's pre-training stage, and fine-tuning."""
+"""What the loop trains: a method's pre-training stage, and fine-tuning, on streams of slices."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from contrabench.contracts.backbone import Backbone
 from contrabench.contracts.method import Stage
@@ -27,36 +27,53 @@ def set_trainable(backbone: Backbone, parts: Sequence[str]) -> None:
             parameter.requires_grad_(part in parts)
 
 
-def _rows(rows: Tensor, part: int, parts: int) -> Tensor:
-    """One of `parts` equal pieces of a batch's rows.
+class Stream:
+    """The batches of one bank: the slices that a sampler draws, in augmented views.
 
-    Raises:
-        RequestError: if the batch cannot be divided.
+    A batch is a pure function of the step, and a task may draw from several streams.
+
+    Args:
+        bank: the slices.
+        specs: what views are made of each.
+        batch: slices in a step.
+        multiple: height and width of a view are multiples of this.
+        seeds: of views and order.
+        names: tell this stream's random numbers from those of others.
+        partitions: draw one slice from each of this many parts of a volume; 0: uniform.
     """
-    if len(rows) % parts:
-        raise RequestError(f"a batch of {len(rows)} cannot be accumulated from {parts} parts")
-    size = len(rows) // parts
-    return rows[part * size : (part + 1) * size]
-
-
-class _BankTask(TrainingTask):
-    """A task whose batches are augmented views of slices out of a bank."""
 
     def __init__(
-        self, backbone: Backbone, bank: SliceBank, specs: Sequence[ViewSpec], seed: int
+        self,
+        bank: SliceBank,
+        specs: Sequence[ViewSpec],
+        batch: int,
+        multiple: int,
+        seeds: Seeds,
+        *names: str,
+        partitions: int = 0,
     ) -> None:
-        super().__init__()
-        self.multiple = backbone.multiple
-        self.bank, self.specs, self.seed = bank, tuple(specs), seed
-        self.partitions = 0
+        self.bank, self.specs, self.multiple = bank, tuple(specs), multiple
+        self.partitions, self.seed = partitions, seed_for(*names, seeds.views)
+        order = seed_for(*names, seeds.order)
+        self.sampler = (
+            PartitionSampler(bank, batch, partitions, order)
+            if partitions
+            else UniformSampler(len(bank), batch, order)
+        )
 
-    def views(self, rows: Tensor, step: int, part: int) -> Batch:
-        """Takes rows out of the bank and makes their views on the device."""
+    def batch(self, step: int, part: int, parts: int) -> Batch:
+        """One of `parts` equal micro-batches of a step, on the device.
+
+        Raises:
+            RequestError: if the batch cannot be divided.
+        """
+        rows = self.sampler.draw(step)
+        if len(rows) % parts:
+            raise RequestError(f"a batch of {len(rows)} cannot be accumulated from {parts} parts")
+        rows = rows[part * len(rows) // parts : (part + 1) * len(rows) // parts]
         images, masks = self.bank.take(rows)
         seed = seed_for("views", self.seed, step, part)
-        views = make_views(images, masks, self.specs, seed, self.multiple)
-        device = self.bank.device
-        position = self.bank.position[rows]
+        device, position = self.bank.device, self.bank.position[rows]
         info = SliceInfo(
             volume=self.bank.volume[rows].to(device),
             patient=self.bank.patient[rows].to(device),
@@ -65,10 +82,18 @@ class _BankTask(TrainingTask):
             index=rows.to(device),
             partition=partition_of(position, max(1, self.partitions)).to(device),
         )
-        return Batch(views=views, info=info)
+        return Batch(make_views(images, masks, self.specs, seed, self.multiple), info)
 
 
-class PretrainTask(_BankTask):
+def stage_stream(
+    stage: Stage, bank: SliceBank, phase: Phase, multiple: int, seeds: Seeds
+) -> Stream:
+    """The slices and views that a pre-training stage declares."""
+    names, views = ("pretrain", stage.name), stage.views
+    return Stream(bank, views, phase.batch, multiple, seeds, *names, partitions=stage.partitions)
+
+
+class PretrainTask(TrainingTask):
     """One stage of a method."""
 
     def __init__(
@@ -80,20 +105,14 @@ class PretrainTask(_BankTask):
         phase: Phase,
         seeds: Seeds,
     ) -> None:
-        super().__init__(backbone, bank, stage.views, seed_for("pretrain", stage.name, seeds.views))
+        super().__init__()
         self.backbone, self.objective = backbone, objective
-        self.partitions = stage.partitions
-        order = seed_for("pretrain", stage.name, seeds.order)
-        self.sampler = (
-            PartitionSampler(bank, phase.batch, stage.partitions, order)
-            if stage.partitions
-            else UniformSampler(len(bank), phase.batch, order)
-        )
+        self.stream = stage_stream(stage, bank, phase, backbone.multiple, seeds)
         set_trainable(backbone, stage.trains)
 
     def batch(self, step: int, part: int, parts: int) -> Batch:
         """The views of one micro-batch; on the first step also checks rule 5."""
-        batch = self.views(_rows(self.sampler.draw(step), part, parts), step, part)
+        batch = self.stream.batch(step, part, parts)
         if step == 0 and part == 0:
             check_views(batch)
         return batch
@@ -109,17 +128,18 @@ class PretrainTask(_BankTask):
             self.objective.after_step(self.backbone, progress)
 
 
-class FinetuneTask(_BankTask):
+class FinetuneTask(TrainingTask):
     """Supervised training on the labelled slices, one augmented view of each."""
 
     def __init__(self, model: Segmenter, bank: SliceBank, phase: Phase, seeds: Seeds) -> None:
-        super().__init__(model.backbone, bank, (FINETUNE_VIEW,), seed_for("finetune", seeds.views))
+        super().__init__()
         self.model, self.criterion = model, SegmentationLoss()
-        self.sampler = UniformSampler(len(bank), phase.batch, seed_for("finetune", seeds.order))
+        multiple = model.backbone.multiple
+        self.stream = Stream(bank, (FINETUNE_VIEW,), phase.batch, multiple, seeds, "finetune")
 
     def batch(self, step: int, part: int, parts: int) -> Batch:
         """One augmented view of each slice, with its mask."""
-        return self.views(_rows(self.sampler.draw(step), part, parts), step, part)
+        return self.stream.batch(step, part, parts)
 
     def forward(self, batch: Batch) -> StepResult:
         """Cross-entropy plus soft Dice."""
