@@ -24,8 +24,6 @@ def show_results(
     """Prints the table of one run, or of the folds of one cross-validation together.
 
     Args:
-        screen: where it is shown.
-        session: of the run.
         folders: of each fold's rows.
         records: of each fold.
     """

@@ -107,7 +107,7 @@ def _served(board: Board) -> list[str]:
     from contrabench.store.stages import RUNS
 
     return [
-        f"  {stage.node.of_kind.title(stage.node.name)}: served from the store"
+        f"  {stage.node.title}: served from the store"
         for key, stage in board.graph.stages.items()
         if board.status[key] == "cached" and stage.node.kind != RUNS
     ]

@@ -75,10 +75,6 @@ class StudyView:
     """The listener of a study on a console.
 
     Args:
-        session: the study.
-        board: the status of its stages.
-        console: where it is shown.
-        crew: who makes them.
         timing: what is known of times; it learns on the way.
     """
 

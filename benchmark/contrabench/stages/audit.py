@@ -134,7 +134,6 @@ def evidence(
     """What shows that each rule was kept: checked here, or by the stages themselves.
 
     Args:
-        run: on its data.
         before: records of the pre-training stages.
         after: record of fine-tuning.
     """

@@ -29,6 +29,8 @@ class Evaluate(Kind):
     name = "evaluate"
     order = 30
     plural = "evaluations"
+    doing = "evaluate"
+    title = "evaluation"
 
     def nodes(self, run: Run, before: tuple[Node, ...]) -> tuple[Node, ...]:
         """One, of the fine-tuned network."""
@@ -62,20 +64,12 @@ class Evaluate(Kind):
         segmenter.to(runtime.torch_device)
         scores: list[dict[str, Any]] = []
         cases = run.test_cases()
-        with making.reporter.track(self.title(""), len(cases)) as track:
+        with making.reporter.track(self.title, len(cases)) as track:
             for number, case in enumerate(cases, start=1):
                 scores += _score(run, segmenter, case, folder / f"{number:03d}.npz", runtime)
                 track.advance(number, case.case)
         write_text(folder / SCORES, json.dumps(scores, indent=1))
         write_record(folder, {"seconds": time.monotonic() - began, "runtime": runtime.record()})
-
-    def doing(self, name: str) -> str:
-        """The same for all."""
-        return "evaluate"
-
-    def title(self, name: str) -> str:
-        """The same for all."""
-        return "evaluation"
 
     def seconds_per_unit(self, run: Run, node: Node, runtime: Runtime) -> float:
         """One real case, a shifted reference in the place of the prediction."""

@@ -20,6 +20,8 @@ class Finetune(Kind):
     name = "finetune"
     order = 20
     plural = "fine-tunings"
+    doing = "fine-tune"
+    title = "fine-tuning"
 
     def nodes(self, run: Run, before: tuple[Node, ...]) -> tuple[Node, ...]:
         """One, from the last pre-training or from the seed's initial weights."""
@@ -84,14 +86,6 @@ class Finetune(Kind):
             making.tracking,
             {"seen": seen, "transfer": transfer},
         )
-
-    def doing(self, name: str) -> str:
-        """The same for all."""
-        return "fine-tune"
-
-    def title(self, name: str) -> str:
-        """The same for all."""
-        return "fine-tuning"
 
     def seconds_per_unit(self, run: Run, node: Node, runtime: Runtime) -> float:
         """A few steps on synthetic slices."""

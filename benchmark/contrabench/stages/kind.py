@@ -63,6 +63,16 @@ class Node:
         return kinds()[self.kind]
 
     @property
+    def doing(self) -> str:
+        """What is done, in words that a method's name follows."""
+        return self.of_kind.doing.format(name=self.name)
+
+    @property
+    def title(self) -> str:
+        """The work by its noun."""
+        return self.of_kind.title.format(name=self.name)
+
+    @property
     def label_free(self) -> bool:
         """Whether it serves all label budgets and draws."""
         return self.spec.get("labelled", ()) is None
@@ -87,13 +97,9 @@ class Making:
     def make(self, node: Node, wait: bool = True) -> StageOutput:
         """Makes a node whose inputs are done, or finds it in the store.
 
-        Args:
-            node: one of the run's.
-            wait: for another process that is at work on it.
-
         Raises:
             AuditError: if a rule of the protocol is broken.
-            StageBusyError: if another process is at work on it and `wait` is false.
+            StageBusyError: if another process is at work on it and not to be waited for.
             RunError: if training fails, or an input is not there.
         """
         return self.store.run(
@@ -109,10 +115,6 @@ class Making:
         """The weights that a node starts from, made by a stage of a kind; None without inputs."""
         return self.store.folder(kind, node.inputs[-1]) / WEIGHTS if node.inputs else None
 
-    def record(self, kind: str, key: str) -> dict[str, Any]:
-        """What a finished stage cost and saw."""
-        return read_record(self.store.folder(kind, key))
-
 
 class Kind(ABC):
     """One kind of stage, with everything about it.
@@ -121,37 +123,23 @@ class Kind(ABC):
         name: of the folder of its stages, and in the record of a run.
         order: stages of a run are made in this order.
         plural: its stages in a table.
+        doing: what is done, in words that a method's name follows, for plans and status.
+        title: the work by its noun, for progress and trackers; `{name}` is the stage's.
     """
 
     name: ClassVar[str]
     order: ClassVar[int]
     plural: ClassVar[str]
+    doing: ClassVar[str]
+    title: ClassVar[str]
 
     @abstractmethod
     def nodes(self, run: Run, before: tuple[Node, ...]) -> tuple[Node, ...]:
-        """The stages of this kind in a run, each after its inputs.
-
-        Args:
-            run: on its data; nothing is computed.
-            before: the run's nodes of the kinds before.
-        """
+        """The stages of this kind in a run, each after its inputs; `before` are those before."""
 
     @abstractmethod
     def make(self, making: Making, node: Node, folder: Path) -> None:
-        """Fills the folder of a node whose inputs are done.
-
-        Raises:
-            AuditError: if a rule of the protocol is broken.
-            RunError: if it fails.
-        """
-
-    @abstractmethod
-    def doing(self, name: str) -> str:
-        """What is done, in words that a method's name follows, for plans and status."""
-
-    @abstractmethod
-    def title(self, name: str) -> str:
-        """The work by its noun, for progress and trackers."""
+        """Fills the folder of a node whose inputs are done; errors as of `Making.make`."""
 
     def seconds_per_unit(self, run: Run, node: Node, runtime: Runtime) -> float:
         """Measures one unit on this device; called for nodes with units alone."""

@@ -17,13 +17,6 @@ def prepare(
 ) -> list[PreparedCase]:
     """Prepares every case of a dataset, or takes it from the store's cache.
 
-    Args:
-        dataset: with its options and path.
-        name: its registered name.
-        pixels: side of a slice.
-        store: the store folder.
-        reporter: where progress is told.
-
     Raises:
         DataError: with one line for each fault of the input.
         AuditError: rule 6, if a label has values that its file has not.

@@ -22,6 +22,8 @@ class Pretrain(Kind):
     name = "pretrain"
     order = 10
     plural = "pre-trainings"
+    doing = "pre-train {name} of"
+    title = "pre-training, {name}"
 
     def nodes(self, run: Run, before: tuple[Node, ...]) -> tuple[Node, ...]:
         """One for each stage of the method, each starting from the one before."""
@@ -69,14 +71,6 @@ class Pretrain(Kind):
             making.tracking,
         )
 
-    def doing(self, name: str) -> str:
-        """Names the stage of the method."""
-        return f"pre-train {name} of"
-
-    def title(self, name: str) -> str:
-        """Names the stage of the method."""
-        return f"pre-training, {name}"
-
     def seconds_per_unit(self, run: Run, node: Node, runtime: Runtime) -> float:
         """A few steps on synthetic slices."""
         from contrabench.data.bank import synthetic_bank
@@ -111,13 +105,7 @@ def pretrain(
     """Trains one pre-training stage; called in a process for each device.
 
     Args:
-        runtime: device and switches.
-        reporter: where progress is told.
-        run: on its data.
-        node: the stage.
         before: weights of the stage before, or None for the seed's initial ones.
-        folder: of the stage, to be filled.
-        tracking: folder of trackers' files.
 
     Raises:
         AuditError: if a rule of the protocol is broken.

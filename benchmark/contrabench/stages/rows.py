@@ -15,7 +15,7 @@ from contrabench.files import write_text
 from contrabench.protocol import digest
 from contrabench.stages import audit
 from contrabench.stages.evaluate import SCORES
-from contrabench.stages.kind import Kind, Making, Node
+from contrabench.stages.kind import Kind, Making, Node, read_record
 from contrabench.store.rows import ROWS_FILE, ResultRow, write_rows
 from contrabench.store.stages import RUNS
 
@@ -45,6 +45,8 @@ class Rows(Kind):
     name = RUNS
     order = 40
     plural = "rows of runs"
+    doing = "rows of"
+    title = "scores"
 
     def nodes(self, run: Run, before: tuple[Node, ...]) -> tuple[Node, ...]:
         """One, of everything that the run rests on."""
@@ -69,14 +71,6 @@ class Rows(Kind):
         write_text(folder / RUN_RECORD, json.dumps(_record(making, node), indent=1) + "\n")
         if making.runtime.trackers:
             _track(making, node, folder)
-
-    def doing(self, name: str) -> str:
-        """The same for all."""
-        return "rows of"
-
-    def title(self, name: str) -> str:
-        """The same for all."""
-        return "scores"
 
     def disk(self, run: Run, node: Node) -> int:
         """About the same for all."""
@@ -128,8 +122,8 @@ def _record(making: Making, node: Node) -> dict[str, Any]:
 
     run, store = making.run, making.store
     *pretrained, tuned, scored = node.inputs
-    before = {key: making.record("pretrain", key) for key in pretrained}
-    after = making.record("finetune", tuned)
+    before = {key: read_record(store.folder("pretrain", key)) for key in pretrained}
+    after = read_record(store.folder("finetune", tuned))
     trained = {**before, tuned: after}
     splits = store.root / "splits"
     return {
@@ -162,7 +156,7 @@ def _record(making: Making, node: Node) -> dict[str, Any]:
         "cost": {
             "pretrain_seconds": sum(record["seconds"] for record in before.values()),
             "finetune_seconds": after["seconds"],
-            "evaluate_seconds": making.record("evaluate", scored)["seconds"],
+            "evaluate_seconds": read_record(store.folder("evaluate", scored))["seconds"],
             "peak_memory_mb": max(record["peak_memory_mb"] for record in trained.values()),
             "parameters": count_parameters(run.segmenter(run.backbone())),
             "pretraining_heads": sum(record["heads"] for record in before.values()),

@@ -121,8 +121,6 @@ class Run:
 
     Args:
         spec: what is computed.
-        cases: all prepared cases of the dataset.
-        root: folder of the dataset's files, if it needs any.
 
     Attributes:
         method: with its options.

@@ -43,21 +43,11 @@ def train(
     """Trains a task to its last step; leaves weights and record, and takes the checkpoint away.
 
     Args:
-        run: on its data.
-        node: the stage.
-        task: what is trained.
-        module: whose weights are kept.
-        phase: batch, rate, decay and clipping.
         seed: of torch's global generator.
-        runtime: device and switches.
-        reporter: where progress is told.
-        folder: of the stage, to be filled.
-        tracking: folder of trackers' files.
         seen: what the record says beside the fit's own figures.
     """
-    title = node.of_kind.title(node.name)
     with tracked(run, node, runtime, reporter, tracking) as tracker:
-        record = fit(task, node.units, phase, runtime, folder, reporter, title, seed, tracker)
+        record = fit(task, node.units, phase, runtime, folder, reporter, node.title, seed, tracker)
     if not is_first_process():
         return
     header = {"step": str(node.units), "recipe": digest(run.dataset.recipe)}
@@ -75,7 +65,7 @@ def header_of(path: Path) -> dict[str, str]:
 def tracked(run: Run, node: Node, runtime: Runtime, reporter: Reporter, folder: Path) -> Tracker:
     """The trackers of a stage, to be closed with it; only the first of several devices has any."""
     spec = run.spec
-    stage = node.name or node.of_kind.title(node.name)
+    stage = node.name or node.title
     what = {
         "method": spec.variant(),
         "stage": stage,

@@ -24,7 +24,6 @@ class Timing:
 
     Args:
         store: finished stages that this device has made are learned from.
-        runtime: the device.
     """
 
     def __init__(self, store: Path, runtime: Runtime) -> None:
@@ -85,11 +84,8 @@ def forecast(
     """Foretells what is left to do.
 
     Args:
-        session: the study.
-        board: what is done and to do.
         workers: stages at once.
         measuring: take a few steps where no finished stage tells the time.
-        reporter: shows the progress of measuring.
     """
     timing = learned(session)
     recorded = len(timing.known)
@@ -146,7 +142,7 @@ def _measure(
             # A stranger's code runs here; the study itself will say what is wrong with it.
             except Exception as error:
                 reporter.line(f"  {stage.title}: cannot be measured ({error})")
-            track.advance(number, f"{stage.step} {stage.variant}")
+            track.advance(number, f"{stage.node.doing} {stage.variant}")
 
 
 def _disk(session: Session, waiting: list[PlannedStage]) -> int:

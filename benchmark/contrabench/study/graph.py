@@ -49,14 +49,9 @@ class PlannedStage:
         return f"{place}, seed {spec.seeds.init}" if spec.seeds.init else place
 
     @property
-    def step(self) -> str:
-        """What is done, in words that the variant follows."""
-        return self.node.of_kind.doing(self.node.name)
-
-    @property
     def title(self) -> str:
         """What it is, in words."""
-        return f"{self.step} {self.variant}: {self.place}"
+        return f"{self.node.doing} {self.variant}: {self.place}"
 
 
 @dataclass(frozen=True)
@@ -91,8 +86,6 @@ def draw_graph(specs: Sequence[RunSpec], cases: Sequence[PreparedCase], root: Pa
 
     Args:
         specs: its runs, all on one dataset.
-        cases: the dataset's prepared cases.
-        root: folder of the dataset's files, if it needs any.
 
     Raises:
         RequestError: if a fold cannot be made.

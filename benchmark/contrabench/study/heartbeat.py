@@ -98,9 +98,6 @@ class Heartbeat:
     """A reporter that writes the log and the beat of one stage.
 
     Args:
-        store: the store folder.
-        kind: of the stage.
-        key: of the stage.
         also: is told everything as well.
     """
 

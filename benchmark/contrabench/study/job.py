@@ -44,11 +44,7 @@ class StageJob:
     plugins: tuple[Path, ...] = ()
 
     def __call__(self, reporter: Reporter | None = None) -> Outcome:
-        """Makes the stage and never raises; what goes wrong is on record and in the outcome.
-
-        Args:
-            reporter: is told what the heartbeat is told.
-        """
+        """Makes the stage and never raises; what goes wrong is on record and in the outcome."""
         try:
             self._make(reporter or Silent())
         except StageBusyError as error:

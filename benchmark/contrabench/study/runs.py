@@ -30,7 +30,6 @@ def runs_of(
     scratch beside it that changes it as well, or its row would mix two effects.
 
     Args:
-        spec: the study.
         device: decides on the budget where none is named.
         precision: of the forward pass.
 

@@ -78,8 +78,6 @@ def survey(graph: Graph, store: Path, retry_failed: bool = False) -> Board:
     there is not made again, should it be gone.
 
     Args:
-        graph: the stages of the study.
-        store: the store folder.
         retry_failed: take failed stages for stages to do.
     """
     found = {key: state_of(store, stage.node.kind, key) for key, stage in graph.stages.items()}
@@ -117,15 +115,7 @@ def _culprit(board: Board, stage: PlannedStage) -> str:
 
 
 class Scheduler:
-    """Hands the stages that are ready to an executor until nothing is left.
-
-    Args:
-        board: what is to do.
-        store: the store folder.
-        executor: makes the stages.
-        job: writes the job of a stage.
-        listener: is told of every change.
-    """
+    """Hands the stages that are ready to an executor until nothing is left."""
 
     def __init__(
         self,

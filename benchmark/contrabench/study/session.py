@@ -76,13 +76,6 @@ def plan_study(
 ) -> Session:
     """Plans a study: names to plug-ins, data prepared, every stage with its key.
 
-    Args:
-        spec: the study.
-        root: folder of the dataset's files, if it needs any.
-        store: the store folder.
-        runtime: the device.
-        reporter: where the preparation is told.
-
     Raises:
         RequestError: for anything wrong with the study's words or data.
         AuditError: rule 6, before anything is trained.

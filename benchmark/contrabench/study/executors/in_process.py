@@ -16,7 +16,6 @@ class InProcessExecutor(Executor):
     Args:
         crew: one stage at a time, whatever it asks for.
         options: none.
-        reporter: is told how far the stage at work is.
     """
 
     info = ExecutorInfo(title="one stage after another in the study's own process")
