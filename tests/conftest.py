@@ -29,6 +29,15 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory):
+    """No test meets what an earlier one, or the user, has kept of an archive."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setattr("contrabench.exchange.reading.cache_folder", lambda: folder)
+        yield
+
+
 LONG = (
     "study/test_kill",
     "study/executors/",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from contrabench.statistics.aggregate import patient_scores
 from contrabench.statistics.paired import paired_difference
-from contrabench.store.rows import read_rows
+from contrabench.store.results import read_rows
 
 
 def main() -> None:

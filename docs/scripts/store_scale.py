@@ -3,7 +3,7 @@
     python docs/scripts/store_scale.py --runs 100000
 
 Simulates a store below --folder (removed at the end), with real files and markers, and prints
-time and peak memory of: listing the runs; the first reading, which makes the index; the second
+time and peak memory of: listing the runs; the first reading, which makes the copy; the second
 one; the means per patient of every variant at every label budget; and the whole report as a page
 and as tidy Parquet, reading included. Each step is a process of its own, one after another.
 """
@@ -68,8 +68,8 @@ def simulate(store: Path, runs: int) -> None:
     import pyarrow.parquet as pq
 
     from contrabench.files import checksum
-    from contrabench.store.run_files import RECORD_FILE, ROWS_FILE
-    from contrabench.store.schema import SCHEMA, SCHEMA_VERSION
+    from contrabench.store.rows import ROWS_FILE, SCHEMA, SCHEMA_VERSION
+    from contrabench.store.runs import RECORD_FILE
     from contrabench.store.stages import SPEC, key_of
 
     random = np.random.default_rng(0)
@@ -115,16 +115,15 @@ def simulate(store: Path, runs: int) -> None:
 def step(name: str, store: Path, runs: int) -> None:
     """Carries out one step in this process, and prints time, peak memory and what came of it."""
     from contrabench.statistics.aggregate import patient_scores
-    from contrabench.store.results import read_results
-    from contrabench.store.rows import read_rows
-    from contrabench.store.run_files import finished_runs
+    from contrabench.store.results import read_results, read_rows
+    from contrabench.store.runs import finished_runs
 
     began = time.perf_counter()
     if name == "simulating":
         simulate(store, runs)
         found = ""
     elif name == "listing":
-        found = f"{sum(1 for _ in finished_runs(store))} runs"
+        found = f"{len(finished_runs(store))} runs"
     elif name == "report":
         from contrabench.contracts.registry import reports
         from contrabench.report.build import build_report

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from tests.makers.stores import Lab
 
-from contrabench.exchange.unpacking import unpacked
+from contrabench.exchange.archive import unpacked
 from contrabench.study.spec import StudySpec
 from contrabench.study.status import StudyFile, StudyStage
 

@@ -108,7 +108,7 @@ def test_rows_that_cannot_be_read_at_all_are_one_finding(store, monkeypatch):
     def fail(*_):
         raise OSError("no index")
 
-    monkeypatch.setattr("contrabench.store.rows.read_rows", fail)
+    monkeypatch.setattr("contrabench.store.results.read_rows", fail)
     (finding,) = (
         finding for check in looked(store) if check.area == "store" for finding in check.findings
     )

@@ -13,7 +13,8 @@ from contrabench.doctor import rows as doctor
 from contrabench.doctor.rows import check_readable, check_repeats, check_values, impossible
 from contrabench.evaluation.metrics import StructureScore, score_case
 from contrabench.files import seal_folder
-from contrabench.store.rows import read_rows, write_rows
+from contrabench.store.results import read_rows
+from contrabench.store.rows import write_rows
 
 KEY = "0123456789abcdef"
 DIAGONAL = {"asd_mm": 80.0, "hd95_mm": 80.0, "asd_medpy_voxel": 9.0, "asd_slice2d_mm": 8.0}

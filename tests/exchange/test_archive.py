@@ -16,9 +16,9 @@ from contrabench.errors import DiskFullError, RequestError, RunError
 from contrabench.exchange import archive as packing
 from contrabench.exchange.archive import pack
 from contrabench.exchange.merge import merge_stores
-from contrabench.exchange.opening import opened
+from contrabench.exchange.reading import results_at
 from contrabench.files import MARKER, seal_folder
-from contrabench.store.rows import read_rows
+from contrabench.store.results import read_rows
 
 
 @pytest.fixture
@@ -70,10 +70,9 @@ def test_there_and_back(store, tmp_path):
     assert_frame_equal(read_rows(tmp_path / "new")[0], read_rows(store)[0])
     again = pack(tmp_path / "new", tmp_path / "deep" / "er" / "b.zip")
     assert (again.sha256, again.submission) == (first.sha256, first.submission)
-    with opened(tmp_path / "a.zip") as board:
-        assert_frame_equal(read_rows(board.store)[0], read_rows(store)[0])
-        assert board.problems == ()
-    assert not board.store.exists()
+    board = results_at(tmp_path / "a.zip")
+    assert_frame_equal(board.rows, read_rows(store)[0])
+    assert board.problems == ()
 
 
 def test_times_permissions_and_places_do_not_change_the_bytes(store, tmp_path):
@@ -176,7 +175,7 @@ def test_too_much_for_one_archive(store, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("number", "expected"), [(errno.ENOSPC, DiskFullError), (errno.EACCES, RunError)]
+    ("number", "expected"), [(errno.ENOSPC, DiskFullError), (errno.EACCES, RequestError)]
 )
 def test_an_archive_that_cannot_be_written_leaves_nothing(
     store, tmp_path, monkeypatch, number, expected

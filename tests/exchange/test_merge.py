@@ -22,7 +22,7 @@ from contrabench.exchange import merge as merging
 from contrabench.exchange import vetting
 from contrabench.exchange.merge import merge_stores
 from contrabench.files import MARKER, damage_of, seal_folder
-from contrabench.store.rows import read_rows
+from contrabench.store.results import read_rows
 
 
 def snapshot(root):

@@ -6,9 +6,9 @@ import hashlib
 import pandas as pd
 import pytest
 
-from contrabench.store.facts import NUMBERS, WORDS
 from contrabench.store.results import Results
 from contrabench.store.rows import ResultRow
+from contrabench.store.runs import NUMBERS, WORDS
 
 DEFAULTS = {
     "protocol": "fedcba9876543210", "dataset": "phantom", "budget": "smoke", "method": "scratch",

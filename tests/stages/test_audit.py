@@ -15,7 +15,7 @@ from contrabench.evaluation import inference
 from contrabench.report.completeness import missing_references
 from contrabench.stages import audit, recipe, trained
 from contrabench.stages.run import Run
-from contrabench.store.rows import read_rows
+from contrabench.store.results import read_rows
 from contrabench.training import checkpoint
 from contrabench.training.checkpoint import load_weights, save_weights
 

@@ -7,7 +7,7 @@ from contrabench.contracts.method import Method, MethodInfo, Optimisation, Publi
 from contrabench.errors import RequestError
 from contrabench.protocol import digest
 from contrabench.stages.recipe import share_out
-from contrabench.store.rows import read_rows
+from contrabench.store.results import read_rows
 
 PAPER = Optimisation(
     optimizer="lars", lr=0.3, lr_batch=256, batch=4096, weight_decay=1e-6, warmup=0.1, source="x"

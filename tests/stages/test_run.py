@@ -5,7 +5,8 @@ import pytest
 from tests.makers.studies import TINY, make_spec
 
 from contrabench.protocol import Seeds
-from contrabench.store.rows import ROWS_FILE, read_rows
+from contrabench.store.results import read_rows
+from contrabench.store.rows import ROWS_FILE
 
 
 def stages(store, kind):

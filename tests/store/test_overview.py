@@ -1,7 +1,7 @@
 """The overview of a store against counts by hand."""
 
 from contrabench.store.overview import COLUMNS, contents, disk_use
-from contrabench.store.rows import read_rows
+from contrabench.store.results import read_rows
 
 
 def test_one_line_per_protocol(tmp_path, lab):

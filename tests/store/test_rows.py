@@ -10,7 +10,8 @@ import pytest
 from contrabench.errors import RunError
 from contrabench.evaluation.metrics import METRIC_CONTRACT, StructureScore
 from contrabench.files import seal_folder
-from contrabench.store.rows import SCHEMA, SCHEMA_VERSION, ResultRow, read_rows, write_rows
+from contrabench.store.results import read_rows
+from contrabench.store.rows import SCHEMA_VERSION, ResultRow, write_rows
 
 CONTEXT = {
     "run": "0123456789abcdef", "protocol": "fedcba9876543210", "dataset": "phantom",
@@ -76,13 +77,6 @@ def test_equal_rows_give_equal_bytes(tmp_path):
     assert first.read_bytes() != second.read_bytes()
 
 
-def test_unfinished_runs_are_not_served(tmp_path):
-    put(tmp_path, [row()], key="0123456789abcdef.work", done=False)
-    frame, problems = read_rows(tmp_path)
-    assert frame.empty
-    assert problems == []
-
-
 def lose_row(folder):
     path = folder / "rows.parquet"
     pq.write_table(pq.read_table(path).slice(1), path, compression="zstd")
@@ -138,12 +132,6 @@ def test_a_run_without_a_row_is_told(tmp_path):
     frame, (problem,) = read_rows(tmp_path)
     assert frame.empty
     assert "it has no rows" in problem
-
-
-def test_an_empty_store_has_all_columns(tmp_path):
-    frame, problems = read_rows(tmp_path / "nothing")
-    assert list(frame.columns) == SCHEMA.names
-    assert (len(frame), problems) == (0, [])
 
 
 def spoil_bytes(path):

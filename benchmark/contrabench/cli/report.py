@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -112,15 +111,14 @@ def report(
         words += [word for value in values or () for word in (option, value)]
     words += ["--pictures", str(pictures)] if pictures else []
     command = shlex.join(words)
-    with ExitStack() as stack:
-        if compare:
-            made = _compared(stack, compare, place, command, dataset or (), labels or ())
-        else:
-            drawn = renderer.info.pictures or pictures is not None
-            made = _reported(stack, place, command, dataset or (), labels or (), drawn)
-        if pictures:
-            made = _with_files(made, pictures, out)
-        content = rendered(name, renderer, made, on_screen=out is None)
+    if compare:
+        made = _compared(compare, place, command, dataset or (), labels or ())
+    else:
+        drawn = renderer.info.pictures or pictures is not None
+        made = _reported(place, command, dataset or (), labels or (), drawn)
+    if pictures:
+        made = _with_files(made, pictures, out)
+    content = rendered(name, renderer, made, on_screen=out is None)
     if pictures:
         _tell_files(made, pictures, name, content)
     if out is None:
@@ -149,7 +147,6 @@ def _near(path: Path) -> Path:
 
 
 def _reported(
-    stack: ExitStack,
     store: Path,
     command: str,
     datasets: Sequence[str],
@@ -160,13 +157,12 @@ def _reported(
     from contrabench.cli.sources import results_in, wanted
     from contrabench.report.build import build_report
 
-    folder, found = stack.enter_context(results_in(store))
-    results = wanted(found, datasets, labels)
+    results = wanted(results_in(store), datasets, labels)
     gallery = None
     if pictures:
         from contrabench.report.gallery.make import make_gallery
 
-        gallery = partial(make_gallery, folder, runs=results.runs)
+        gallery = partial(make_gallery, store, runs=results.runs)
     return build_report(results, command, labels, gallery)
 
 
@@ -196,7 +192,6 @@ def _tell_files(made: Report, folder: Path, name: str, content: str | bytes) -> 
 
 
 def _compared(
-    stack: ExitStack,
     names: tuple[str, str],
     store: Path,
     command: str,
@@ -210,6 +205,6 @@ def _compared(
 
     a, b = (
         wanted(held, datasets, labels, f"{side} ({name})")
-        for held, side, name in zip(both_sides(stack, names, store), SIDES, names, strict=True)
+        for held, side, name in zip(both_sides(names, store), SIDES, names, strict=True)
     )
     return compare_results(a, b, names, command, labels)

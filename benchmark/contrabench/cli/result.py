@@ -107,7 +107,7 @@ def _remarks(run: Run, rows: pd.DataFrame, records: list[dict[str, Any]]) -> lis
 def _missing(rows: pd.DataFrame, store: Path) -> list[str]:
     """The references that must stand beside this row and are not in the store yet."""
     from contrabench.report.completeness import missing_references
-    from contrabench.store.rows import read_rows
+    from contrabench.store.results import read_rows
 
     stored, _ = read_rows(store)
     same = stored[stored["protocol"] == rows["protocol"].iloc[0]]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,20 +20,16 @@ if TYPE_CHECKING:
     from contrabench.store.results import Results
 
 
-@contextmanager
-def results_in(path: Path) -> Iterator[tuple[Path, Results]]:
+def results_in(path: Path) -> Results:
     """Reads a store, an archive of `bench submit`, or a folder of archives.
 
-    Yields:
-        The folder of the store, which for archives lasts as long as this, and its results.
-        What was left out is told on the error stream.
+    What was left out is told on the error stream.
 
     Raises:
         RequestError: if there is no finished run, or an archive is not sound.
     """
-    from contrabench.exchange.opening import opened
+    from contrabench.exchange.reading import results_at
     from contrabench.progress import ConsoleReporter
-    from contrabench.store.results import read_results
 
     if not path.exists():
         raise RequestError(
@@ -42,29 +37,26 @@ def results_in(path: Path) -> Iterator[tuple[Path, Results]]:
             "place with --store"
         )
     reporter: Any = ConsoleReporter(console(stderr=True))
-    with opened(path, reporter) as found:
-        results = read_results(found.store, reporter)
-        problems = (*found.problems, *results.problems)
-        for problem in problems:
-            typer.echo(plain(f"note: {problem}"), err=True)
-        if results.rows.empty:
-            advice = (
-                "the notes above tell what was left out and why"
-                if problems
-                else "make one with `bench run`, or name another folder with --store"
-            )
-            raise RequestError(
-                f"{path} holds no finished run that can be used, so there is nothing to report; "
-                f"{advice}"
-            )
-        yield found.store, results
+    results = results_at(path, reporter)
+    for problem in results.problems:
+        typer.echo(plain(f"note: {problem}"), err=True)
+    if results.rows.empty:
+        advice = (
+            "the notes above tell what was left out and why"
+            if results.problems
+            else "make one with `bench run`, or name another folder with --store"
+        )
+        raise RequestError(
+            f"{path} holds no finished run that can be used, so there is nothing to report; "
+            f"{advice}"
+        )
+    return results
 
 
-def both_sides(stack: ExitStack, names: tuple[str, str], store: Path) -> tuple[Results, Results]:
+def both_sides(names: tuple[str, str], store: Path) -> tuple[Results, Results]:
     """Reads the two sides of a comparison.
 
     Args:
-        stack: what holds unpacked archives as long as they are needed.
         names: of A and B. Each is a path, as for `results_in`; or the id of a study in the
             store, or the hash of a protocol there, or the beginning of either.
         store: where studies and protocols are looked for.
@@ -75,7 +67,7 @@ def both_sides(stack: ExitStack, names: tuple[str, str], store: Path) -> tuple[R
     found = {}
     # A name that is mistyped is told before archives are unpacked.
     for name in sorted(dict.fromkeys(names), key=is_path):
-        found[name] = stack.enter_context(_side(name, store))
+        found[name] = _side(name, store)
     return found[names[0]], found[names[1]]
 
 
@@ -137,22 +129,17 @@ def _budgets(rows: pd.DataFrame) -> list[str]:
     return list(known.sort_values(["fraction", "labels"])["labels"].unique())
 
 
-@contextmanager
-def _side(name: str, store: Path) -> Iterator[Results]:
+def _side(name: str, store: Path) -> Results:
     """Reads one side of a comparison."""
     if is_path(name):
-        with results_in(Path(name)) as (_, results):
-            yield results
-        return
-    with ExitStack() as stack:
-        try:
-            folder, results = stack.enter_context(results_in(store))
-        except RequestError as error:
-            raise RequestError(
-                f"'{name}' is no path, and cannot be looked for among studies and protocols: "
-                f"{error}"
-            ) from error
-        yield _part(name, folder, results)
+        return results_in(Path(name))
+    try:
+        results = results_in(store)
+    except RequestError as error:
+        raise RequestError(
+            f"'{name}' is no path, and cannot be looked for among studies and protocols: {error}"
+        ) from error
+    return _part(name, store, results)
 
 
 def _part(name: str, store: Path, results: Results) -> Results:

@@ -13,7 +13,7 @@ from contrabench.errors import RequestError
 from contrabench.text import size_words
 
 if TYPE_CHECKING:
-    from contrabench.exchange.merge_result import MergeResult
+    from contrabench.exchange.merge import MergeResult
 
 SHOWN = 20
 """Folders left out of a merge that are named one by one; `--json` names all."""
@@ -35,7 +35,7 @@ def list_store(
     from contrabench.cli.config import load_config
     from contrabench.progress import ConsoleReporter
     from contrabench.store.overview import COLUMNS, contents, disk_use
-    from contrabench.store.rows import read_rows
+    from contrabench.store.results import read_rows
 
     place = load_config(config, store).store
     if not place.is_dir():

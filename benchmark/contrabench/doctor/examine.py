@@ -175,7 +175,7 @@ def _store(store: Path, deep: bool, reporter: Reporter) -> Iterator[Titled]:
 
 def _rows(store: Path, reporter: Reporter) -> Iterator[Titled]:
     from contrabench.doctor import rows
-    from contrabench.store.rows import read_rows
+    from contrabench.store.results import read_rows
 
     frame, problems = read_rows(store, rows.COLUMNS, reporter)
     yield "readable rows", partial(rows.check_readable, store, problems, frame)

@@ -12,8 +12,9 @@ import numpy as np
 from contrabench.doctor.examine import Finding, Looking
 from contrabench.doctor.store import fault_of
 from contrabench.evaluation.metrics import EMPTY_DICE
+from contrabench.protocol import NOT_APPLICABLE
 from contrabench.references import FULL_SUPERVISION, LONGER, REFERENCE
-from contrabench.store.rows import NOT_APPLICABLE, SCHEMA_VERSION
+from contrabench.store.rows import SCHEMA_VERSION
 from contrabench.store.stages import RUNS
 from contrabench.text import counted, some
 
@@ -39,7 +40,7 @@ def check_readable(store: Path, problems: Sequence[str], rows: pd.DataFrame) -> 
 
     Args:
         store: the store folder; what is wrong with the files of a run is told elsewhere.
-        problems: a line for each, as `contrabench.store.rows.read_rows` returns them.
+        problems: a line for each, as `contrabench.store.results.read_rows` returns them.
         rows: of the other runs.
     """
     reasons: dict[str, list[str]] = defaultdict(list)
@@ -82,7 +83,7 @@ def impossible(rows: pd.DataFrame) -> Iterator[tuple[str, list[str], pd.Series[b
     """Everything that no row can say; a row that is wrong in one way has one of them.
 
     Args:
-        rows: as `contrabench.store.rows.read_rows` returns them.
+        rows: as `contrabench.store.results.read_rows` returns them.
 
     Yields:
         What it is, after "rows with"; the columns that show it; and the rows that say it,

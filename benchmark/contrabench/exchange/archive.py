@@ -1,56 +1,187 @@
-"""Writes finished runs as one archive: the same bytes for the same runs.
+"""Submissions: finished runs, the manifests that they name, and a listing of it all, as one ZIP.
 
-The files lie in the ZIP as they are, not compressed: compressed bytes would differ from one
-release of zlib to the next, and a reader that takes no compressed file fears no bomb.
+The same runs give the same bytes. The files lie in the ZIP as they are, not compressed: compressed
+bytes would differ from one release of zlib to the next, and a reader that takes no compressed file
+fears no bomb. Nobody vouches for an archive: all that can be checked in the ZIP is checked before
+a file of it is written; then its runs are looked through as in a merge, and must give the listing
+that `bench submit` would make. One thing that is otherwise, and the whole archive is refused.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import stat
+import struct
 import zipfile
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
+from typing import IO
 
+import pyarrow.parquet as pq
+from pydantic import Field
+
+from contrabench import __version__
 from contrabench.errors import DiskFullError, RequestError, RunError
-from contrabench.exchange.submission import (
-    LARGEST_ARCHIVE,
-    LISTING,
-    MOST_FILES,
-    SUFFIX,
-    Submission,
-    UnfitError,
-    survey,
-)
-from contrabench.exchange.unpacking import listing_of
-from contrabench.files import checksum, replacing, temporary_sibling
-from contrabench.progress import Reporter
+from contrabench.exchange.vetting import LARGEST_FILE, read_manifest, unsafe, unsound
+from contrabench.files import MARKER, checksum, replacing, sealed_files
+from contrabench.progress import Reporter, Silent
+from contrabench.protocol import Frozen
 from contrabench.store.failures import is_disk_full
-from contrabench.store.stages import RUNS, SPEC, finished_stages
-from contrabench.text import counted, size_words
+from contrabench.store.rows import ROWS_FILE
+from contrabench.store.runs import RECORD_FILE
+from contrabench.store.stages import RUNS, SPEC, SPLITS, finished_stages
+from contrabench.text import counted, one_line, size_words
 
-_MODE = stat.S_IFREG | 0o644
-_UNIX = 3
-_DAY = (1980, 1, 1, 0, 0, 0)
+FORMAT = 1
+LISTING = "submission.json"
+SUFFIX = ".zip"
+RUN_FILES = (MARKER, ROWS_FILE, RECORD_FILE, SPEC)
+LARGEST_ARCHIVE = 2**30
+MOST_FILES = 65_000
+"""A little less than a ZIP without extensions can hold: some 16 000 runs."""
+MEMBER = re.compile(
+    rf"{RUNS}/[0-9a-f]{{16}}/({'|'.join(map(re.escape, RUN_FILES))})"
+    rf"|{SPLITS}/(split|labels)-[0-9a-f]{{16}}\.json"
+)
+"""What files beside the listing can be called; none of these names leads out of a folder."""
+_TOLD = ["dataset", "protocol", "method", "method_version"]
+"""The columns of the rows of which the listing tells."""
+_END = struct.Struct("<4s4H2LH")
+"""What a ZIP ends with; the fields are named where they are read."""
+_WIDE = 20
+"""Bytes that a ZIP64 has before its end, with a mark of its own."""
+_LARGEST_DIRECTORY = 8 * 2**20
+"""Bytes of the table of contents; that of the most files that an archive can have is smaller."""
+_BROKEN = (OSError, ValueError, EOFError, struct.error, zipfile.BadZipFile, RuntimeError)
+"""What reading a broken ZIP can raise; NotImplementedError is a RuntimeError."""
+_ASK_AGAIN = "; ask for it again, and compare its SHA-256 with the one that `bench submit` told"
+_UPDATE = "a newer contrabench packed it; update contrabench"
+
+
+class ArchiveError(RequestError):
+    """An archive is refused as a whole.
+
+    Attributes:
+        reason: which file of it, and why.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.reason = reason
+        advice = "" if _UPDATE in reason else _ASK_AGAIN
+        super().__init__(f"the archive {path} is refused: {reason}. Nothing in it is used{advice}")
+
+
+class UnfitError(Exception):
+    """A file or run, as it is called in a store, is not fit for a submission; "" is all of it."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self.reason = name, reason
+        super().__init__(f"{name}: {reason}" if name else reason)
+
+
+class Member(Frozen):
+    """A file of a submission."""
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    size: int = Field(ge=0, le=LARGEST_FILE, description="bytes")
+
+
+class Submission(Frozen):
+    """Content of `submission.json`: no dates, machines or people, so equal runs list equally."""
+
+    format: int = Field(ge=1)
+    contrabench: str = Field(description="version that packed it")
+    datasets: tuple[str, ...]
+    protocols: tuple[str, ...]
+    methods: dict[str, tuple[int, ...]] = Field(description="name to versions that were run")
+    runs: int = Field(ge=1)
+    rows: int
+    files: dict[str, Member] = Field(description="every other file of the submission")
 
 
 @dataclass(frozen=True)
 class Packed:
-    """An archive that was written.
-
-    Attributes:
-        path: where it lies.
-        sha256: of the archive itself.
-        size: bytes.
-        submission: its listing.
-    """
+    """An archive that was written: its place, its own SHA-256, its bytes and its listing."""
 
     path: Path
     sha256: str
     size: int
     submission: Submission
+
+
+def survey(store: Path, folders: Sequence[Path], reporter: Reporter | None = None) -> Submission:
+    """Looks through runs as a merge does, and lists what a submission of them holds.
+
+    Args:
+        store: folder that holds the runs and `splits/`.
+        folders: of the runs, at least one.
+        reporter: where progress is told.
+
+    Raises:
+        UnfitError: at the first run that a merge would refuse, that holds more than a
+            submission takes, or that names a manifest which is not there.
+    """
+    files: dict[str, Member] = {}
+    datasets, protocols, count = set[str](), set[str](), 0
+    methods: dict[str, set[int]] = defaultdict(set)
+    with (reporter or Silent()).track("looking through runs", len(folders)) as track:
+        for number, folder in enumerate(folders, start=1):
+            name = f"{RUNS}/{folder.name}"
+            if reason := unsafe(folder, RUNS) or _surplus(folder) or unsound(folder, RUNS):
+                raise UnfitError(name, reason)
+            rows = pq.ParquetFile(folder / ROWS_FILE).read(columns=_TOLD, use_threads=False)
+            count += len(rows)
+            for row in rows.group_by(_TOLD).aggregate([]).to_pylist():
+                datasets.add(row["dataset"])
+                protocols.add(row["protocol"])
+                methods[row["method"]].add(row["method_version"])
+            manifests = [path for path in _manifests(folder, name) if path not in files]
+            for path in manifests:
+                if read_manifest(store / path) is None:
+                    raise UnfitError(name, f"{path}, which it names, is not there or bad")
+            for path in (*(f"{name}/{file}" for file in RUN_FILES), *manifests):
+                size = (store / path).stat().st_size
+                files[path] = Member(sha256=checksum(store / path), size=size)
+            track.advance(number)
+    return Submission(
+        format=FORMAT,
+        contrabench=__version__,
+        datasets=tuple(sorted(datasets)),
+        protocols=tuple(sorted(protocols)),
+        methods={name: tuple(sorted(methods[name])) for name in sorted(methods)},
+        runs=len(folders),
+        rows=count,
+        files=dict(sorted(files.items())),
+    )
+
+
+def _surplus(folder: Path) -> str | None:
+    """What a run holds that no submission does."""
+    for name in (MARKER, *(sealed_files(folder) or ())):
+        if name not in RUN_FILES:
+            return f"it holds {name}, and a submission takes rows and records alone"
+        if (folder / name).stat().st_size > LARGEST_FILE:
+            return f"{name} is larger than {size_words(LARGEST_FILE)}"
+    return None
+
+
+def _manifests(folder: Path, run: str) -> Iterator[str]:
+    """The manifests that the record of a run names, as paths in the store."""
+    named = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8")).get("manifests", {})
+    for kind, key in named.items() if isinstance(named, dict) else [("manifests", named)]:
+        path = f"{SPLITS}/{kind}-{key}.json"
+        if not MEMBER.fullmatch(path):
+            raise UnfitError(run, f"its record names {path[:80]!r}, which no manifest is called")
+        yield path
+
+
+# -- packing ---------------------------------------------------------------------------
 
 
 def pack(
@@ -63,8 +194,6 @@ def pack(
 ) -> Packed:
     """Writes finished runs of a store, with the manifests that they name, as one archive.
 
-    Equal runs give equal bytes.
-
     Args:
         store: only read.
         out: the file to write; its folder is made if need be.
@@ -75,7 +204,7 @@ def pack(
     Raises:
         RequestError: if there is no such run, `out` has another suffix, cannot be written to
             or holds something else, or the runs are too many for one archive.
-        RunError: if a run is damaged, or writing fails on its way; nothing is left then.
+        RunError: if a run is damaged or changes meanwhile; nothing is left then.
         DiskFullError: if there is no space left.
     """
     if out.suffix != SUFFIX:
@@ -91,87 +220,191 @@ def pack(
             f"{store} holds no finished run{wanted}, so there is nothing to submit; `bench store "
             "ls` shows what it holds"
         )
-    _check_place(out, {folder.name for folder in folders})
+    _check_replaced(out, {folder.name for folder in folders})
     try:
-        submission = survey(store, folders, reporter)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(out) as temporary:
+            temporary.touch()  # before the work, so that a wrong place does not cost it
+            submission = survey(store, folders, reporter)
+            size = sum(member.size for member in submission.files.values())
+            if len(submission.files) >= MOST_FILES or size > LARGEST_ARCHIVE:
+                raise RequestError(
+                    f"{len(folders)} runs of {size_words(size)} are too much for one archive; pack "
+                    "them study by study with --study, or by --dataset"
+                )
+            _write(store, submission, temporary)
+            return Packed(out, checksum(temporary), temporary.stat().st_size, submission)
     except UnfitError as error:
         raise RunError(
             f"{store / error.name} cannot be submitted: {error.reason}. Nothing was packed; run "
             "its study again, which makes a damaged run anew, or move this one away"
         ) from error
-    size = sum(member.size for member in submission.files.values())
-    if len(submission.files) >= MOST_FILES or size > LARGEST_ARCHIVE:
-        raise RequestError(
-            f"{len(folders)} runs of {size_words(size)} are too much for one archive; pack them "
-            "study by study with --study, or by --dataset"
-        )
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(out) as temporary:
-            _write(store, submission, temporary)
-            packed = Packed(out, checksum(temporary), temporary.stat().st_size, submission)
     except OSError as error:
         if is_disk_full(error):
             raise DiskFullError(f"the disk of {out} is full; nothing was packed") from error
-        raise RunError(f"cannot write {out} ({error.strerror}); nothing was packed") from error
-    return packed
+        raise RequestError(
+            f"{out} cannot be written ({error.strerror}); choose another place with --out. "
+            "Nothing was packed"
+        ) from error
 
 
-def _check_place(out: Path, runs: Collection[str]) -> None:
-    """Looks at the place before the work: nothing there is lost by being replaced.
+def _check_replaced(out: Path, runs: Collection[str]) -> None:
+    """Nothing that is there is lost by being replaced.
 
     Raises:
-        RequestError: if it cannot be written to, or is anything but an archive of these runs
-            or some of them.
+        RequestError: if it is anything but an archive of these runs or some of them.
     """
-    if out.exists():
-        listing = listing_of(out)
-        if listing is None:
-            raise RequestError(f"{out} is there and no archive of runs; choose another --out")
-        lost = {Path(name).parent.name for name in listing.files if name.startswith(f"{RUNS}/")}
-        if count := len(lost - set(runs)):
-            raise RequestError(
-                f"{out} holds {counted(count, 'run')} that would not be in it any more; choose "
-                "another --out, or remove it"
-            )
-    probe = temporary_sibling(out)
+    if not out.exists():
+        return
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        if is_disk_full(error):
-            raise DiskFullError(f"the disk of {out} is full; nothing was packed") from error
+        with out.open("rb") as file, _opened(file) as (_, listing):
+            lost = {Path(name).parent.name for name in listing.files if name.startswith(RUNS)}
+    except (*_BROKEN, UnfitError):
+        raise RequestError(f"{out} is there and no archive of runs; choose another --out") from None
+    if count := len(lost - set(runs)):
         raise RequestError(
-            f"{out} cannot be written ({error.strerror}); choose another place with --out"
-        ) from error
+            f"{out} holds {counted(count, 'run')} that would not be in it any more; choose "
+            "another --out, or remove it"
+        )
 
 
 def _is_on(folder: Path, dataset: str | None) -> bool:
     """Whether a run is on a dataset; one that cannot be read is, so that it is spoken of."""
-    if dataset is None:
-        return True
     try:
         spec = json.loads((folder / SPEC).read_text(encoding="utf-8"))
-        return bool(spec["protocol"]["dataset"] == dataset)
+        return dataset is None or bool(spec["protocol"]["dataset"] == dataset)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return True
 
 
 def _write(store: Path, submission: Submission, path: Path) -> None:
-    """Writes the listing and the files, in the order of their names."""
+    """Writes listing and files in the order of their names, of no time, owner or machine."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
-        listing = submission.model_dump_json(indent=1) + "\n"
-        archive.writestr(_info(LISTING), listing.encode())
-        for name, member in submission.files.items():
-            data = (store / name).read_bytes()
-            if hashlib.sha256(data).hexdigest() != member.sha256:
-                raise RunError(f"{store / name} was changed meanwhile; nothing was packed")
-            archive.writestr(_info(name), data)
+        for name in (LISTING, *submission.files):
+            info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            info.create_system, info.external_attr = 3, (stat.S_IFREG | 0o644) << 16
+            if name == LISTING:
+                data = (submission.model_dump_json(indent=1) + "\n").encode()
+            else:
+                data = (store / name).read_bytes()
+                if hashlib.sha256(data).hexdigest() != submission.files[name].sha256:
+                    raise RunError(f"{store / name} was changed meanwhile; nothing was packed")
+            archive.writestr(info, data)
 
 
-def _info(name: str) -> zipfile.ZipInfo:
-    """A file of no time, no owner and no machine."""
-    info = zipfile.ZipInfo(name, _DAY)
-    info.create_system, info.external_attr = _UNIX, _MODE << 16
-    return info
+# -- unpacking -------------------------------------------------------------------------
+
+
+@contextmanager
+def unpacked(archive: Path) -> Iterator[Path]:
+    """Opens an archive after looking through all of it.
+
+    Yields:
+        A store of its runs and manifests, removed afterwards.
+
+    Raises:
+        ArchiveError: if anything in it is not as `bench submit` leaves it.
+        DiskFullError: if there is no room to unpack it.
+    """
+    with TemporaryDirectory(prefix="contrabench-", ignore_cleanup_errors=True) as temporary:
+        store = Path(temporary)
+        try:
+            with archive.open("rb") as file, _opened(file) as (content, listing):
+                for name, member in listing.files.items():
+                    data = content.read(name)
+                    if hashlib.sha256(data).hexdigest() != member.sha256:
+                        raise UnfitError(name, f"it is not the file that {LISTING} lists")
+                    (store / name).parent.mkdir(parents=True, exist_ok=True)
+                    (store / name).write_bytes(data)
+            found = survey(store, finished_stages(store, RUNS))
+            for field in Submission.model_fields:
+                if field != "contrabench" and getattr(found, field) != getattr(listing, field):
+                    raise UnfitError(LISTING, f"its {field} are not those that were found")
+        except UnfitError as error:
+            raise ArchiveError(archive, str(error)) from error
+        except _BROKEN as error:
+            if is_disk_full(error):
+                raise DiskFullError(
+                    f"no room is left in {gettempdir()} to unpack {archive}; make room there, or "
+                    "name another folder in TMPDIR"
+                ) from error
+            raise ArchiveError(archive, f"it cannot be read ({one_line(error)[:120]})") from error
+        yield store
+
+
+@contextmanager
+def _opened(file: IO[bytes]) -> Iterator[tuple[zipfile.ZipFile, Submission]]:
+    """An archive whose files are those that its listing names, of the sizes that it tells.
+
+    Raises:
+        UnfitError: if they are not.
+        *_BROKEN: if it is no ZIP, or damaged.
+    """
+    size = _checked_size(file)
+    with zipfile.ZipFile(file) as content:
+        members = _members(content)
+        if sum(info.file_size for info in members.values()) > size:
+            raise UnfitError("", "its files are together larger than the archive")
+        if LISTING not in members:
+            raise UnfitError(LISTING, "it is missing, so this is no submission")
+        del members[LISTING]
+        listing = _listing(content.read(LISTING))
+        for name in sorted(members.keys() ^ listing.files.keys()):
+            fault = "is not listed" if name in members else "is missing, though listed"
+            raise UnfitError(name, f"it {fault} in {LISTING}")
+        for name, member in listing.files.items():
+            if members[name].file_size != member.size:
+                raise UnfitError(name, f"it is not the file that {LISTING} lists")
+        yield content, listing
+
+
+def _checked_size(file: IO[bytes]) -> int:
+    """Bytes of an archive whose table of contents is small enough to be read."""
+    size = file.seek(0, 2)
+    if size > LARGEST_ARCHIVE:
+        raise UnfitError("", f"it is larger than {size_words(LARGEST_ARCHIVE)}")
+    file.seek(max(0, size - _END.size - _WIDE))
+    tail = file.read().rjust(_END.size)
+    mark, *_, directory, _, comment = _END.unpack(tail[-_END.size :])
+    if mark != b"PK\5\6" or comment:
+        raise UnfitError("", "it is no ZIP archive, or not all of it is there")
+    if tail.startswith(b"PK\6\7") or directory > _LARGEST_DIRECTORY:
+        raise UnfitError("", "it has more files than a submission can have")
+    return size
+
+
+def _members(content: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The files by name: ordinary ones, not compressed, none of them twice."""
+    found: dict[str, zipfile.ZipInfo] = {}
+    for info in content.infolist():
+        # `filename` is what the library made of it: another name, for some.
+        name = info.orig_filename
+        if name != LISTING and not MEMBER.fullmatch(name):
+            raise UnfitError(repr(name[:80]), "no file of a submission is called that")
+        if name in found:
+            raise UnfitError(name, "it is there twice")
+        if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
+            raise UnfitError(name, "it is a link or no ordinary file")
+        if info.flag_bits & 1:
+            raise UnfitError(name, "it is encrypted")
+        if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
+            raise UnfitError(name, "it is compressed, which `bench submit` never does")
+        if info.file_size > LARGEST_FILE:
+            raise UnfitError(name, f"it is larger than {size_words(LARGEST_FILE)}")
+        found[name] = info
+    return found
+
+
+def _listing(data: bytes) -> Submission:
+    """Reads a listing that somebody else wrote."""
+    try:
+        version = json.loads(data)["format"]
+        if isinstance(version, int) and version > FORMAT:
+            raise UnfitError(LISTING, _UPDATE)
+        listing = Submission.model_validate_json(data)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise UnfitError(LISTING, "it is no listing of a submission") from None
+    for name in listing.files:
+        if not MEMBER.fullmatch(name):
+            raise UnfitError(LISTING, f"it names {name[:80]!r}, which no submission holds")
+    return listing

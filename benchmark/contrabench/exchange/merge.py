@@ -9,24 +9,20 @@ an archive is unpacked elsewhere, and taken in like a store if nothing is wrong 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
+from contrabench.data.splits import save_manifest
 from contrabench.errors import DiskFullError, RequestError, RunError
-from contrabench.exchange.manifests import take_manifests
-from contrabench.exchange.merge_result import LeftOut, MergeResult, Verdict
-from contrabench.exchange.unpacking import (
-    ArchiveError,
-    archives_of,
-    is_store,
-    passed_over,
-    unpacked,
-)
-from contrabench.exchange.vetting import unsafe, unsound
+from contrabench.exchange.archive import ArchiveError, unpacked
+from contrabench.exchange.reading import archives_of, passed_over
+from contrabench.exchange.vetting import read_manifest, unsafe, unsound
 from contrabench.files import (
     MARKER,
     damage_of,
@@ -38,13 +34,60 @@ from contrabench.files import (
 )
 from contrabench.progress import Reporter, Silent
 from contrabench.store.failures import forget_failure, is_disk_full
-from contrabench.store.run_files import ROWS_FILE, read_run
-from contrabench.store.stages import RUNS, finished_stages, home_of
+from contrabench.store.rows import ROWS_FILE
+from contrabench.store.runs import read_run
+from contrabench.store.stages import RUNS, SPLITS, finished_stages, home_of, is_store, locked
 
 STAGES = ("pretrain", "finetune", "evaluate")
 """Kinds of stages in the order in which they rest on each other; the runs come last."""
 _PATIENCE_S = 1.0
 """How long a stage that somebody is at work on is waited for before it is left out."""
+_LINK = "it is a link, and may lead anywhere"
+Verdict = Literal["taken", "replaced", "duplicate", "conflict", "refused", "busy"]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What was not taken in, although it is not there already.
+
+    Attributes:
+        verdict: "conflict": ours has other rows and is kept; "refused": it is damaged or
+            not what it says; "busy": another process makes the same in the target.
+        folder: where it lies; the path of an archive goes on inside it.
+        reason: in words.
+    """
+
+    verdict: Verdict
+    folder: Path
+    reason: str
+
+
+@dataclass
+class MergeResult:
+    """What a merge has done, or would do.
+
+    Attributes:
+        taken: number of folders taken in, by kind.
+        replaced: of these, those that took the place of a damaged one of ours.
+        duplicates: number of folders that were there already, by kind.
+        left_out: what was not taken.
+    """
+
+    taken: Counter[str] = field(default_factory=Counter)
+    replaced: Counter[str] = field(default_factory=Counter)
+    duplicates: Counter[str] = field(default_factory=Counter)
+    left_out: list[LeftOut] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything finished in the sources is now in the target."""
+        return not self.left_out
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as JSON-like data."""
+        left = [{**asdict(item), "folder": str(item.folder)} for item in self.left_out]
+        counts = {name: dict(getattr(self, name)) for name in ("taken", "replaced", "duplicates")}
+        return {"complete": self.complete, **counts, "left_out": left}
 
 
 def merge_stores(
@@ -77,14 +120,14 @@ def merge_stores(
     for source in sources:
         _check_source(source, target)
     teller = reporter or Silent()
-    result = MergeResult()
-    if dry_run:
-        _merge_all(sources, target, rows_only, True, teller, result)
-        return result
+    merge = _Merge(target, dry_run)
     try:
-        target.mkdir(parents=True, exist_ok=True)
-        with _alone(target, teller):
-            _merge_all(sources, target, rows_only, False, teller, result)
+        if not dry_run:
+            target.mkdir(parents=True, exist_ok=True)
+        lock = target / "merge.lock"
+        with nullcontext() if dry_run else locked(lock, f"a merge into {target}", teller):
+            merge.clear()
+            merge.take_all(sources, rows_only, teller)
     except OSError as error:
         if is_disk_full(error):
             raise DiskFullError(
@@ -95,7 +138,7 @@ def merge_stores(
             f"cannot write to {target} ({error.strerror}); what was taken in is complete. Mend "
             "that and run the same command again"
         ) from error
-    return result
+    return merge.result
 
 
 def _check_source(source: Path, target: Path) -> None:
@@ -110,91 +153,112 @@ def _check_source(source: Path, target: Path) -> None:
         raise RequestError(f"{source} cannot be merged into itself; name another one with --into")
 
 
-def _merge_all(
-    sources: Sequence[Path],
-    target: Path,
-    rows_only: bool,
-    dry_run: bool,
-    teller: Reporter,
-    result: MergeResult,
-) -> None:
-    """Takes in the stores, then the archives, one unpacked at a time."""
-    stores = [source for source in sources if is_store(source)]
-    for skipped in filter(None, map(passed_over, stores)):
-        teller.line(f"note: {skipped}")
-    if stores:
-        _merge(stores, target, rows_only, dry_run, teller, result)
-    archives = [archive for source in sources for archive in archives_of(source)]
-    if not archives:
-        return
-    with teller.track("looking through archives", len(archives)) as track:
-        for number, archive in enumerate(archives, start=1):
-            try:
-                with unpacked(archive) as store:
-                    part = MergeResult()
-                    _merge([store], target, True, dry_run, Silent(), part)
-                    result.add(part, store, archive)
-            except ArchiveError as error:
-                result.left_out.append(LeftOut("refused", archive, error.reason))
-            track.advance(number)
+class _Merge:
+    """A merge into one store under way."""
 
+    def __init__(self, target: Path, dry_run: bool) -> None:
+        self.target, self.dry_run = target, dry_run
+        self.result = MergeResult()
+        self._unpacked: tuple[Path, Path] | None = None  # where an archive lies unpacked, itself
 
-def _merge(
-    sources: Sequence[Path],
-    target: Path,
-    rows_only: bool,
-    dry_run: bool,
-    teller: Reporter,
-    result: MergeResult,
-) -> None:
-    kinds = (RUNS,) if rows_only else (*STAGES, RUNS)
-    found = [
-        (kind, folder)
-        for kind in kinds
-        for source in sources
-        for folder in _finished(source, kind, result)
-    ]
-    with teller.track("merging", len(found)) as track:
-        for number, (kind, folder) in enumerate(found, start=1):
-            place = home_of(target, kind) / folder.name
-            verdict, reason = _settle(folder, place, kind, dry_run)
-            if verdict in ("conflict", "refused", "busy"):
-                result.left_out.append(LeftOut(verdict, folder, reason))
-            else:
-                result.count(kind, verdict)
-            track.advance(number)
-    for source in sources:
-        for verdict, path, reason in take_manifests(source, target, dry_run):
-            if verdict == "refused":
-                result.left_out.append(LeftOut("refused", path, reason))
-            else:
-                result.count("splits", verdict)
+    def clear(self) -> None:
+        """Removes what a killed merge left."""
+        for kind in () if self.dry_run else (*STAGES, RUNS):
+            for left in home_of(self.target, kind).glob(".*"):
+                if left.is_dir() and is_temporary(left):
+                    shutil.rmtree(left, ignore_errors=True)
 
-
-def _finished(source: Path, kind: str, result: MergeResult) -> Iterator[Path]:
-    """The folders of a kind, by name, that are not at work; their content is not looked at."""
-    home = home_of(source, kind)
-    for folder in (home, home.parent):
-        if folder != source and folder.is_symlink():
-            result.left_out.append(
-                LeftOut("refused", folder, "it is a link, and may lead anywhere")
-            )
+    def take_all(self, sources: Sequence[Path], rows_only: bool, teller: Reporter) -> None:
+        """Takes in the stores, then the archives, one unpacked at a time."""
+        stores = [source for source in sources if is_store(source)]
+        for skipped in filter(None, map(passed_over, stores)):
+            teller.line(f"note: {skipped}")
+        if stores:
+            self._take_stores(stores, (RUNS,) if rows_only else (*STAGES, RUNS), teller)
+        archives = [archive for source in sources for archive in archives_of(source)]
+        if not archives:
             return
-    try:
-        yield from finished_stages(source, kind)
-    except OSError as error:
-        result.left_out.append(LeftOut("refused", home, f"it cannot be listed ({error.strerror})"))
+        with teller.track("looking through archives", len(archives)) as track:
+            for number, archive in enumerate(archives, start=1):
+                try:
+                    with unpacked(archive) as store:
+                        self._unpacked = store, archive
+                        self._take_stores([store], (RUNS,), Silent())
+                except ArchiveError as error:
+                    self.result.left_out.append(LeftOut("refused", archive, error.reason))
+                finally:
+                    self._unpacked = None
+                track.advance(number)
 
+    def _take_stores(self, stores: Sequence[Path], kinds: Sequence[str], teller: Reporter) -> None:
+        found = [
+            (kind, folder)
+            for kind in kinds
+            for store in stores
+            for folder in self._folders(store, kind)
+        ]
+        with teller.track("merging", len(found)) as track:
+            for number, (kind, folder) in enumerate(found, start=1):
+                self._note(kind, folder, *self._settle(folder, kind))
+                track.advance(number)
+        for store in stores:
+            self._take_manifests(store)
 
-def _settle(folder: Path, place: Path, kind: str, dry_run: bool) -> tuple[Verdict, str]:
-    """Decides on one folder, and takes it in if it is to be."""
-    ours = place.is_dir()
-    if ours and damage_of(place) is None:
-        return _compare(folder, place, kind)
-    if reason := unsafe(folder, kind) or (unsound(folder, kind) if dry_run else None):
-        return "refused", reason
-    verdict: Verdict = "replaced" if ours else "taken"
-    return (verdict, "") if dry_run else _take(folder, place, kind, verdict)
+    def _folders(self, store: Path, kind: str) -> list[Path]:
+        """The folders of a kind that are not at work; their content is not looked at."""
+        home = home_of(store, kind)
+        for folder in (home, home.parent):
+            if folder != store and folder.is_symlink():
+                self._note(kind, folder, "refused", _LINK)
+                return []
+        try:
+            return finished_stages(store, kind)
+        except OSError as error:
+            self._note(kind, home, "refused", f"it cannot be listed ({error.strerror})")
+            return []
+
+    def _note(self, kind: str, path: Path, verdict: Verdict, reason: str = "") -> None:
+        """Counts what is in the target now, or names what is left out."""
+        if verdict == "duplicate":
+            self.result.duplicates[kind] += 1
+        elif verdict in ("taken", "replaced"):
+            self.result.taken[kind] += 1
+            if verdict == "replaced":
+                self.result.replaced[kind] += 1
+        else:
+            if self._unpacked:
+                store, archive = self._unpacked
+                path = archive / path.relative_to(store)
+            self.result.left_out.append(LeftOut(verdict, path, reason))
+
+    def _settle(self, folder: Path, kind: str) -> tuple[Verdict, str]:
+        """Decides on one folder, and takes it in if it is to be."""
+        place = home_of(self.target, kind) / folder.name
+        ours = place.is_dir()
+        if ours and damage_of(place) is None:
+            return _compare(folder, place, kind)
+        if reason := unsafe(folder, kind) or (unsound(folder, kind) if self.dry_run else None):
+            return "refused", reason
+        verdict: Verdict = "replaced" if ours else "taken"
+        return (verdict, "") if self.dry_run else _take(folder, place, kind, verdict)
+
+    def _take_manifests(self, store: Path) -> None:
+        """Writes the manifests of a store anew, from their validated content."""
+        home = store / SPLITS
+        if home.is_symlink():
+            self._note(SPLITS, home, "refused", _LINK)
+            return
+        for path in sorted(home.glob("*.json")):
+            content = read_manifest(path)
+            if content is None:
+                fault = "it is no split or label manifest of the name that it has"
+                self._note(SPLITS, path, "refused", fault)
+            elif (self.target / SPLITS / path.name).is_file():
+                self._note(SPLITS, path, "duplicate")
+            else:
+                if not self.dry_run:
+                    save_manifest(self.target / SPLITS, path.name.split("-")[0], content)
+                self._note(SPLITS, path, "taken")
 
 
 def _compare(folder: Path, place: Path, kind: str) -> tuple[Verdict, str]:
@@ -203,7 +267,8 @@ def _compare(folder: Path, place: Path, kind: str) -> tuple[Verdict, str]:
         return "duplicate", ""
     if reason := unsafe(folder, kind) or unsound(folder, kind):
         return "refused", reason
-    if _rows(folder).equals(_rows(place)):
+    # As frames, in which two missing numbers are equal.
+    if read_run(folder)[0].to_pandas().equals(read_run(place)[0].to_pandas()):
         return "duplicate", ""
     return "conflict", f"its rows are not those of {place}, which is kept"
 
@@ -214,11 +279,6 @@ def _same_marker(folder: Path, place: Path) -> bool:
         return False
     theirs, ours = sealed_files(folder) or {}, sealed_files(place) or {}
     return ROWS_FILE in ours and theirs.get(ROWS_FILE) == ours[ROWS_FILE]
-
-
-def _rows(folder: Path) -> Any:
-    """Rows as a frame, in which two missing numbers are equal."""
-    return read_run(folder)[0].to_pandas()
 
 
 def _take(folder: Path, place: Path, kind: str, verdict: Verdict) -> tuple[Verdict, str]:
@@ -254,22 +314,3 @@ def _take(folder: Path, place: Path, kind: str, verdict: Verdict) -> tuple[Verdi
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return verdict, ""
-
-
-@contextmanager
-def _alone(target: Path, teller: Reporter) -> Iterator[None]:
-    """One merge into a store at a time; what a killed one left goes."""
-    lock = FileLock(target / "merge.lock")
-    try:
-        lock.acquire(timeout=0.2)
-    except Timeout:
-        teller.line(f"another merge into {target} is at work; waiting for it")
-        lock.acquire()
-    try:
-        for kind in (*STAGES, RUNS):
-            for left in home_of(target, kind).glob(".*"):
-                if left.is_dir() and is_temporary(left):
-                    shutil.rmtree(left, ignore_errors=True)
-        yield
-    finally:
-        lock.release()

@@ -19,17 +19,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from contrabench.data.splits import LabelManifest, Split
 from contrabench.files import MARKER, damage_of, sealed_files
 from contrabench.protocol import digest
-from contrabench.store.run_files import RECORD_FILE, ROWS_FILE, read_run
+from contrabench.store.rows import ROWS_FILE
+from contrabench.store.runs import RECORD_FILE, read_run
 from contrabench.store.stages import RUNS, SPEC, incomplete_weights, misnamed
 from contrabench.text import size_words
 
-KEY = re.compile(r"[0-9a-f]{16}")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
-_MIB = 2**20
-LARGEST_JSON = 64 * _MIB
-LARGEST_ROWS = 256 * _MIB
+_KEY = re.compile(r"[0-9a-f]{16}")
+_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_MANIFEST = re.compile(r"(split|labels)-([0-9a-f]{16})\.json")
+LARGEST_FILE = 64 * 2**20
+"""Bytes of a file that is read as a whole; some thousand times what a run has."""
+LARGEST_ROWS = 256 * 2**20
 """Uncompressed; some thousand times what a run has."""
 MOST_ROWS = 1_000_000
 
@@ -48,7 +51,7 @@ def _dangers(folder: Path, kind: str) -> Iterator[str]:
     """What speaks against copying; only the first is told, as the next rests on it."""
     if folder.is_symlink():
         yield "it is a link, and may lead anywhere"
-    if not KEY.fullmatch(folder.name):
+    if not _KEY.fullmatch(folder.name):
         yield "its name is not that of a stage, 16 hexadecimal digits"
     yield from _irregular(folder / MARKER)
     yield from _too_large(folder / MARKER)
@@ -57,7 +60,7 @@ def _dangers(folder: Path, kind: str) -> Iterator[str]:
         yield "its marker is unreadable, or names files outside the folder"
         return
     for name in names:
-        if not _NAME.fullmatch(name) or name == MARKER:
+        if not _FILE.fullmatch(name) or name == MARKER:
             yield f"its marker names {name!r}, which no file of a stage is called"
         if Path(name).suffix not in _CHECKS and not (kind == RUNS and name == ROWS_FILE):
             yield f"it holds {name}, and files of that kind are never taken in"
@@ -106,6 +109,19 @@ def _bad_run(folder: Path) -> str | None:
     return None
 
 
+def read_manifest(path: Path) -> Split | LabelManifest | None:
+    """A manifest whose name is the hash of its content; None if it is not, or not there."""
+    match = _MANIFEST.fullmatch(path.name)
+    if match is None or any(_irregular(path)) or any(_too_large(path)):
+        return None
+    form: type[Split] | type[LabelManifest] = Split if match[1] == "split" else LabelManifest
+    try:
+        content = form.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if digest(content) == match[2] else None
+
+
 def _irregular(path: Path) -> Iterator[str]:
     """A link, a device, a pipe, a folder, or nothing at all is no file of a stage."""
     try:
@@ -119,8 +135,8 @@ def _irregular(path: Path) -> Iterator[str]:
 
 def _too_large(path: Path) -> Iterator[str]:
     """These files are read as a whole."""
-    if path.stat().st_size > LARGEST_JSON:
-        yield f"{path.name} is larger than {size_words(LARGEST_JSON)}"
+    if path.stat().st_size > LARGEST_FILE:
+        yield f"{path.name} is larger than {size_words(LARGEST_FILE)}"
 
 
 def _json(path: Path) -> Any:

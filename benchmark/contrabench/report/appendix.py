@@ -11,7 +11,7 @@ import pandas as pd
 from contrabench.contracts.report import NAME, Column, Section, Table
 from contrabench.report.board import NAMES, make_table, names_of
 from contrabench.report.entries import Entry
-from contrabench.store.facts import inner
+from contrabench.store.runs import inner
 from contrabench.text import counted
 
 _ABOUT = ("Fidelity", "Source", "Options", "Code", "Inferred")

@@ -33,8 +33,8 @@ from contrabench.report.literature import literature_table
 from contrabench.report.plot_data import plot_data
 from contrabench.report.verdict import remarks, verdict
 from contrabench.statistics.aggregate import distance_of
-from contrabench.store.facts import inner
 from contrabench.store.results import Results
+from contrabench.store.runs import inner
 
 if TYPE_CHECKING:
     from contrabench.contracts.gallery import Gallery

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from contrabench.contracts.report import number_text
+from contrabench.protocol import NOT_APPLICABLE
 from contrabench.references import REFERENCE
 from contrabench.report.comparison import AgainstReference, Comparison, Tested
 from contrabench.report.entries import Entry, reference_of
@@ -13,7 +14,6 @@ from contrabench.statistics.design import MOST
 from contrabench.statistics.paired import PairedDifference
 from contrabench.statistics.retraining import Retraining
 from contrabench.statistics.signflip import LEVEL, holm, lowest_p, patients_for_interval
-from contrabench.store.rows import NOT_APPLICABLE
 from contrabench.text import counted
 
 FEW_PATIENTS = 15

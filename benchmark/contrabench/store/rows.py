@@ -1,42 +1,117 @@
-"""Result rows on disk: one per run, case and structure, the only truth behind every table."""
+"""Result rows: one per run, case and structure, the only truth behind every table.
+
+A row says what was asked, what was scored and under which protocol, so that a report
+needs nothing else. What is unknown or does not apply is null, never a stand-in number.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from contrabench.errors import RunError
 from contrabench.files import replacing
 from contrabench.protocol import NOT_APPLICABLE
-from contrabench.store.row_reading import gather, rows_frame
-from contrabench.store.run_files import ROWS_FILE
-from contrabench.store.schema import (
-    SCHEMA,
-    SCHEMA_VERSION,
-    ResultRow,
-    row_fault,
-)
 
-if TYPE_CHECKING:
-    import pandas as pd
+ROWS_FILE = "rows.parquet"
+SCHEMA_VERSION = 2
 
-    from contrabench.progress import Reporter
 
-__all__ = [
-    "NOT_APPLICABLE",
-    "ROWS_FILE",
-    "SCHEMA",
-    "SCHEMA_VERSION",
-    "ResultRow",
-    "read_rows",
-    "write_rows",
-]
+@dataclass(frozen=True)
+class ResultRow:
+    """The score of one structure in one case by one run; null where a metric does not apply."""
+
+    run: str  # key of the run, 16 hexadecimal digits
+    protocol: str  # hash of the protocol, 16 hexadecimal digits
+    dataset: str  # registered name
+    budget: str  # its name
+    method: str  # registered name
+    method_version: int  # raised by the method's author when it computes something else
+    variant: str  # the method with the options that differ from its defaults, for tables
+    recipe: str  # "common", or "published" for the papers' own optimisation in pre-training
+    family: str  # of the method
+    fidelity: str  # official, re-implementation or reconstruction
+    deviations: str  # what else the run changes, joined by "; "; "" for nothing
+    labels: str  # label budget as it was asked for, e.g. "10%"
+    fraction: float  # label budget as a share of the training patients
+    labelled_patients: int  # whose labels the run could use
+    train_patients: int  # whom the run could train on, labelled or not
+    test_patients: int  # of the fold, who were scored
+    fold: int
+    folds: int  # of the protocol
+    draw: int  # of the labels
+    seed: int  # of the training
+    patient: str  # the unit of statistics
+    case: str  # the volume
+    structure: str
+    dice: float | None  # for the metrics see `contrabench.evaluation.metrics.StructureScore`
+    asd_mm: float | None  # null where the dataset's spacing is unknown, as all distances in mm
+    hd95_mm: float | None
+    surface_dice_2mm: float | None
+    asd_voxel: float | None  # symmetric, in voxels; null where the spacing is known
+    asd_medpy_voxel: float | None  # directed distance of the literature, in voxels
+    asd_slice2d_mm: float | None  # slice-wise distance of the literature
+    reference_voxels: int  # size in the reference
+    prediction_voxels: int  # size in the prediction
+    flag: str  # "", "prediction empty", "reference empty" or "not applicable"
+    metric_contract: int  # its version
+
+
+_TYPES = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
+_NARROW = {"fold", "folds", "draw", "metric_contract", "method_version"}
+
+
+def _schema() -> pa.Schema:
+    columns = [pa.field("schema_version", pa.int32(), nullable=False)]
+    for column in fields(ResultRow):
+        kind, _, optional = str(column.type).partition(" | ")
+        dtype = pa.int32() if column.name in _NARROW else _TYPES[kind]
+        columns.append(pa.field(column.name, dtype, nullable=bool(optional)))
+    return pa.schema(columns)
+
+
+SCHEMA: pa.Schema = _schema()
+TEXT = tuple(field.name for field in SCHEMA if field.type == pa.string())
+"""The columns that hold words; few different ones, many times over."""
+
+
+def version_fault(table: pa.Table) -> str:
+    """Says why a table is not of this schema; "" if it is."""
+    present = set(table.column_names)
+    if "schema_version" not in present:
+        return "its file holds no result rows; run the study again"
+    newest = pc.max(table["schema_version"]).as_py()
+    if newest is not None and newest > SCHEMA_VERSION:
+        return "a newer contrabench wrote it; update contrabench to read it"
+    missing = [name for name in SCHEMA.names if name not in present]
+    return f"it has no column {', '.join(missing)}; run the study again" if missing else ""
+
+
+def row_fault(table: pa.Table) -> str:
+    """Says what no honest row can be; "" if all is well.
+
+    A score that is missing where the structure applies would drop out of every mean,
+    and so make the method that failed look better.
+    """
+    scored = pc.not_equal(table["flag"].cast(pa.string()), NOT_APPLICABLE)
+    no_dice, no_mm, no_voxel = (
+        pc.is_null(table[name], nan_is_null=True) for name in ("dice", "asd_mm", "asd_voxel")
+    )
+    if _any(pc.and_(scored, no_dice)):
+        return "a structure that applies has no Dice"
+    if _any(pc.and_(scored, pc.invert(pc.xor(no_mm, no_voxel)))):
+        return "a structure that applies needs its distance either in mm or in voxels"
+    return ""
+
+
+def _any(mask: pa.ChunkedArray) -> bool:
+    return bool(pc.any(mask, min_count=0).as_py())
 
 
 def write_rows(path: Path, rows: Sequence[ResultRow]) -> None:
@@ -49,37 +124,16 @@ def write_rows(path: Path, rows: Sequence[ResultRow]) -> None:
     Raises:
         RunError: if a row that applies has no Dice or not exactly one distance.
     """
-    records = []
-    for row in rows:
-        record: dict[str, Any] = {
+    records = [
+        {
             name: None if isinstance(value, float) and math.isnan(value) else value
             for name, value in asdict(row).items()
         }
-        records.append({"schema_version": SCHEMA_VERSION, **record})
-    table = pa.Table.from_pylist(records, schema=SCHEMA)
-    fault = row_fault(table)
-    if fault:
+        for row in rows
+    ]
+    versioned = [{"schema_version": SCHEMA_VERSION, **record} for record in records]
+    table = pa.Table.from_pylist(versioned, schema=SCHEMA)
+    if fault := row_fault(table):
         raise RunError(f"the rows for {path} were not written: {fault}; this is a fault in scoring")
     with replacing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
-
-
-def read_rows(
-    store: Path, columns: Sequence[str] | None = None, reporter: Reporter | None = None
-) -> tuple[pd.DataFrame, list[str]]:
-    """Reads the rows of every finished run of a store.
-
-    Text columns are categories, in the order of the alphabet, so a comparison with a word
-    and `groupby(..., observed=True)` work as on words; integers that fit are 32 bits wide.
-
-    Args:
-        store: folder that holds `runs/<key>/rows.parquet` beside `done.json`.
-        columns: those wanted, in this order; all by default.
-        reporter: where the progress of a first reading of many runs is told.
-
-    Returns:
-        The rows of all readable runs, in the order of the runs' keys, empty but with
-        all columns if there are none; and one line for each run that was left out.
-    """
-    parts, problems = gather(store, reporter)
-    return rows_frame(parts, SCHEMA.names if columns is None else columns), problems

@@ -24,6 +24,8 @@ from contrabench.protocol import canonical_json, digest
 from contrabench.store.failures import forget_failure, record_error
 
 SPEC = "spec.json"
+SPLITS = "splits"
+"""The folder of a store's splits and label manifests, which are named by the hash of content."""
 RUNS = "runs"
 """The kind whose stages are the rows of the runs."""
 
@@ -53,6 +55,11 @@ def key_of(kind: str, spec: Mapping[str, Any]) -> str:
 def home_of(root: Path, kind: str) -> Path:
     """The folder of all stages of a kind; the rows of the runs lie at the top."""
     return root / kind if kind == RUNS else root / "stages" / kind
+
+
+def is_store(folder: Path) -> bool:
+    """Whether a folder holds runs or stages."""
+    return any((folder / name).is_dir() for name in (RUNS, "stages"))
 
 
 def kinds_in(store: Path) -> list[str]:
@@ -102,6 +109,33 @@ def incomplete_weights(path: Path) -> str | None:
         return f"the file {path.name} is truncated or no safetensors file"
 
 
+@contextmanager
+def locked(path: Path, work: str, reporter: Reporter, wait: bool = True) -> Iterator[None]:
+    """Holds a lock that the system frees when its holder dies, however it dies.
+
+    Args:
+        path: of the lock file.
+        work: what it stands for, in words.
+        reporter: is told of it if another process is waited for.
+        wait: for another process.
+
+    Raises:
+        StageBusyError: if another process holds it and `wait` is false.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0.2)
+    except Timeout:
+        if not wait:
+            raise StageBusyError(f"another process is at work on {work}") from None
+        reporter.line(f"  another process is at work on {work}; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 class StageStore:
     """The stages of one store folder."""
 
@@ -144,7 +178,7 @@ class StageStore:
         home = home_of(self.root, kind)
         home.mkdir(parents=True, exist_ok=True)
         final, work = home / key, home / f"{key}.work"
-        with self._lock(home / f"{key}.lock", kind, wait):
+        with locked(home / f"{key}.lock", f"this {kind} stage", self.reporter, wait):
             if final.is_dir():
                 if problem := damage_of(final):
                     self.reporter.line(f"  {kind} {key}: {problem}; it is made again")
@@ -164,22 +198,6 @@ class StageStore:
                 raise shown from error
             forget_failure(home, key)
         return StageOutput(kind, key, final, cached=False)
-
-    @contextmanager
-    def _lock(self, path: Path, kind: str, wait: bool) -> Iterator[None]:
-        """A lock that the system frees when its holder dies, however it dies."""
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0.2)
-        except Timeout:
-            if not wait:
-                raise StageBusyError(f"another process is at work on this {kind} stage") from None
-            self.reporter.line(f"  another process is at work on this {kind} stage; waiting for it")
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
 
 
 def _finish(work: Path, final: Path, spec: Mapping[str, Any]) -> None:

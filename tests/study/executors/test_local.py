@@ -13,7 +13,8 @@ from tests.makers.studies import plan_tiny
 from contrabench import plugins
 from contrabench.contracts import discovery, registry
 from contrabench.contracts.executor import Crew
-from contrabench.store.rows import ROWS_FILE, read_rows
+from contrabench.store.results import read_rows
+from contrabench.store.rows import ROWS_FILE
 from contrabench.study.executors.local import LocalExecutor, _end_of
 from contrabench.study.graph import failure_of
 

@@ -16,14 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contrabench.errors import DiskFullError, RequestError
-from contrabench.exchange.archive import pack
+from contrabench.exchange.archive import ArchiveError, pack, unpacked
 from contrabench.exchange.merge import merge_stores
-from contrabench.exchange.opening import opened
-from contrabench.exchange.unpacking import ArchiveError, unpacked
+from contrabench.exchange.reading import results_at
 from contrabench.files import MARKER, seal_folder
-from contrabench.progress import Silent
 from contrabench.protocol import digest
-from contrabench.store.rows import read_rows
 
 LISTING = "submission.json"
 
@@ -81,17 +78,17 @@ def longer(path):
 def listing_of_other_methods(path):
     held = members(path)
     rebuild(path, relist(held, methods={"mmgl": [1]}))
-    return f"{LISTING}: its methods are not those of the runs"
+    return f"{LISTING}: its methods are not those that were found"
 
 
 def listing_of_more_runs(path):
     rebuild(path, relist(members(path), runs=3))
-    return "it tells of 3 runs, and there are 2"
+    return "its runs are not those that were found"
 
 
 def listing_of_more_rows(path):
     rebuild(path, relist(members(path), rows=5))
-    return "its rows are not those of the runs"
+    return "its rows are not those that were found"
 
 
 def listing_with_more_to_say(path):
@@ -157,7 +154,7 @@ def manifest_of_no_run(path):
     content = {"labels": "10%", "fraction": 0.1, "draw": 9, "patients": ["a"], "of": 2}
     name = f"splits/labels-{digest(content)}.json"
     rebuild(path, relist(held | {name: json.dumps(content).encode()}))
-    return "its files are not those of the runs"
+    return "its files are not those that were found"
 
 
 def made_up_manifest(path):
@@ -407,8 +404,8 @@ def test_a_trick_is_refused_as_a_whole_and_the_rest_is_taken(plant, archive, tmp
     good = lab.run(tmp_path / "good", 5, stages=False)
     pack(tmp_path / "good", tmp_path / "board" / "z.zip")
     bad = archive.rename(tmp_path / "board" / "a.zip")
-    with pytest.raises(ArchiveError) as raised, opened(bad):
-        pass
+    with pytest.raises(ArchiveError) as raised:
+        results_at(bad)
     assert isinstance(raised.value, RequestError)
     assert reason in str(raised.value)
     assert str(bad) in str(raised.value)
@@ -423,17 +420,16 @@ def test_a_trick_is_refused_as_a_whole_and_the_rest_is_taken(plant, archive, tmp
     assert (item.verdict, item.folder, item.reason) == ("refused", bad, raised.value.reason)
     assert result.taken == {"runs": 1, "splits": 2}
     assert [path.name for path in (target / "runs").iterdir() if path.is_dir()] == [good.name]
-    with opened(bad.parent) as board:
-        assert read_rows(board.store)[0]["seed"].tolist() == [5, 5]
-        assert board.problems == (f"{bad} is left out: {item.reason}",)
+    board = results_at(bad.parent)
+    assert board.rows["seed"].tolist() == [5, 5]
+    assert board.problems == (f"{bad} is left out: {item.reason}",)
 
 
 def test_better_numbers_whose_checksums_all_fit_cannot_be_told(archive, tmp_path):
     """What the documentation admits; the SHA-256 told on packing is another one, though."""
     before = hashlib.sha256(archive.read_bytes()).hexdigest()
     forge(archive, lambda run: set_column(run, "dice", 0.99))
-    with opened(archive) as board:
-        assert (read_rows(board.store)[0]["dice"] == 0.99).any()
+    assert (results_at(archive).rows["dice"] == 0.99).any()
     assert hashlib.sha256(archive.read_bytes()).hexdigest() != before
 
 
@@ -478,59 +474,12 @@ def test_a_full_disk_is_no_fault_of_the_archive(archive, monkeypatch):
         pass
 
 
-def test_a_folder_of_archives_is_read_as_one_store(archive, tmp_path, lab):
-    lab.run(tmp_path / "more", 1, stages=False, dice=0.25)
-    conflict = pack(tmp_path / "more", tmp_path / "z.zip").path
-    key = next(path.name for path in (tmp_path / "more" / "runs").iterdir() if path.is_dir())
-    with opened(tmp_path) as board:
-        rows = read_rows(board.store)[0]
-    assert sorted(rows["seed"]) == [0, 0, 1, 1]
-    assert set(rows["dice"]) == {0.5}
-    assert board.problems == (
-        f"{conflict}/runs/{key} is left out: an archive before it has other rows of this run, "
-        "and these are kept",
-    )
-    assert not board.store.exists()
-
-
-class Told(Silent):
-    """Keeps the lines that work tells."""
-
-    def __init__(self):
-        self.lines = []
-
-    def line(self, text):
-        self.lines.append(text)
-
-
-def test_a_store_and_what_is_not_there_are_given_as_they_are(archive, tmp_path):
-    for path in (tmp_path / "lab", tmp_path / "nowhere"):
-        with opened(path) as board:
-            assert (board.store, board.problems) == (path, ())
-
-
-def test_archives_in_the_folder_of_a_store_are_not_read_and_named(archive, tmp_path):
-    lab, told = tmp_path / "lab", Told()
-    data = archive.read_bytes()
-    for number in range(7):
-        (lab / f"copy{number}.zip").write_bytes(data)
-    with opened(lab) as board:
-        assert board.store == lab
-        (line,) = board.problems
-    assert "copy0.zip, copy1.zip, copy2.zip, copy3.zip, copy4.zip and 2 more; name them" in line
-    assert merge_stores([lab], tmp_path / "target", reporter=told).taken["runs"] == 2
-    assert told.lines == [f"note: {line}"]
-
-
 def test_only_the_advice_that_helps_is_given(archive):
     newer_format(archive)
-    with pytest.raises(ArchiveError) as raised, opened(archive):
-        pass
+    with pytest.raises(ArchiveError) as raised:
+        results_at(archive)
     assert "update contrabench" in str(raised.value)
     assert "ask for it again" not in str(raised.value)
     archive.write_bytes(archive.read_bytes()[:-40])
-    with (
-        pytest.raises(ArchiveError, match="ask for it again, and compare its SHA-256"),
-        opened(archive),
-    ):
-        pass
+    with pytest.raises(ArchiveError, match="ask for it again, and compare its SHA-256"):
+        results_at(archive)

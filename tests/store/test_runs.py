@@ -6,8 +6,8 @@ import math
 import pytest
 
 from contrabench.files import seal_folder
-from contrabench.store.facts import FACTS, NUMBERS, WORDS, read_facts
 from contrabench.store.results import read_results
+from contrabench.store.runs import FACTS, NUMBERS, WORDS, read_facts
 
 RECORD = {
     "cost": {
@@ -87,9 +87,3 @@ def test_a_store_of_runs_with_and_without_cost(tmp_path, lab):
     assert sorted(results.rows["run"].unique()) == sorted(results.runs.index)
     assert results.runs.loc[kept.name, "finetune_seconds"] == 7.0
     assert math.isnan(results.runs.loc[bare.name, "finetune_seconds"])
-
-
-def test_an_empty_store_has_no_runs(tmp_path):
-    results = read_results(tmp_path)
-    assert results.rows.empty
-    assert list(results.runs.columns) == FACTS.names[1:]

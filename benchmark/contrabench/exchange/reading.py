@@ -1,0 +1,158 @@
+"""The results that a path stands for: a store, an archive of `bench submit`, a folder of archives.
+
+An archive is unpacked and looked through once: its rows and facts are kept in the user's cache
+folder, under the SHA-256 of the archive. Where that cannot be written, it is done each time.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow.compute as pc
+
+from contrabench.exchange.archive import SUFFIX, ArchiveError, unpacked
+from contrabench.files import checksum
+from contrabench.progress import Reporter, Silent
+from contrabench.store.results import (
+    LAYOUT,
+    Part,
+    Results,
+    load_part,
+    read_part,
+    read_results,
+    results_of,
+)
+from contrabench.store.rows import ROWS_FILE, SCHEMA
+from contrabench.store.runs import finished_runs
+from contrabench.store.stages import RUNS, is_store
+from contrabench.text import some
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NAMED = 5
+"""Archives that a line names one by one."""
+
+
+def archives_of(source: Path) -> list[Path]:
+    """The archives that a path stands for.
+
+    Returns:
+        A file is one; a folder that is no store is those in it, by name. None otherwise.
+    """
+    if source.is_file():
+        return [source]
+    return [] if is_store(source) else _archives_in(source)
+
+
+def passed_over(source: Path) -> str | None:
+    """Names the archives that lie in the folder of a store, and so are not read with it."""
+    found = _archives_in(source) if is_store(source) else []
+    if not found:
+        return None
+    named = some((item.name for item in found), _NAMED)
+    return (
+        f"{source} is a store itself, so the archives that lie in it are not read: {named}; "
+        "name them, or move them to a folder of their own"
+    )
+
+
+def _archives_in(folder: Path) -> list[Path]:
+    return sorted(item for item in folder.glob(f"*{SUFFIX}") if not item.name.startswith("."))
+
+
+def results_at(path: Path, reporter: Reporter | None = None) -> Results:
+    """Reads a store, an archive of `bench submit`, or a folder of such archives.
+
+    Args:
+        path: a file is an archive; a folder of archives is read as one store, without those
+            with a fault, and of two that have a run with other rows by the one before in the
+            alphabet; anything else is a store.
+        reporter: where progress is told.
+
+    Raises:
+        ArchiveError: if `path` is a file and no sound archive.
+        DiskFullError: if there is no room to unpack an archive.
+    """
+    if path.is_file():
+        return results_of([_read_archive(path)])
+    archives = archives_of(path)
+    if not archives:
+        found, skipped = read_results(path, reporter), passed_over(path)
+        return replace(found, problems=(skipped, *found.problems)) if skipped else found
+    parts, problems = list[Part](), list[str]()
+    taken: dict[str, tuple[str, Part]] = {}
+    with (reporter or Silent()).track("looking through archives", len(archives)) as track:
+        for number, archive in enumerate(archives, start=1):
+            try:
+                part = _read_archive(archive)
+            except ArchiveError as error:
+                problems.append(f"{archive} is left out: {error.reason}")
+            else:
+                problems += [
+                    f"{archive}/{RUNS}/{run} is left out: an archive before it has other rows of "
+                    "this run, and these are kept"
+                    for run in _drop_known(part, taken)
+                ]
+                parts.append(part)
+            track.advance(number)
+    return results_of(parts, problems)
+
+
+def _read_archive(archive: Path) -> Part:
+    """The rows and facts of an archive, from the cache if it has been read before.
+
+    Raises:
+        ArchiveError: if it is not sound.
+        DiskFullError: if there is no room to unpack it.
+    """
+    try:
+        place = cache_folder() / f"{checksum(archive)}-{LAYOUT}.zip"
+    except OSError as error:
+        raise ArchiveError(archive, f"it cannot be read ({error.strerror})") from error
+    part = load_part(place)
+    if part is None:
+        with unpacked(archive) as store:
+            # The checksum of its rows tells whether another archive has the same of a run.
+            runs = {run: checksum(store / RUNS / run / ROWS_FILE) for run in finished_runs(store)}
+            part = read_part(store, runs, [], Silent())
+        part.save(place)
+    return part
+
+
+def cache_folder() -> Path:
+    """Where the rows of archives are kept; a folder that cannot be made if there is no home."""
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    except RuntimeError:
+        home = Path(os.devnull)
+    return home / "contrabench"
+
+
+def _drop_known(part: Part, taken: dict[str, tuple[str, Part]]) -> list[str]:
+    """Leaves out of a part the runs that another has; gives those that have other rows there.
+
+    Args:
+        part: of an archive.
+        taken: stamp and part of the runs of the archives before it; gets those of this one.
+    """
+    others = []
+    known = zip(part.known["run"].to_pylist(), part.known["stamp"].to_pylist(), strict=True)
+    for place, (run, stamp) in enumerate(known):
+        kept, home = taken.setdefault(run, (stamp, part))
+        if home is part:
+            continue
+        if stamp != kept and not _rows_of(part, run).equals(_rows_of(home, run)):
+            others.append(run)
+        part.live[place] = False
+    return others
+
+
+def _rows_of(part: Part, run: str) -> pd.DataFrame:
+    """Rows of one run as a frame, in which two missing numbers are equal."""
+    table = part.rows(SCHEMA.names).cast(SCHEMA)
+    frame: pd.DataFrame = table.filter(pc.equal(table["run"], run)).to_pandas()
+    return frame
