@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from contrabench import RequestError, plugins
 from contrabench.cli.check import check
 from contrabench.contracts import discovery, registry
-from contrabench.contracts.registry import Entry
+from contrabench.contracts.registry import Plugin
 from contrabench.testing import (
     CHECKS,
     CheckResult,
@@ -225,8 +225,8 @@ def test_json(bench, write):
 
 
 def test_all_tells_what_cannot_be_used(bench, monkeypatch):
-    scratch = Entry("scratch", "built-in", registry.methods.get("scratch"))
-    lost = Entry("lost", "built-in", error="no module of that name")
+    scratch = Plugin("scratch", "built-in", registry.methods.get("scratch"))
+    lost = Plugin("lost", "built-in", error="no module of that name")
     monkeypatch.setattr(registry.methods, "entries", lambda: [scratch])
     assert bench("--all").exit_code == 0
     monkeypatch.setattr(registry.methods, "entries", lambda: [lost, scratch])

@@ -21,7 +21,7 @@ from rich.text import Text
 from contrabench.errors import RequestError
 
 if TYPE_CHECKING:
-    from contrabench.contracts.registry import Entry
+    from contrabench.contracts.registry import Plugin
     from contrabench.protocol import Options
 
 PIPE_WIDTH = 200
@@ -125,7 +125,7 @@ class Listing:
 
 
 def describe_all(
-    entries: Iterable[Entry[Any]], describe: Callable[[Any], dict[str, Any]]
+    entries: Iterable[Plugin[Any]], describe: Callable[[Any], dict[str, Any]]
 ) -> Listing:
     """Describes every plug-in; one whose code fails when asked is listed as broken."""
     from contrabench.text import one_line

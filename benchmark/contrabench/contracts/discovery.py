@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ PACKAGE = "contrabench.plugins"
 
 
 @dataclass(frozen=True)
-class PluginError:
+class BrokenFile:
     """A plug-in file that could not be imported.
 
     Attributes:
@@ -56,7 +57,7 @@ def add(path: Path) -> None:
     importlib.invalidate_caches()
 
 
-def sources(paths: list[Path]) -> dict[str, Path]:
+def sources(paths: Iterable[Path]) -> dict[str, Path]:
     """The module names and files of some plug-in paths.
 
     Raises:
@@ -64,7 +65,8 @@ def sources(paths: list[Path]) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for path in paths:
-        for name, file in _modules(path).items():
+        for file in _files(path):
+            name = file.parent.name if file.name == "__init__.py" else file.stem
             if not name.isidentifier():
                 raise RequestError(
                     f"plug-in {file} cannot be imported under the name '{name}'; rename it to "
@@ -78,17 +80,38 @@ def sources(paths: list[Path]) -> dict[str, Path]:
     return found
 
 
+def _files(path: Path) -> list[Path]:
+    """The files to be imported of one plug-in path."""
+    if path.is_file() and path.suffix == ".py":
+        return [path]
+    if (package := path / "__init__.py").is_file():
+        return [package]
+    if path.is_dir():
+        if files := sorted(file for file in path.glob("*.py") if not file.name.startswith("_")):
+            return files
+        raise RequestError(
+            f"plug-in folder {path} holds no Python file; give a .py file, a folder of .py "
+            "files, or a package"
+        )
+    state = "is not a .py file" if path.exists() else "does not exist"
+    raise RequestError(f"plug-in {path} {state}; check --plugin and {VARIABLE}")
+
+
 def folders() -> list[str]:
     """The folders in which the modules of all listed plug-ins lie."""
-    homes = (path if _is_folder_of_files(path) else path.parent for path in listed())
-    return list(dict.fromkeys(str(home) for home in homes))
+    return list(
+        dict.fromkeys(
+            str(path if path.is_dir() and not (path / "__init__.py").is_file() else path.parent)
+            for path in listed()
+        )
+    )
 
 
-def load_all() -> list[PluginError]:
+def load_all() -> list[BrokenFile]:
     """Imports every listed plug-in that is not imported yet.
 
     Returns:
-        One error for each plug-in that fails; the others are not affected.
+        One for each plug-in that fails; the others are not affected.
 
     Raises:
         RequestError: if a listed path holds no plug-in, or two files share a name.
@@ -98,46 +121,19 @@ def load_all() -> list[PluginError]:
         return []
     package = importlib.import_module(PACKAGE)
     package.__path__.extend(home for home in folders() if home not in package.__path__)
-    errors = []
+    broken = []
     for name, file in wanted.items():
         module = f"{PACKAGE}.{name}"
         try:
-            _import(module, file)
+            spec = importlib.util.find_spec(module)
+            origin = Path(spec.origin).resolve() if spec is not None and spec.origin else None
+            if origin != file:
+                raise RequestError(f"{file} is hidden by {origin}; rename one of them")
+            importlib.import_module(module)
         # A file may call sys.exit at import; that must not end the program.
         except (Exception, SystemExit) as error:
-            errors.append(PluginError(module, file, one_line(error)))
-    return errors
-
-
-def _modules(path: Path) -> dict[str, Path]:
-    """Module names and files of one plug-in path."""
-    if path.is_file() and path.suffix == ".py":
-        return {path.stem: path}
-    if (path / "__init__.py").is_file():
-        return {path.name: path / "__init__.py"}
-    if path.is_dir():
-        files = sorted(file for file in path.glob("*.py") if not file.name.startswith("_"))
-        if files:
-            return {file.stem: file for file in files}
-        raise RequestError(
-            f"plug-in folder {path} holds no Python file; give a .py file, a folder of .py "
-            "files, or a package"
-        )
-    state = "is not a .py file" if path.exists() else "does not exist"
-    raise RequestError(f"plug-in {path} {state}; check --plugin and {VARIABLE}")
-
-
-def _is_folder_of_files(path: Path) -> bool:
-    return path.is_dir() and not (path / "__init__.py").is_file()
-
-
-def _import(module: str, file: Path) -> None:
-    """Imports one plug-in, unless another file of that name comes first on the path."""
-    spec = importlib.util.find_spec(module)
-    origin = Path(spec.origin).resolve() if spec is not None and spec.origin else None
-    if origin != file:
-        raise RequestError(f"{file} is hidden by {origin}; rename one of them")
-    importlib.import_module(module)
+            broken.append(BrokenFile(module, file, one_line(error)))
+    return broken
 
 
 def extend_with_checkout(package_path: list[str], folder: str) -> None:

@@ -11,11 +11,10 @@ import hashlib
 import inspect
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import resolve_name
 from pathlib import Path
-from types import ModuleType
+from typing import NamedTuple
 
 from contrabench.contracts.discovery import PACKAGE as LOOSE
 from contrabench.errors import RequestError
@@ -42,9 +41,6 @@ def fingerprint(cls: type) -> str:
     of `contrabench.objectives`, are in it where an import statement anywhere in that code
     names them, and so are those that they import themselves. Nothing else of the engine is:
     its changes are told by `PROTOCOL_VERSION`; nor are the libraries.
-
-    Args:
-        cls: class of a method, dataset or report format.
 
     Returns:
         16 hexadecimal digits, the same on every machine.
@@ -73,21 +69,20 @@ def normalised(source: str | bytes) -> str:
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = [item for item in node.body if not _is_text(item)] or [ast.Pass()]
+            # A bare string computes nothing.
+            node.body = [
+                item
+                for item in node.body
+                if not (
+                    isinstance(item, ast.Expr)
+                    and isinstance(item.value, ast.Constant)
+                    and isinstance(item.value.value, str)
+                )
+            ] or [ast.Pass()]
     return ast.unparse(tree)
 
 
-def _is_text(item: ast.stmt) -> bool:
-    """Whether a statement is a bare string, which computes nothing."""
-    return (
-        isinstance(item, ast.Expr)
-        and isinstance(item.value, ast.Constant)
-        and isinstance(item.value.value, str)
-    )
-
-
-@dataclass(frozen=True)
-class _Source:
+class _Source(NamedTuple):
     """Code of one module.
 
     Attributes:
@@ -99,20 +94,20 @@ class _Source:
     text: str
     imports: frozenset[str] = frozenset()
 
-    @classmethod
-    def of(cls, source: str | bytes, package: str) -> _Source:
-        """Takes Python source apart; what is none counts byte by byte.
 
-        Args:
-            source: of a module.
-            package: that relative imports start from.
-        """
-        try:
-            text = normalised(source)
-        except (SyntaxError, ValueError):
-            data = source.encode() if isinstance(source, str) else source
-            return cls(hashlib.sha256(data).hexdigest())
-        return cls(text, frozenset(_imports(text, package)))
+def _source(content: str | bytes, package: str) -> _Source:
+    """Takes a module apart; what is no Python counts byte by byte.
+
+    Args:
+        content: of its file.
+        package: that relative imports start from.
+    """
+    try:
+        text = normalised(content)
+    except (SyntaxError, ValueError):
+        data = content.encode() if isinstance(content, str) else content
+        return _Source(hashlib.sha256(data).hexdigest())
+    return _Source(text, frozenset(_imports(text, package)))
 
 
 def _imports(text: str, package: str) -> Iterator[str]:
@@ -131,13 +126,7 @@ def _imports(text: str, package: str) -> Iterator[str]:
 
 
 def _reached(sources: Iterable[_Source], package: str, folder: Path) -> dict[str, _Source]:
-    """Modules of one package that sources import, at any remove inside of it.
-
-    Args:
-        sources: where to begin.
-        package: dotted name.
-        folder: that its modules lie in.
-    """
+    """Modules of one package, which lies in a folder, that sources import at any remove."""
     found: dict[str, _Source] = {}
     waiting = [name for source in sources for name in source.imports]
     while waiting:
@@ -146,7 +135,7 @@ def _reached(sources: Iterable[_Source], package: str, folder: Path) -> dict[str
             continue
         file = folder.joinpath(*name.removeprefix(f"{package}.").split(".")).with_suffix(".py")
         if file.is_file():
-            found[name] = _Source.of(file.read_bytes(), name.rpartition(".")[0])
+            found[name] = _source(file.read_bytes(), name.rpartition(".")[0])
             waiting.extend(found[name].imports)
     return found
 
@@ -155,27 +144,20 @@ def _code(cls: type) -> dict[str, _Source]:
     """Sources that make up a plug-in, by a name free of folders."""
     unit = _unit(cls.__module__)
     module = sys.modules.get(unit) or sys.modules[cls.__module__]
+    found: dict[str, _Source] = {}
     if hasattr(module, "__path__"):
-        return {
-            name: source
-            for folder in module.__path__
-            for name, source in _package(unit, Path(folder))
-        }
+        for folder in map(Path, module.__path__):
+            for file in folder.rglob("*.py"):
+                place = file.relative_to(folder)
+                package = ".".join((unit, *place.parent.parts))
+                found[f"{unit}/{place.as_posix()}"] = _source(file.read_bytes(), package)
+        return found
     home = unit.rpartition(".")[0]
-    file = _file(module)
-    if file is None:
-        return {unit: _Source.of(_typed(cls), home)}
-    own = _Source.of(file.read_bytes(), home)
-    beside = _reached([own], LOOSE, file.parent) if home == LOOSE else {}
-    return {unit: own, **beside}
-
-
-def _package(unit: str, folder: Path) -> Iterator[tuple[str, _Source]]:
-    """Every module of a package."""
-    for file in folder.rglob("*.py"):
-        place = file.relative_to(folder)
-        package = ".".join((unit, *place.parent.parts))
-        yield f"{unit}/{place.as_posix()}", _Source.of(file.read_bytes(), package)
+    file = Path(getattr(module, "__file__", None) or "")
+    if not file.is_file():
+        return {unit: _source(_typed(cls), home)}
+    found[unit] = _source(file.read_bytes(), home)
+    return found | (_reached(found.values(), LOOSE, file.parent) if home == LOOSE else {})
 
 
 def _unit(module: str) -> str:
@@ -184,11 +166,6 @@ def _unit(module: str) -> str:
         if module.startswith(f"{content}."):
             return f"{content}.{module.removeprefix(f'{content}.').partition('.')[0]}"
     return module.partition(".")[0]
-
-
-def _file(module: ModuleType) -> Path | None:
-    name = getattr(module, "__file__", None)
-    return Path(name) if name and Path(name).is_file() else None
 
 
 def _typed(cls: type) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -36,16 +36,24 @@ def parse_options(cls: type[Values], pairs: Sequence[str], what: str) -> Values:
     faults += [_unknown(key, valid) for key in texts if key not in valid]
     texts = {key: text for key, text in texts.items() if key in valid}
     values = {key: read_value(text) for key, text in texts.items()}
-    options = None
-    try:
-        options = _build(cls, values, texts)
-    except ValidationError as error:
-        faults += [_describe(detail, texts) for detail in error.errors()]
-    if options is not None:
+
+    def unfit(given: Mapping[str, Any]) -> set[str]:
+        return {str(detail["loc"][0]) for detail in _problems(cls, given) if detail["loc"]}
+
+    # Where the value that was read does not fit, the plain text may. The first reading gives
+    # the better message for what fits in neither.
+    wrong = unfit(values)
+    plain = {key: text for key, text in texts.items() if key in wrong}
+    still = unfit(values | plain) if plain else set()
+    values |= {key: text for key, text in plain.items() if key not in still}
+    problems = _problems(cls, values)
+    faults += [_describe(detail, texts) for detail in problems]
+    if not problems:
+        options = cls(**values)
         faults += _not_finite(options, texts)
-    if options is None or faults:
-        raise RequestError(_message(faults, what))
-    return options
+        if not faults:
+            return options
+    raise RequestError(_message(faults, what))
 
 
 def read_pairs(pairs: Sequence[str]) -> dict[str, Any]:
@@ -88,20 +96,13 @@ def _split(pairs: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     return texts, faults
 
 
-def _build(cls: type[Values], values: dict[str, Any], texts: dict[str, str]) -> Values:
-    """Validates, and tries the plain text where the value that was read does not fit."""
+def _problems(cls: type[Frozen], values: Mapping[str, Any]) -> list[ErrorDetails]:
+    """What pydantic finds wrong with some values."""
     try:
-        return cls(**values)
+        cls(**values)
     except ValidationError as error:
-        wrong = {str(detail["loc"][0]) for detail in error.errors() if detail["loc"]}
-        plain = {key: text for key, text in texts.items() if key in wrong}
-        try:
-            return cls(**(values | plain))
-        except ValidationError as second:
-            still = {str(detail["loc"][0]) for detail in second.errors() if detail["loc"]}
-            kept = {key: text for key, text in plain.items() if key not in still}
-        # The first reading gives the better message for what fits in neither.
-        return cls(**(values | kept))
+        return error.errors()
+    return []
 
 
 def _describe(detail: ErrorDetails, texts: dict[str, str]) -> str:

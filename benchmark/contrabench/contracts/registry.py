@@ -11,14 +11,15 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from threading import Lock
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from contrabench.contracts import discovery
 from contrabench.errors import RequestError
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from contrabench.contracts.method import Method
     from contrabench.contracts.report import ReportFormat
 
-
 T = TypeVar("T")
 C = TypeVar("C")
 
@@ -40,7 +40,7 @@ RESERVED = "all"
 
 
 @dataclass(frozen=True)
-class Entry(Generic[T]):
+class Plugin(Generic[T]):
     """A plug-in as the listings show it.
 
     Attributes:
@@ -57,24 +57,18 @@ class Entry(Generic[T]):
 
 
 @dataclass(frozen=True)
-class _Registration(Generic[T]):
-    """A registered class with the place of its registration."""
+class _Registration:
+    """A registered class, with the file and the place of its registration."""
 
-    value: T
-    module: str
-    qualname: str
+    value: Any
     file: str
-    line: int | None = None
+    place: str
 
-    @property
-    def place(self) -> str:
-        return self.file if self.line is None else f"{self.file}:{self.line}"
-
-    def again(self, other: _Registration[T]) -> bool:
+    def again(self, other: _Registration) -> bool:
         """Whether the other is this one after a reload, or an edit in a notebook."""
-        if self.qualname != other.qualname:
+        if self.value.__qualname__ != other.value.__qualname__:
             return False
-        return self.module == other.module or self.file == other.file
+        return self.value.__module__ == other.value.__module__ or self.file == other.file
 
 
 class Registry(Generic[T]):
@@ -86,16 +80,15 @@ class Registry(Generic[T]):
     Args:
         kind: as above.
         package: dotted name of the content package.
-        group: of the entry points.
+        group: of the entry points; named as the package if None.
     """
 
     def __init__(self, kind: str, package: str, group: str | None = None) -> None:
         self.kind = kind
-        self._package = package
-        self._group = package if group is None else group
-        self._registered: dict[str, _Registration[T]] = {}
+        self._package, self._group = package, group or package
+        self._registered: dict[str, _Registration] = {}
         self._collisions: dict[str, str] = {}
-        self._failed: dict[tuple[str, str], Entry[T]] = {}
+        self._failed: dict[tuple[str, str], Plugin[T]] = {}
         self._distributions: dict[str, str] = {}
         # Held while the dictionaries change, never during an import: another thread may
         # hold that module's import lock and wait for this one.
@@ -112,11 +105,11 @@ class Registry(Generic[T]):
             RequestError: if the name cannot be used or another plug-in has it, or if the
                 class is incomplete.
         """
-        frame = sys._getframe(1)
-        file, line = frame.f_code.co_filename, frame.f_lineno
+        code = sys._getframe(1)
+        file, line = code.f_code.co_filename, code.f_lineno
 
         def decorate(value: C) -> C:
-            self._add(name, value, file, line)
+            self._add(name, value, file, f"{file}:{line}")
             return value
 
         return decorate
@@ -133,23 +126,22 @@ class Registry(Generic[T]):
         if stem in self._stems():
             self._import(stem)
         self._load_points(name)
-        found = [entry for entry in self._known(loose) if entry.name == name]
-        if not found:
-            found = [entry for entry in self.entries() if entry.name == name]
-        for entry in found:
-            if entry.error is not None:
-                raise RequestError(
-                    f"{self.kind} '{name}' ({entry.origin}) cannot be used: {entry.error}"
-                )
-        if not found or found[0].value is None:
-            raise RequestError(self._unknown(name))
-        return found[0].value
+        for known in (partial(self._known, loose), self.entries):
+            found = [plugin for plugin in known() if plugin.name == name]
+            for plugin in found:
+                if plugin.error is not None:
+                    raise RequestError(
+                        f"{self.kind} '{name}' ({plugin.origin}) cannot be used: {plugin.error}"
+                    )
+                if plugin.value is not None:
+                    return plugin.value
+        raise RequestError(self._unknown(name))
 
     def names(self) -> list[str]:
         """The sorted names of all plug-ins that can be used."""
-        return [entry.name for entry in self.entries() if entry.error is None]
+        return [plugin.name for plugin in self.entries() if plugin.error is None]
 
-    def entries(self) -> list[Entry[T]]:
+    def entries(self) -> list[Plugin[T]]:
         """All plug-ins sorted by name, those that cannot be used among them."""
         loose = discovery.load_all()
         for stem in self._stems():
@@ -157,19 +149,23 @@ class Registry(Generic[T]):
         self._load_points()
         return self._known(loose)
 
-    def _add(self, name: str, value: Any, file: str, line: int | None = None) -> None:
+    def _add(self, name: str, value: Any, file: str, place: str) -> None:
         """Registers a class, or raises an error that names both sides of a collision."""
         _check(self.kind, name, value)
-        new = _Registration(cast(T, value), value.__module__, value.__qualname__, file, line)
+        new = _Registration(value, file, place)
         with self._lock:
             old = self._registered.get(name)
             if old is not None and not old.again(new):
-                message = (
-                    f"two {self.kind}s are called '{name}': {self._origin(old, full=True)} and "
-                    f"{self._origin(new, full=True)}; rename or remove one of them"
+                sides = " and ".join(
+                    item.place
+                    if self._origin(item) == item.place
+                    else f"{self._origin(item)} ({item.place})"
+                    for item in (old, new)
                 )
-                self._collisions[name] = message
-                raise RequestError(message)
+                self._collisions[name] = (
+                    f"two {self.kind}s are called '{name}': {sides}; rename or remove one of them"
+                )
+                raise RequestError(self._collisions[name])
             self._registered[name] = new
 
     def _stems(self) -> list[str]:
@@ -179,83 +175,80 @@ class Registry(Generic[T]):
         return sorted(name for name in names if not name.startswith("_"))
 
     def _import(self, stem: str) -> None:
-        """Imports one built-in and records why it fails, if it does."""
+        """Imports one built-in."""
         module = f"{self._package}.{stem}"
-        try:
-            importlib.import_module(module)
-        except (Exception, SystemExit) as error:
-            self._failed[module, stem] = Entry(stem, "built-in", error=one_line(error))
-        else:
-            self._failed.pop((module, stem), None)
+        self._attempt(partial(importlib.import_module, module), module, stem, "built-in")
 
     def _load_points(self, name: str | None = None) -> None:
         """Loads the entry points of a name, or all."""
         for point in entry_points(group=self._group):
             if name is None or point.name == name:
-                self._load_point(point)
+                dist = point.dist
+                origin = f"{dist.name} {dist.version}" if dist else point.value
+                self._distributions[point.module.partition(".")[0]] = origin
+                self._attempt(partial(self._load, point), point.module, point.name, origin)
 
-    def _load_point(self, point: EntryPoint) -> None:
+    def _load(self, point: EntryPoint) -> None:
         """Loads one entry point; what its module registers itself is not added again."""
-        dist = point.dist
-        origin = f"{dist.name} {dist.version}" if dist else point.value
-        self._distributions[point.module.partition(".")[0]] = origin
-        try:
-            value = point.load()
-            known = any(old.value is value for old in self._registered.values())
-            if not known and not isinstance(value, ModuleType):
-                self._add(point.name, value, _file_of(point.module))
-        except (Exception, SystemExit) as error:
-            self._failed[point.module, point.name] = Entry(
-                point.name, origin, error=one_line(error)
-            )
-        else:
-            self._failed.pop((point.module, point.name), None)
+        value = point.load()
+        known = any(old.value is value for old in self._registered.values())
+        if not known and not isinstance(value, ModuleType):
+            file = getattr(sys.modules.get(point.module), "__file__", None) or point.module
+            self._add(point.name, value, file, file)
 
-    def _known(self, loose: list[discovery.PluginError]) -> list[Entry[T]]:
+    def _attempt(self, load: Callable[[], object], module: str, name: str, origin: str) -> None:
+        """Loads a plug-in and records why that fails, if it does."""
+        try:
+            load()
+        # A module may call sys.exit at import; that must not end the program.
+        except (Exception, SystemExit) as error:
+            self._failed[module, name] = Plugin(name, origin, error=one_line(error))
+        else:
+            self._failed.pop((module, name), None)
+
+    def _known(self, loose: list[discovery.BrokenFile]) -> list[Plugin[T]]:
         """What has been registered or has failed so far."""
         broken = dict(self._failed)
         for fault in loose:
             stem = fault.module.rpartition(".")[2]
-            broken[fault.module, stem] = Entry(stem, str(fault.path), error=fault.reason)
+            broken[fault.module, stem] = Plugin(stem, str(fault.path), error=fault.reason)
         # A file may register a class and fail further down: then the class has no module
         # that a worker could import.
         unfinished = {
-            module: entry.error
-            for (module, _), entry in broken.items()
+            module: plugin.error
+            for (module, _), plugin in broken.items()
             if module not in sys.modules
         }
-        known: list[Entry[T]] = []
+        known: list[Plugin[T]] = []
         for name, item in list(self._registered.items()):
-            error = self._collisions.get(name) or unfinished.get(item.module)
+            error = self._collisions.get(name) or unfinished.get(item.value.__module__)
             value = item.value if error is None else None
-            known.append(Entry(name, self._origin(item), value, error))
-        reported = {(entry.name, entry.error) for entry in known}
-        known += [entry for entry in broken.values() if (entry.name, entry.error) not in reported]
-        return sorted(known, key=lambda entry: (entry.name, entry.error is not None))
+            known.append(Plugin(name, self._origin(item), value, error))
+        reported = {(plugin.name, plugin.error) for plugin in known}
+        known += [one for one in broken.values() if (one.name, one.error) not in reported]
+        return sorted(known, key=lambda plugin: (plugin.name, plugin.error is not None))
 
-    def _origin(self, item: _Registration[T], full: bool = False) -> str:
+    def _origin(self, item: _Registration) -> str:
         """Where a plug-in comes from, as a short word or with the line of its decorator."""
-        if item.module.startswith(f"{self._package}."):
-            word = "built-in"
-        else:
-            word = self._distributions.get(item.module.partition(".")[0], item.place)
-        return word if word == item.place or not full else f"{word} ({item.place})"
+        module: str = item.value.__module__
+        if module.startswith(f"{self._package}."):
+            return "built-in"
+        return self._distributions.get(module.partition(".")[0], item.place)
 
     def _unknown(self, name: str) -> str:
         """The message for a name that nobody registered."""
         entries = self.entries()
-        usable = [entry.name for entry in entries if entry.error is None]
+        usable = [plugin.name for plugin in entries if plugin.error is None]
         hint = did_you_mean(name, usable, most=3)
         listing = ", ".join(usable) or "none"
         message = f"there is no {self.kind} '{name}'; {hint}there are: {listing}"
-        broken = [f"{entry.name} ({entry.error})" for entry in entries if entry.error]
+        broken = [f"{plugin.name} ({plugin.error})" for plugin in entries if plugin.error]
         return f"{message}. Not usable: {'; '.join(broken)}" if broken else message
 
 
 def _check(kind: str, name: str, value: Any) -> None:
     """Raises RequestError if a name cannot be typed in a list or a class is incomplete."""
-    plain = name.replace("-", "").replace("_", "").replace(".", "")
-    if not (plain.isascii() and plain.isalnum() and name == name.lower()) or name == RESERVED:
+    if not re.fullmatch(r"[-_.]*[a-z0-9][-_.a-z0-9]*", name) or name == RESERVED:
         raise RequestError(
             f"'{name}' cannot be the name of a {kind}; use lower-case letters, digits, '-', '_' "
             f"and '.', and not the word '{RESERVED}'"
@@ -263,18 +256,10 @@ def _check(kind: str, name: str, value: Any) -> None:
     if not inspect.isclass(value):
         raise RequestError(f"{kind} '{name}' is registered as {value!r}; register a class")
     missing = sorted(getattr(value, "__abstractmethods__", ()))
-    if not hasattr(value, "info"):
-        missing.append("info")
-    if missing:
+    if missing := [*missing, *([] if hasattr(value, "info") else ["info"])]:
         raise RequestError(
             f"{kind} '{name}': class {value.__name__} does not define {', '.join(missing)}"
         )
-
-
-def _file_of(module: str) -> str:
-    """The file of an imported module, or its name where it has none."""
-    file = getattr(sys.modules.get(module), "__file__", None)
-    return str(Path(file)) if file else module
 
 
 methods: Registry[type[Method]] = Registry("method", "contrabench.methods")
