@@ -29,14 +29,8 @@ def exact(values: Tensor) -> Tensor:
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     """Normalised temperature-scaled cross-entropy of SimCLR (Chen et al., ICML 2020, eq. 1).
 
-    For 2B normalised embeddings, the mean over i of
-    -log( exp(s(z_i, z_i+) / tau) / sum_{a != i} exp(s(z_i, z_a) / tau) ).
-    Computed by lightly's `NTXentLoss`.
-
-    Args:
-        first: (B, D) embeddings of one view; they are normalised here.
-        second: (B, D) of the other.
-        temperature: tau.
+    For the 2B embeddings of two views, (B, D) each and normalised here, the mean over i of
+    -log( exp(s(z_i, z_i+) / tau) / sum_{a != i} exp(s(z_i, z_a) / tau) ), by lightly.
     """
     # lightly pulls torchvision, seconds that only this loss should cost.
     from lightly.loss import NTXentLoss
@@ -49,13 +43,8 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
 def pair_contrast(positive: Tensor, negatives: Tensor, keep: Tensor | None = None) -> Tensor:
     """-log( e^p / (e^p + sum_n e^n) ), the pair loss of Chaitanya et al. (NeurIPS 2020, eq. 1).
 
-    Args:
-        positive: (N,) similarity of each pair, already divided by the temperature.
-        negatives: (N, M) similarities to the negatives, likewise.
-        keep: (N, M) bool, which of them count; all if None.
-
-    Returns:
-        (N,) losses.
+    Of similarities already divided by the temperature: (N,) of the pairs and (N, M) to the
+    negatives, of which those count that `keep` (N, M) names; returns (N,) losses.
     """
     if keep is not None:
         negatives = negatives.masked_fill(~keep, float("-inf"))
@@ -67,14 +56,9 @@ def info_nce(query: Tensor, key: Tensor, memory: Tensor, temperature: float) -> 
     """InfoNCE against a memory of negatives, as in MoCo (He et al., CVPR 2020, eq. 1).
 
     The mean over i of
-    -log( exp(q_i.k_i / tau) / ( exp(q_i.k_i / tau) + sum_j exp(q_i.m_j / tau) ) );
-    the keys of other rows are no negatives.
-
-    Args:
-        query: (N, D) embeddings; normalised here.
-        key: (N, D), the positive of each row; normalised here.
-        memory: (K, D) negatives of all rows; normalised here.
-        temperature: tau.
+    -log( exp(q_i.k_i / tau) / ( exp(q_i.k_i / tau) + sum_j exp(q_i.m_j / tau) ) ),
+    with queries and their keys (N, D) and the memory (K, D), all normalised here; the keys of
+    other rows are no negatives.
     """
     with torch.autocast(query.device.type, enabled=False):
         queries, keys, negatives = (
@@ -91,16 +75,8 @@ def supervised_contrast(
 
     Points that are no anchor stay in the denominator. With `hardest` below 1, only the
     round(hardest * |P(i)|) positives, at least one, that are least similar to i attract it.
-
-    Args:
-        embeddings: (N, D); normalised here.
-        labels: (N,) long, 0 to 255.
-        anchors: (N,) bool.
-        temperature: tau.
-        hardest: share of the positives that attract, in (0, 1].
-
-    Returns:
-        Scalar; zero, with a gradient of zero, where no anchor has a positive.
+    Embeddings (N, D) are normalised here; labels (N,) are long, 0 to 255, anchors (N,) bool.
+    The loss is zero, with a gradient of zero, where no anchor has a positive.
     """
     with torch.autocast(embeddings.device.type, enabled=False):
         points = functional.normalize(exact(embeddings), dim=1)
@@ -133,14 +109,7 @@ def near(position: Tensor, threshold: float) -> Tensor:
 
     Positions are quotients in float32. Differences that equal the threshold but for the
     rounding are not less than it, so that whether two slices are near depends on their
-    distance alone.
-
-    Args:
-        position: (B,) within the volumes, in (0, 1].
-        threshold: t, well above the rounding of positions (1e-6).
-
-    Returns:
-        (B, B) bool, symmetric.
+    distance alone. (B,) positions in (0, 1] give (B, B) bool; t is well above 1e-6.
     """
     return (position[:, None] - position[None, :]).abs() < threshold - _ROUNDING
 
@@ -153,27 +122,18 @@ def same(label: Tensor) -> Tensor:
 def both_views(related: Tensor) -> Tensor:
     """Positives among the embeddings of two views, the second view's after the first's.
 
-    Args:
-        related: (B, B) bool, which slices attract; true on the diagonal, so that a slice
-            attracts itself in the other view.
-
-    Returns:
-        (2B, 2B) bool, false on the diagonal.
+    From (B, B) bool, which slices attract, true on the diagonal so that a slice attracts itself
+    in the other view, to (2B, 2B), false on the diagonal.
     """
     tiled = related.repeat(2, 2)
     return tiled & ~torch.eye(len(tiled), dtype=torch.bool, device=tiled.device)
 
 
 def pair_losses(embeddings: Tensor, temperature: float) -> Tensor:
-    """The loss l_ij of every ordered pair, in float32 at least.
+    """The loss l_ij of every ordered pair: (..., N, D) give (..., N, N).
 
-    Args:
-        embeddings: (..., N, D), N at least 2, each leading place (such as a pixel) a contrast
-            of its own; normalised here.
-        temperature: tau.
-
-    Returns:
-        (..., N, N); the diagonal has no meaning.
+    N is at least 2, and each leading place (such as a pixel) a contrast of its own; normalised
+    here. The diagonal has no meaning.
     """
     with torch.autocast(embeddings.device.type, enabled=False):
         points = functional.normalize(exact(embeddings), dim=-1)
@@ -184,15 +144,10 @@ def pair_losses(embeddings: Tensor, temperature: float) -> Tensor:
 
 
 def mean_over_positives(losses: Tensor, positives: Tensor) -> Tensor:
-    """Averages pair losses over each anchor's positives, then over anchors.
+    """Averages pair losses (..., N, N) over each anchor's positives, then over all else.
 
-    Args:
-        losses: (..., N, N), row i those of anchor i.
-        positives: (N, N) bool, false on the diagonal.
-
-    Returns:
-        Scalar, the mean over the leading dimensions too; zero, with a gradient of zero,
-        where no anchor has a positive.
+    `positives` (N, N) is false on the diagonal. The mean is zero, with a gradient of zero,
+    where no anchor has a positive.
     """
     count = positives.sum(dim=-1)
     total = torch.where(positives, losses, 0.0).sum(dim=-1)
@@ -205,13 +160,8 @@ def position_contrast(first: Tensor, second: Tensor, related: Tensor, temperatur
 
     (tau / 0.07) L over the 2B embeddings. The factor is that of SupCon's code, which the
     position contrasts keep: it rescales this loss against others, and its gradient against
-    the rate of an optimiser that feels it.
-
-    Args:
-        first: (..., B, D) embeddings of one view.
-        second: (..., B, D) of the other.
-        related: (B, B) bool, true on the diagonal.
-        temperature: tau.
+    the rate of an optimiser that feels it. Both views are (..., B, D), and `related` (B, B)
+    is true on the diagonal.
     """
     losses = pair_losses(torch.cat((first, second), dim=-2), temperature)
     return mean_over_positives(losses, both_views(related)) * (temperature / BASE_TEMPERATURE)

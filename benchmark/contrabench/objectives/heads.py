@@ -11,11 +11,8 @@ _WIDEST = 2048
 class GlobalHead(nn.Module):
     """Global average pooling, then Linear - ReLU - Linear: one vector for a slice.
 
-    Args:
-        channels: of the map.
-        dim: of the embedding.
-        hidden: width between the layers; the map's channels if None.
-        linear: leave out the ReLU, as the code of Hu et al. does.
+    `hidden` is the width between the layers, the map's channels if None; `linear` leaves out
+    the ReLU, as the code of Hu et al. does.
     """
 
     def __init__(
@@ -38,11 +35,8 @@ class GlobalHead(nn.Module):
 class PixelHead(nn.Module):
     """Two 1 x 1 convolutions: one vector for each pixel of a map.
 
-    Args:
-        channels: of the map.
-        hidden: channels between the layers.
-        dim: of the embedding.
-        linear: no ReLU between, as the code of Hu et al. does.
+    `hidden` is the width between them; there is no ReLU, as in the code of Hu et al., unless
+    `linear` is false.
     """
 
     def __init__(self, channels: int, hidden: int, dim: int, linear: bool = True) -> None:
@@ -63,12 +57,8 @@ def expander(channels: int, width: int | None = None) -> nn.Module:
     """Three linear layers with batch normalisation and ReLU between them, (N, C) to (N, width).
 
     The head of methods that decorrelate dimensions. It ends without a bias, to which their
-    losses are blind, so that it would never get a gradient.
-
-    Args:
-        channels: C, of what is embedded.
-        width: of every layer; four times the channels if None, as 8192 to 2048 in the papers,
-            but at most 2048.
+    losses are blind, so that it would never get a gradient. `width` is that of every layer; if
+    None, four times the channels, as 8192 to 2048 in the papers, but at most 2048.
     """
     # lightly pulls torchvision, seconds that only these heads should cost.
     from lightly.models.modules.heads import ProjectionHead
@@ -87,10 +77,7 @@ def expander(channels: int, width: int | None = None) -> nn.Module:
 def momentum_head(channels: int, dim: int, batch_norm: bool) -> nn.Module:
     """Two linear layers with a ReLU between them, (N, C) to (N, dim), as MoCo has them.
 
-    Args:
-        channels: C, of what is embedded, and the width between the layers.
-        dim: of the embedding.
-        batch_norm: normalise the batch after either layer, in place of their biases.
+    `batch_norm` normalises the batch after either layer, in place of their biases.
     """
     # lightly pulls torchvision, seconds that only these heads should cost.
     from lightly.models.modules.heads import MoCoProjectionHead

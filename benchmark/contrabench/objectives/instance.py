@@ -19,12 +19,8 @@ if TYPE_CHECKING:
 class InstanceContrast(Objective):
     """NT-Xent of the two views of each slice, as in SimCLR.
 
-    Args:
-        backbone: gives the channels.
-        temperature: tau.
-        dim: length of the embedding.
-        tap: the map that is pooled; the deepest if None.
-        linear: a head without a ReLU.
+    `dim` is the length of the embedding, `tap` the map that is pooled, the deepest if None;
+    `linear` leaves the ReLU out of the head.
     """
 
     def __init__(
@@ -54,13 +50,8 @@ class InstanceContrast(Objective):
 class RelationContrast(InstanceContrast):
     """Contrast with many positives, where a relation says which slices attract, as in PCL.
 
-    Slices of two orientations never attract, where several are pooled.
-
-    Args:
-        backbone: gives the channels.
-        related: from what is known of B slices to (B, B) bool, true on the diagonal.
-        temperature: tau.
-        dim: length of the embedding.
+    `related` leads from what is known of B slices to (B, B) bool, true on the diagonal. Slices
+    of two orientations never attract, where several are pooled.
     """
 
     def __init__(

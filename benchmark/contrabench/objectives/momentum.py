@@ -16,11 +16,7 @@ Module = TypeVar("Module", bound=nn.Module)
 def cosine_momentum(base: float, progress: float) -> float:
     """Share that a copy keeps of itself, from `base` to 1 (BYOL, Grill et al., section 3.3).
 
-    1 - (1 - base) * (cos(pi * progress) + 1) / 2.
-
-    Args:
-        base: share kept at the beginning.
-        progress: share of the steps that are done, in [0, 1].
+    1 - (1 - base) * (cos(pi * progress) + 1) / 2, with the share of the steps that are done.
     """
     return 1 - (1 - base) * (math.cos(math.pi * progress) + 1) / 2
 
@@ -30,10 +26,8 @@ class MomentumCopy(nn.Module, Generic[Module]):
 
     The weights of the copy are buffers: they are saved with every checkpoint and move with
     the device, but no optimiser sees them and no gradient reaches them. Call the copy under
-    `torch.no_grad()`, so that nothing is kept for a backward pass that never comes.
-
-    Args:
-        module: what is copied; left as it is, and no reference to it is kept.
+    `torch.no_grad()`, so that nothing is kept for a backward pass that never comes. The
+    original is left as it is, and no reference to it is kept.
 
     Attributes:
         copied: the copy, to be called like the original.
@@ -55,10 +49,6 @@ class MomentumCopy(nn.Module, Generic[Module]):
 
         Buffers of the module, such as running statistics, are the copy's own business: it
         has seen other images.
-
-        Args:
-            module: as the one that was copied, after its optimiser step.
-            keep: share in [0, 1] that stays.
         """
         weights = dict(module.named_parameters())
         own = [self.copied.get_buffer(name) for name in weights]
@@ -71,10 +61,6 @@ class Queue(nn.Module):
     It starts with random unit vectors, as MoCo's does. A step's embeddings are put aside by
     `hold` and enter by `push` after the optimiser's step, so that the loss of a micro-batch
     never meets its own keys among the negatives.
-
-    Args:
-        size: embeddings kept.
-        dim: of each.
     """
 
     memory: Tensor

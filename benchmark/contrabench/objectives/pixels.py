@@ -43,12 +43,10 @@ class Reach:
     regions: int = 1
 
     def sample(self, maps: Tensor, side: int) -> Tensor:
-        """Keeps the pixels that take part.
+        """Keeps the pixels of maps (..., h, w), of any level, that take part.
 
-        Args:
-            maps: (..., h, w), of any level of the network.
-            side: of the slices in pixels; a grid is at most a quarter of it, so that maps of
-                the upper three levels give the same.
+        A grid is at most a quarter of the slices' side in pixels, so that maps of the upper
+        three levels give the same.
         """
         return on_grid(maps, min(self.grid, side // 4)) if self.sampling == "stride" else maps
 
@@ -97,18 +95,16 @@ def supervised_pixels(
 ) -> Tensor:
     """Pixels of one structure attract, within the parts of a batch (Hu et al., section 2.2).
 
-    Foreground pixels of both views are the anchors; background pixels only repel.
+    Foreground pixels of both views are the anchors; background pixels only repel. The mean
+    over the parts of `reach` that have an anchor; their similarity matrices bound memory.
 
     Args:
         first: (B, D, g, g) embeddings of one view.
-        second: (B, D, g, g) of the other, of the same geometry.
-        labels: (B, g, g) class indices, 255 for pixels that take no part.
+        second: of the other, of the same geometry.
+        labels: (B, g, g) class indices, `IGNORE` for pixels that take no part.
         temperature: tau.
-        reach: the parts; their similarity matrices bound memory.
+        reach: the parts.
         hardest: share of the positives that attract, the least similar ones.
-
-    Returns:
-        Mean over the parts that have an anchor.
     """
     cuts = [reach.parts(maps) for maps in (first, second, labels)]
     known = [part != IGNORE for part in cuts[2]]
@@ -133,17 +129,8 @@ def same_position(
 ) -> Tensor:
     """The same pixel of the two views attracts, all other pixels of the part repel.
 
-    The branch of Hu's code that has no labels.
-
-    Args:
-        first: (B, D, g, g) embeddings of one view.
-        second: (B, D, g, g) of the other, of the same geometry.
-        temperature: tau.
-        reach: the parts.
-        keep: (B, g, g) bool, the pixels that take part; all if None.
-
-    Returns:
-        Mean over the parts that have a pixel.
+    The branch of Hu's code that has no labels, of maps as for `supervised_pixels`; the mean
+    over the parts of `reach` that have a pixel that `keep` (B, g, g) names.
     """
     pairs = [
         (points(a), points(b)) for a, b in zip(reach.parts(first), reach.parts(second), strict=True)
@@ -158,11 +145,7 @@ def same_position(
 class PixelContrast(Objective):
     """Supervised contrast of the finest map's pixels: the second stage of Hu et al.
 
-    Args:
-        backbone: the network to be trained.
-        temperature: tau.
-        reach: which pixels meet.
-        hardest: share of the positives that attract, the least similar ones.
+    `reach` says which pixels meet, and `hardest` which share of the positives attract.
     """
 
     def __init__(

@@ -10,14 +10,7 @@ from contrabench.objectives.contrast import exact
 
 
 def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean over i of -cos(p_i, z_i); the target gets no gradient.
-
-    Computed by lightly's `NegativeCosineSimilarity`, in float32 at least.
-
-    Args:
-        prediction: (B, D); normalised here.
-        target: (B, D); normalised here.
-    """
+    """Mean over i of -cos(p_i, z_i) of (B, D) each, by lightly; the target gets no gradient."""
     # lightly pulls torchvision, seconds that only this loss should cost.
     from lightly.loss import NegativeCosineSimilarity
 
@@ -31,13 +24,7 @@ def spread(embeddings: Tensor) -> Tensor:
 
     The deviation of each dimension of the normalised embeddings, averaged and multiplied by
     sqrt(D): about 1 where they point everywhere, 0 where they have collapsed (Chen and He,
-    CVPR 2021, section 4.1).
-
-    Args:
-        embeddings: (B, D), B at least 2; normalised here.
-
-    Returns:
-        Scalar without a gradient.
+    CVPR 2021, section 4.1). Of (B, D), B at least 2; without a gradient.
     """
     points = functional.normalize(exact(embeddings.detach()), dim=1)
     width: Tensor = points.std(dim=0).mean() * points.shape[1] ** 0.5

@@ -29,13 +29,8 @@ def deviation(images: Tensor) -> Tensor:
 def alter_intensity(images: Tensor, spec: Intensity, unit: Tensor, seed: int) -> Tensor:
     """Alters the grey values of a batch; noise comes last, so that nothing smooths it.
 
-    A flat image has no deviation and no range, so it stays as it is.
-
-    Args:
-        images: float32; left untouched.
-        spec: ranges of the parameters and the probability of each part.
-        unit: (B, C, 1, 1), what one deviation is.
-        seed: settles parameters and noise, the noise for one kind of device.
+    A flat image has no deviation and no range, so it stays as it is. `unit` (B, C, 1, 1) is
+    what one deviation is; the seed settles all, but the noise for one kind of device only.
     """
     table = torch.rand(images.shape[0], 2 * _PARTS, generator=torch.Generator().manual_seed(seed))
     parameters = _parameters(spec, table).to(images.device)
@@ -79,12 +74,9 @@ def apply_gamma(images: Tensor, exponent: Tensor) -> Tensor:
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor, largest: float) -> Tensor:
-    """Convolves each image with a Gaussian of its own deviation, edges repeated.
+    """Convolves each image with a Gaussian of its own deviation in pixels, edges repeated.
 
-    Args:
-        images: to be blurred.
-        sigma: deviations in pixels; 0 leaves an image as it is.
-        largest: the largest of them; the kernel ends at three times this.
+    The kernel ends at three times the largest deviation; one of 0 leaves an image as it is.
     """
     radius = math.ceil(3 * largest)
     offsets = torch.arange(radius + 1, device=images.device, dtype=images.dtype)
@@ -117,15 +109,8 @@ def draw_hidden(
     Every image asks for the same amount of reconstruction. Image i has the same blocks hidden
     whatever the batch's size and the view's, on every device.
 
-    Args:
-        spec: share and number of the blocks.
-        batch: number of images.
-        size: height and width of the view in pixels.
-        seed: settles which blocks.
-        device: where the result is put.
-
     Returns:
-        (B, H, W) bool, true where hidden.
+        (B, H, W) bool, true where a view of that height and width is hidden.
 
     Raises:
         RequestError: if the view cannot be divided into equal blocks.
@@ -145,10 +130,5 @@ def draw_hidden(
 
 
 def hide(images: Tensor, hidden: Tensor) -> Tensor:
-    """Replaces the hidden pixels of each image by its mean.
-
-    Args:
-        images: float; left untouched.
-        hidden: (B, H, W) bool.
-    """
+    """Replaces the pixels of each image that are hidden, (B, H, W), by its mean."""
     return torch.where(hidden[:, None], images.mean(_PIXELS, keepdim=True), images)

@@ -18,12 +18,9 @@ from contrabench.views.spatial import draw_geometry, sample_images, sample_masks
 
 
 def view_side(side: int, scale: float, multiple: int = Backbone.multiple) -> int:
-    """Side of a view in pixels; `side` itself, whatever it is, for a scale of 1.
+    """Side of a view in pixels; that of the slice, whatever it is, for a scale of 1.
 
-    Args:
-        side: of the slice in pixels.
-        scale: side of the view divided by that of the slice.
-        multiple: the backbone's; its deepest map must keep 2 pixels a side.
+    Otherwise a multiple of the backbone's, whose deepest map must keep 2 pixels a side.
     """
     if scale == 1:
         return side
@@ -98,10 +95,8 @@ def _geometry(
 ) -> Geometry:
     """The geometry of the next view: another's, the whole slice, or a drawn one."""
     batch, _, height, width = images.shape
-    size = (
-        view_side(height, spec.scale, multiple),
-        view_side(width, spec.scale, multiple),
-    )
+    high, wide = (view_side(side, spec.scale, multiple) for side in (height, width))
+    size = (high, wide)
     if spec.geometry_of is not None:
         if spec.geometry_of >= len(views):
             raise RequestError(

@@ -30,17 +30,10 @@ def draw_geometry(
     seed: int,
     device: torch.device | None = None,
 ) -> Geometry:
-    """Draws one geometry for each image of a batch.
+    """Draws one geometry for each image of a batch, put on a device.
 
-    Image i is given the same geometry whatever the batch's size.
-
-    Args:
-        spec: ranges of the parameters.
-        batch: number of images.
-        slice_size: height and width of the slices, which settle what a rotation is.
-        view_size: height and width of the views.
-        seed: settles every parameter.
-        device: where the geometry's tensors are put.
+    The seed settles it: image i is given the same geometry whatever the batch's size. Sizes are
+    height and width in pixels; those of the slices settle what a rotation is.
     """
     control = spec.elastic_cells + 2 if spec.elastic_sd > 0 else 0
     table = torch.rand(
@@ -75,11 +68,9 @@ def _affine(spec: Spatial, uniform: Tensor, slice_size: tuple[int, int]) -> Tens
 
 
 def _displacement(spec: Spatial, uniform: Tensor) -> Tensor:
-    """Turns (B, 2, c + 2, c + 2) uniform numbers into a smooth (B, 2, h, w) lattice.
-
-    Uniform rather than normal control points bound the displacement; the spline makes
-    it nearly normal all the same.
-    """
+    """Turns (B, 2, c + 2, c + 2) uniform numbers into a smooth (B, 2, h, w) lattice."""
+    # Uniform rather than normal control points bound the displacement; the spline makes it
+    # nearly normal all the same.
     weights, deviation = _spline(spec.elastic_cells)
     control = (2 * uniform - 1) * math.sqrt(3) * 2 * spec.elastic_sd / deviation
     lattice = weights @ control @ weights.T
@@ -95,13 +86,9 @@ def _displacement(spec: Spatial, uniform: Tensor) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _spline(cells: int) -> tuple[Tensor, float]:
-    """Uniform cubic B-spline from `cells` control points over [-1, 1] to a lattice.
+    """Cubic B-spline weights (nodes, cells + 2) over [-1, 1], and the deviation that they give.
 
     One more control point lies beyond either end, as the spline's support needs.
-
-    Returns:
-        Weights (nodes, cells + 2), rows summing to one; and the deviation of the field
-        that control points of unit deviation give, averaged over the lattice.
     """
     position = (pixel_centres(_NODES_PER_CELL * cells) + 1) / 2 * (cells - 1)
     distance = (position[:, None] - torch.arange(-1, cells + 1)).abs()
@@ -120,14 +107,8 @@ def sample_images(images: Tensor, grid: Tensor) -> Tensor:
     """Reads images bilinearly.
 
     Outside of the slice a view holds the slice's smallest value, which is background in
-    a scan; repeating the border instead would smear anatomy into stripes.
-
-    Args:
-        images: (B, C, H, W) float32.
-        grid: (B, H', W', 2) float32, normalised slice coordinates.
-
-    Returns:
-        (B, C, H', W').
+    a scan; repeating the border instead would smear anatomy into stripes. Images (B, C, H, W)
+    and normalised slice coordinates (B, H', W', 2) give (B, C, H', W').
     """
     sampled = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     return torch.where(_inside(grid)[:, None], sampled, images.amin((2, 3), keepdim=True))
@@ -136,12 +117,8 @@ def sample_images(images: Tensor, grid: Tensor) -> Tensor:
 def sample_masks(masks: Tensor, grid: Tensor) -> Tensor:
     """Reads the label of the pixel that each point lies in, so that no value is new.
 
-    Args:
-        masks: (B, H, W) integer, 0 to 255.
-        grid: (B, H', W', 2) float32, normalised slice coordinates.
-
-    Returns:
-        (B, H', W') long; `IGNORE` outside of the slice.
+    Masks (B, H, W), 0 to 255, and coordinates (B, H', W', 2) give (B, H', W') long, `IGNORE`
+    outside of the slice.
     """
     labels = F.grid_sample(
         masks[:, None].float(), grid, mode="nearest", padding_mode="border", align_corners=False
@@ -160,13 +137,9 @@ def cell_positions(geometry: Geometry, shape: tuple[int, int]) -> Tensor:
     The network's strides divide a view evenly, so that a cell stands for the pixels of one
     rectangle of the view, and its centre is that of the rectangle.
 
-    Args:
-        geometry: of the view that the map was computed from.
-        shape: height and width of the map.
-
     Returns:
-        (B, h * w, 2) float32, row by row as `flatten(2)` lists a map; beyond -1 and 1 where
-        a cell lies outside of the slice.
+        (B, h * w, 2) float32 for a map of a shape (h, w), row by row as `flatten(2)` lists it;
+        beyond -1 and 1 where a cell lies outside of the slice.
     """
     cells = Geometry.identity(len(geometry.affine), shape, geometry.affine.device)
     return geometry.source(cells.grid().flatten(1, 2))
