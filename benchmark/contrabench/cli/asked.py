@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
 
 import typer
 
@@ -16,24 +17,12 @@ from contrabench.cli.options import (
     DEFAULT_DATASET,
     MACHINE,
     PROTOCOL,
-    BudgetOption,
-    ChannelsLastOption,
-    CompileOption,
     ConfigOption,
     DataOption,
     DatasetOptions,
-    DeepSupervisionOption,
-    DeviceName,
-    DeviceOption,
-    DevicesOption,
-    PrecisionName,
-    PrecisionOption,
-    RecipeName,
+    Device,
+    Precision,
     StoreOption,
-    TrackOption,
-    ViewsOption,
-    pin_threads,
-    tracker_names,
 )
 from contrabench.errors import RequestError
 
@@ -52,60 +41,75 @@ def _list(help_text: str) -> Any:
     return typer.Option(metavar="LIST", help=help_text, rich_help_panel=PROTOCOL)
 
 
-def _value(help_text: str, least: int | None = None) -> Any:
-    return typer.Option(help=help_text, min=least, rich_help_panel=PROTOCOL)
+def _value(help_text: str, *names: str, least: int | None = None) -> Any:
+    return typer.Option(*names, help=help_text, min=least, rich_help_panel=PROTOCOL)
 
 
-def _pairs(*names: str, of: str, show: str) -> Any:
-    return typer.Option(
-        *names,
-        metavar="NAME=VALUE",
-        help=f"Option of the {of}, see 'bench {show} show'; may be repeated.",
-        rich_help_panel=PROTOCOL,
-    )
+def _pairs(*names: str, of: str) -> Any:
+    shown = f"Option of the {of}, see 'bench {of}s show'; may be repeated."
+    return typer.Option(*names, metavar="NAME=VALUE", help=shown, rich_help_panel=PROTOCOL)
+
+
+def _machine(help_text: str, *names: str, least: int | None = None, **shown: Any) -> Any:
+    return typer.Option(*names, help=help_text, min=least, rich_help_panel=MACHINE, **shown)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """What runs and studies have in common; None where the command line says nothing."""
 
-    dataset: Annotated[str | None, _value("A name from 'bench datasets'; phantom by default.")] = (
-        None
-    )
+    dataset: Annotated[str | None, _value("From 'bench datasets'; phantom by default.")] = None
     data: DataOption = None
     dataset_option: DatasetOptions = None
-    backbone: Annotated[str | None, _value("A name from 'bench backbones'; unet by default.")] = (
-        None
-    )
+    backbone: Annotated[str | None, _value("From 'bench backbones'; unet by default.")] = None
     backbone_option: Annotated[
-        list[str] | None,
-        _pairs("-b", "--backbone-option", of="backbone", show="backbones"),
+        list[str] | None, _pairs("-b", "--backbone-option", of="backbone")
     ] = None
     folds: Annotated[int | None, _value("Number of folds; 5 by default.")] = None
-    budget: BudgetOption = None
+    budget: Annotated[
+        str | None,
+        _value("smoke, quick, standard or paper; by default quick on a CPU, else standard."),
+    ] = None
     recipe: Annotated[
-        RecipeName | None,
+        Literal["common", "published"] | None,
         _value("Optimisation of pre-training: the same for all, or each paper's own."),
     ] = None
-    views: ViewsOption = None
-    deep_supervision: DeepSupervisionOption = None
+    views: Annotated[
+        Literal["axial", "all"] | None,
+        _value("Orientations to pre-train on; by default the method's own."),
+    ] = None
+    deep_supervision: Annotated[
+        bool | None,
+        _value(
+            "Fine-tune with heads on three levels; by default the method's own.",
+            "--deep-supervision/--no-deep-supervision",
+        ),
+    ] = None
     accumulate: Annotated[
         int | None, _value("Micro-batches per step, to save memory; losses see one each.")
     ] = None
-    device: DeviceOption = DeviceName.auto
-    precision: PrecisionOption = PrecisionName.auto
+    device: Annotated[Device, _machine("Where to train.")] = "auto"
+    precision: Annotated[Precision, _machine("auto is bf16 on CUDA, else float32.")] = "auto"
     threads: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            help="CPU threads of a stage; they change bits. The cores are shared out by default.",
-            rich_help_panel=MACHINE,
+        _machine(
+            "CPU threads of a stage; they change bits. The cores are shared out by default.",
+            least=1,
         ),
     ] = None
-    compile: CompileOption = False
-    channels_last: ChannelsLastOption = False
-    devices: DevicesOption = 1
-    track: TrackOption = ""
+    compile: Annotated[bool, _machine("Use torch.compile.", "--compile")] = False
+    channels_last: Annotated[bool, _machine("Channels-last layout.", "--channels-last")] = False
+    devices: Annotated[
+        int, _machine("Devices that share the pre-training of one network.", least=1)
+    ] = 1
+    track: Annotated[
+        str,
+        _machine(
+            "Show losses in tensorboard, mlflow or wandb (offline) as well.",
+            metavar="LIST",
+            show_default=False,
+        ),
+    ] = ""
     store: StoreOption = None
     config: ConfigOption = None
     plugin: PluginOption = None
@@ -134,8 +138,8 @@ class Asked:
             "backbone_options": self.backbone_option and read_pairs(self.backbone_option),
             "folds": self.folds,
             "budget": self.budget,
-            "recipe": self.recipe and self.recipe.value,
-            "views": self.views and self.views.value,
+            "recipe": self.recipe,
+            "views": self.views,
             "deep_supervision": self.deep_supervision,
             "accumulate": self.accumulate,
         }
@@ -150,19 +154,22 @@ class Asked:
         Raises:
             RequestError: if a device or a tracker is not there.
         """
-        pin_threads(self.threads)
+        if self.threads is not None:
+            # Some libraries split their sums by what stands here when they are loaded, whatever
+            # is set later: `--threads 1` would give other bits with it than without.
+            os.environ["OMP_NUM_THREADS"] = str(self.threads)
         from contrabench.training.runtime import Runtime, default_threads, make_runtime
 
         switches: dict[str, Any] = {
             "compile": self.compile,
             "channels_last": self.channels_last,
             "devices": self.devices,
-            "trackers": tracker_names(self.track),
+            "trackers": tuple(dict.fromkeys(_words(self.track))),
         }
         if device is None:
             threads = self.threads or default_threads((self.stages_at_once or 1) * self.devices)
-            return make_runtime(self.device.value, self.precision.value, threads, **switches)
-        precision = self.precision.value
+            return make_runtime(self.device, self.precision, threads, **switches)
+        precision = self.precision
         if precision == "auto":
             precision = "bf16" if device == "cuda" else "float32"
         return Runtime(device, precision, self.threads or 1, **switches)
@@ -198,12 +205,10 @@ class RunArguments(Asked):
     labels: Annotated[
         str, typer.Option(help="Share of the training patients whose labels may be used.")
     ]
-    option: Annotated[list[str] | None, _pairs("-o", "--option", of="method", show="methods")] = (
-        None
-    )
+    option: Annotated[list[str] | None, _pairs("-o", "--option", of="method")] = None
     fold: Annotated[str, _value("Fold to test, from 0; or 'all'.")] = "0"
-    draw: Annotated[int, _value("Which draw of labelled patients.", 0)] = 0
-    seed: Annotated[int, _value("Seed of initial weights, views and order.", 0)] = 0
+    draw: Annotated[int, _value("Which draw of labelled patients.", least=0)] = 0
+    seed: Annotated[int, _value("Seed of initial weights, views and order.", least=0)] = 0
 
     def spec(self) -> StudySpec:
         """A study without references."""
@@ -253,11 +258,7 @@ class StudyArguments(Asked):
     seeds: Annotated[int | None, _value("Number of seeds; 1 by default.")] = None
     workers: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            help="Stages at once; by default one for each GPU, or one on a CPU.",
-            rich_help_panel=MACHINE,
-        ),
+        _machine("Stages at once; by default one for each GPU, or one on a CPU.", least=1),
     ] = None
 
     def spec(self) -> StudySpec:
@@ -307,9 +308,14 @@ def _over(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _words(text: str) -> list[str]:
+    """Words with commas between them."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
 def _folds(text: str) -> list[int] | None:
     """Reads `--fold`: numbers, or all."""
-    words = [word.strip() for word in text.split(",") if word.strip()]
+    words = _words(text)
     if words == ["all"]:
         return None
     if stray := [word for word in words if not (word.isascii() and word.isdigit())]:

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from contrabench.cli.common import JsonOption, PluginOption, console, examples, write_json
-from contrabench.cli.options import DeviceName
+from contrabench.cli.options import Device
 from contrabench.errors import RequestError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def inspect(
     projection: Annotated[
         ProjectionName, typer.Option(help="Layout of the picture; umap needs umap-learn.")
     ] = ProjectionName.tsne,
-    device: Annotated[DeviceName, typer.Option(help="Where to compute features.")] = DeviceName.cpu,
+    device: Annotated[Device, typer.Option(help="Where to compute features.")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
     config: Annotated[
         Path | None, typer.Option(help="Configuration file: data folders, the store.")
@@ -86,7 +86,7 @@ def inspect(
     pretrained = read_pretrained(folder, stage)
     wanted = _taps(taps, pretrained)
     _check_picture(out, projection)
-    runtime = make_runtime(device.value, "float32", threads)
+    runtime = make_runtime(device, "float32", threads)
     screen = console(stderr=json)
     reporter = ConsoleReporter(screen)
     protocol = pretrained.record["protocol"]

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from contrabench.cli.common import JsonOption, PluginOption, console, examples, write_json
-from contrabench.cli.options import DeviceName, PrecisionName
+from contrabench.cli.options import Device, Precision
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,10 +44,10 @@ def profile(
         typer.Option(help="smoke, quick, standard or paper; by default quick on a CPU."),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps to measure, after a warm-up.")] = 10,
-    device: Annotated[DeviceName, typer.Option(help="What to measure.")] = DeviceName.auto,
+    device: Annotated[Device, typer.Option(help="What to measure.")] = "auto",
     precision: Annotated[
-        PrecisionName, typer.Option(help="auto is bf16 on CUDA, else float32.")
-    ] = PrecisionName.auto,
+        Precision, typer.Option(help="auto is bf16 on CUDA, else float32.")
+    ] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
     compile: Annotated[  # noqa: A002 - the option's name
         bool, typer.Option("--compile", help="Use torch.compile.")
@@ -64,7 +64,7 @@ def profile(
     from contrabench.stages.rows import environment
     from contrabench.training.runtime import make_runtime
 
-    runtime = make_runtime(device.value, precision.value, threads, compile, channels_last)
+    runtime = make_runtime(device, precision, threads, compile, channels_last)
     size = find_budget(budget, runtime.device)
     screen = console(stderr=json)
     reporter = ConsoleReporter(screen)

@@ -95,7 +95,7 @@ def run(
     options = parse_options(kind.Options, executor_option or (), f"executor '{executor}'")
     here = asked.runtime() if kind.on_this_machine else None
     # Before anything is prepared, so that a cluster that is not there costs no time.
-    device = asked.device.value if here is None else here.device
+    device = asked.device if here is None else here.device
     crew = kind(asked.crew(device, 1 if here is None else here.threads), options)
     with closing(crew):
         session = asked.session(here or asked.runtime(crew.device), reporter)
