@@ -32,8 +32,7 @@ def entry(frame, name, shift=0.0, patients=8, noise=0, runs=((0, 0),), deviation
         for p in range(patients)
     ))  # fmt: skip
     scores = rows.groupby("patient")[["dice", "asd_mm"]].mean()
-    cells = rows[["run", "fold", "draw", "seed"]].drop_duplicates()
-    return Entry(name, deviations, rows, scores, cells)
+    return Entry(name, deviations, rows, scores)
 
 
 def test_each_method_is_compared_as_the_modules_say(frame):
@@ -74,7 +73,7 @@ def test_each_method_is_compared_as_the_modules_say(frame):
 def test_full_supervision_is_shown_but_competes_with_nobody(frame):
     full = entry(frame, "scratch", 0.3)
     entries = [
-        Entry(FULL_SUPERVISION, "", full.rows, full.scores, full.cells),
+        Entry(FULL_SUPERVISION, "", full.rows, full.scores),
         entry(frame, "mmgl", 0.2, noise=1), entry(frame, "scratch"),
     ]  # fmt: skip
     compared = compare(entries)
@@ -130,8 +129,7 @@ def test_one_method_or_one_patient(frame):
 def test_a_method_that_no_case_can_score_is_not_compared(frame):
     rows = frame({"method": "mmgl", "flag": "not applicable"})
     empty = pd.DataFrame({"dice": [], "asd_mm": []})
-    cells = rows[["run", "fold", "draw", "seed"]]
-    compared = compare([entry(frame, "scratch"), Entry("mmgl", "", rows, empty, cells)])
+    compared = compare([entry(frame, "scratch"), Entry("mmgl", "", rows, empty)])
     assert compared.members == (0,)
     assert compared.against == {}
 
@@ -140,7 +138,7 @@ def test_a_method_that_rightly_finds_nothing_stays_in_the_comparison(frame):
     """It has no score where nothing is: that patient is left out for all, the method is not."""
     right, wrong = entry(frame, "mmgl", 0.1), entry(frame, "scratch", noise=1)
     known = right.scores.index[1:]
-    compared = compare([Entry("mmgl", "", right.rows, right.scores.loc[known], right.cells), wrong])
+    compared = compare([Entry("mmgl", "", right.rows, right.scores.loc[known]), wrong])
     assert compared.members == (0, 1)
     gaps = (right.scores["dice"] - wrong.scores["dice"]).loc[known]
     assert compared.against[0].found.patients == 7
@@ -169,9 +167,7 @@ def test_where_sets_of_patients_are_equally_common_the_reference_decides(frame):
 def test_folds_that_methods_disagree_on_leave_training_unknown(frame):
     moved = entry(frame, "mmgl", 0.2)
     rows = moved.rows.assign(fold=[p // 4 for p in range(8)])
-    compared = compare(
-        [Entry("mmgl", "", rows, moved.scores, moved.cells), entry(frame, "scratch")]
-    )
+    compared = compare([Entry("mmgl", "", rows, moved.scores), entry(frame, "scratch")])
     assert not compared.retraining.known
     assert math.isnan(compared.against[0].retrained)
     assert compared.lasting.isna().to_numpy()[0, 1]

@@ -5,7 +5,7 @@ import pytest
 from tests.makers.rows import results
 
 from contrabench.report.build import build_report
-from contrabench.report.efficiency import labelled_count
+from contrabench.report.entries import labelled_count
 from contrabench.statistics.labels_saved import labels_needed
 
 PATIENTS, FOLDS = 20, 5

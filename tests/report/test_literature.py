@@ -11,8 +11,7 @@ from contrabench.contracts.registry import reports
 from contrabench.contracts.report import Report, Section, is_missing
 from contrabench.references import FULL_SUPERVISION
 from contrabench.report import literature as module
-from contrabench.report.efficiency import LabelBudget
-from contrabench.report.entries import Entry
+from contrabench.report.entries import Entry, LabelBudget
 from contrabench.report.literature import literature_table
 from contrabench.report.published import Literature, literature
 
@@ -25,7 +24,7 @@ def lines(name):
 
 def entry(name, dice, deviations=""):
     scores = pd.DataFrame({"dice": [dice - 0.1, dice + 0.1], "asd_mm": [1.0, 2.0]})
-    return Entry(name, deviations, pd.DataFrame(), scores, pd.DataFrame())
+    return Entry(name, deviations, pd.DataFrame(), scores)
 
 
 def budget(dataset="mmwhs", labelled=2, fraction=0.1, entries=(), labels="10%"):

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 from tests.makers.rows import results
 
-from contrabench.report import build as leaderboard
+from contrabench.report.build import build_report
+from contrabench.report.entries import label_budgets
 from contrabench.report.plot_data import plot_data
 
 
@@ -36,15 +37,9 @@ def rows(frame):
 
 
 @pytest.fixture
-def budgets(rows, monkeypatch):
-    """The label budgets as the report makes them."""
-    seen = []
-    made = leaderboard._section
-    monkeypatch.setattr(
-        leaderboard, "_section", lambda budget, *more: seen.append(budget) or made(budget, *more)
-    )
-    leaderboard.build_report(results(rows), "bench report", ["10%", "20%"])
-    return seen
+def budgets(rows):
+    """The label budgets that the report shows."""
+    return [budget for budget in label_budgets(rows) if budget.labels != "100%"]
 
 
 def test_each_method_names_its_runs_family_and_role(rows, budgets):
@@ -83,25 +78,19 @@ def test_every_case_is_its_mean_over_runs(rows, budgets):
         assert point.asd == pytest.approx(sum(kept["asd_mm"]) / len(kept))
 
 
-def test_a_structure_that_applies_nowhere_is_no_point(frame, monkeypatch):
+def test_a_structure_that_applies_nowhere_is_no_point(frame):
     changed = [
         row | ({"flag": "not applicable"} if row["structure"] == "RV" else {})
         for row in study("scratch")
     ]
-    seen = []
-    made = leaderboard._section
-    monkeypatch.setattr(
-        leaderboard, "_section", lambda budget, *more: seen.append(budget) or made(budget, *more)
-    )
-    leaderboard.build_report(results(frame(*changed)), "bench report")
-    assert set(plot_data(seen).cases["structure"]) == {"", "LV"}
+    assert set(plot_data(label_budgets(frame(*changed))).cases["structure"]) == {"", "LV"}
 
 
 def test_below_four_patients_no_band_is_drawn(frame):
     more = {"labels": "20%", "fraction": 0.2, "labelled_patients": 4}
     for patients, banded in ((3, False), (4, True)):
         rows = [*study("scratch", patients=patients), *study("scratch", patients=patients, **more)]
-        (across, *budgets) = leaderboard.build_report(results(frame(*rows)), "x").sections
+        (across, *budgets) = build_report(results(frame(*rows)), "x").sections
         curves = across.plot_data.curves
         assert len(curves) == 4
         assert curves["mean"].notna().all()
@@ -136,7 +125,7 @@ def test_a_point_stands_at_the_labels_of_its_own_runs(frame):
         }
         for place, row in enumerate(rows[-4:])
     ]
-    across = leaderboard.build_report(results(frame(*rows)), "x").sections[0]
+    across = build_report(results(frame(*rows)), "x").sections[0]
     names, curves = across.plot_data.methods["Method"], across.plot_data.curves
     at = {(names[point.method], round(point.labelled, 6)) for point in curves.itertuples()}
     assert at == {("scratch", 2), ("scratch", 3.5), ("mine", round((6 * 5 + 8) / 7, 6))}
@@ -145,7 +134,7 @@ def test_a_point_stands_at_the_labels_of_its_own_runs(frame):
 def test_curves_are_the_numbers_of_the_table(rows, budgets):
     found = plot_data(budgets)
     assert found.cases.empty
-    across = leaderboard.build_report(results(rows), "x", ["10%", "20%"]).sections[0]
+    across = build_report(results(rows), "x", ["10%", "20%"]).sections[0]
     table = across.tables[0].data.set_index("Method")
     shown = {
         (name, labels, metric): tuple(
@@ -183,7 +172,7 @@ def test_a_case_is_the_mean_of_its_runs_each_over_its_own_structures(frame):
          **({"flag": "not applicable"} if dice is None else {"dice": dice})}
         for (draw, structure), dice in scores.items()
     ]  # fmt: skip
-    (section,) = leaderboard.build_report(results(frame(*rows)), "x").sections
+    (section,) = build_report(results(frame(*rows)), "x").sections
     cases = section.plot_data.cases.set_index("structure")["dice"]
     assert cases[""] == pytest.approx(((0.8 + 0.2) / 2 + 0.6) / 2)
     assert cases["LV"] == pytest.approx(0.7)

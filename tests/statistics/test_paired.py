@@ -15,7 +15,6 @@ from contrabench.statistics.paired import (
     score_differences,
     superiority,
 )
-from contrabench.statistics.retraining import with_reference
 from contrabench.statistics.signflip import holm, sign_flip_interval, sign_flip_p, sign_flip_ps
 
 
@@ -148,13 +147,11 @@ def test_pairs_for_networks_trained_anew_are_never_surer():
     moved = scores.assign(B=scores["B"] + 0.1 * (np.array(folds) - 2))
     for data in (scores, moved):
         found = pairwise(data)
-        again, adjusted = found.retrained(folds)
-        assert again.freedom == 4 * with_reference(3)
+        adjusted = found.retrained(folds)
         assert (adjusted >= found.adjusted).all(axis=None)
         assert adjusted.equals(adjusted.T)
-    assert again.inflation > 1.2
-    unknown, nothing = pairwise(scores).retrained(None)
-    assert not unknown.known
+    assert (adjusted > 1.2 * found.adjusted).any(axis=None)
+    nothing = pairwise(scores).retrained(None)
     assert np.isnan(nothing.to_numpy()[np.triu_indices(4, 1)]).all()
 
 

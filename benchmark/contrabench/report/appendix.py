@@ -1,20 +1,54 @@
-"""What a protocol froze and its runs were made with: to be looked up behind every number."""
+"""What runs cost, what their protocol froze and what they were made with, from their records."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from contrabench.contracts.report import NAME, Column, Section, Table
-from contrabench.report.board import NAMES, make_table, names_of
+from contrabench.report.board import NAMES, columns, make_table, names_of
 from contrabench.report.entries import Entry
 from contrabench.store.runs import inner
 from contrabench.text import counted
 
-_ABOUT = ("Fidelity", "Source", "Options", "Code", "Inferred")
+COST = "cost"
+TRAINING = "Training"
+_MEANS = {
+    "Pre-training": "pretrain_seconds",
+    "Fine-tuning": "finetune_seconds",
+    "Evaluation": "evaluate_seconds",
+}
+_MOST = {
+    "Peak MiB": "peak_memory_mb",
+    "Parameters": "parameters",
+    "Head parameters": "pretraining_heads",
+}
+_COST_COLUMNS = (
+    *NAMES,
+    *columns("Seconds of a run", {"seconds": [TRAINING, *_MEANS]}),
+    *columns("Memory and parameters", {"count": list(_MOST), "text": ["Trained on"]}),
+)
+_METHOD_COLUMNS = (
+    NAMES[0],
+    *columns(
+        "What was run",
+        {"count": ["Version"], "text": ["Fidelity", "Source", "Options", "Code", "Inferred"]},
+    ),
+)
+_MANIFEST_COLUMNS = (
+    Column("Labels", "text", NAME),
+    *columns(
+        "Label manifests",
+        {
+            "count": ["Fold", "Draw", "Labelled", "of", "Tested"],
+            "text": ["Labelled patients", "Manifest", "Split"],
+        },
+    ),
+)
 
 
 def appendix(rows: pd.DataFrame, runs: pd.DataFrame, name: str) -> Section | None:
@@ -35,19 +69,12 @@ def appendix(rows: pd.DataFrame, runs: pd.DataFrame, name: str) -> Section | Non
     if told.empty:
         return None
     each = each.loc[told.index]
-    tables = (
-        _settings(told),
-        _methods(each, told),
-        _manifests(each, told),
-        _software(told),
-    )
     lacking = len(known) - len(told)
-    notes = (f"{counted(lacking, 'run')} without a record: not among these.",) if lacking else ()
     return Section(
         title=f"{name}, protocol",
         protocol=str(each["protocol"].iloc[0]),
-        tables=tables,
-        notes=notes,
+        tables=(_settings(told), _methods(each, told), _manifests(each, told), _software(told)),
+        notes=(f"{counted(lacking, 'run')} without a record: not among these.",) if lacking else (),
         dataset=str(each["dataset"].iloc[0]),
         is_appendix=True,
     )
@@ -57,27 +84,17 @@ def _settings(told: pd.DataFrame) -> Table:
     """Every setting that rows of this protocol have in common."""
     found = settings(parsed(told["protocol"].iloc[0]))
     rows = [{"Setting": path, "Value": text} for path, text in found.items()]
-    columns = (Column("Setting", "text", NAME), Column("Value", "text", "Frozen by the protocol"))
-    return make_table("settings", columns, rows, detail=True)
+    shown = (Column("Setting", "text", NAME), Column("Value", "text", "Frozen by the protocol"))
+    return make_table("settings", shown, rows, detail=True)
 
 
 def _methods(each: pd.DataFrame, told: pd.DataFrame) -> Table:
     """What each method is, with which options, and what of it was inferred."""
-    caption = "What was run"
-    columns = (
-        Column("Method", "text", NAME),
-        Column("Version", "count", caption),
-        *(Column(name, "text", caption) for name in _ABOUT),
-    )
-    seen = each.assign(text=told["method_info"].astype(str))
-    seen = seen.drop_duplicates(["variant", "method_version", "text"])
+    seen = each[["variant", "method_version"]].assign(text=told["method_info"].astype(str))
     rows: list[dict[str, Any]] = []
-    for variant, version, text in zip(
-        seen["variant"], seen["method_version"], seen["text"], strict=True
-    ):
+    for variant, version, text in seen.drop_duplicates().itertuples(index=False):
         spec = parsed(text)
-        info = inner(spec, "info")
-        options = settings(inner(spec, "options"))
+        info, options = inner(spec, "info"), settings(inner(spec, "options"))
         inferred = info.get("inferred")
         rows.append({
             "Method": str(variant),
@@ -89,7 +106,7 @@ def _methods(each: pd.DataFrame, told: pd.DataFrame) -> Table:
             "Inferred": _text("; ".join(map(str, inferred)) if isinstance(inferred, list) else ""),
         })  # fmt: skip
     rows.sort(key=lambda row: (row["Method"], row["Version"], row["Code"] or ""))
-    return make_table("methods", columns, rows, detail=True)
+    return make_table("methods", _METHOD_COLUMNS, rows, detail=True)
 
 
 def _text(value: Any) -> str | None:
@@ -99,69 +116,32 @@ def _text(value: Any) -> str | None:
 
 def _manifests(each: pd.DataFrame, told: pd.DataFrame) -> Table:
     """Whose labels could be used in each fold and draw, and which patients were tested."""
-    caption = "Label manifests"
-    columns = (
-        Column("Labels", "text", NAME),
-        Column("Fold", "count", caption),
-        Column("Draw", "count", caption),
-        Column("Labelled", "count", caption),
-        Column("of", "count", caption),
-        Column("Tested", "count", caption),
-        Column("Labelled patients", "text", caption),
-        Column("Manifest", "text", caption),
-        Column("Split", "text", caption),
-    )
-    kept = ["labels", "fraction", "fold", "draw"]
     counts = ["labelled_patients", "train_patients", "test_patients"]
     facts = ["labelled", "labels_manifest", "split"]
-    joined = pd.concat([each[[*kept, *counts]], told[facts].astype(str)], axis=1)
+    shown = ["labels", "fold", "draw", *counts, *facts]
+    joined = pd.concat([each[["fraction", *shown[:6]]], told[facts].astype(str)], axis=1)
     joined = joined.drop_duplicates().sort_values(["fraction", "fold", "draw", "labels_manifest"])
-    names = [column.name for column in columns]
-    order = ["labels", "fold", "draw", *counts, *facts]
-    lines = zip(*(joined[name].tolist() for name in order), strict=True)
-    return make_table(
-        "manifests", columns, [dict(zip(names, line, strict=True)) for line in lines], detail=True
-    )
+    names = [column.name for column in _MANIFEST_COLUMNS]
+    lines = zip(*(joined[name].tolist() for name in shown), strict=True)
+    rows = [dict(zip(names, line, strict=True)) for line in lines]
+    return make_table("manifests", _MANIFEST_COLUMNS, rows, detail=True)
 
 
 def _software(told: pd.DataFrame) -> Table:
     """Which versions and machines made the runs, with the number of runs of each."""
-    caption = "Made with"
-    columns = (
-        Column("Software", "text", NAME),
-        Column("Version", "text", caption),
-        Column("Runs", "count", caption),
-    )
-    counts: dict[tuple[str, str], int] = {}
-    environments = told["environment"].astype(str).value_counts(sort=False)
-    for text, number in environments[environments > 0].items():
+    counts: Counter[tuple[str, str]] = Counter()
+    for text, number in Counter(told["environment"].astype(str)).items():
         for name, version in settings(parsed(text)).items():
-            counts[name, version] = counts.get((name, version), 0) + int(number)
-    devices = told["device"].astype(str).value_counts(sort=False)
-    for device, number in devices[devices > 0].items():
+            counts[name, version] += number
+    for device, number in Counter(told["device"].astype(str)).items():
         if device:
-            counts["device", str(device)] = int(number)
-    order: Sequence[tuple[str, str]] = sorted(counts, key=lambda key: (key[0].lower(), key[1]))
+            counts["device", device] = number
     rows = [
         {"Software": name, "Version": version, "Runs": counts[name, version]}
-        for name, version in order
+        for name, version in sorted(counts, key=lambda key: (key[0].lower(), key[1]))
     ]
-    return make_table("software", columns, rows, detail=True)
-
-
-COST = "cost"
-TRAINING = "Training"
-_TIME, _SIZE = "Seconds of a run", "Memory and parameters"
-_MEANS = {
-    "Pre-training": "pretrain_seconds",
-    "Fine-tuning": "finetune_seconds",
-    "Evaluation": "evaluate_seconds",
-}
-_MOST = {
-    "Peak MiB": "peak_memory_mb",
-    "Parameters": "parameters",
-    "Head parameters": "pretraining_heads",
-}
+    shown = columns("Made with", {"text": ["Version"], "count": ["Runs"]})
+    return make_table("software", (Column("Software", "text", NAME), *shown), rows, detail=True)
 
 
 def cost_table(entries: Sequence[Entry], runs: pd.DataFrame) -> Table | None:
@@ -178,57 +158,53 @@ def cost_table(entries: Sequence[Entry], runs: pd.DataFrame) -> Table | None:
     known = [runs.reindex(sorted(map(str, entry.cells["run"]))) for entry in entries]
     if all(part[[*_MEANS.values(), *_MOST.values()]].isna().all(axis=None) for part in known):
         return None
-    columns = (
-        *NAMES,
-        *(Column(name, "seconds", _TIME) for name in (TRAINING, *_MEANS)),
-        *(Column(name, "count", _SIZE) for name in _MOST),
-        Column("Trained on", "text", _SIZE),
-    )
     rows = [names_of(entry) | _costs(part) for entry, part in zip(entries, known, strict=True)]
-    return make_table(COST, columns, rows, notes=tuple(_notes(known)))
+    return make_table(COST, _COST_COLUMNS, rows, notes=tuple(_cost_notes(known)))
 
 
 def _costs(part: pd.DataFrame) -> dict[str, Any]:
-    seconds = {name: part[column].mean() for name, column in _MEANS.items()}
-    total = (part["pretrain_seconds"] + part["finetune_seconds"]).mean()
-    devices = sorted({str(name) for name in part["device"].dropna() if name})
     return {
-        TRAINING: total,
-        **seconds,
+        TRAINING: (part["pretrain_seconds"] + part["finetune_seconds"]).mean(),
+        **{name: part[column].mean() for name, column in _MEANS.items()},
         **{name: part[column].max() for name, column in _MOST.items()},
-        "Trained on": " or ".join(devices) or None,
+        "Trained on": " or ".join(_devices(part)) or None,
     }
 
 
-def _notes(known: Sequence[pd.DataFrame]) -> list[str]:
-    notes = [
+def _devices(part: pd.DataFrame) -> list[str]:
+    return sorted({str(name) for name in part["device"].dropna() if name})
+
+
+def _cost_notes(known: Sequence[pd.DataFrame]) -> Iterator[str]:
+    yield (
         "Training is pre-training and fine-tuning. Seconds are means over runs of what the stages "
         "took when they were made; a pre-training that serves several runs counts whole in each. "
-        "They compare where the machine is the same and had nothing else to do.",
+        "They compare where the machine is the same and had nothing else to do."
+    )
+    yield (
         "Parameters are those of the network that is tested; the heads are dropped after "
-        "pre-training.",
-    ]
+        "pre-training."
+    )
     every = pd.concat(list(known))
     every = every[~every.index.duplicated()]
-    devices = {str(name) for name in every["device"].dropna() if name}
+    devices = _devices(every)
     if any("(cpu" in name for name in devices):
-        notes.append(
+        yield (
             "On a CPU the peak is that of the whole process, which may have made other stages "
             "before: the memory of a run is at most that."
         )
     lacking = int(every["finetune_seconds"].isna().sum())
     if lacking:
-        notes.append(
+        yield (
             f"{lacking} of {counted(len(every), 'run')} without a record of the cost: not in these "
             "means."
         )
     if len(devices) > 1:
-        notes.append("The runs were trained on different machines: their seconds do not compare.")
-    return notes
+        yield "The runs were trained on different machines: their seconds do not compare."
 
 
 def settings(spec: Mapping[str, Any]) -> dict[str, str]:
-    """Flattens a specification.
+    """Flattens a specification into plain lines.
 
     Args:
         spec: nested mappings of JSON values.
@@ -264,3 +240,10 @@ def _written(value: Any) -> str:
 def parsed(text: object) -> dict[str, Any]:
     """A specification from its JSON; empty where there is none."""
     return json.loads(text) if isinstance(text, str) and text else {}
+
+
+def dataset_options(rows: pd.DataFrame, runs: pd.DataFrame) -> Mapping[str, Any] | None:
+    """What was asked of the dataset, as a record of one of the runs tells; None without one."""
+    specs = runs["protocol"].reindex(rows["run"].astype(str).unique()).dropna()
+    found = next((parsed(text) for text in specs if text), {})
+    return inner(found, "dataset_options") or None

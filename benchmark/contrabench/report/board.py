@@ -1,4 +1,4 @@
-"""The tables with one row per method: the leaderboard, its structures and its runs."""
+"""The tables of one label budget: what each method scored, and what its patients allow to say."""
 
 from __future__ import annotations
 
@@ -15,31 +15,41 @@ from contrabench.references import REFERENCE
 from contrabench.report.comparison import (
     AgainstReference,
     Comparison,
+    Tested,
     needed,
     shared_variance,
 )
-from contrabench.report.entries import Entry
+from contrabench.report.entries import Entry, labelled
 from contrabench.statistics.aggregate import structure_means
 from contrabench.statistics.design import MOST
-from contrabench.statistics.intervals import mean_interval
 from contrabench.statistics.ranking import (
-    SCHEMES,
+    BY_SCORE,
     agreement,
     rank_methods,
     rank_stability,
     scheme_ranks,
 )
 from contrabench.statistics.signflip import LEVEL
-from contrabench.statistics.variance import VarianceSplit
 from contrabench.text import counted
 
 LEADERBOARD = "leaderboard"
 STRUCTURES = "structures"
+PAIRS = "pairs"
+STABILITY = "rank stability"
 NAMES = (Column("Method", "text", NAME), Column("Deviations", "text", NAME))
+RESAMPLED = ("Resampled 95% low", "Resampled 95% high")
+"""The columns of the range of a rank over resampled patients."""
 
-_RESULT, _BOUNDS, _TESTS, _RUNS = (
-    "Results", "Intervals and ranks", f"Dice against {REFERENCE}", "Runs",
-)  # fmt: skip
+_INTERVAL = ("95% low", "95% high")
+_NEEDED = ("Patients needed", "Draws needed")
+_WINS = ("Wins on a patient", "Wins 95% low", "Wins 95% high")
+_SOURCES = {
+    "Patients": "patients",
+    "Label draws": "draws",
+    "Seeds": "seeds",
+    "Runs on patients": "remainder",
+    "Training": "training",
+}
 
 
 def asd_heading(distance: str) -> str:
@@ -50,6 +60,11 @@ def asd_heading(distance: str) -> str:
 def names_of(entry: Entry) -> dict[str, str]:
     """The cells of `NAMES`."""
     return {"Method": entry.name, "Deviations": entry.deviations or NONE}
+
+
+def columns(part: str, names: Mapping[Kind, Sequence[str]]) -> tuple[Column, ...]:
+    """Columns of one part: for each kind their names."""
+    return tuple(Column(name, kind, part) for kind, group in names.items() for name in group)
 
 
 def make_table(
@@ -67,92 +82,76 @@ def board(compared: Comparison, distance: str) -> Table:
         compared: the entries of one label budget.
         distance: the column of their ASD, `asd_mm` or `asd_voxel`.
     """
-    asd = asd_heading(distance)
-    columns = (
-        *NAMES,
-        Column("Dice", "score", _RESULT),
-        Column(asd, "distance", _RESULT),
-        Column(f"Dice vs {REFERENCE}", "difference", _RESULT),
-        Column("95% low", "difference", _RESULT),
-        Column("95% high", "difference", _RESULT),
-        Column("Adjusted p", "p", _RESULT),
-        Column("Retrained p", "p", _RESULT),
-        Column("Group", "text", _RESULT),
-        Column("Dice 95% low", "score", _BOUNDS),
-        Column("Dice 95% high", "score", _BOUNDS),
-        Column(f"{asd} 95% low", "distance", _BOUNDS),
-        Column(f"{asd} 95% high", "distance", _BOUNDS),
-        Column("Rank", "rank", _BOUNDS),
-        Column("Best rank", "count", _BOUNDS),
-        Column("Worst rank", "count", _BOUNDS),
-        Column("p", "p", _TESTS),
-        Column("Smallest p", "p", _TESTS),
-        Column("Wins on a patient", "share", _TESTS),
-        Column("Wins 95% low", "share", _TESTS),
-        Column("Wins 95% high", "share", _TESTS),
-        Column("Patients needed", "text", _TESTS),
-        Column("Draws needed", "text", _TESTS),
-    )
-    ranks = {}
+    asd, against = asd_heading(distance), f"Dice vs {REFERENCE}"
+    metrics = {"Dice": "dice", asd: distance}
+    result: dict[Kind, Sequence[str]] = {
+        "score": ["Dice"], "distance": [asd], "difference": [against, *_INTERVAL],
+        "p": ["Adjusted p", "Retrained p"], "text": ["Group"],
+    }  # fmt: skip
+    bounds: dict[Kind, Sequence[str]] = {
+        "score": _ends("Dice"), "distance": _ends(asd), "rank": ["Rank"],
+        "count": ["Best rank", "Worst rank"],
+    }  # fmt: skip
+    tests: dict[Kind, Sequence[str]] = {"p": ["p", "Smallest p"], "share": _WINS, "text": _NEEDED}
+    ranks: dict[int, float] = {}
     if compared.pairs is not None:
         ranks = dict(zip(compared.members, rank_methods(compared.scores("dice")), strict=True))
     rows = []
     for place, entry in enumerate(compared.entries):
-        best, worst = compared.limits.get(place, (math.nan, math.nan))
         one = compared.against.get(place)
+        best, worst = compared.limits.get(place, (math.nan, math.nan))
         rows.append({
             **names_of(entry),
-            **_means(entry, distance),
-            **(_tests(one) if one else {}),
+            **{
+                name: number
+                for metric, column in metrics.items()
+                for name, number in zip(
+                    (metric, *_ends(metric)), entry.means[column], strict=True
+                )
+            },
+            **(_against(one, against) if one else {}),
             "Group": compared.letters.get(place),
             "Rank": ranks.get(place, math.nan),
             "Best rank": best,
             "Worst rank": worst,
         })  # fmt: skip
-    return make_table(LEADERBOARD, columns, rows, leader=compared.leader)
+    shown = (
+        *NAMES, *columns("Results", result), *columns("Intervals and ranks", bounds),
+        *columns(f"Dice against {REFERENCE}", tests),
+    )  # fmt: skip
+    return make_table(LEADERBOARD, shown, rows, leader=compared.leader)
 
 
-def _means(entry: Entry, distance: str) -> dict[str, float]:
-    asd = asd_heading(distance)
-    dice_low, dice_high = mean_interval(entry.scores["dice"], lowest=0, highest=1)
-    asd_low, asd_high = mean_interval(entry.scores[distance], lowest=0)
+def _ends(metric: str) -> tuple[str, str]:
+    return f"{metric} 95% low", f"{metric} 95% high"
+
+
+def _against(one: AgainstReference, heading: str) -> dict[str, Any]:
+    wins = (one.wins.probability, one.wins.low, one.wins.high)
     return {
-        "Dice": entry.dice,
-        "Dice 95% low": dice_low,
-        "Dice 95% high": dice_high,
-        asd: float(entry.scores[distance].mean()),
-        f"{asd} 95% low": asd_low,
-        f"{asd} 95% high": asd_high,
+        **tested_cells(one, heading),
+        **dict(zip(_WINS, wins, strict=True)),
+        **_needed_cells(one.found.mean, one.separated, one.patients_needed, one.draws_needed),
     }
 
 
-def _tests(one: AgainstReference) -> dict[str, Any]:
+def tested_cells(one: Tested, heading: str) -> dict[str, float]:
+    """The cells on a difference in Dice; `heading` is that of its mean."""
     return {
-        f"Dice vs {REFERENCE}": one.found.mean,
+        heading: one.found.mean,
         "95% low": one.found.low,
         "95% high": one.found.high,
         "p": one.found.p,
         "Smallest p": one.found.smallest_p,
         "Adjusted p": one.adjusted,
-        "Wins on a patient": one.wins.probability,
-        "Wins 95% low": one.wins.low,
-        "Wins 95% high": one.wins.high,
         "Retrained p": one.retrained,
-        **needed_cells(one.found.mean, one.separated, one.patients_needed, one.draws_needed),
     }
 
 
-def needed_cells(
+def _needed_cells(
     difference: float, separated: bool, patients: float, draws: float
 ) -> dict[str, str | None]:
-    """The cells on how many patients or label draws would separate two methods.
-
-    Args:
-        difference: between the two.
-        separated: whether these patients did.
-        patients: that would do; infinite where no number up to `MOST` would, NaN if unknown.
-        draws: likewise.
-    """
+    """How many patients or label draws would separate two methods that these did not."""
     if separated:
         return {"Patients needed": "separated"}
     return {
@@ -179,7 +178,7 @@ def by_structure(entries: Sequence[Entry], structures: Sequence[str], distance: 
         "Dice": ("dice", "score"),
         asd_heading(distance): (distance, "distance"),
     }
-    columns = [
+    shown = [
         Column(f"{name}: {metric}", kind, f"{metric} by structure", name, metric)
         for metric, (_, kind) in metrics.items()
         for name in structures
@@ -193,20 +192,15 @@ def by_structure(entries: Sequence[Entry], structures: Sequence[str], distance: 
             for name, value in means[column].items()
         }
         rows.append(names_of(entry) | cells)
-    return make_table(STRUCTURES, (*NAMES, *columns), rows)
+    return make_table(STRUCTURES, (*NAMES, *shown), rows)
 
 
 def how_run(entries: Sequence[Entry]) -> Table:
     """How each row was made: family, fidelity, labels, patients and runs."""
-    columns = (
-        Column("Family", "text", _RUNS),
-        Column("Fidelity", "text", _RUNS),
-        Column("Labelled", "text", _RUNS),
-        Column("Patients", "count", _RUNS),
-        Column("Folds", "text", _RUNS),
-        Column("Draws", "count", _RUNS),
-        Column("Seeds", "count", _RUNS),
-    )
+    kinds: dict[str, Kind] = {
+        "Family": "text", "Fidelity": "text", "Labelled": "text", "Patients": "count",
+        "Folds": "text", "Draws": "count", "Seeds": "count",
+    }  # fmt: skip
     rows = [
         {
             **names_of(entry),
@@ -220,26 +214,8 @@ def how_run(entries: Sequence[Entry]) -> Table:
         }
         for entry in entries
     ]
-    return make_table("runs", (*NAMES, *columns), rows)
-
-
-def labelled(rows: pd.DataFrame) -> str:
-    """Labelled of training patients, e.g. `2 of 16`."""
-    return f"{_range(rows['labelled_patients'])} of {_range(rows['train_patients'])}"
-
-
-def _range(counts: pd.Series[int]) -> str:
-    low, high = int(counts.min()), int(counts.max())
-    return str(low) if low == high else f"{low} to {high}"
-
-
-PAIRS = "pairs"
-STABILITY = "rank stability"
-RESAMPLED = ("Resampled 95% low", "Resampled 95% high")
-"""The columns of the range of a rank over resampled patients."""
-_DIFFERENCE = "Dice of the row minus Dice of the column"
-_ADJUSTED = "Adjusted p of the pair"
-_RANKS = "Rank stability"
+    shown = (Column(name, kind, "Runs") for name, kind in kinds.items())
+    return make_table("runs", (*NAMES, *shown), rows)
 
 
 def pair_table(compared: Comparison) -> Table | None:
@@ -254,27 +230,27 @@ def pair_table(compared: Comparison) -> Table | None:
     pairs = compared.pairs
     if pairs is None:
         return None
-    labels = [compared.entries[place].label for place in compared.members]
-    differences = {label: f"minus {label}" for label in labels}
-    ps = {label: f"p with {label}" for label in labels}
-    columns = [
+    entries = [compared.entries[place] for place in compared.members]
+    labels = [entry.label for entry in entries]
+    part = "Dice of the row minus Dice of the column"
+    shown = (
         *NAMES,
-        *(Column(name, "difference", _DIFFERENCE, label) for label, name in differences.items()),
-        *(Column(name, "p", _ADJUSTED, label) for label, name in ps.items()),
-    ]
+        *(Column(f"minus {label}", "difference", part, label) for label in labels),
+        *(Column(f"p with {label}", "p", "Adjusted p of the pair", label) for label in labels),
+    )
     rows = []
-    for place, label in zip(compared.members, labels, strict=True):
-        minus, p = pairs.difference.loc[label], pairs.adjusted.loc[label]
-        cells = dict[str, Any](names_of(compared.entries[place]))
+    for entry in entries:
+        minus, p = (table.loc[entry.label] for table in (pairs.difference, pairs.adjusted))
+        cells = dict[str, Any](names_of(entry))
         for other in labels:
-            if other != label:
-                cells |= {differences[other]: minus[other], ps[other]: p[other]}
+            if other != entry.label:
+                cells |= {f"minus {other}": minus[other], f"p with {other}": p[other]}
         rows.append(cells)
     notes = (
         f"Paired over {counted(len(pairs.scores), 'patient')}; p of the sign-flip test, Holm over "
         f"{counted(pairs.pairs, 'pair')}.",
     )
-    return make_table(PAIRS, columns, rows, notes=notes, detail=True)
+    return make_table(PAIRS, shown, rows, notes=notes, detail=True)
 
 
 def stability_table(compared: Comparison, distance: str) -> Table | None:
@@ -289,43 +265,34 @@ def stability_table(compared: Comparison, distance: str) -> Table | None:
     """
     if compared.pairs is None:
         return None
-    asd = asd_heading(distance)
     dice = compared.scores("dice")
-    ranks = scheme_ranks(dice)
-    ranks[asd] = rank_methods(-compared.scores(distance))
+    ranks = scheme_ranks(dice).add_prefix("Dice ")
+    ranks[f"{asd_heading(distance)} {BY_SCORE}"] = rank_methods(-compared.scores(distance))
     stability = rank_stability(dice)
-    names = {scheme: f"Dice {scheme}" for scheme in SCHEMES} | {asd: f"{asd} mean score"}
-    columns = [
-        *NAMES,
-        *(Column(name, "rank", _RANKS) for name in names.values()),
-        *(Column(name, "rank", _RANKS) for name in RESAMPLED),
-        Column("First places", "share", _RANKS),
-    ]
+    names = [str(name) for name in ranks]
     rows = []
     for place in compared.members:
         entry = compared.entries[place]
-        own, moved = ranks.loc[entry.label], stability.table.loc[entry.label]
+        moved = stability.table.loc[entry.label]
         rows.append({
             **names_of(entry),
-            **{name: own[scheme] for scheme, name in names.items()},
+            **{name: ranks.loc[entry.label, name] for name in names},
             **dict(zip(RESAMPLED, (moved["low"], moved["high"]), strict=True)),
             "First places": moved["first"],
         })  # fmt: skip
-    taus = agreement(ranks)[SCHEMES[0]].to_dict()
-    against = ", ".join(
-        f"{name} {number_text('share', taus[scheme])}"
-        for scheme, name in names.items()
-        if scheme != SCHEMES[0]
-    )
+    taus = agreement(ranks)[names[0]]
+    against = ", ".join(f"{name} {number_text('share', taus[name])}" for name in names[1:])
     known = stability.tau[~np.isnan(stability.tau)]
-    middle = number_text("share", float(np.median(known)) if known.size else float("nan"))
+    middle = number_text("share", float(np.median(known)) if known.size else math.nan)
     notes = (
         f"Kendall's tau with the ranking by mean Dice: {against}; over resampled patients, median "
         f"{middle}.",
         "Resampling shows how far the order hangs on single patients. It is no confidence interval "
         "of a rank: the best and worst rank of the leaderboard are.",
     )
-    return make_table(STABILITY, columns, rows, notes=notes, detail=True)
+    kinds: dict[Kind, Sequence[str]] = {"rank": [*names, *RESAMPLED], "share": ["First places"]}
+    shown = (*NAMES, *columns("Rank stability", kinds))
+    return make_table(STABILITY, shown, rows, notes=notes, detail=True)
 
 
 def next_method_table(compared: Comparison) -> Table | None:
@@ -337,55 +304,41 @@ def next_method_table(compared: Comparison) -> Table | None:
     Returns:
         None where fewer than two methods can be compared.
     """
-    if compared.pairs is None:
+    pairs = compared.pairs
+    if pairs is None:
         return None
-    part = "Against the next of the order"
-    columns = (
-        *NAMES,
-        Column("Next", "text", part),
-        Column("Dice minus next", "difference", part),
-        Column("Adjusted p", "p", part),
-        Column("Patients needed", "text", part),
-        Column("Draws needed", "text", part),
-    )
-    differences, adjusted = (
-        matrix.to_numpy(dtype=float)
-        for matrix in (compared.pairs.difference, compared.pairs.adjusted)
-    )
+    gaps, ps = (np.diag(table, 1).tolist() for table in (pairs.difference, pairs.adjusted))
     rows = []
-    for number, (place, below) in enumerate(pairwise(compared.members)):
+    for (place, below), gap, p in zip(pairwise(compared.members), gaps, ps, strict=True):
         entry, other = compared.paired[place], compared.paired[below]
-        p, gap = float(adjusted[number, number + 1]), float(differences[number, number + 1])
         wanted = (math.nan, math.nan)
         if p > LEVEL:
-            split = shared_variance(entry, other)
-            wanted = needed(entry, other, split, compared.pairs.pairs)
+            wanted = needed(entry, other, shared_variance(entry, other), pairs.pairs)
         rows.append({
             **names_of(entry),
             "Next": other.label,
             "Dice minus next": gap,
             "Adjusted p": p,
-            **needed_cells(gap, p <= LEVEL, *wanted),
+            **_needed_cells(gap, p <= LEVEL, *wanted),
         })  # fmt: skip
     notes = (
         "What would separate two neighbours with 80% power, Holm over "
-        f"{counted(compared.pairs.pairs, 'pair')}, were the difference seen the true one and "
+        f"{counted(pairs.pairs, 'pair')}, were the difference seen the true one and "
         "training again moved nothing.",
     )
-    return make_table("neighbours", columns, rows, notes=notes, detail=True)
-
-
-_SOURCES = {
-    "Patients": "patients",
-    "Label draws": "draws",
-    "Seeds": "seeds",
-    "Runs on patients": "remainder",
-    "Training": "training",
-}
+    part = "Against the next of the order"
+    shown = (
+        *NAMES,
+        Column("Next", "text", part),
+        Column("Dice minus next", "difference", part),
+        Column("Adjusted p", "p", part),
+        *columns(part, {"text": _NEEDED}),
+    )
+    return make_table("neighbours", shown, rows, notes=notes, detail=True)
 
 
 def variance_table(compared: Comparison) -> Table | None:
-    """Standard deviations of the difference in Dice, by source.
+    """Standard deviations of the difference in Dice to the reference, by source.
 
     Args:
         compared: the entries of one label budget.
@@ -393,15 +346,15 @@ def variance_table(compared: Comparison) -> Table | None:
     Returns:
         None where nothing can be compared with the reference.
     """
-    known = {place: one.split for place, one in compared.against.items() if one.split is not None}
-    if not known:
-        return None
-    part = f"Standard deviation of Dice minus {REFERENCE}"
-    columns = (*NAMES, *(Column(name, "score", part) for name in _SOURCES))
+    # Unbiased estimates of a variance near zero can be negative, and are zero here.
     rows = [
-        {**names_of(compared.entries[place]), **_deviations(known[place])}
-        for place in sorted(known)
+        names_of(compared.entries[place])
+        | {name: _root(getattr(one.split, source)) for name, source in _SOURCES.items()}
+        for place, one in sorted(compared.against.items())
+        if one.split is not None
     ]
+    if not rows:
+        return None
     notes = (
         "More patients average out the first source, more label draws the second, more seeds the "
         "third; none helps with another. A source that was not repeated is part of the others, and "
@@ -409,13 +362,10 @@ def variance_table(compared: Comparison) -> Table | None:
         "Training is what the patients of a fold share because one network scored them: draws, "
         "seeds and training patients together, estimated between folds.",
     )
-    return make_table("variance", columns, rows, notes=notes, detail=True)
+    part = f"Standard deviation of Dice minus {REFERENCE}"
+    shown = (*NAMES, *columns(part, {"score": list(_SOURCES)}))
+    return make_table("variance", shown, rows, notes=notes, detail=True)
 
 
-def _deviations(split: VarianceSplit) -> dict[str, Any]:
-    """Unbiased estimates of a variance near zero can be negative, and are zero here."""
-    parts = {name: float(getattr(split, source)) for name, source in _SOURCES.items()}
-    return {
-        name: math.nan if math.isnan(value) else math.sqrt(max(0.0, value))
-        for name, value in parts.items()
-    }
+def _root(variance: float) -> float:
+    return math.nan if math.isnan(variance) else math.sqrt(max(0.0, variance))

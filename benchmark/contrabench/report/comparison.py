@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from contrabench.report.entries import Entry
+from contrabench.report.entries import Entry, reference_of
 from contrabench.statistics.aggregate import differences
 from contrabench.statistics.design import draws_needed, patients_needed
 from contrabench.statistics.paired import (
@@ -78,8 +78,8 @@ class AgainstReference(Tested):
 
     wins: Superiority
     split: VarianceSplit | None
-    patients_needed: float = math.nan
-    draws_needed: float = math.nan
+    patients_needed: float
+    draws_needed: float
 
 
 @dataclass(frozen=True)
@@ -115,16 +115,14 @@ class Comparison:
         """Tie group letters by place in `entries`."""
         if self.pairs is None:
             return {}
-        marks = letters(self.pairs.separated().to_numpy())
-        return dict(zip(self.members, marks, strict=True))
+        return dict(zip(self.members, letters(self.pairs.separated().to_numpy()), strict=True))
 
     @cached_property
     def limits(self) -> dict[int, tuple[int, int]]:
         """The ranks that the tests leave open, by place in `entries`."""
         if self.pairs is None:
             return {}
-        table = rank_limits(self.pairs)
-        ends = zip(table["low"].astype(int), table["high"].astype(int), strict=True)
+        ends = rank_limits(self.pairs).astype(int).itertuples(index=False, name=None)
         return dict(zip(self.members, ends, strict=True))
 
     @property
@@ -145,19 +143,19 @@ def compare(entries: Sequence[Entry]) -> Comparison:
     Args:
         entries: the rows of one table, best Dice first.
     """
-    paired = _paired(entries)
+    paired = same_patients(entries)
     members = tuple(place for place in paired if not entries[place].is_ceiling)
-    reference = next((place for place in paired if entries[place].is_reference), None)
+    reference = reference_of(list(paired.values()))
     against: dict[int, AgainstReference] = {}
     trained = UNKNOWN
     if reference is not None:
-        others = {place: entry for place, entry in paired.items() if place != reference}
-        against, trained = _all_against(paired[reference], others)
+        others = {place: entry for place, entry in paired.items() if not entry.is_reference}
+        against, trained = _all_against(reference, others)
     pairs = lasting = None
     if len(members) > 1:
         chosen = [paired[place] for place in members]
         pairs = pairwise(member_scores(chosen, "dice"))
-        _, lasting = pairs.retrained(shared_folds(chosen))
+        lasting = pairs.retrained(shared_folds(chosen))
     return Comparison(tuple(entries), paired, against, trained, members, pairs, lasting)
 
 
@@ -177,26 +175,22 @@ def shared_folds(entries: Sequence[Entry]) -> list[int] | None:
     return [int(fold) for fold in folds[0]] if same else None
 
 
-def _paired(entries: Sequence[Entry]) -> dict[int, Entry]:
+def same_patients(entries: Sequence[Entry]) -> dict[int, Entry]:
     """The entries that most others share their tested patients with, on those all can score.
 
     A method that finds nothing where there is nothing has no score there, and was tested all
     the same. Of sets that are equally common the reference's comes first, then the larger.
     """
-    tested = {place: tuple(entry.tested.index) for place, entry in enumerate(entries)}
-    rivals = [
-        place for place, entry in enumerate(entries) if len(entry.scores) and not entry.is_ceiling
-    ]
+    tested = {
+        place: tuple(entry.tested.index) for place, entry in enumerate(entries) if len(entry.scores)
+    }
+    rivals = {place: entries[place] for place in tested if not entries[place].is_ceiling}
     if not rivals:
         return {}
     counts = Counter(tested[place] for place in rivals)
-    preferred = {tested[place] for place in rivals if entries[place].is_reference}
+    preferred = {tested[place] for place, entry in rivals.items() if entry.is_reference}
     patients = max(counts, key=lambda one: (counts[one], one in preferred, len(one), one))
-    same = {
-        place: entry
-        for place, entry in enumerate(entries)
-        if tested[place] == patients and len(entry.scores)
-    }
+    same = {place: entries[place] for place in tested if tested[place] == patients}
     scored = pd.Index(patients)
     for entry in same.values():
         scored = scored.intersection(entry.scores.index)
@@ -206,29 +200,48 @@ def _paired(entries: Sequence[Entry]) -> dict[int, Entry]:
 def _all_against(
     reference: Entry, others: dict[int, Entry]
 ) -> tuple[dict[int, AgainstReference], Retraining]:
-    against = {place: _against(entry, reference) for place, entry in others.items()}
     family = [place for place, entry in others.items() if not entry.is_ceiling]
-    if not family:
-        return against, UNKNOWN
-    gaps = np.stack([score_gaps(others[place], reference) for place in family])
-    folds = shared_folds([reference, *(others[place] for place in family)])
-    found = UNKNOWN if folds is None else retraining(gaps, folds, with_reference(len(family)))
-    ps = [against[place].found.p for place in family]
-    for place, p, again in zip(family, holm(ps), retrained_ps(gaps, ps, found), strict=True):
-        one = replace(against[place], adjusted=p, retrained=float(again))
-        if not one.separated:
-            one = _planned(one, others[place], reference, len(family))
-        against[place] = one
-    return against, found
+    tested, trained = family_of([(others[place], reference) for place in family])
+    by_place = dict(zip(family, tested, strict=True))
+    against = {}
+    for place, entry in others.items():
+        ours, theirs = entry.scores["dice"], reference.scores["dice"]
+        one = by_place.get(place) or Tested(paired_difference(ours, theirs), math.nan, math.nan)
+        split, wanted = shared_variance(entry, reference), (math.nan, math.nan)
+        if place in by_place and not one.separated:
+            wanted = needed(entry, reference, split, len(family))
+        against[place] = AgainstReference(
+            one.found, one.adjusted, one.retrained, superiority(ours, theirs), split, *wanted
+        )
+    return against, trained
+
+
+def family_of(pairs: Sequence[tuple[Entry, Entry]]) -> tuple[list[Tested], Retraining]:
+    """Tests differences in Dice together: the first entry of each pair minus the second.
+
+    Args:
+        pairs: each with scores of the same patients.
+
+    Returns:
+        One for each pair, and what training again adds to all of them: unknown, as is
+        `Tested.retrained`, unless all pairs share their patients and the folds of these.
+    """
+    found = [paired_difference(one.scores["dice"], other.scores["dice"]) for one, other in pairs]
+    ps = [one.p for one in found]
+    entries = [entry for pair in pairs for entry in pair]
+    same = len({tuple(entry.scores.index) for entry in entries}) == 1
+    folds = shared_folds(entries) if same else None
+    trained, retrained = UNKNOWN, [math.nan] * len(pairs)
+    if folds is not None:
+        gaps = np.stack([score_gaps(one, other) for one, other in pairs])
+        # As for one reference: methods of a side may share networks, such as a pre-training.
+        trained = retraining(gaps, folds, with_reference(len(pairs)))
+        retrained = retrained_ps(gaps, ps, trained).tolist()
+    return list(map(Tested, found, holm(ps), retrained)), trained
 
 
 def score_gaps(entry: Entry, other: Entry) -> NDArray[np.float64]:
-    """Differences in Dice by patient, shape (patients,).
-
-    Args:
-        entry: a method.
-        other: the one that is subtracted, with scores of the same patients.
-    """
+    """Differences in Dice by patient, shape (patients,), of entries with the same patients."""
     ours, theirs = (one.scores["dice"].to_numpy(dtype=float) for one in (entry, other))
     return score_differences(ours, theirs)
 
@@ -236,34 +249,11 @@ def score_gaps(entry: Entry, other: Entry) -> NDArray[np.float64]:
 def shared_variance(entry: Entry, other: Entry) -> VarianceSplit | None:
     """Where a difference in Dice varies, from the runs with the same fold, draw and seed.
 
-    Args:
-        entry: a method.
-        other: the one that is subtracted.
-
     Returns:
         None where no run has a counterpart.
     """
     shared = differences(entry.observed, other.observed)
     return variance_split(shared) if len(shared) else None
-
-
-def _against(entry: Entry, reference: Entry) -> AgainstReference:
-    ours, theirs = entry.scores["dice"], reference.scores["dice"]
-    return AgainstReference(
-        found=paired_difference(ours, theirs),
-        adjusted=math.nan,
-        retrained=math.nan,
-        wins=superiority(ours, theirs),
-        split=shared_variance(entry, reference),
-    )
-
-
-def _planned(
-    one: AgainstReference, entry: Entry, reference: Entry, comparisons: int
-) -> AgainstReference:
-    """Adds what would separate the two, were the difference seen the true one."""
-    patients, draws = needed(entry, reference, one.split, comparisons)
-    return replace(one, patients_needed=patients, draws_needed=draws)
 
 
 def needed(
@@ -286,6 +276,5 @@ def needed(
         return math.nan, math.nan
     mean = float(gaps.mean())
     patients = patients_needed(mean, float(gaps.std(ddof=1)), comparisons)
-    # Of draws that were not repeated nothing is known.
     draws = math.nan if split is None else draws_needed(mean, split, len(gaps), comparisons)
     return patients, draws

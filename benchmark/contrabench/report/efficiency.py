@@ -12,62 +12,14 @@ import pandas as pd
 
 from contrabench.contracts.report import Column, Kind, Section, Table
 from contrabench.references import FULL_SUPERVISION, REFERENCE
-from contrabench.report.board import NAMES, asd_heading, labelled, make_table, names_of
-from contrabench.report.entries import Entry, reference_of
-from contrabench.statistics.intervals import FEWEST, mean_interval
+from contrabench.report.board import NAMES, asd_heading, make_table, names_of
+from contrabench.report.entries import Entry, LabelBudget, labelled, labelled_count, reference_of
+from contrabench.statistics.intervals import FEWEST
 from contrabench.statistics.labels_saved import labels_needed
 
 _LOW, _HIGH = "95% low", "95% high"
 _COVERED = "about 90% at a run variance of a fifth of the patients', about 84% at half of it"
 """From the simulations of `docs/statistics.md`."""
-_DIGITS = 9
-"""Counts that are equal on paper differ in the last digits."""
-
-
-@dataclass(frozen=True)
-class LabelBudget:
-    """What is known at one label budget.
-
-    Attributes:
-        labels: the budget as it was asked for, e.g. `10%`.
-        fraction: of the training patients.
-        rows: the result rows.
-        entries: the methods, best Dice first, and full supervision.
-        distance: the column of the ASD, `asd_mm` or `asd_voxel`.
-    """
-
-    labels: str
-    fraction: float
-    rows: pd.DataFrame
-    entries: tuple[Entry, ...]
-    distance: str
-
-    @property
-    def heading(self) -> str:
-        """How a column names it: `10%, 2 of 16`."""
-        return f"{self.labels}, {labelled(self.rows)}"
-
-    @property
-    def is_ceiling(self) -> bool:
-        """Whether it holds nothing but full supervision."""
-        return self.fraction == 1 and all(entry.is_reference for entry in self.entries)
-
-    def find(self, label: str) -> Entry | None:
-        """The entry of that name; at all labels, training from scratch is full supervision."""
-        if label == FULL_SUPERVISION and self.fraction == 1:
-            label = REFERENCE
-        return next((entry for entry in self.entries if entry.label == label), None)
-
-
-def labelled_count(rows: pd.DataFrame) -> float:
-    """Labelled patients behind the mean score of a method: where folds or draws differ, the mean.
-
-    Args:
-        rows: result rows of one method at one label budget. Every patient weighs the same,
-            as in the score.
-    """
-    by_patient = rows.groupby("patient", observed=True)["labelled_patients"].mean()
-    return round(float(by_patient.mean()), _DIGITS)
 
 
 def efficiency_section(
@@ -86,16 +38,13 @@ def efficiency_section(
             entries.setdefault(entry.label, entry)
     tables = [_curves(shown, list(entries.values()))]
     curve = _scratch(known)
-    notes = []
-    if isinstance(curve, str):
-        notes.append(curve)
-    else:
-        tables.append(_saved(shown, list(entries.values()), curve))
+    if isinstance(curve, _Curve):
+        tables.append(_labels_saved(shown, list(entries.values()), curve))
     return Section(
         title=f"{name}, across label budgets",
         protocol=str(shown[0].rows["protocol"].iloc[0]),
         tables=tuple(tables),
-        notes=tuple(notes),
+        notes=() if isinstance(curve, _Curve) else (curve,),
         dataset=str(shown[0].rows["dataset"].iloc[0]),
     )
 
@@ -103,33 +52,32 @@ def efficiency_section(
 def _curves(shown: Sequence[LabelBudget], entries: Sequence[Entry]) -> Table:
     """Methods by label budget: Dice with its interval, and ASD."""
     columns, cells = list(NAMES), [dict[str, Any](names_of(entry)) for entry in entries]
-    kinds: dict[str, tuple[str, Kind]] = {"Dice": ("dice", "score")}
-    asd = asd_heading(shown[0].distance)
-    kinds[asd] = (shown[0].distance, "distance")
+    distance = shown[0].distance
+    kinds: dict[str, tuple[str, Kind]] = {
+        "Dice": ("dice", "score"),
+        asd_heading(distance): (distance, "distance"),
+    }
     counts = [labelled(budget.rows) for budget in shown]
     told_apart = [
         count if counts.count(count) == 1 else budget.heading
         for budget, count in zip(shown, counts, strict=True)
     ]
     for metric, (column, kind) in kinds.items():
-        highest = 1.0 if metric == "Dice" else math.inf
         for budget, patients in zip(shown, told_apart, strict=True):
-            names = [f"{metric} at {budget.heading}", *(
-                f"{metric} {end} at {budget.heading}" for end in (_LOW, _HIGH)
-            )]  # fmt: skip
+            mean, *ends = (
+                f"{metric}{end} at {budget.heading}" for end in ("", f" {_LOW}", f" {_HIGH}")
+            )
             columns += [
-                Column(names[0], kind, f"{metric} by labelled patients", patients, metric),
+                Column(mean, kind, f"{metric} by labelled patients", patients, metric),
                 *(
                     Column(name, kind, f"{metric}, 95% intervals", f"{patients} {end}", metric)
-                    for name, end in zip(names[1:], ("low", "high"), strict=True)
+                    for name, end in zip(ends, ("low", "high"), strict=True)
                 ),
             ]
             for entry, row in zip(entries, cells, strict=True):
                 found = budget.find(entry.label)
-                if found is not None and column in found.scores:
-                    values = found.scores[column]
-                    ends = mean_interval(values, lowest=0, highest=highest)
-                    row |= dict(zip(names, (float(values.mean()), *ends), strict=True))
+                if found is not None and column in found.means:
+                    row |= dict(zip((mean, *ends), found.means[column], strict=True))
     notes = [
         f"{REFERENCE} is the floor, {FULL_SUPERVISION} the ceiling. Intervals are over patients "
         "and not paired: see the differences at each budget."
@@ -189,26 +137,27 @@ def _scratch(known: Sequence[LabelBudget]) -> _Curve | str:
     return _Curve(counts, pd.DataFrame(scores), tuple(notes))
 
 
-def _saved(shown: Sequence[LabelBudget], entries: Sequence[Entry], curve: _Curve) -> Table:
+def _labels_saved(shown: Sequence[LabelBudget], entries: Sequence[Entry], curve: _Curve) -> Table:
     """How many labelled patients training from scratch needs to reach each method."""
     columns = list(NAMES)
     rivals = [entry for entry in entries if not (entry.is_reference or entry.is_ceiling)]
     cells = [dict[str, Any](names_of(entry)) for entry in rivals]
     matrix = np.asarray(curve.scores, dtype=float)
-    run = [b for b in shown if any(b.find(entry.label) is not None for entry in rivals)]
-    for budget in run:
+    for budget in shown:
+        present = [budget.find(entry.label) for entry in rivals]
+        if not any(present):
+            continue
         part = f"{REFERENCE} needs, to reach the method at {budget.heading}"
         names = [f"{word} at {budget.heading}" for word in ("Needed", "Needed low", "Needed high")]
         columns += [
             Column(name, "text", part, heading)
             for name, heading in zip(names, ("labelled patients", _LOW, _HIGH), strict=True)
         ]
-        for entry, row in zip(rivals, cells, strict=True):
-            found = budget.find(entry.label)
+        for found, row in zip(present, cells, strict=True):
             if found is not None and found.scores.index.equals(curve.scores.index):
                 needed = labels_needed(curve.counts, matrix, found.scores["dice"])
-                ends = (curve.counts[0], curve.counts[-1])
-                row |= {n: _labels(number, *ends) for n, number in zip(names, needed, strict=True)}
+                numbers = (_patients(number, curve) for number in needed)
+                row |= dict(zip(names, numbers, strict=True))
     notes = (
         f"The number of labelled patients with which {REFERENCE} has the same Dice; what it needs "
         "beyond those of the column is what the method saves.",
@@ -223,8 +172,8 @@ def _saved(shown: Sequence[LabelBudget], entries: Sequence[Entry], curve: _Curve
     return make_table("labels saved", columns, cells, notes=notes)
 
 
-def _labels(number: float, fewest: float, most: float) -> str:
-    """Labelled patients as a table shows them: `5.3`, `more than 16`, `fewer than 2`."""
+def _patients(number: float, curve: _Curve) -> str:
+    """Labelled patients as the table shows them: `5.3`, `more than 16`, `fewer than 2`."""
     if math.isinf(number):
-        return f"more than {most:g}"
-    return f"{number:.3g}" if number else f"fewer than {fewest:g}"
+        return f"more than {curve.counts[-1]:g}"
+    return f"{number:.3g}" if number else f"fewer than {curve.counts[0]:g}"

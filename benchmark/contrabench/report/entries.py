@@ -1,15 +1,21 @@
-"""One row of a table while it is being computed, and the references every table needs."""
+"""What tables are made of: the methods at one label budget, with their scores by patient."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import pandas as pd
 
 from contrabench.references import FULL_SUPERVISION, REFERENCE
-from contrabench.statistics.aggregate import observations, patient_scores
+from contrabench.statistics.aggregate import distance_of, observations, patient_scores
+from contrabench.statistics.intervals import mean_interval
+
+_DIGITS = 9
+"""Counts that are equal on paper differ in the last digits."""
 
 
 @dataclass(frozen=True)
@@ -21,15 +27,12 @@ class Entry:
         deviations: what else its runs change; "" for nothing.
         rows: its result rows.
         scores: one row per patient, one column per metric.
-        cells: run, fold, draw and seed of each of its runs; the last three are equal for
-            runs that repeat each other.
     """
 
     name: str
     deviations: str
     rows: pd.DataFrame
     scores: pd.DataFrame
-    cells: pd.DataFrame
 
     @property
     def label(self) -> str:
@@ -47,6 +50,11 @@ class Entry:
         return self.name == FULL_SUPERVISION and not self.deviations
 
     @cached_property
+    def cells(self) -> pd.DataFrame:
+        """Run, fold, draw and seed of each run; the last three are equal for repeated runs."""
+        return self.rows[["run", "fold", "draw", "seed"]].drop_duplicates()
+
+    @cached_property
     def observed(self) -> pd.Series[float]:
         """Its Dice by patient, fold, label draw and seed; see `observations`."""
         return observations(self.rows, "dice")
@@ -58,12 +66,14 @@ class Entry:
         folds.index = folds.index.astype(str)
         return folds.sort_index()
 
-    def on(self, patients: pd.Index[str]) -> Entry:
-        """The same on some of its patients alone."""
-        if len(patients) == len(self.scores):
-            return self
-        rows = self.rows[self.rows["patient"].isin(patients)]
-        return replace(self, rows=rows, scores=self.scores.loc[patients])
+    @cached_property
+    def means(self) -> dict[str, tuple[float, float, float]]:
+        """Mean over patients of each metric with the ends of its interval."""
+        found = {}
+        for metric, values in self.scores.items():
+            ends = mean_interval(values, 0, 1 if metric == "dice" else math.inf)
+            found[str(metric)] = (float(values.mean()), *ends)
+        return found
 
     @property
     def dice(self) -> float:
@@ -78,8 +88,14 @@ class Entry:
     @property
     def streams(self) -> set[tuple[int, int, int]]:
         """Fold, draw and seed of its runs."""
-        runs = self.cells
-        return set(zip(runs["fold"], runs["draw"], runs["seed"], strict=True))
+        return set(self.cells[["fold", "draw", "seed"]].itertuples(index=False, name=None))
+
+    def on(self, patients: pd.Index[str]) -> Entry:
+        """The same on some of its patients alone."""
+        if len(patients) == len(self.scores):
+            return self
+        rows = self.rows[self.rows["patient"].isin(patients)]
+        return replace(self, rows=rows, scores=self.scores.loc[patients])
 
 
 def make_entry(name: str, deviations: str, rows: pd.DataFrame, distance: str) -> Entry:
@@ -97,8 +113,7 @@ def make_entry(name: str, deviations: str, rows: pd.DataFrame, distance: str) ->
     if isinstance(rows["run"].dtype, pd.CategoricalDtype):
         # Grouping by a category costs as much as all the words it could have been.
         rows = rows.assign(run=rows["run"].cat.remove_unused_categories())
-    cells = rows[["run", "fold", "draw", "seed"]].drop_duplicates()
-    return Entry(name, deviations, rows, patient_scores(rows, ["dice", distance]), cells)
+    return Entry(name, deviations, rows, patient_scores(rows, ["dice", distance]))
 
 
 def versioned(variant: str, version: int, newest: int) -> str:
@@ -109,3 +124,101 @@ def versioned(variant: str, version: int, newest: int) -> str:
 def reference_of(entries: Sequence[Entry]) -> Entry | None:
     """The entry that the others are compared with, if the table has it."""
     return next((entry for entry in entries if entry.is_reference), None)
+
+
+@dataclass(frozen=True)
+class LabelBudget:
+    """What is known at one label budget.
+
+    Attributes:
+        labels: the budget as it was asked for, e.g. `10%`.
+        fraction: of the training patients.
+        rows: the result rows.
+        entries: the methods, best Dice first, and full supervision.
+        distance: the column of the ASD, `asd_mm` or `asd_voxel`.
+    """
+
+    labels: str
+    fraction: float
+    rows: pd.DataFrame
+    entries: tuple[Entry, ...]
+    distance: str
+
+    @property
+    def heading(self) -> str:
+        """How a column names it: `10%, 2 of 16`."""
+        return f"{self.labels}, {labelled(self.rows)}"
+
+    @property
+    def is_ceiling(self) -> bool:
+        """Whether it holds nothing but full supervision."""
+        return self.fraction == 1 and all(entry.is_reference for entry in self.entries)
+
+    def find(self, label: str) -> Entry | None:
+        """The entry of that name; at all labels, training from scratch is full supervision."""
+        if label == FULL_SUPERVISION and self.fraction == 1:
+            label = REFERENCE
+        return next((entry for entry in self.entries if entry.label == label), None)
+
+
+def label_budgets(rows: pd.DataFrame) -> list[LabelBudget]:
+    """The label budgets of one protocol, few labels first; each has full supervision as well.
+
+    Raises:
+        RequestError: if a row lacks the metric of the others.
+    """
+    plain = rows[(rows["variant"] == REFERENCE) & (rows["deviations"] == "")]
+    full = plain[plain["fraction"] == 1]
+    full = full[full["method_version"] == full["method_version"].max()]
+    return [_budget(part, full) for _, part in grouped(rows, ["fraction", "labels"])]
+
+
+def _budget(rows: pd.DataFrame, full: pd.DataFrame) -> LabelBudget:
+    distance = distance_of(rows)
+    newest = rows.groupby("variant", observed=True)["method_version"].max()
+    entries = [
+        make_entry(versioned(variant, version, newest[variant]), deviations, part, distance)
+        for (variant, deviations, version), part in grouped(
+            rows, ["variant", "deviations", "method_version"]
+        )
+    ]
+    if (rows["fraction"] < 1).all() and len(full):
+        entries.append(make_entry(FULL_SUPERVISION, "", full, distance))
+    entries.sort(key=lambda one: (math.inf if math.isnan(one.dice) else -one.dice, one.label))
+    first = rows.iloc[0]
+    return LabelBudget(
+        labels=str(first["labels"]),
+        fraction=float(first["fraction"]),
+        rows=rows,
+        entries=tuple(entries),
+        distance=distance,
+    )
+
+
+def grouped(
+    rows: pd.DataFrame, columns: list[str]
+) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
+    """The rows by their values in these columns, sorted; texts may be categories."""
+    # The order of categories says nothing, so words are sorted as words.
+    yield from sorted(rows.groupby(columns, observed=True, sort=False), key=lambda one: one[0])
+
+
+def labelled(rows: pd.DataFrame) -> str:
+    """Labelled of training patients, e.g. `2 of 16`."""
+    return f"{_range(rows['labelled_patients'])} of {_range(rows['train_patients'])}"
+
+
+def _range(counts: pd.Series[int]) -> str:
+    low, high = int(counts.min()), int(counts.max())
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def labelled_count(rows: pd.DataFrame) -> float:
+    """Labelled patients behind the mean score of a method: where folds or draws differ, the mean.
+
+    Args:
+        rows: result rows of one method at one label budget. Every patient weighs the same,
+            as in the score.
+    """
+    by_patient = rows.groupby("patient", observed=True)["labelled_patients"].mean()
+    return round(float(by_patient.mean()), _DIGITS)

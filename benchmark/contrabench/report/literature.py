@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from contrabench.contracts.report import NAME, Column, Table
-from contrabench.report.board import make_table
-from contrabench.report.efficiency import LabelBudget
+from contrabench.report.board import columns, make_table
+from contrabench.report.entries import LabelBudget
 from contrabench.report.published import Literature, Number, Source, literature
 
 NEAR = 1.5
@@ -19,12 +19,10 @@ _COLUMNS = (
     Column("Method", "text", NAME),
     Column("Source", "text", NAME),
     Column("Labels", "text", _PART),
-    Column("Their Dice", "score", _PART),
-    Column("Their SD", "score", _PART),
+    *columns(_PART, {"score": ["Their Dice", "Their SD"]}),
     Column("Their ASD", "text", _PART),
     Column("Our Dice", "score", _PART),
-    Column("Comparable", "text", _PART),
-    Column("Why", "text", _PART),
+    *columns(_PART, {"text": ["Comparable", "Why"]}),
 )
 
 

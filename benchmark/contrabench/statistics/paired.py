@@ -18,7 +18,6 @@ from scipy import stats
 from contrabench.errors import RequestError
 from contrabench.statistics.retraining import (
     UNKNOWN,
-    Retraining,
     retrained_ps,
     retraining,
     with_reference,
@@ -167,22 +166,19 @@ class Pairwise:
         """The lowest p after Holm that any pair of so many patients can reach; NaN for no pair."""
         return min(1.0, self.pairs * lowest_p(len(self.scores))) if self.pairs else math.nan
 
-    def retrained(self, folds: Sequence[int] | None) -> tuple[Retraining, pd.DataFrame]:
-        """What training again would leave of the pairs.
+    def retrained(self, folds: Sequence[int] | None) -> pd.DataFrame:
+        """The p of the pairs that allow for training again, after Holm; NaN if unknown.
 
         Args:
             folds: the fold that tests each patient, in the order of `scores`; None where
                 the methods disagree on it.
-
-        Returns:
-            What it adds, and p that allow for it, after Holm over all pairs; NaN if unknown.
         """
         gaps = _differences(self.scores.to_numpy(dtype=np.float64))
         # All pairs hold more, but with more degrees of freedom their many tests lose the level.
         worth = with_reference(len(self.p) - 1)
         found = retraining(gaps, folds, worth) if folds is not None else UNKNOWN
         adjusted = retrained_ps(gaps, self.p.to_numpy()[_upper(len(self.p))], found)
-        return found, _table([str(name) for name in self.p], adjusted, adjusted, 1.0)
+        return _table([str(name) for name in self.p], adjusted, adjusted, 1.0)
 
     def separated(self) -> pd.DataFrame:
         """Whether the data tell two methods apart; symmetric, False in the diagonal."""

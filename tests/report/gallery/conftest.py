@@ -8,8 +8,7 @@ import pytest
 
 from contrabench.data.grid import resample_image, working_grid
 from contrabench.files import seal_folder
-from contrabench.report.efficiency import LabelBudget
-from contrabench.report.entries import Entry
+from contrabench.report.entries import Entry, LabelBudget
 from contrabench.statistics.aggregate import patient_scores
 
 STRUCTURES = ("box", "rim")
@@ -28,8 +27,7 @@ def make_entry(name, dice, deviations="", runs=("aa",), draws=(0,), seeds=(0,), 
         for case in cases
         for structure in STRUCTURES
     ])  # fmt: skip
-    cells = rows[["run", "fold", "draw", "seed"]].drop_duplicates()
-    return Entry(name, deviations, rows, patient_scores(rows, ["dice"]), cells)
+    return Entry(name, deviations, rows, patient_scores(rows, ["dice"]))
 
 
 def make_budget(entries, distance="asd_mm"):

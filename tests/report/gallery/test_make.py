@@ -11,7 +11,7 @@ from matplotlib.path import Path as Polygon
 from PIL import Image
 
 from contrabench.files import seal_folder
-from contrabench.report.efficiency import LabelBudget
+from contrabench.report.entries import LabelBudget
 from contrabench.report.gallery.make import make_gallery
 
 

@@ -18,7 +18,7 @@ from contrabench.report.gallery.stored import NO_IMAGE, NO_PREDICTION, LostError
 from contrabench.statistics.aggregate import applicable
 
 if TYPE_CHECKING:
-    from contrabench.report.efficiency import LabelBudget
+    from contrabench.report.entries import LabelBudget
 
 _DIGITS = 12
 """Means that agree so far are a tie: the rest is rounding."""
