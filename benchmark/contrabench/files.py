@@ -7,6 +7,7 @@ import json
 import math
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,7 +40,9 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = temporary_sibling(path)
     try:
         yield temporary
-        _commit(temporary, path)
+        sync_file(temporary)
+        temporary.replace(path)
+        sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -49,13 +52,6 @@ def write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def _commit(temporary: Path, path: Path) -> None:
-    """Flushes a finished temporary file to disk and gives it its name."""
-    sync_file(temporary)
-    temporary.replace(path)
-    sync_folder(path.parent)
 
 
 def sync_file(path: Path) -> None:
@@ -128,6 +124,18 @@ def seal_folder(folder: Path) -> None:
             sums[path.relative_to(folder).as_posix()] = checksum(path)
     sync_folder(folder)
     write_text(folder / MARKER, json.dumps({"files": sums}, indent=2, sort_keys=True) + "\n")
+
+
+def finish_folder(work: Path, final: Path) -> None:
+    """Seals a folder and gives it its name, unless a rival whom no lock stopped was first."""
+    seal_folder(work)
+    try:
+        work.rename(final)
+    except OSError:
+        if not final.is_dir() or damage_of(final) is not None:
+            raise
+        shutil.rmtree(work, ignore_errors=True)
+    sync_folder(final.parent)
 
 
 def sealed_files(folder: Path) -> dict[str, str] | None:

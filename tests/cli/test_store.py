@@ -6,9 +6,10 @@ import pytest
 from tests.makers.stores import Lab
 from typer.testing import CliRunner
 
-from contrabench.cli.store import app
+from contrabench.cli.store import COLUMNS, app, contents, disk_use
 from contrabench.errors import RequestError
 from contrabench.exchange.archive import pack
+from contrabench.store.results import read_rows
 
 
 @pytest.fixture
@@ -141,3 +142,31 @@ def test_the_store_of_the_configuration_file(stores, tmp_path, monkeypatch):
     assert json.loads(bench("ls", "--store", theirs, *words).stdout)["store"] == str(theirs)
     monkeypatch.setenv("CONTRABENCH_STORE", str(theirs))
     assert json.loads(bench("ls", *words).stdout)["store"] == str(theirs)
+
+
+def test_one_line_per_protocol(tmp_path):
+    Lab.run(tmp_path, 0, stages=False)
+    Lab.run(tmp_path, 1, stages=False, variant="mmgl", labels="5%", fraction=0.05, patients=3)
+    Lab.run(tmp_path, 2, stages=False, dataset="acdc", labels="100%", fraction=1.0)
+    rows, _ = read_rows(tmp_path, COLUMNS)
+    first, second = contents(rows)
+    assert (first["dataset"], second["dataset"]) == ("acdc", "phantom")
+    assert (first["runs"], first["methods"], first["patients"]) == (1, 1, 2)
+    assert (second["runs"], second["methods"], second["patients"]) == (2, 2, 3)
+    assert second["labels"] == ["5%", "10%"]
+
+
+def test_an_empty_store_has_no_line(tmp_path):
+    assert contents(read_rows(tmp_path, COLUMNS)[0]) == []
+
+
+def test_disk_use_is_the_sum_of_sizes(tmp_path):
+    Lab.run(tmp_path, 0)
+    found = disk_use(tmp_path)
+    assert set(found) == {
+        "runs", "splits", "stages/pretrain", "stages/finetune", "stages/evaluate",
+    }  # fmt: skip
+    for name, size in found.items():
+        files = [path for path in (tmp_path / name).rglob("*") if path.is_file()]
+        expected = sum(len(path.read_bytes()) for path in files)
+        assert size == expected > 0

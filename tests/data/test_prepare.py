@@ -15,7 +15,7 @@ from contrabench import Case, Dataset, DatasetInfo, RunError, Structure, Volume
 from contrabench import files as sealed
 from contrabench.contracts.dataset import Dataset as DatasetBase
 from contrabench.data import cache, prepare
-from contrabench.data.file_index import FileIndex, fingerprint_of
+from contrabench.data.cache import FileIndex, fingerprint_of
 from contrabench.data.prepare import class_indices, prepare_dataset
 from contrabench.protocol import DataRecipe
 
@@ -342,16 +342,14 @@ def test_dataset_without_files(tmp_path):
 
 
 def test_index_spares_reading_and_sees_changes(volumes, tmp_path, monkeypatch):
-    from contrabench.data import file_index
-
     volumes.add("p0")
     dataset = volumes.dataset()
     (case,) = dataset.cases()
     for path in (case.image, case.label):
         age(path, 60)
     read = []
-    inner = file_index.checksum
-    monkeypatch.setattr(file_index, "checksum", lambda path: read.append(path) or inner(path))
+    inner = cache.checksum
+    monkeypatch.setattr(cache, "checksum", lambda path: read.append(path) or inner(path))
 
     index = FileIndex(tmp_path / "index.json")
     assert fingerprint_of(dataset, case, index) == DatasetBase.fingerprint(dataset, case)

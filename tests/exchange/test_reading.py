@@ -19,7 +19,8 @@ REAL_CACHE = reading.cache_folder
 def archive(tmp_path, lab):
     lab.run(tmp_path / "lab", 0, stages=False)
     lab.run(tmp_path / "lab", 1, stages=False)
-    return pack(tmp_path / "lab", tmp_path / "lab.zip").path
+    pack(tmp_path / "lab", tmp_path / "lab.zip")
+    return tmp_path / "lab.zip"
 
 
 @pytest.fixture
@@ -86,7 +87,8 @@ def test_what_is_refused_is_never_kept(archive, cache):
 def test_a_folder_of_archives_is_read_as_one_store(archive, tmp_path, lab):
     run = lab.run(tmp_path / "more", 1, stages=False, dice=0.25)
     lab.run(tmp_path / "more", 2, stages=False)
-    conflict = pack(tmp_path / "more", tmp_path / "z.zip").path
+    conflict = tmp_path / "z.zip"
+    pack(tmp_path / "more", conflict)
     shutil.copy(archive, tmp_path / "y.zip")
     board = results_at(tmp_path)
     assert sorted(board.rows["seed"]) == [0, 0, 1, 1, 2, 2]

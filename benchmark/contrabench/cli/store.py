@@ -10,11 +10,18 @@ import typer
 from contrabench.cli.common import JsonOption, console, examples, print_rows, write_json
 from contrabench.cli.options import DEFAULT_STORE, PLACES, ConfigOption, StoreOption
 from contrabench.errors import RequestError
+from contrabench.files import size_of
 from contrabench.text import size_words
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from contrabench.exchange.merge import MergeResult
 
+GROUP = ["dataset", "budget", "recipe", "protocol"]
+"""What the rows of one line have in common."""
+COLUMNS = [*GROUP, "run", "variant", "labels", "fraction", "patient"]
+"""The columns of the rows that `contents` needs."""
 SHOWN = 20
 """Folders left out of a merge that are named one by one; `--json` names all."""
 
@@ -34,7 +41,6 @@ def list_store(
     """List what a store holds: one line per dataset, budget and protocol, and its disk use."""
     from contrabench.cli.config import load_config
     from contrabench.progress import ConsoleReporter
-    from contrabench.store.overview import COLUMNS, contents, disk_use
     from contrabench.store.results import read_rows
 
     place = load_config(config, store).store
@@ -48,12 +54,33 @@ def list_store(
     if as_json:
         write_json({"store": str(place), "contents": lines, "bytes": disk, "problems": problems})
         return
+    sizes = [{"folder": name, "size": size_words(size)} for name, size in disk.items()]
     print_rows(f"{place}", lines, "no finished run")
-    print_rows(
-        "Disk",
-        [{"folder": name, "size": size_words(size)} for name, size in disk.items()],
-        "empty",
-    )
+    print_rows("Disk", sizes, "empty")
+
+
+def contents(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """What rows with `COLUMNS` hold, one line for each of `GROUP`; few labels first."""
+    lines = []
+    for names, part in rows.groupby(GROUP, observed=True):
+        budgets = part.drop_duplicates(["fraction", "labels"]).sort_values("fraction")
+        counts = {"runs": "run", "methods": "variant", "patients": "patient"}
+        lines.append(
+            dict(zip(GROUP, map(str, names), strict=True))
+            | {name: int(part[column].nunique()) for name, column in counts.items()}
+            | {"labels": [str(label) for label in budgets["labels"]]}
+        )
+    return lines
+
+
+def disk_use(store: Path) -> dict[str, int]:
+    """Bytes of all files below each folder of a store; stages by their kind."""
+    folders = sorted((*store.iterdir(), *(store / "stages").glob("*")))
+    return {
+        folder.relative_to(store).as_posix(): size_of(folder)
+        for folder in folders
+        if folder.is_dir() and folder.name != "stages"
+    }
 
 
 @app.command(
@@ -109,15 +136,14 @@ def merge(
 def _show(result: MergeResult, into: Path, dry_run: bool) -> None:
     """Prints counts by kind, then what was left out and why."""
     screen = console()
-    kinds = [*result.taken, *(kind for kind in result.duplicates if kind not in result.taken)]
     rows = [
         {
             "kind": kind,
-            "would be taken" if dry_run else "taken": result.taken.get(kind, 0),
-            "of these in place of damaged ones": result.replaced.get(kind, 0),
-            "there already": result.duplicates.get(kind, 0),
+            "would be taken" if dry_run else "taken": result.taken[kind],
+            "of these in place of damaged ones": result.replaced[kind],
+            "there already": result.duplicates[kind],
         }
-        for kind in kinds
+        for kind in dict.fromkeys((*result.taken, *result.duplicates))
     ]
     none = "nothing finished was found" if result.complete else "nothing that can be taken"
     print_rows(f"Into {into}", rows, none)

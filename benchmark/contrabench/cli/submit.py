@@ -52,42 +52,32 @@ def submit(
     packed = pack(place, out, runs=runs, dataset=dataset, reporter=reporter)
     if json:
         facts = packed.submission.model_dump(mode="json", exclude={"files"})
-        write_json(
-            {
-                "archive": str(packed.path),
-                "sha256": packed.sha256,
-                "bytes": packed.size,
-                "missing": missing,
-                **facts,
-            }
-        )
+        about = {"archive": str(out), "sha256": packed.sha256, "bytes": packed.size}
+        write_json({**about, "missing": missing, **facts})
         return
-    _show(packed, missing)
+    _show(packed, out, missing)
 
 
 def _runs_of(store: Path, study: str) -> tuple[set[str], int]:
-    """The keys of a study's finished runs, and the number of those that are not finished.
-
-    Raises:
-        RequestError: if there is not exactly one study of such an id.
-    """
+    """The keys of a study's finished runs, and the number of those that are not finished."""
+    from contrabench.store.stages import RUNS
     from contrabench.study.status import read_studies
 
     found = {item.file.study: item for item in read_studies(store)}
     hint = "Give the id as `bench status` shows it, or leave out --study for all finished runs"
     item = found[unique_beginning(study, found, f"study in {store}", hint)]
-    stages = [stage for stage in item.stages if stage.kind == "runs"]
+    stages = [stage for stage in item.stages if stage.kind == RUNS]
     # A folder without its marker is damaged, and not merely missing.
-    done = {stage.key for stage in stages if (store / "runs" / stage.key).is_dir()}
+    done = {stage.key for stage in stages if (store / RUNS / stage.key).is_dir()}
     return done, len(stages) - len(done)
 
 
-def _show(packed: Packed, missing: int) -> None:
+def _show(packed: Packed, out: Path, missing: int) -> None:
     """What is in the archive, how to tell it from another, and what it gives away."""
     screen, listing = console(), packed.submission
     print_facts(
         {
-            "archive": packed.path,
+            "archive": out,
             "size": f"{size_words(packed.size)} ({packed.size} bytes)",
             "SHA-256": packed.sha256,
             "content": f"{counted(listing.runs, 'run')}, {counted(listing.rows, 'row')}",

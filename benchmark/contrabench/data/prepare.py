@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from contrabench.contracts.dataset import Case, Dataset, Structure
 from contrabench.contracts.fingerprint import fingerprint as code_of
 from contrabench.data import cache
-from contrabench.data.file_index import FileIndex, fingerprint_of
+from contrabench.data.cache import FileIndex, fingerprint_of
 from contrabench.data.grid import (
     WorkingGrid,
     covered,

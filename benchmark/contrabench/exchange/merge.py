@@ -8,6 +8,7 @@ an archive is unpacked elsewhere, and taken in like a store if nothing is wrong 
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -36,12 +37,19 @@ from contrabench.progress import Reporter, Silent
 from contrabench.store.failures import forget_failure, is_disk_full
 from contrabench.store.rows import ROWS_FILE
 from contrabench.store.runs import read_run
-from contrabench.store.stages import RUNS, SPLITS, finished_stages, home_of, is_store, locked
+from contrabench.store.stages import (
+    RUNS,
+    SPLITS,
+    finished_stages,
+    home_of,
+    is_store,
+    kinds_in,
+    locked,
+)
 
-STAGES = ("pretrain", "finetune", "evaluate")
-"""Kinds of stages in the order in which they rest on each other; the runs come last."""
 _PATIENCE_S = 1.0
 """How long a stage that somebody is at work on is waited for before it is left out."""
+_KIND = re.compile("[a-z_]{1,40}")
 _LINK = "it is a link, and may lead anywhere"
 Verdict = Literal["taken", "replaced", "duplicate", "conflict", "refused", "busy"]
 
@@ -163,7 +171,7 @@ class _Merge:
 
     def clear(self) -> None:
         """Removes what a killed merge left."""
-        for kind in () if self.dry_run else (*STAGES, RUNS):
+        for kind in () if self.dry_run else kinds_in(self.target):
             for left in home_of(self.target, kind).glob(".*"):
                 if left.is_dir() and is_temporary(left):
                     shutil.rmtree(left, ignore_errors=True)
@@ -174,7 +182,10 @@ class _Merge:
         for skipped in filter(None, map(passed_over, stores)):
             teller.line(f"note: {skipped}")
         if stores:
-            self._take_stores(stores, (RUNS,) if rows_only else (*STAGES, RUNS), teller)
+            kinds = {kind for store in stores for kind in kinds_in(store) if _KIND.fullmatch(kind)}
+            # The runs come last, so that what they rest on is there when they are.
+            order = (*(() if rows_only else sorted(kinds - {RUNS})), RUNS)
+            self._take_stores(stores, order, teller)
         archives = [archive for source in sources for archive in archives_of(source)]
         if not archives:
             return

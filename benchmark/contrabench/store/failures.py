@@ -15,16 +15,12 @@ from pathlib import Path
 
 from contrabench.errors import ContrabenchError, DiskFullError, RunError
 from contrabench.files import write_text
+from contrabench.text import one_line
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A stage that failed, as its record says.
-
-    Attributes:
-        reason: one or more readable lines.
-        log: the file with all it told, and the traceback.
-    """
+    """A stage that failed: why, in readable lines, and the file with all it told."""
 
     reason: str
     log: Path
@@ -65,22 +61,17 @@ def forget_failure(home: Path, key: str) -> None:
 
 
 def record_error(home: Path, key: str, kind: str, error: Exception) -> ContrabenchError:
-    """Records what a stage raised.
-
-    Args:
-        home: folder of the stages of this kind.
-        key: of the stage.
-        kind: its word in the message.
-        error: what was raised while it was made.
+    """Records what a stage of a kind raised, unless the disk is full.
 
     Returns:
         The error to raise instead: `error` itself if it is one that a user can read.
     """
+    full = DiskFullError(
+        f"the disk of {home} is full; all finished stages are kept. Make room and run the "
+        "same command again"
+    )
     if is_disk_full(error):
-        return DiskFullError(
-            f"the disk of {home} is full; all finished stages are kept. Make room and run the "
-            "same command again"
-        )
+        return full
     shown = error if isinstance(error, ContrabenchError) else RunError(_words(kind, error))
     try:
         with log_path(home, key).open("a", encoding="utf-8") as log:
@@ -89,7 +80,7 @@ def record_error(home: Path, key: str, kind: str, error: Exception) -> Contraben
     except OSError as second:
         if not is_disk_full(second):
             raise
-        return DiskFullError(f"the disk of {home} is full; make room and run the command again")
+        return full
     return shown
 
 
@@ -101,8 +92,7 @@ def is_disk_full(error: BaseException) -> bool:
 
 def _words(kind: str, error: Exception) -> str:
     """An unforeseen error in one line: what it is, what it means, what to do."""
-    text = str(error).strip().splitlines()
-    first = f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    first = one_line(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return (
             f"the {kind} stage ran out of memory ({first}); use --accumulate 2 or a smaller "

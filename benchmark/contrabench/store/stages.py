@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from contrabench.errors import RunError, StageBusyError
-from contrabench.files import damage_of, seal_folder, sync_folder, write_text
+from contrabench.files import damage_of, finish_folder, write_text
 from contrabench.progress import Reporter
 from contrabench.protocol import canonical_json, digest
 from contrabench.store.failures import forget_failure, record_error
@@ -190,7 +190,8 @@ class StageStore:
             try:
                 work.mkdir(exist_ok=True)
                 make(work)
-                _finish(work, final, spec)
+                write_text(work / SPEC, canonical_json(dict(spec)) + "\n")
+                finish_folder(work, final)
             except Exception as error:
                 shown = record_error(home, key, kind, error)
                 if shown is error:
@@ -198,17 +199,3 @@ class StageStore:
                 raise shown from error
             forget_failure(home, key)
         return StageOutput(kind, key, final, cached=False)
-
-
-def _finish(work: Path, final: Path, spec: Mapping[str, Any]) -> None:
-    """Writes specification and marker and gives the folder its name."""
-    write_text(work / SPEC, canonical_json(dict(spec)) + "\n")
-    seal_folder(work)
-    try:
-        work.replace(final)
-    except OSError:
-        # On a file system without working locks a rival may have been first.
-        if not final.is_dir() or damage_of(final) is not None:
-            raise
-        shutil.rmtree(work, ignore_errors=True)
-    sync_folder(final.parent)
