@@ -15,8 +15,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 @pytest.fixture(scope="module")
 def lines():
     """The tidy lines of a study of two label budgets, with literature beside it."""
-    with results_in(DOCS / "example" / "mmwhs.zip") as (_, results):
-        return list(tidy(build_report(results, "bench report")))
+    return list(tidy(build_report(results_in(DOCS / "example" / "mmwhs.zip"), "bench report")))
 
 
 def test_tidy_lines_of_a_real_report_say_what_they_are_about(lines):

@@ -59,12 +59,7 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def __init__(self, spec: BackboneSpec, options: _Options) -> None:
-        """Builds the layers.
-
-        Args:
-            spec: width (channels of the first level) and channels of the image.
-            options: of the class's own `Options`.
-        """
+        """Builds the layers; the options are of the class's own `Options`."""
         super().__init__()
 
     @abstractmethod
@@ -74,12 +69,8 @@ class Backbone(nn.Module, ABC):
     def features(self, image: Tensor, taps: Collection[str]) -> dict[str, Tensor]:
         """Computes the named feature maps, and no layer behind the last of them.
 
-        Args:
-            image: (B, C, H, W), H and W multiples of `multiple`.
-            taps: names out of `taps`.
-
         Returns:
-            A map (B, channels[name], h, w) for each name.
+            For an image (B, C, H, W) a map (B, channels[name], h, w) by each name.
 
         Raises:
             RequestError: if a name is unknown.

@@ -48,11 +48,7 @@ class Geometry:
         return Geometry(torch.eye(2, 3, device=device).repeat(batch, 1, 1), None, size)
 
     def grid(self) -> Tensor:
-        """Slice coordinates of every pixel centre of the view.
-
-        Returns:
-            (B, H, W, 2) float32, as `grid_sample` takes them.
-        """
+        """Slice coordinates (B, H, W, 2) of every pixel centre, as `grid_sample` takes them."""
         height, width = self.size
         x = pixel_centres(width, self.affine.device).expand(1, height, width)
         y = pixel_centres(height, self.affine.device)[:, None].expand_as(x)
@@ -64,31 +60,21 @@ class Geometry:
         return self._to_slice(moved[:, 0].add_(x), moved[:, 1].add_(y))
 
     def source(self, u: Tensor) -> Tensor:
-        """Slice coordinates of any coordinates of the view.
-
-        Args:
-            u: (B, N, 2) float.
-
-        Returns:
-            (B, N, 2) float32.
-        """
+        """Slice coordinates, in float32, of any coordinates (B, N, 2) of the view."""
         u = u.float()
         x, y = (u + self._displace(u)).unbind(-1)
         return self._to_slice(x[:, None], y[:, None])[:, 0]
 
     def locate(self, source: Tensor) -> tuple[Tensor, Tensor]:
-        """View coordinates of any coordinates of the slice: the inverse of `source`.
+        """View coordinates of any coordinates (B, N, 2) of the slice: the inverse of `source`.
 
         Solves u = v - d(u) by fixed-point iteration, v being the inverse of the affine
         part; it converges where the displacement is a contraction, as all are that
         `draw_geometry` makes.
 
-        Args:
-            source: (B, N, 2) float.
-
         Returns:
-            Coordinates (B, N, 2) float32, and (B, N) bool: whether the point lies inside
-            the view and the iteration converged there.
+            Coordinates, and (B, N) bool: whether the point lies inside the view and the
+            iteration converged there.
         """
         offset = source.float() - self.affine[:, None, :, 2]
         (a, b), (c, d) = (row.unbind(-1) for row in self.affine[:, None, :, :2].unbind(-2))
@@ -125,10 +111,6 @@ class Geometry:
 
 def correspond(a: Geometry, b: Geometry) -> tuple[Tensor, Tensor]:
     """Where each pixel of view `a` lies in view `b` of the same slices.
-
-    Args:
-        a: geometry of the view whose pixels are asked about.
-        b: geometry of the other view.
 
     Returns:
         Coordinates in `b`, (B, Ha, Wa, 2) float32, and (B, Ha, Wa) bool: whether the

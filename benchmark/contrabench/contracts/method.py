@@ -75,12 +75,8 @@ class Deviations(Frozen):
 
     def labels(self) -> tuple[str, ...]:
         """The deviations in force, as short words for a table."""
-        words = []
-        if self.views == "all":
-            words.append("three orientations")
-        if self.deep_supervision:
-            words.append("deep supervision")
-        return tuple(words)
+        views = ("three orientations",) if self.views == "all" else ()
+        return (*views, "deep supervision") if self.deep_supervision else views
 
 
 class Optimisation(Frozen):
@@ -145,12 +141,10 @@ class Method(ABC):
 
     @abstractmethod
     def objective(self, stage: Stage, backbone: Backbone) -> Objective:
-        """Builds the module that computes the loss of one stage.
+        """Builds the module that computes the loss of one of the stages.
 
-        Args:
-            stage: one of `stages()`.
-            backbone: the network to be trained; read its channel counts, keep no
-                reference to it (a momentum copy is a deep copy).
+        Read the backbone's channel counts and keep no reference to it: it is the network to be
+        trained. A momentum copy is a deep copy.
         """
 
     def transfers(self) -> tuple[str, ...]:

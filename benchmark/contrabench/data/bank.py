@@ -58,13 +58,9 @@ class SliceBank:
         return int(self.images.shape[0])
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Gathers slices and masks on the training device.
+        """Gathers rows (B,), given on the CPU: images (B, 1, P, P) and masks (B, P, P) or None.
 
-        Args:
-            index: (B,) long, on the CPU.
-
-        Returns:
-            Images (B, 1, P, P) and masks (B, P, P) or None; copies, never views.
+        They are copies on the training device, never views.
         """
         where = index.to(self.images.device)
         images = self.images[where].to(self.device, non_blocking=True)
@@ -82,12 +78,7 @@ def build_bank(
 ) -> SliceBank:
     """Builds the bank of some patients; nobody else's image or mask enters memory through it.
 
-    Args:
-        cases: prepared cases of the whole dataset.
-        patients: whose images may be seen.
-        labelled: whose masks may be seen; None for a stage without labels.
-        orientations: cuts of each volume.
-        device: the training device.
+    Masks are those of `labelled`; None for a stage without labels.
 
     Raises:
         AuditError: rule 2, if masks are asked of a patient outside `patients`.
@@ -168,11 +159,8 @@ def isotropic(volume: Tensor, spacing: tuple[float, float, float]) -> Tensor:
     """Stretches a volume along z until its voxels are cubes; values by nearest voxel.
 
     Nearest neighbours serve images and masks alike: no new label appears, and a re-sliced
-    image shows what was measured rather than an invention between two slices.
-
-    Args:
-        volume: (X, Y, Z).
-        spacing: voxel sides in mm, z at least as large as x.
+    image shows what was measured rather than an invention between two slices. The spacing
+    along z is at least as large as along x.
     """
     depth = volume.shape[2]
     stretched = max(1, round(depth * spacing[2] / spacing[0]))
@@ -211,13 +199,7 @@ def synthetic_bank(pixels: int, labels: bool, device: torch.device, seed: int = 
 
     Four patients, one volume each, cut in every orientation into 16 slices: every method
     finds its positives and negatives among them. Half of a mask is background, the rest
-    is dealt evenly to seven structures.
-
-    Args:
-        pixels: side of a slice, a multiple of 8.
-        labels: whether the masks are there.
-        device: the training device, where the slices lie.
-        seed: of the images and masks.
+    is dealt evenly to seven structures. A slice's side is a multiple of 8.
     """
     generator = torch.Generator().manual_seed(seed_for("synthetic", seed))
     volumes = PATIENTS * len(ORIENTATIONS)

@@ -60,12 +60,6 @@ def working_grid(
     In the plane, the grid is a square of `field_of_view` mm about the centre of the volume.
     Through the plane the whole extent is kept, and the spacing is never finer than the
     native one: no slice is invented, none is left out.
-
-    Args:
-        shape: native shape.
-        affine: native voxel index to world, 4 x 4.
-        field_of_view: side of the square in mm.
-        pixels: voxels along that side.
     """
     native = spacing_of(affine)
     side = field_of_view / pixels
@@ -115,13 +109,9 @@ def operator(positions: NDArray[np.float64], count: int, step: float) -> NDArray
     deviation (step - 1) / 2 voxels (the rule of scikit-image's `resize`); without it, fine
     structures would turn into false coarse ones. Linear ramps pass unchanged.
 
-    Args:
-        positions: (m,) in voxel indices.
-        count: n, number of voxels.
-        step: distance of the positions, in voxels.
-
     Returns:
-        (m, n); rows sum to one, or are zero for positions outside the axis.
+        (m, n) for m positions in voxel indices, `step` apart, and n voxels; rows sum to one,
+        or are zero for positions outside the axis.
     """
     low, high, weight = neighbours(positions, count)
     rows = np.arange(len(positions))
@@ -157,12 +147,7 @@ def resample_label(label: NDArray[np.uint8], classes: int, grid: WorkingGrid) ->
 
     Each class is resampled as an image of zeros and ones, so no new value can appear, and
     a structure thinner than a voxel is lost only where others hold the larger share. One
-    class at a time is kept in memory; the background is what the others leave.
-
-    Args:
-        label: (X, Y, Z), 0 for the background and k for class k.
-        classes: number of classes besides the background.
-        grid: its working grid.
+    class at a time is kept in memory; the background, 0, is what classes 1 and on leave.
     """
     operators = _operators(grid)
     best = np.zeros(grid.shape, np.float32)
@@ -218,7 +203,7 @@ def to_native(
         probabilities: (C, X, Y, Z) on the working grid, class 0 the background.
         affine: working voxel index to world, 4 x 4.
         native_affine: native voxel index, in canonical orientation, to world.
-        native_shape: in canonical orientation; class indices of this shape are returned.
+        native_shape: of the result, in canonical orientation.
     """
     import torch
 

@@ -41,17 +41,15 @@ class PreparedCase:
     """One case as the network sees it, with the way back to its native grid.
 
     Attributes:
-        case: id of the case.
-        patient: the unit of splitting and statistics.
-        labelled: whether there is a reference.
+        case: its id.
         image: (pixels, pixels, Z) float32 in RAS orientation, clipped and z-scored within
             the field of view; mapped from disk, changes to it stay in memory.
         label: class indices on the same grid, 0 the background and k+1 structure k; None
             for an unlabelled case.
         spacing: working voxel sides in mm.
         affine: working voxel index to world, 4 x 4.
-        native_affine: native voxel index, in canonical orientation, to world, 4 x 4.
-        native_shape: native shape in canonical orientation.
+        native_affine: the same of the native grid in canonical orientation.
+        native_shape: of that grid.
         fingerprint: hash of everything the arrays depend on: files, dataset code and
             options, structures, recipe, pixels, and the version of the preparation.
         outside: share of the reference's foreground that lies outside the field of view.
@@ -97,7 +95,7 @@ def prepare_dataset(
     *,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> list[PreparedCase]:
-    """Prepares all cases of a dataset, or takes them from the cache.
+    """Prepares all cases of a dataset, in its order, or takes them from the cache.
 
     Args:
         dataset: the dataset.
@@ -106,9 +104,6 @@ def prepare_dataset(
         pixels: side of the working grid in voxels.
         folder: the cache; several processes may share it.
         progress: called with the cases done, their number, and the last one's id.
-
-    Returns:
-        The cases in the dataset's order.
 
     Raises:
         DataError: naming every fault of every case.

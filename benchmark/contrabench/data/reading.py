@@ -159,7 +159,7 @@ def for_each_case(
         dataset: the dataset.
         cases: as `list_cases` gives them.
         work: returns the `image_hash` of a case, or raises DataError.
-        progress: called with the cases done, their number, and the last one's id.
+        progress: as `prepare_dataset` takes it.
 
     Raises:
         DataError: naming every fault of every case.

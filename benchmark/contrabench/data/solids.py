@@ -41,15 +41,9 @@ class Pose:
 
 
 def ellipsoid(points: Points, centre: Vector, radii: Vector) -> Grid:
-    """Distance to an ellipsoid whose axes are those of the coordinates.
+    """Distance to an ellipsoid whose axes are those of the coordinates, by its semi-axes.
 
-    Args:
-        points: x, y and z, arrays that broadcast to one shape.
-        centre: x, y and z of its centre.
-        radii: its three semi-axes, all above zero.
-
-    Returns:
-        First-order signed distance f·(f − 1) / |∇f²/2|, with f the scaled radius.
+    First-order and signed: f·(f − 1) / |∇f²/2|, with f the scaled radius.
     """
     scaled = [
         (p - np.float32(c)) / np.float32(r) for p, c, r in zip(points, centre, radii, strict=True)
@@ -62,14 +56,10 @@ def ellipsoid(points: Points, centre: Vector, radii: Vector) -> Grid:
 
 
 def curve(knots: ArrayLike, pieces: int = 5) -> NDArray[np.float64]:
-    """Draws a smooth (Catmull-Rom) curve through points, of any number of columns.
-
-    Args:
-        knots: shape (n, columns), n at least 2; the curve passes through each of them.
-        pieces: straight pieces between two knots.
+    """Draws a smooth (Catmull-Rom) curve through knots (n, columns), n at least 2.
 
     Returns:
-        Shape ((n − 1) · pieces + 1, columns).
+        Shape ((n − 1) · pieces + 1, columns), so many straight pieces between two knots.
     """
     given = np.asarray(knots, dtype=np.float64)
     ends = np.vstack([2 * given[0] - given[1], given, 2 * given[-1] - given[-2]])
@@ -85,13 +75,8 @@ def curve(knots: ArrayLike, pieces: int = 5) -> NDArray[np.float64]:
 def tube(points: Points, path: NDArray[np.float64], reach: float = 15.0) -> Grid:
     """Distance to a chain of straight tubes with round ends and a changing radius.
 
-    Args:
-        points: x, y and z, arrays of one shape.
-        path: shape (n, 4), n at least 2: x, y, z and radius of each joint.
-        reach: largest distance of interest; farther points are not looked at.
-
-    Returns:
-        Distance to the nearest axis point less the radius there, at most `reach`.
+    To the nearest axis point less the radius there, at most `reach`: farther points are not
+    looked at. The path holds x, y, z and radius of each of its two or more joints.
     """
     margin = float(path[:, 3].max()) + reach
     near = np.ones(points[0].shape, bool)
@@ -115,13 +100,7 @@ def tube(points: Points, path: NDArray[np.float64], reach: float = 15.0) -> Grid
 
 
 def blend(first: Grid, second: Grid, radius: float) -> Grid:
-    """Distance to the union of two solids, the crease between them filled smoothly.
-
-    Args:
-        first: distance to one solid.
-        second: distance to the other, of the same shape.
-        radius: width of the fillet, in the unit of the distances; must be above zero.
-    """
+    """Distance to the union of two solids, the crease between them filled over a radius."""
     near = np.maximum(radius - np.abs(first - second), 0) / np.float32(radius)
     union: Grid = np.minimum(first, second) - near * near * np.float32(radius / 4)
     return union
@@ -148,15 +127,9 @@ def rotation(degrees: Vector) -> NDArray[np.float64]:
 
 
 def smooth_field(rng: np.random.Generator, shape: Sequence[int], cells: Sequence[int]) -> Grid:
-    """A random field without edges: normal weights on a cubic B-spline lattice.
+    """A random field without edges, of mean 0 and standard deviation about 1.
 
-    Args:
-        rng: source of the weights.
-        shape: voxels along each axis.
-        cells: lattice cells along each axis; fewer cells give longer waves.
-
-    Returns:
-        float32 of the given shape, mean 0 and standard deviation about 1.
+    Normal weights on a cubic B-spline lattice; fewer cells along an axis give longer waves.
     """
     field = rng.standard_normal([n + 3 for n in cells], dtype=np.float32)
     for voxels, count in zip(shape, cells, strict=True):

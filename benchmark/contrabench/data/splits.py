@@ -71,12 +71,7 @@ def make_split(
 ) -> Split:
     """Makes one fold, numbered from 0; the order of the arguments' patients does not matter.
 
-    Args:
-        patients: patients with references.
-        unlabelled: patients without; they join every training pool and no test set.
-        folds: number of folds.
-        fold: the one wanted.
-        seed: shuffles the patients.
+    Patients without references, `unlabelled`, join every training pool and no test set.
 
     Raises:
         RequestError: if there are fewer patients than folds, or no such fold.
@@ -103,13 +98,8 @@ def make_split(
 def draw_labels(split: Split, labels: str, draw: int, seed: int) -> LabelManifest:
     """Draws the labelled patients: a prefix of one shuffled list, so that fractions nest.
 
-    The count is `max(1, round(fraction * patients))`, halves rounded up.
-
-    Args:
-        split: the fold.
-        labels: the fraction in words, as `parse_fraction` reads it.
-        draw: number of the draw; each is another order of the patients.
-        seed: seed of the purpose `labels`.
+    The count is `max(1, round(fraction * patients))`, halves rounded up. Each number of a draw
+    is another order of the patients; the seed is that of the purpose `labels`.
     """
     fraction = parse_fraction(labels)
     order = _shuffled(split.labelled, "labels", seed, draw, split.fold, split.folds)

@@ -51,7 +51,7 @@ def build_segmenter(backbone: Backbone, classes: int, deep: bool, init_seed: int
 class SegmentationLoss(nn.Module):
     """Cross-entropy plus batch soft Dice over the foreground, weighted over the heads.
 
-    Lower heads are upsampled to full resolution before the loss. Pixels marked 255 (outside
+    Lower heads are upsampled to full resolution before the loss. Pixels to be ignored (outside
     the slice) count as background in the Dice term and not at all in the cross-entropy.
     """
 
@@ -68,12 +68,7 @@ class SegmentationLoss(nn.Module):
         return entropy + overlap
 
     def forward(self, logits: dict[str, Tensor], target: Tensor) -> Tensor:
-        """Computes the loss.
-
-        Args:
-            logits: per tap (B, classes, h, w), the finest first.
-            target: (B, H, W) class indices, 255 to ignore.
-        """
+        """The loss of logits (B, classes, h, w) by tap, the finest first, for (B, H, W) classes."""
         if len(logits) == 1:
             (only,) = logits.values()
             return self._single(only.float(), target)

@@ -1,4 +1,4 @@
-"""A backbone by its name, with the initial weights of a seed."""
+"""A backbone's weights: the initial ones of a seed, and what one stage hands to the next."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from contrabench.protocol import BackboneSpec, seed_for
 
 
 def build_backbone(spec: BackboneSpec, init_seed: int) -> Backbone:
-    """Builds the backbone with the initial weights of a seed, on the CPU.
-
-    The global random state is left as it was, so that the weights depend on the seed alone.
+    """Builds the backbone with the initial weights of a seed, and of that alone, on the CPU.
 
     Raises:
         RequestError: if there is no backbone of that name.
@@ -55,12 +53,7 @@ class TransferReport:
 def hand_off(
     weights: Mapping[str, Tensor], backbone: Backbone, parts: Sequence[str]
 ) -> TransferReport:
-    """Copies the declared parts of saved weights into a backbone, in place.
-
-    Args:
-        weights: state of a backbone by name.
-        backbone: receives the tensors.
-        parts: names out of the backbone's `parts`.
+    """Copies the declared parts of a backbone's saved state into another backbone, in place.
 
     Raises:
         AuditError: rule 7, if a tensor of a declared part is missing or of another shape.
