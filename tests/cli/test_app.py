@@ -11,8 +11,9 @@ import typer
 
 import contrabench
 from contrabench.cli import app as frame
-from contrabench.cli.common import describe_options, examples, words
-from contrabench.contracts import discovery
+from contrabench.cli.common import examples, words
+from contrabench.cli.listings import describe_options
+from contrabench.contracts import discovery, registry
 from contrabench.errors import RequestError, RunError
 
 
@@ -77,18 +78,18 @@ def test_usage_errors_exit_2(capsys, arguments):
 def test_an_error_is_its_message_and_its_exit_code(capsys, monkeypatch, error, code):
     message = "something [bold]happened[/bold]; " + "long " * 60 + "do that"
 
-    def fail(_):
+    def fail():
         raise error(message)
 
-    monkeypatch.setattr("contrabench.cli.methods.describe_all", lambda *_: fail(0))
+    monkeypatch.setattr(registry.methods, "entries", fail)
     assert run("methods", capsys=capsys) == (code, "", f"error: {message}\n")
 
 
 def test_an_interrupt_is_one_line_and_130(capsys, monkeypatch):
-    def press(*_):
+    def press():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("contrabench.cli.methods.describe_all", press)
+    monkeypatch.setattr(registry.methods, "entries", press)
     code, out, err = run("methods", capsys=capsys)
     assert code == 130
     assert out == ""

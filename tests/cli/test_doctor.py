@@ -5,11 +5,11 @@ import subprocess
 import sys
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 import contrabench.doctor.examine as examination
-from contrabench.cli.doctor import EPILOG, SHOWN, doctor
+from contrabench.cli.app import app
+from contrabench.cli.doctor import SHOWN
 from contrabench.doctor.examine import Examined, Finding
 from contrabench.errors import RequestError
 
@@ -21,9 +21,6 @@ ERROR = Finding("error", "run 12: [gone]", "its rows are lost", "delete runs/12"
 @pytest.fixture
 def bench(monkeypatch):
     """Runs the command with made-up checks; keeps what was asked for."""
-    app = typer.Typer(add_completion=False)
-    app.command("doctor", epilog=EPILOG)(doctor)
-    app.command("other")(lambda: None)
 
     def run(*words, checks=()):
         def examine(*asked):

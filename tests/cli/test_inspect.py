@@ -4,11 +4,10 @@ import json
 import re
 
 import pytest
-import typer
 from tests.makers.studies import make_run, make_spec, prepared_cases
 from typer.testing import CliRunner
 
-from contrabench.cli.inspect import EPILOG, inspect
+from contrabench.cli.app import app
 from contrabench.errors import RequestError
 
 
@@ -29,9 +28,6 @@ def bench(monkeypatch, tmp_path):
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.delenv("CONTRABENCH_STORE", raising=False)
     monkeypatch.chdir(tmp_path)
-    app = typer.Typer(add_completion=False)
-    app.command("inspect", epilog=EPILOG)(inspect)
-    app.command("other")(lambda: None)
 
     def call(*words):
         return CliRunner().invoke(app, ["inspect", *map(str, words)])
@@ -71,7 +67,7 @@ def test_json_by_folder_with_chosen_taps(bench, runs):
         ("scratch", [], "no pre-training"),
         ("simclr", ["--stage", "local"], "it has global"),
         ("simclr", ["--taps", "centre,dec9"], "no tap named dec9"),
-        ("simclr", ["--taps", ","], "names no tap"),
+        ("simclr", ["--taps", ","], "no tap named ','"),
         ("simclr", ["--out", "a.pdf"], r"\.png"),
         ("simclr", ["--out", "nowhere/a.png"], "folder that exists"),
         (None, [], "no run in"),

@@ -3,10 +3,9 @@
 import json
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
-from contrabench.cli.profile import EPILOG, profile
+from contrabench.cli.app import app
 from contrabench.errors import RequestError
 
 QUICK = ["--budget", "smoke", "--steps", "1", "--threads", "1", "--device", "cpu"]
@@ -29,9 +28,6 @@ class Breaks(Method):
 @pytest.fixture
 def bench(monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
-    app = typer.Typer(add_completion=False)
-    app.command("profile", epilog=EPILOG)(profile)
-    app.command("other")(lambda: None)
 
     def run(*words):
         return CliRunner().invoke(app, ["profile", *map(str, words)])

@@ -9,11 +9,10 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-import typer
 from tests.makers.stores import Lab
 from typer.testing import CliRunner
 
-from contrabench.cli.report import EPILOG, report
+from contrabench.cli.app import app
 from contrabench.contracts.registry import reports
 from contrabench.errors import RequestError, RunError
 from contrabench.exchange.archive import pack
@@ -54,10 +53,6 @@ def store(tmp_path):
 
 @pytest.fixture
 def bench():
-    app = typer.Typer(add_completion=False)
-    app.command("report", epilog=EPILOG)(report)
-    app.command("other")(lambda: None)
-
     def run(*words):
         return CliRunner().invoke(app, ["report", *map(str, words)])
 

@@ -8,11 +8,10 @@ from unittest import SkipTest
 
 import pytest
 import torch
-import typer
 from typer.testing import CliRunner
 
 from contrabench import RequestError, plugins
-from contrabench.cli.check import check
+from contrabench.cli.app import app
 from contrabench.contracts import discovery, registry
 from contrabench.contracts.registry import Plugin
 from contrabench.testing import (
@@ -68,12 +67,10 @@ def write(tmp_path, monkeypatch):
 @pytest.fixture
 def bench():
     """Runs `check` as a command of its own."""
-    app = typer.Typer()
-    app.callback()(lambda: None)
-    app.command()(check)
 
     def run(*words):
-        return CliRunner().invoke(app, ["check", *map(str, words)], env={"COLUMNS": "160"})
+        words = ["methods", "check", *map(str, words)]
+        return CliRunner().invoke(app, words, env={"COLUMNS": "160"})
 
     return run
 

@@ -14,23 +14,22 @@ import typer
 from typer.core import TyperGroup
 
 from contrabench import __version__
-from contrabench.cli import datasets, methods, store, study
+from contrabench.cli import (
+    check,
+    doctor,
+    inspect,
+    listings,
+    new,
+    plan,
+    profile,
+    report,
+    run,
+    status,
+    store,
+    study,
+    submit,
+)
 from contrabench.cli.common import PluginOption, examples, show_error
-from contrabench.cli.doctor import EPILOG as DOCTOR_EXAMPLES
-from contrabench.cli.doctor import doctor
-from contrabench.cli.inspect import EPILOG as INSPECT_EXAMPLES
-from contrabench.cli.inspect import inspect
-from contrabench.cli.plan import EPILOG as PLAN_EXAMPLES
-from contrabench.cli.plan import plan
-from contrabench.cli.profile import EPILOG as PROFILE_EXAMPLES
-from contrabench.cli.profile import profile
-from contrabench.cli.report import EPILOG as REPORT_EXAMPLES
-from contrabench.cli.report import report
-from contrabench.cli.run import run
-from contrabench.cli.status import EPILOG as STATUS_EXAMPLES
-from contrabench.cli.status import status
-from contrabench.cli.submit import EPILOG as SUBMIT_EXAMPLES
-from contrabench.cli.submit import submit
 from contrabench.errors import ContrabenchError
 
 
@@ -88,24 +87,15 @@ def bench(
     """Which contrastive pre-training really helps when labels are few."""
 
 
-app.command(
-    epilog=examples(
-        "bench run --method mmgl --labels 10%",
-        "bench run --method simclr --labels 20% -o temperature=0.5 --views all",
-        "bench run --method mmgl --labels 10% --dataset mmwhs --data MMWHS --fold all",
-    )
-)(run)
-app.command(epilog=PLAN_EXAMPLES)(plan)
-app.add_typer(study.app, name="study")
-app.command(epilog=STATUS_EXAMPLES)(status)
-app.command(epilog=REPORT_EXAMPLES)(report)
-app.command(epilog=SUBMIT_EXAMPLES)(submit)
-app.command(epilog=INSPECT_EXAMPLES)(inspect)
-app.command(epilog=PROFILE_EXAMPLES)(profile)
-app.command(epilog=DOCTOR_EXAMPLES)(doctor)
-app.add_typer(methods.app, name="methods")
-app.add_typer(datasets.app, name="datasets")
-app.add_typer(store.app, name="store")
+for command in (run, plan, study, status, report, submit, inspect, profile, doctor):
+    app.add_typer(command.app)
+methods = listings.METHODS.commands()
+methods.add_typer(new.app)
+methods.add_typer(check.app)
+app.add_typer(methods)
+for kind in (listings.DATASETS, listings.BACKBONES):
+    app.add_typer(kind.commands())
+app.add_typer(store.app)
 
 
 def main(arguments: list[str] | None = None) -> None:

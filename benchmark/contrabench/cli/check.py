@@ -6,9 +6,15 @@ import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from contrabench.cli.common import JsonOption, PluginOption, console, examples, write_json
+from contrabench.cli.common import (
+    JsonOption,
+    PluginOption,
+    console,
+    examples,
+    plain_table,
+    write_json,
+)
 from contrabench.errors import RequestError
 from contrabench.progress import clock
 from contrabench.text import counted
@@ -19,15 +25,20 @@ if TYPE_CHECKING:
     from contrabench.contracts.method import Method
     from contrabench.testing import CheckResult, ConformityReport
 
-EPILOG = examples(
-    "bench methods check simclr",
-    "bench methods check my_method.py",
-    "bench methods check mmgl -o variant=U",
-    "bench methods check --all --json",
-)
 _COLOURS = {"passed": "green", "failed": "bold red", "skipped": "dim"}
 
 
+app = typer.Typer()
+
+
+@app.command(
+    epilog=examples(
+        "bench methods check simclr",
+        "bench methods check my_method.py",
+        "bench methods check mmgl -o variant=U",
+        "bench methods check --all --json",
+    )
+)
 def check(
     context: typer.Context,
     wanted: Annotated[
@@ -86,18 +97,11 @@ def _chosen(
     from contrabench.contracts.registry import methods
     from contrabench.testing import find_methods
 
-    chosen: dict[str, type[Method]] = {}
     if wanted is not None:
-        for text in wanted:
-            chosen.update(find_methods(text))
-        return chosen, []
-    broken = []
-    for entry in methods.entries():
-        if entry.value is not None:
-            chosen[entry.name] = entry.value
-        else:
-            broken.append({"name": entry.name, "reason": entry.error or ""})
-    return chosen, broken
+        return {name: found for text in wanted for name, found in find_methods(text).items()}, []
+    entries = methods.entries()
+    broken = [{"name": entry.name, "reason": entry.error} for entry in entries if entry.error]
+    return {entry.name: entry.value for entry in entries if entry.value is not None}, broken
 
 
 def _options(name: str, method: type[Method], pairs: list[str] | None) -> dict[str, Any] | None:
@@ -111,17 +115,8 @@ def _options(name: str, method: type[Method], pairs: list[str] | None) -> dict[s
 
 def _show(screen: Console, name: str, report: ConformityReport, seconds: float) -> None:
     """The checks of a method as a table, stages beside each other where they agree."""
-    table = Table(
-        title=f"{name}: {report.summary()} ({clock(seconds)})",
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        pad_edge=False,
-        padding=(0, 2, 0, 0),
-        header_style="dim",
-    )
-    for heading in ("check", "stage", "outcome", "why"):
-        table.add_column(heading, no_wrap=heading != "why", overflow="fold")
+    title = f"{name}: {report.summary()} ({clock(seconds)})"
+    table = plain_table("check", "stage", "outcome", "why", title=title, style="dim")
     for result, stages in _joined(report):
         colour = _COLOURS[result.status]
         why = result.reason + (f"\n{result.hint}" if result.hint else "")

@@ -1,4 +1,4 @@
-"""What the commands share: options, consoles, JSON and the tables of a listing."""
+"""What the commands share: consoles, tables, JSON, the options of all."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -20,15 +18,8 @@ from rich.text import Text
 
 from contrabench.errors import RequestError
 
-if TYPE_CHECKING:
-    from contrabench.contracts.registry import Plugin
-    from contrabench.protocol import Options
-
 PIPE_WIDTH = 200
 """Columns of a table that is written to a file or a pipe."""
-
-NARROW = 120
-"""Columns below which a listing leaves its long facts to `show`."""
 
 LONG = 60
 """Characters above which a list of facts gets one line for each."""
@@ -106,74 +97,24 @@ def show_error(message: str) -> None:
     console(stderr=True).print(text, soft_wrap=True)
 
 
-@dataclass(frozen=True)
-class Listing:
-    """The plug-ins of one registry, described.
-
-    Attributes:
-        rows: name to facts, in order, of what can be used.
-        broken: name, origin and reason of what cannot.
-    """
-
-    rows: dict[str, dict[str, Any]]
-    broken: list[dict[str, str]]
-
-    def as_json(self, kind: str) -> dict[str, Any]:
-        """The listing as JSON-like data, the rows under the given word."""
-        rows = [{"name": name, **facts} for name, facts in self.rows.items()]
-        return {kind: rows, "broken": self.broken}
-
-
-def describe_all(
-    entries: Iterable[Plugin[Any]], describe: Callable[[Any], dict[str, Any]]
-) -> Listing:
-    """Describes every plug-in; one whose code fails when asked is listed as broken."""
-    from contrabench.text import one_line
-
-    rows: dict[str, dict[str, Any]] = {}
-    broken = []
-    for entry in entries:
-        reason = entry.error
-        if reason is None:
-            try:
-                rows[entry.name] = {**describe(entry.value), "origin": entry.origin}
-            # A stranger's code runs here, and may raise anything.
-            except Exception as error:
-                reason = one_line(error)
-        if reason is not None:
-            broken.append({"name": entry.name, "origin": entry.origin, "reason": reason})
-    return Listing(rows, broken)
-
-
-def print_listing(
-    listing: Listing, headings: Mapping[str, str], kind: str, wide: Sequence[str] = ()
-) -> None:
-    """Prints a listing as a table, and what cannot be used below it.
-
-    Args:
-        listing: what to print.
-        headings: fact to column heading.
-        kind: the word for one row, e.g. "method".
-        wide: facts in sentences, left out where the terminal is narrow.
-    """
-    out = console()
-    left_out = [key for key in wide if out.width < NARROW]
-    shown = [key for key in headings if key not in left_out]
-    if listing.rows:
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        for heading in (kind, *(headings[key] for key in shown)):
-            table.add_column(heading, no_wrap=heading == kind, overflow="fold")
-        for name, facts in listing.rows.items():
-            table.add_row(name, *(words(facts[key]) for key in shown))
-        out.print(table)
-        if left_out:
-            rest = " and ".join(headings[key] for key in left_out)
-            out.print(f"{rest}: in `bench {kind}s show NAME`, or here on a wider terminal")
-    else:
-        out.print(f"no {kind} can be used")
-    for item in listing.broken:
-        where = "" if item["origin"] in item["reason"] else f" ({item['origin']})"
-        out.print(f"not usable: {item['name']}{where}: {item['reason']}", soft_wrap=True)
+def plain_table(
+    *left: str, right: Sequence[str] = (), title: str | None = None, style: str = "bold"
+) -> Table:
+    """A table without lines, of columns of words and then of numbers; nothing is ever cut."""
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+        header_style=style,
+    )
+    for heading in left:
+        table.add_column(heading, no_wrap=heading == left[0], overflow="fold")
+    for heading in right:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
 
 
 def words(value: Any) -> str:
@@ -205,37 +146,7 @@ def print_rows(title: str, rows: Sequence[Mapping[str, Any]], none: str) -> None
     if not rows:
         out.print(none)
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in rows[0]:
-        table.add_column(heading, overflow="fold")
+    table = plain_table(*rows[0], style="dim")
     for row in rows:
         table.add_row(*(words(value) for value in row.values()))
     out.print(table)
-
-
-def describe_options(cls: type[Options]) -> list[dict[str, Any]]:
-    """The options of a plug-in: name, type, default and description."""
-    defaults = cls().model_dump(mode="json")
-    return [
-        {
-            "option": name,
-            "type": _type_words(field.annotation),
-            "default": defaults[name],
-            "description": field.description or "",
-        }
-        for name, field in cls.model_fields.items()
-    ]
-
-
-def _type_words(annotation: Any) -> str:
-    """A type as a reader would write it: `a | b` for choices, `list of x` for sequences."""
-    origin, inner = get_origin(annotation), get_args(annotation)
-    if origin is Literal:
-        return " | ".join(str(choice) for choice in inner)
-    if origin in (Union, UnionType):
-        return " | ".join(_type_words(item) for item in inner)
-    if origin in (list, tuple, Sequence) and (origin is not tuple or Ellipsis in inner):
-        return f"list of {_type_words(inner[0])}"
-    if annotation is type(None):
-        return "none"
-    return annotation.__name__ if isinstance(annotation, type) and not inner else str(annotation)

@@ -11,6 +11,7 @@ import typer
 from rich.text import Text
 
 from contrabench.cli.common import JsonOption, PluginOption, console, examples, write_json
+from contrabench.cli.options import ConfigOption, DataOption, DatasetOptions, StoreOption
 from contrabench.errors import RequestError
 from contrabench.text import counted
 
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
     from contrabench.contracts.dataset import Dataset
     from contrabench.doctor.examine import Examined, Finding
 
-EPILOG = examples(
-    "bench doctor",
-    "bench doctor --store lab-b-runs --deep",
-    "bench doctor --dataset mmwhs --data MMWHS",
-)
 SHOWN = 5
 """Findings of one check that are told on the screen; `--json` tells all."""
 _WORDS = {"error": "error", "warning": "warning", "information": "note"}
@@ -32,20 +28,24 @@ _STYLES = {"ok": "green", "error": "bold red", "warning": "yellow", "note": "cya
 _INDENT = 11
 
 
+app = typer.Typer()
+
+
+@app.command(
+    epilog=examples(
+        "bench doctor",
+        "bench doctor --store lab-b-runs --deep",
+        "bench doctor --dataset mmwhs --data MMWHS",
+    )
+)
 def doctor(
-    store: Annotated[
-        Path | None,
-        typer.Option(envvar="CONTRABENCH_STORE", help="Folder of results.", show_default=False),
-    ] = None,
+    store: StoreOption = None,
     dataset: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Also read every file of this dataset."),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of the dataset's files.")] = None,
-    dataset_option: Annotated[
-        list[str] | None,
-        typer.Option("-d", "--dataset-option", metavar="NAME=VALUE", help="As of `bench run`."),
-    ] = None,
+    data: DataOption = None,
+    dataset_option: DatasetOptions = None,
     deep: Annotated[
         bool,
         typer.Option(
@@ -55,9 +55,7 @@ def doctor(
             "their length.",
         ),
     ] = False,
-    config: Annotated[
-        Path | None, typer.Option(help="Configuration file: data folders, the store.")
-    ] = None,
+    config: ConfigOption = None,
     as_json: JsonOption = False,
     plugin: PluginOption = None,
 ) -> None:
@@ -70,28 +68,24 @@ def doctor(
     from contrabench.progress import ConsoleReporter
 
     settings = load_config(config, store)
-    place = settings.store
-    chosen = _dataset(dataset, data, dataset_option or [], settings.data)
+    chosen = _dataset(dataset, settings.folder_of(dataset or "", data), dataset_option or [])
     reporter: Any = ConsoleReporter(console(stderr=True))
-    checks = []
+    checks: list[Examined] = []
     screen = console()
-    area = ""
-    for check in examine(place, chosen, deep, reporter):
+    for check in examine(settings.store, chosen, deep, reporter):
+        if not as_json:
+            if not checks or check.area != checks[-1].area:
+                place = f" {settings.store}" if check.area == "store" else ""
+                screen.print(f"{chr(10) if checks else ''}{check.area}{place}", style="bold")
+            _show_check(screen, check)
         checks.append(check)
-        if as_json:
-            continue
-        if check.area != area:
-            title = f"{check.area} {place}" if check.area == "store" else check.area
-            screen.print(f"\n{title}" if area else title, style="bold")
-            area = check.area
-        _show_check(screen, check)
     counts: Counter[str] = Counter(
         finding.severity for check in checks for finding in check.findings
     )
     if as_json:
         write_json(
             {
-                "store": str(place),
+                "store": str(settings.store),
                 "deep": deep,
                 "errors": counts["error"],
                 "warnings": counts["warning"],
@@ -107,9 +101,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _dataset(
-    name: str | None, root: Path | None, options: list[str], folders: dict[str, Path]
-) -> Dataset | None:
+def _dataset(name: str | None, root: Path | None, options: list[str]) -> Dataset | None:
     """The dataset whose files are to be read, if one is named."""
     if name is None:
         if root is not None or options:
@@ -121,7 +113,7 @@ def _dataset(
 
     kind = datasets.get(name)
     parsed = parse_options(kind.Options, options, f"dataset '{name}'")
-    return open_dataset(name, parsed.model_dump(mode="json"), root or folders.get(name))
+    return open_dataset(name, parsed.model_dump(mode="json"), root)
 
 
 def _show_check(screen: Console, check: Examined) -> None:

@@ -7,10 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from contrabench.cli.common import JsonOption, PluginOption, console, examples, write_json
-from contrabench.cli.options import Device
+from contrabench.cli.common import (
+    JsonOption,
+    PluginOption,
+    console,
+    examples,
+    plain_table,
+    write_json,
+)
+from contrabench.cli.options import ConfigOption, DataOption, Device, StoreOption
 from contrabench.errors import RequestError
 
 if TYPE_CHECKING:
@@ -18,11 +24,6 @@ if TYPE_CHECKING:
 
     from contrabench.inspection.pretrained import Pretrained
     from contrabench.inspection.representation import TapReport, Viewer
-
-EPILOG = examples(
-    "bench inspect 1f3a --out embedding.png",
-    "bench inspect contrabench-runs/runs/1f3a5b7c9d1e2f30 --taps centre,dec1",
-)
 
 NOTES = (
     "alignment: squared distance of two views of a slice, 0 best and 2 for strangers; "
@@ -40,15 +41,21 @@ class ProjectionName(StrEnum):
     umap = "umap"
 
 
+app = typer.Typer()
+
+
+@app.command(
+    epilog=examples(
+        "bench inspect 1f3a --out embedding.png",
+        "bench inspect contrabench-runs/runs/1f3a5b7c9d1e2f30 --taps centre,dec1",
+    )
+)
 def inspect(
     run: Annotated[
         str, typer.Argument(metavar="RUN", help="Key of a run, or its beginning, or its folder.")
     ],
-    store: Annotated[
-        Path | None,
-        typer.Option(envvar="CONTRABENCH_STORE", help="Folder of results.", show_default=False),
-    ] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of the dataset's files.")] = None,
+    store: StoreOption = None,
+    data: DataOption = None,
     stage: Annotated[
         str | None, typer.Option(help="Pre-training stage to look at; by default the last.")
     ] = None,
@@ -68,9 +75,7 @@ def inspect(
     ] = ProjectionName.tsne,
     device: Annotated[Device, typer.Option(help="Where to compute features.")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="Configuration file: data folders, the store.")
-    ] = None,
+    config: ConfigOption = None,
     json: JsonOption = False,
     plugin: PluginOption = None,
 ) -> None:
@@ -82,16 +87,14 @@ def inspect(
     from contrabench.training.runtime import make_runtime
 
     settings = load_config(config, store)
-    folder = find_run(run, settings.store)
-    pretrained = read_pretrained(folder, stage)
+    pretrained = read_pretrained(find_run(run, settings.store), stage)
     wanted = _taps(taps, pretrained)
     _check_picture(out, projection)
     runtime = make_runtime(device, "float32", threads)
     screen = console(stderr=json)
     reporter = ConsoleReporter(screen)
     protocol = pretrained.record["protocol"]
-    root = settings.folder_of(protocol["dataset"], data)
-    bank = training_bank(pretrained, root, reporter)
+    bank = training_bank(pretrained, settings.folder_of(protocol["dataset"], data), reporter)
     viewer = Viewer(bank, protocol["structures"], runtime.torch_device)
     reports = compare(pretrained, viewer, wanted, reporter)
     if json:
@@ -104,14 +107,8 @@ def inspect(
         tap = wanted[0]
         networks = pretrained.networks()
         points = {name: viewer.points(network, tap) for name, network in networks.items()}
-        draw(
-            out,
-            f"{_title(pretrained)}, {tap}",
-            points,
-            viewer.structures,
-            bank.patients,
-            projection.value,
-        )
+        title = f"{_title(pretrained)}, {tap}"
+        draw(out, title, points, viewer.structures, bank.patients, projection.value)
         screen.print(f"wrote {out}", soft_wrap=True)
 
 
@@ -121,10 +118,10 @@ def _taps(text: str | None, pretrained: Pretrained) -> tuple[str, ...]:
         return pretrained.taps()
     known = pretrained.backbone().taps
     wanted = tuple(name.strip() for name in text.split(",") if name.strip())
-    if unknown := [name for name in wanted if name not in known]:
-        raise RequestError(f"no tap named {', '.join(unknown)}; the taps are {', '.join(known)}")
-    if not wanted:
-        raise RequestError(f"--taps names no tap; the taps are {', '.join(known)}")
+    unknown = [name for name in wanted if name not in known]
+    if unknown or not wanted:
+        named = ", ".join(unknown) or f"'{text}'"
+        raise RequestError(f"no tap named {named}; the taps are {', '.join(known)}")
     return wanted
 
 
@@ -174,17 +171,10 @@ def _show(
 ) -> None:
     """Prints geometry and probes, each tap's random encoder above the pre-trained one."""
     chance = viewer.chance()
-    geometry, probes = (
-        Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-        for title in (_title(pretrained), "\nProbe of the structures in a cell, R2")
-    )
-    for table in (geometry, probes):
-        table.add_column("tap", no_wrap=True)
-        table.add_column("encoder", no_wrap=True)
-    for heading in ("alignment", "uniformity", "rank", "position R2", "orientation", "patient"):
-        geometry.add_column(heading, justify="right", no_wrap=True)
-    for heading in ("mean", *viewer.structures):
-        probes.add_column(heading, justify="right")
+    measures = ("alignment", "uniformity", "rank", "position R2", "orientation", "patient")
+    geometry = plain_table("tap", "encoder", right=measures, title=_title(pretrained))
+    title = "\nProbe of the structures in a cell, R2"
+    probes = plain_table("tap", "encoder", right=("mean", *viewer.structures), title=title)
     for item in reports:
         geometry.add_row(
             item.tap,

@@ -14,10 +14,6 @@ import typer
 from contrabench.cli.common import PluginOption, console, examples, writing
 from contrabench.errors import RequestError
 
-EPILOG = examples(
-    "bench methods new my_method",
-    "bench methods new my_method --out experiments",
-)
 LONGEST = 25
 """Characters of a name; longer ones stretch every table that they stand in."""
 
@@ -25,6 +21,16 @@ _TEMPLATE = "my_method"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
+app = typer.Typer()
+
+
+@app.command(
+    "new",
+    epilog=examples(
+        "bench methods new my_method",
+        "bench methods new my_method --out experiments",
+    ),
+)
 def new_method(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="Lower-case letters, digits and underscores.")

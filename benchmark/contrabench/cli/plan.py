@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from contrabench.study.scheduler import Board
     from contrabench.study.session import Session
 
-EPILOG = examples(
-    "bench plan --methods mmgl,simclr --labels 10%,40% --budget quick",
-    "bench plan study.toml --json",
-)
 STATES = {
     "done": "done",
     "cached": "cached",
@@ -40,6 +36,15 @@ STATES = {
 a run whose rows are there is done."""
 
 
+app = typer.Typer()
+
+
+@app.command(
+    epilog=examples(
+        "bench plan --methods mmgl,simclr --labels 10%,40% --budget quick",
+        "bench plan study.toml --json",
+    )
+)
 @takes(StudyArguments)
 def plan(
     asked: StudyArguments,

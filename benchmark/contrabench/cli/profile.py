@@ -5,24 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from contrabench.cli.common import JsonOption, PluginOption, console, examples, write_json
+from contrabench.cli.common import (
+    JsonOption,
+    PluginOption,
+    console,
+    examples,
+    plain_table,
+    write_json,
+)
 from contrabench.cli.options import Device, Precision
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from contrabench.inspection.profile import StageProfile, Times
+    from contrabench.inspection.profile import StageProfile
     from contrabench.progress import ConsoleReporter
     from contrabench.protocol import Budget
     from contrabench.training.runtime import Runtime
-
-EPILOG = examples(
-    "bench profile",
-    "bench profile simclr mmgl --budget standard --device cuda",
-    "bench profile --plugin my_method.py --json",
-)
 
 NOTES = (
     "step: median and quartiles of whole optimiser steps on synthetic slices; views: share of "
@@ -34,6 +34,16 @@ NOTES = (
 )
 
 
+app = typer.Typer()
+
+
+@app.command(
+    epilog=examples(
+        "bench profile",
+        "bench profile simclr mmgl --budget standard --device cuda",
+        "bench profile --plugin my_method.py --json",
+    )
+)
 def profile(
     methods: Annotated[
         list[str] | None,
@@ -60,6 +70,7 @@ def profile(
 ) -> None:
     """Measure time, memory and operations of a pre-training step of each method."""
     from contrabench.budgets import find_budget
+    from contrabench.contracts import registry
     from contrabench.progress import ConsoleReporter
     from contrabench.stages.rows import environment
     from contrabench.training.runtime import make_runtime
@@ -72,7 +83,8 @@ def profile(
         f"budget {size.name}: {size.pixels} x {size.pixels} pixels, width {size.width}, batch "
         f"{size.pretrain.batch}; {runtime.device}, {runtime.threads} threads, {runtime.precision}"
     )
-    found = [_measure(name, size, runtime, steps, reporter) for name in methods or _every_method()]
+    names = methods or registry.methods.names()
+    found = [_measure(name, size, runtime, steps, reporter) for name in names]
     if json:
         write_json(
             {
@@ -87,13 +99,6 @@ def profile(
         )
         return
     _show(screen, found)
-
-
-def _every_method() -> list[str]:
-    """The methods that can be used, those without pre-training included."""
-    from contrabench.contracts.registry import methods
-
-    return methods.names()
 
 
 def _measure(
@@ -119,15 +124,10 @@ def _measure(
 
 def _show(screen: Console, found: list[dict[str, Any]]) -> None:
     """Prints the table, and below it what could not be measured."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     cuda = any(stage.peak_mb is not None for row in found for stage in row["stages"])
-    for heading in ("method", "stage"):
-        table.add_column(heading, no_wrap=True)
     memory = ("kept MiB", "peak MiB") if cuda else ("kept MiB",)
-    for heading in ("step ms", "", "x bare", "slices/s", "views", "GFLOP", *memory):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for heading in ("backbone", "heads"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    numbers = ("step ms", "", "x bare", "slices/s", "views", "GFLOP", *memory, "backbone", "heads")
+    table = plain_table("method", "stage", right=numbers)
     for row in found:
         for stage in row["stages"]:
             table.add_row(row["method"], *_cells(stage, cuda))
@@ -145,7 +145,8 @@ def _cells(stage: StageProfile, cuda: bool) -> list[str]:
     """The row of a stage behind the method's name."""
     return [
         stage.stage,
-        *_milliseconds(stage.step),
+        f"{1e3 * stage.step.median:.1f}",
+        f"({1e3 * stage.step.low:.1f} to {1e3 * stage.step.high:.1f})",
         "-" if stage.ratio is None else f"{stage.ratio:.2f}",
         f"{stage.slices_per_second:.0f}",
         f"{stage.views_share:.0%}",
@@ -155,8 +156,3 @@ def _cells(stage: StageProfile, cuda: bool) -> list[str]:
         f"{stage.backbone_parameters / 1e6:.2f} M",
         f"{stage.head_parameters / 1e6:.2f} M",
     ]
-
-
-def _milliseconds(times: Times) -> tuple[str, str]:
-    """The median, and the quartiles in brackets."""
-    return f"{1e3 * times.median:.1f}", f"({1e3 * times.low:.1f} to {1e3 * times.high:.1f})"

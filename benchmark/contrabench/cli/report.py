@@ -25,16 +25,21 @@ FORMATS = (
     "terminal, html, markdown, latex, csv, parquet, json, or a plug-in; by default what the "
     f"suffix of --out says, else {SCREEN}."
 )
-EPILOG = examples(
-    "bench report",
-    "bench report --labels 10% --format markdown --out leaderboard.md",
-    "bench report --out report.html",
-    "bench report --out report.md --pictures pictures",
-    "bench report --store submissions/ --out board.html",
-    "bench report --compare before.zip contrabench-runs",
+
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog=examples(
+        "bench report",
+        "bench report --labels 10% --format markdown --out leaderboard.md",
+        "bench report --out report.html",
+        "bench report --out report.md --pictures pictures",
+        "bench report --store submissions/ --out board.html",
+        "bench report --compare before.zip contrabench-runs",
+    )
 )
-
-
 def report(
     context: typer.Context,
     *,

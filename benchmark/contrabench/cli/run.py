@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from contrabench.cli.asked import RunArguments, takes
-from contrabench.cli.common import JsonOption, console, write_json
+from contrabench.cli.common import JsonOption, console, examples, write_json
 from contrabench.text import counted
 
 if TYPE_CHECKING:
@@ -20,6 +22,16 @@ if TYPE_CHECKING:
 _NAMED = 6
 
 
+app = typer.Typer()
+
+
+@app.command(
+    epilog=examples(
+        "bench run --method mmgl --labels 10%",
+        "bench run --method simclr --labels 20% -o temperature=0.5 --views all",
+        "bench run --method mmgl --labels 10% --dataset mmwhs --data MMWHS --fold all",
+    )
+)
 @takes(RunArguments)
 def run(asked: RunArguments, *, json: JsonOption = False) -> None:
     """Pre-train a method, fine-tune on few labels, and score Dice and ASD on unseen patients."""

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
     from contrabench.study.status import StageStatus, StudyStatus
 
-EPILOG = examples("bench status", "bench status 3f2a91bc --json")
+app = typer.Typer()
 
 
+@app.command(epilog=examples("bench status", "bench status 3f2a91bc --json"))
 def status(
     study: Annotated[
         str | None, typer.Argument(metavar="STUDY", help="Beginning of an id; by default all.")

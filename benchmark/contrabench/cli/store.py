@@ -26,6 +26,7 @@ SHOWN = 20
 """Folders left out of a merge that are named one by one; `--json` names all."""
 
 app = typer.Typer(
+    name="store",
     no_args_is_help=True,
     help="Look into a store of results, or merge several.",
     epilog=examples("bench store ls", "bench store merge lab-b-runs"),

@@ -41,7 +41,9 @@ class StudyGroup(TyperGroup):
 
 
 app = typer.Typer(
-    cls=StudyGroup, help="Run a whole comparison: methods x labels x draws x folds x seeds."
+    name="study",
+    cls=StudyGroup,
+    help="Run a whole comparison: methods x labels x draws x folds x seeds.",
 )
 
 

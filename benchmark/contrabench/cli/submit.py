@@ -14,13 +14,17 @@ from contrabench.text import counted, size_words, unique_beginning
 if TYPE_CHECKING:
     from contrabench.exchange.archive import Packed
 
-EPILOG = examples(
-    "bench submit --out lab-a.zip",
-    "bench submit --study 3f2a91bc --out lab-a.zip",
-    "bench submit --dataset mmwhs --out board/lab-a.zip --json",
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog=examples(
+        "bench submit --out lab-a.zip",
+        "bench submit --study 3f2a91bc --out lab-a.zip",
+        "bench submit --dataset mmwhs --out board/lab-a.zip --json",
+    )
 )
-
-
 def submit(
     *,
     out: Annotated[

@@ -1,4 +1,4 @@
-"""`bench methods` and `bench methods show`."""
+"""`bench methods`, `bench datasets`, `bench backbones`, and `show` of each."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from contrabench import plugins
 from contrabench.cli.app import main
 from contrabench.contracts import discovery, registry
 from contrabench.contracts.registry import Registry
+from contrabench.errors import DataError
 from contrabench.protocol import ENCODER
 
 COUNT = itertools.count()
 ROOT = Path(__file__).parents[2]
-SOURCE = """\
+METHOD = """\
 from typing import Literal
 
 from pydantic import Field
@@ -69,17 +70,73 @@ class Raises(Method):
         raise NotImplementedError
 """
 
+DATASET = """\
+from pydantic import Field
+
+from contrabench import (
+    DataRecipe, DatasetInfo, NiftiDataset, Options, Structure, register_dataset
+)
+
+
+class MineOptions(Options):
+    phase: str = Field("ED", description="of the cycle")
+
+
+@register_dataset("mine")
+class Mine(NiftiDataset):
+    info = DatasetInfo(
+        title="Mine", modality="MR", source="Somebody 2031", terms="ask first",
+        layout="one folder per patient", spacing_known=False, version=4,
+    )
+    Options = MineOptions
+    recipe = DataRecipe(field_of_view_mm=111.0)
+
+    @property
+    def structures(self):
+        return (Structure(name="LV", value=3), Structure(name="RV", value=1))
+
+    def cases(self):
+        return []
+"""
+BACKBONE = """\
+from pydantic import Field
+from torch import nn
+
+from contrabench import Backbone, BackboneInfo, Options, register_backbone
+
+
+class FlatOptions(Options):
+    kernel: int = Field(3, description="side of a convolution")
+
+
+@register_backbone("flat")
+class Flat(Backbone):
+    info = BackboneInfo(title="Flat", source="Somebody 2031", version=2)
+    Options = FlatOptions
+    parts = ("enc1", "centre", "dec1")
+    taps = parts
+    deepest, finest, deep_taps, multiple = "centre", "dec1", ("dec1", "dec1", "dec1"), 4
+
+    def __init__(self, spec, options):
+        super().__init__(spec, options)
+        self.channels = {"enc1": spec.width, "centre": 3 * spec.width, "dec1": spec.width}
+
+    def forward(self, image, taps):
+        raise NotImplementedError
+"""
+
 
 @pytest.fixture
 def bench(tmp_path, monkeypatch, capsys):
     """Runs command lines against loose plug-ins and no built-in."""
-    package = f"no_methods_{os.getpid()}_{next(COUNT)}"
+    package = f"nothing_{os.getpid()}_{next(COUNT)}"
     (tmp_path / "site" / package).mkdir(parents=True)
     (tmp_path / "site" / package / "__init__.py").write_text("")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    own = Registry("method", package)
-    monkeypatch.setattr(registry, "methods", own)
-    monkeypatch.setattr(registry, "register_method", own.register)
+    for kind in ("method", "dataset", "backbone"):
+        own = Registry(kind, package)
+        monkeypatch.setattr(registry, f"{kind}s", own)
+        monkeypatch.setattr(registry, f"register_{kind}", own.register)
     monkeypatch.setenv(discovery.VARIABLE, "")
     monkeypatch.setenv("COLUMNS", "220")
     monkeypatch.setattr(plugins, "__path__", list(plugins.__path__))
@@ -104,10 +161,10 @@ def write(tmp_path):
 
 
 def test_json_listing(bench, write):
-    file = write(SOURCE)
+    file = write(METHOD)
     code, out, err = bench("methods", "--json", "--plugin", file)
     assert (code, err) == (0, "")
-    line = SOURCE.splitlines().index('@register_method("mine")') + 1
+    line = METHOD.splitlines().index('@register_method("mine")') + 1
     assert json.loads(out) == {
         "methods": [
             {
@@ -126,7 +183,7 @@ def test_json_listing(bench, write):
 
 
 def test_table_shows_every_fact(bench, write):
-    code, out, _ = bench("methods", "--plugin", write(SOURCE))
+    code, out, _ = bench("methods", "--plugin", write(METHOD))
     assert code == 0
     header, row = out.splitlines()[:2]
     for heading in ("method", "family", "paper", "fidelity", "needs", "labels in pre-training"):
@@ -137,7 +194,7 @@ def test_table_shows_every_fact(bench, write):
 
 def test_a_narrow_terminal_leaves_the_sentences_to_show(bench, write, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    _, out, _ = bench("methods", "--plugin", write(SOURCE))
+    _, out, _ = bench("methods", "--plugin", write(METHOD))
     assert "Somewhere 2031" not in out
     assert "reconstruction" in out
     assert "paper and needs: in `bench methods show NAME`" in out
@@ -146,7 +203,7 @@ def test_a_narrow_terminal_leaves_the_sentences_to_show(bench, write, monkeypatc
 
 def test_broken_plugins_come_last_with_their_reasons(bench, write):
     missing, raising = write("import a_module_that_is_not_there\n"), write(RAISES)
-    words = ("--plugin", missing, "--plugin", raising, "--plugin", write(SOURCE))
+    words = ("--plugin", missing, "--plugin", raising, "--plugin", write(METHOD))
     code, out, _ = bench("methods", *words)
     assert code == 0
     lines = out.splitlines()
@@ -164,7 +221,7 @@ def test_broken_plugins_come_last_with_their_reasons(bench, write):
 
 
 def test_show_json(bench, write):
-    plugin = write(SOURCE)
+    plugin = write(METHOD)
     code, out, _ = bench("methods", "show", "mine", "--json", "--plugin", plugin)
     facts = json.loads(out)
     assert code == 0
@@ -188,7 +245,7 @@ def test_show_json(bench, write):
 
 
 def test_show_in_words(bench, write):
-    _, out, _ = bench("methods", "show", "mine", "--plugin", write(SOURCE))
+    _, out, _ = bench("methods", "show", "mine", "--plugin", write(METHOD))
     for text in (
         "Somebody et al., Somewhere 2031",
         "the batch size, the temperature",
@@ -200,8 +257,86 @@ def test_show_in_words(bench, write):
         assert text in out
 
 
+def test_datasets_as_json(bench, write):
+    code, out, _ = bench("datasets", "--json", "--plugin", write(DATASET))
+    assert code == 0
+    (row,) = json.loads(out)["datasets"]
+    assert row.pop("origin").endswith(".py:12")
+    assert row == {
+        "name": "mine",
+        "title": "Mine",
+        "modality": "MR",
+        "structures": ["LV", "RV"],
+        "needs_path": True,
+        "terms": "ask first",
+    }
+
+
+def test_table_of_datasets(bench, write):
+    _, out, _ = bench("datasets", "--plugin", write(DATASET))
+    header, row = out.splitlines()[:2]
+    assert header.split()[:3] == ["dataset", "title", "modality"]
+    for fact in ("mine", "Mine", "MR", "LV, RV", "yes", "ask first"):
+        assert fact in row
+
+
+def test_show_of_a_dataset_as_json(bench, write):
+    code, out, _ = bench("datasets", "show", "mine", "--json", "--plugin", write(DATASET))
+    facts = json.loads(out)
+    assert code == 0
+    assert facts["source"] == "Somebody 2031"
+    assert facts["layout"] == "one folder per patient"
+    assert facts["spacing_known"] is False
+    assert facts["version"] == 4
+    assert facts["recipe"]["field_of_view_mm"] == 111.0
+    assert facts["options"] == [
+        {"option": "phase", "type": "str", "default": "ED", "description": "of the cycle"}
+    ]
+
+
+def test_show_of_a_dataset_in_words(bench, write):
+    _, out, _ = bench("datasets", "show", "mine", "--plugin", write(DATASET))
+    for text in ("Somebody 2031", "one folder per patient", "111.0", "of the cycle"):
+        assert text in out
+    (line,) = [line for line in out.splitlines() if line.startswith("spacing known")]
+    assert line.split() == ["spacing", "known", "no"]
+
+
+def test_structures_that_only_the_files_know_are_left_open(bench, write, monkeypatch):
+    def structures(self):
+        raise DataError(["no --data folder was given"])
+
+    file = write(DATASET)
+    bench("datasets", "--plugin", file)
+    monkeypatch.setattr(registry.datasets.get("mine"), "structures", property(structures))
+    listing = json.loads(bench("datasets", "--json")[1])
+    assert listing["broken"] == []
+    assert listing["datasets"][0]["structures"] is None
+    assert bench("datasets", "show", "mine")[0] == 0
+
+
+def test_backbones_as_a_table_and_as_json(bench, write):
+    file = write(BACKBONE)
+    _, out, _ = bench("backbones", "--plugin", file)
+    header, row = out.splitlines()[:2]
+    assert header.split() == ["backbone", "title", "source", "version", "origin"]
+    assert row.split()[:5] == ["flat", "Flat", "Somebody", "2031", "2"]
+    (told,) = json.loads(bench("backbones", "--json")[1])["backbones"]
+    assert told.pop("origin").startswith(file)
+    assert told == {"name": "flat", "title": "Flat", "source": "Somebody 2031", "version": 2}
+
+
+def test_show_of_a_backbone(bench, write):
+    _, out, _ = bench("backbones", "show", "flat", "--plugin", write(BACKBONE))
+    for text in ("enc1, centre, dec1", "multiples of 4", "3 x width", "side of a convolution"):
+        assert text in out
+    facts = json.loads(bench("backbones", "show", "flat", "--json")[1])
+    assert facts["taps"][1] == {"tap": "centre", "channels": "3 x width"}
+    assert (facts["deepest"], facts["options"][0]["default"]) == ("centre", 3)
+
+
 def test_show_of_an_unknown_name(bench, write):
-    code, out, err = bench("methods", "show", "mime", "--plugin", write(SOURCE))
+    code, out, err = bench("methods", "show", "mime", "--plugin", write(METHOD))
     assert (code, out) == (2, "")
     assert err == "error: there is no method 'mime'; did you mean 'mine'? there are: mine\n"
 
@@ -229,13 +364,14 @@ def test_built_ins_and_the_example_in_a_fresh_process():
     assert listing["broken"] == []
 
 
-def test_every_built_in_can_be_shown(monkeypatch, capsys):
+@pytest.mark.parametrize("kind", ["methods", "datasets", "backbones"])
+def test_every_built_in_can_be_shown(monkeypatch, capsys, kind):
     monkeypatch.setenv(discovery.VARIABLE, "")
-    names = [e.name for e in registry.methods.entries() if e.origin == "built-in"]
+    names = [e.name for e in getattr(registry, kind).entries() if e.origin == "built-in"]
     assert names
     for name in names:
         with pytest.raises(SystemExit) as caught:
-            main(["methods", "show", name, "--json"])
+            main([kind, "show", name, "--json"])
         assert not caught.value.code
         facts = json.loads(capsys.readouterr().out)
         assert all(option["description"] for option in facts["options"]), name
