@@ -147,10 +147,6 @@ def _software(told: pd.DataFrame) -> Table:
 def cost_table(entries: Sequence[Entry], runs: pd.DataFrame) -> Table | None:
     """How long a run of each method took, and how much memory it used.
 
-    Args:
-        entries: the rows of the table.
-        runs: what is known of each run, as in `contrabench.store.results.Results`.
-
     Returns:
         Means of seconds and the largest memory over the runs of a method; None where no
         run has a record of its cost.
@@ -204,10 +200,7 @@ def _cost_notes(known: Sequence[pd.DataFrame]) -> Iterator[str]:
 
 
 def settings(spec: Mapping[str, Any]) -> dict[str, str]:
-    """Flattens a specification into plain lines.
-
-    Args:
-        spec: nested mappings of JSON values.
+    """Flattens a specification, which may nest, into plain lines.
 
     Returns:
         The text of each value by its path, such as `budget.finetune.images`, in the order of

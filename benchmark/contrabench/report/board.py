@@ -76,12 +76,7 @@ def make_table(
 
 
 def board(compared: Comparison, distance: str) -> Table:
-    """The leaderboard: means, differences to the reference, ranks, tests.
-
-    Args:
-        compared: the entries of one label budget.
-        distance: the column of their ASD, `asd_mm` or `asd_voxel`.
-    """
+    """The leaderboard: means, differences to the reference, ranks, tests."""
     asd, against = asd_heading(distance), f"Dice vs {REFERENCE}"
     metrics = {"Dice": "dice", asd: distance}
     result: dict[Kind, Sequence[str]] = {
@@ -167,13 +162,7 @@ def _needed(number: float, none_would_do: str) -> str | None:
 
 
 def by_structure(entries: Sequence[Entry], structures: Sequence[str], distance: str) -> Table:
-    """The means of each structure.
-
-    Args:
-        entries: the rows of the table.
-        structures: in the order to show them.
-        distance: the column of the ASD.
-    """
+    """The means of each structure."""
     metrics: dict[str, tuple[str, Kind]] = {
         "Dice": ("dice", "score"),
         asd_heading(distance): (distance, "distance"),
@@ -219,14 +208,7 @@ def how_run(entries: Sequence[Entry]) -> Table:
 
 
 def pair_table(compared: Comparison) -> Table | None:
-    """The paired matrix: difference and adjusted p of every two methods.
-
-    Args:
-        compared: the entries of one label budget.
-
-    Returns:
-        None where fewer than two methods can be compared.
-    """
+    """The paired matrix: difference and adjusted p of every two methods; None for fewer."""
     pairs = compared.pairs
     if pairs is None:
         return None
@@ -254,15 +236,7 @@ def pair_table(compared: Comparison) -> Table | None:
 
 
 def stability_table(compared: Comparison, distance: str) -> Table | None:
-    """Ranks under each scheme, in Dice and ASD, and over resampled patients.
-
-    Args:
-        compared: the entries of one label budget.
-        distance: the column of the ASD.
-
-    Returns:
-        None where fewer than two methods can be compared.
-    """
+    """Ranks under each scheme, in Dice and ASD, and over resampled patients; None for one."""
     if compared.pairs is None:
         return None
     dice = compared.scores("dice")
@@ -296,14 +270,7 @@ def stability_table(compared: Comparison, distance: str) -> Table | None:
 
 
 def next_method_table(compared: Comparison) -> Table | None:
-    """The difference of each method to the next lower one, and what would separate the two.
-
-    Args:
-        compared: the entries of one label budget.
-
-    Returns:
-        None where fewer than two methods can be compared.
-    """
+    """The difference of each method to the next lower one, and what would separate the two."""
     pairs = compared.pairs
     if pairs is None:
         return None
@@ -338,14 +305,7 @@ def next_method_table(compared: Comparison) -> Table | None:
 
 
 def variance_table(compared: Comparison) -> Table | None:
-    """Standard deviations of the difference in Dice to the reference, by source.
-
-    Args:
-        compared: the entries of one label budget.
-
-    Returns:
-        None where nothing can be compared with the reference.
-    """
+    """Standard deviations of the difference in Dice to the reference, by source; None without."""
     # Unbiased estimates of a variance near zero can be negative, and are zero here.
     rows = [
         names_of(compared.entries[place])

@@ -42,8 +42,7 @@ class Tested:
 
     Attributes:
         found: the difference.
-        adjusted: its p after Holm over the family; NaN for full supervision, which is no
-            competitor.
+        adjusted: its p after Holm over the family; NaN for full supervision, no competitor.
         retrained: the same with the variation of training in the standard error; NaN where
             the runs cannot tell.
     """
@@ -70,10 +69,9 @@ class AgainstReference(Tested):
     Attributes:
         wins: how often the method is the better one.
         split: where the difference varies; None where no run has a counterpart.
-        patients_needed: patients that would separate the two; NaN where they are
-            separated or not compared, infinite where no number would do.
-        draws_needed: label draws that would do so with these patients; likewise, and NaN
-            where draws are not repeated.
+        patients_needed: patients that would separate the two, see `needed`; NaN where they are
+            separated or not compared.
+        draws_needed: label draws that would do so with these patients; likewise.
     """
 
     wins: Superiority
@@ -138,11 +136,7 @@ class Comparison:
 
 
 def compare(entries: Sequence[Entry]) -> Comparison:
-    """Compares what was tested on the same patients.
-
-    Args:
-        entries: the rows of one table, best Dice first.
-    """
+    """Compares what was tested on the same patients."""
     paired = same_patients(entries)
     members = tuple(place for place in paired if not entries[place].is_ceiling)
     reference = reference_of(list(paired.values()))
@@ -219,12 +213,9 @@ def _all_against(
 def family_of(pairs: Sequence[tuple[Entry, Entry]]) -> tuple[list[Tested], Retraining]:
     """Tests differences in Dice together: the first entry of each pair minus the second.
 
-    Args:
-        pairs: each with scores of the same patients.
-
-    Returns:
-        One for each pair, and what training again adds to all of them: unknown, as is
-        `Tested.retrained`, unless all pairs share their patients and the folds of these.
+    Both entries of a pair have scores of the same patients. What training again adds to all of
+    them, and so `Tested.retrained`, is unknown unless all pairs share their patients and the
+    folds of these.
     """
     found = [paired_difference(one.scores["dice"], other.scores["dice"]) for one, other in pairs]
     ps = [one.p for one in found]
@@ -247,11 +238,7 @@ def score_gaps(entry: Entry, other: Entry) -> NDArray[np.float64]:
 
 
 def shared_variance(entry: Entry, other: Entry) -> VarianceSplit | None:
-    """Where a difference in Dice varies, from the runs with the same fold, draw and seed.
-
-    Returns:
-        None where no run has a counterpart.
-    """
+    """Where a difference in Dice varies; None where no two runs share fold, draw and seed."""
     shared = differences(entry.observed, other.observed)
     return variance_split(shared) if len(shared) else None
 

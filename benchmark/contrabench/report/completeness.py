@@ -95,12 +95,7 @@ def _items(rows: pd.DataFrame) -> set[str]:
 
 @dataclass(frozen=True)
 class Completed:
-    """The rows of one protocol without those of incomplete runs.
-
-    Attributes:
-        rows: of the complete runs; the very frame that was given if all are.
-        incomplete: what was left out, by label budget and variant.
-    """
+    """The rows of one protocol without those of incomplete runs, and what was left out."""
 
     rows: pd.DataFrame
     incomplete: tuple[Incomplete, ...]
@@ -120,10 +115,7 @@ class Completed:
 
 
 def complete_runs(rows: pd.DataFrame) -> Completed:
-    """Leaves out the incomplete runs.
-
-    Args:
-        rows: as for `incomplete_runs`.
+    """Leaves the incomplete runs out of the rows, which are those of `incomplete_runs`.
 
     Raises:
         RequestError: if no run is left, as each lacks what another one has.
@@ -142,13 +134,7 @@ def complete_runs(rows: pd.DataFrame) -> Completed:
 
 @dataclass(frozen=True)
 class MissingReference:
-    """A reference that a table lacks.
-
-    Attributes:
-        name: as tables call it.
-        what: it is, in words.
-        command: makes it, with the other settings of the protocol.
-    """
+    """A reference that a table lacks: its name there, what it is, and the command to make it."""
 
     name: str
     what: str
@@ -164,7 +150,7 @@ class MissingReference:
 
 
 def missing_references(rows: pd.DataFrame, labels: str) -> list[MissingReference]:
-    """Finds the references that a table lacks (rule 10).
+    """Finds the references that the table of a label budget lacks (rule 10).
 
     Args:
         rows: result rows of one protocol, at every label budget.

@@ -99,13 +99,7 @@ class Entry:
 
 
 def make_entry(name: str, deviations: str, rows: pd.DataFrame, distance: str) -> Entry:
-    """Computes the scores of one method.
-
-    Args:
-        name: variant, or `FULL_SUPERVISION`.
-        deviations: what else its runs change; "" for nothing.
-        rows: its result rows.
-        distance: the column of the ASD.
+    """Computes the scores of one method from its rows; `distance` is the column of the ASD.
 
     Raises:
         RequestError: if a row lacks a metric that the others have.
@@ -216,9 +210,7 @@ def _range(counts: pd.Series[int]) -> str:
 def labelled_count(rows: pd.DataFrame) -> float:
     """Labelled patients behind the mean score of a method: where folds or draws differ, the mean.
 
-    Args:
-        rows: result rows of one method at one label budget. Every patient weighs the same,
-            as in the score.
+    Every patient weighs the same, as in the score.
     """
     by_patient = rows.groupby("patient", observed=True)["labelled_patients"].mean()
     return round(float(by_patient.mean()), _DIGITS)

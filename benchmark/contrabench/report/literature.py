@@ -34,8 +34,7 @@ def literature_table(budget: LabelBudget, options: Mapping[str, Any] | None = No
     that is within a factor of `NEAR`. No difference is taken: hardly a protocol is ours.
 
     Args:
-        budget: what is known here at the label budget; our means are those of methods
-            without deviations.
+        budget: what is known here; our means are those of methods without deviations.
         options: the options of the dataset, where they are known; sources about others
             (another modality) are left out.
 

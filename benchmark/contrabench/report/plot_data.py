@@ -17,10 +17,7 @@ CURVES = ["method", "labelled", "metric", "mean", "low", "high"]
 
 
 def plot_data(budgets: Sequence[LabelBudget]) -> PlotData:
-    """Collects what a section rests on.
-
-    Args:
-        budgets: the label budgets that the section shows, at least one, in ascending order.
+    """Collects what a section with some label budgets, in ascending order, rests on.
 
     Returns:
         The cases of a single label budget, or the curves across several; the other frame

@@ -22,11 +22,7 @@ _NAMED = 3
 
 
 def verdict(compared: Comparison) -> tuple[str, ...]:
-    """Writes the verdict of one table, the same words for the same rows.
-
-    Args:
-        compared: the entries of one label budget.
-    """
+    """Writes the verdict of one table, the same words for the same rows."""
     entries = compared.entries
     patients = max(len(entry.scores) for entry in entries)
     if not patients:
@@ -112,12 +108,7 @@ def _amount(one: Tested) -> str:
 
 
 def paired_over(patients: str, comparisons: int) -> str:
-    """How a family was tested, in a sentence.
-
-    Args:
-        patients: how many, with the noun.
-        comparisons: of the family.
-    """
+    """How a family of comparisons was tested, over patients with their noun."""
     return (
         f"Paired over {patients}; sign-flip test, Holm over {counted(comparisons, 'comparison')}, "
         f"level {LEVEL:g}; the 95% interval turns the test round and is not adjusted."
@@ -125,12 +116,7 @@ def paired_over(patients: str, comparisons: int) -> str:
 
 
 def too_few(patients: int, family: Sequence[PairedDifference]) -> Iterator[str]:
-    """Says so where no comparison of a family can reach a verdict, and why.
-
-    Args:
-        patients: that the comparisons rest on.
-        family: at least one.
-    """
+    """Says so where no comparison of a family can reach a verdict, and why."""
     lowest = min(1.0, len(family) * lowest_p(patients))
     with_ties = min(holm([one.smallest_p for one in family]))
     if lowest > LEVEL:
@@ -191,12 +177,7 @@ def _rounded(number: float) -> int:
 
 
 def about_training(found: Retraining, comparisons: int) -> str:
-    """How far a verdict may hang on the very networks that were trained, in a sentence.
-
-    Args:
-        found: what training again adds.
-        comparisons: that it was pooled over.
-    """
+    """How far a verdict may hang on the very networks that were trained, in a sentence."""
     if not found.known:
         return (
             "Verdicts are about the networks that were trained: how far training again would move "
@@ -251,12 +232,7 @@ def _groups(compared: Comparison) -> Iterator[str]:
 
 
 def remarks(compared: Comparison, distance: str) -> tuple[str, ...]:
-    """Writes the notes of one table.
-
-    Args:
-        compared: the rows of the table.
-        distance: the column of its ASD, `asd_mm` or `asd_voxel`.
-    """
+    """Writes the notes of one table; `distance` is the column of its ASD."""
     notes = [*_coverage(compared), *_flags(compared.entries)]
     if distance == "asd_voxel":
         notes.append("The voxel spacing of this dataset is unknown: distances are in voxels.")

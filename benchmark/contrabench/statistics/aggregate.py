@@ -54,11 +54,7 @@ def _nested_means(rows: pd.DataFrame, metrics: Sequence[str], unit: list[str]) -
 
 
 def patient_scores(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
-    """Averages the rows of one method variant within each patient.
-
-    Args:
-        rows: result rows of one variant under one protocol and label budget.
-        metrics: columns to average.
+    """Averages the rows of one method variant at one label budget within each patient.
 
     Returns:
         One row per patient, sorted by name, one column per metric; patients without an
@@ -80,10 +76,6 @@ def macro_mean(rows: pd.DataFrame, metric: str) -> float:
 def structure_means(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """Averages each structure over cases, runs and patients.
 
-    Args:
-        rows: as for `patient_scores`.
-        metrics: columns to average.
-
     Returns:
         One row per structure in the order of `rows`, one column per metric; NaN where a
         structure applies nowhere.
@@ -97,12 +89,9 @@ def structure_means(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
 def observations(rows: pd.DataFrame, metric: str) -> pd.Series[float]:
     """Averages the rows of one method variant within each patient and training run.
 
-    Args:
-        rows: as for `patient_scores`.
-        metric: column to average; runs that repeat the same fold, draw and seed count as one.
-
     Returns:
-        Indexed by `UNIT`, each quadruple once, in order.
+        Indexed by `UNIT`, each quadruple once: runs that repeat a fold, draw and seed count as
+        one.
 
     Raises:
         RequestError: if a row lacks the metric.
@@ -111,10 +100,6 @@ def observations(rows: pd.DataFrame, metric: str) -> pd.Series[float]:
 
 
 def differences(first: pd.Series[float], second: pd.Series[float]) -> pd.Series[float]:
-    """Subtracts the `observations` of two methods where patient, fold, draw and seed are the same.
-
-    Returns:
-        As `observations`; empty where nothing is shared.
-    """
+    """Subtracts `observations` of two methods where patient, fold, draw and seed are the same."""
     ours, theirs = first.align(second, join="inner")
     return ours - theirs

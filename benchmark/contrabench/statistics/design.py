@@ -86,12 +86,7 @@ def _estimated_deviations(freedom: int) -> NDArray[np.float64]:
 
 
 def patients_needed(difference: float, deviation: float, comparisons: int = 1) -> float:
-    """The fewest patients with which `power` reaches what is `WANTED`.
-
-    Args:
-        difference: true mean difference.
-        deviation: standard deviation of the differences between patients.
-        comparisons: size of the family of tests.
+    """The fewest patients with which `power`, of the same arguments, reaches what is `WANTED`.
 
     Returns:
         A whole number; infinity beyond `MOST` or without a difference; NaN where an

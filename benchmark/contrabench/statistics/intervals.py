@@ -50,12 +50,8 @@ def mean_interval(
 ) -> tuple[float, float]:
     """The 95 % interval of a mean over patients that a report shows.
 
-    A studentised bootstrap from six patients on, Student's with four and five.
-
-    Args:
-        scores: one per patient, shape (n,), finite.
-        lowest: the least that a score can be, e.g. 0; the interval ends there.
-        highest: the most that a score can be, e.g. 1 for Dice.
+    A studentised bootstrap from six patients on, Student's with four and five; it ends at the
+    least and the most that a score can be.
 
     Returns:
         Lower and upper end; (NaN, NaN) below `FEWEST` patients, and where too many samples

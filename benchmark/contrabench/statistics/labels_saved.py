@@ -26,8 +26,7 @@ _STEPS = 64
 class LabelsNeeded(NamedTuple):
     """Labelled patients with which the baseline equals a method, and their confidence set.
 
-    Each is infinite if it is more than the largest label budget of the baseline's curve, and
-    zero if it is fewer than the smallest.
+    Infinite for more than the largest label budget of the curve, zero for fewer than the least.
     """
 
     needed: float

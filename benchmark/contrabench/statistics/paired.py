@@ -38,16 +38,11 @@ _TAIL = (1 - 0.95) / 2
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """What the patients say about the difference of two methods.
+    """What the patients say about the difference of two methods, first minus second.
 
-    Attributes:
-        patients: number of pairs.
-        mean: mean difference, first minus second.
-        low: lower end of its interval, the sign-flip test turned round; NaN with so few
-            patients that none exists.
-        high: upper end.
-        p: two-sided sign-flip p, not adjusted for other comparisons.
-        smallest_p: the p if all patients agreed in sign, with differences this large.
+    `low` and `high` are the sign-flip test turned round, NaN with so few patients that no
+    interval exists; `p` is its two-sided p, not adjusted for other comparisons; `smallest_p`
+    that p if all patients agreed in sign, with differences this large.
     """
 
     patients: int
@@ -59,11 +54,7 @@ class PairedDifference:
 
 
 def paired_difference(first: ArrayLike, second: ArrayLike) -> PairedDifference:
-    """Compares two methods on the same patients.
-
-    Args:
-        first: one score per patient, shape (n,).
-        second: the other method's, in the same order of patients.
+    """Compares the scores of two methods on the same patients, shapes (n,).
 
     Raises:
         RequestError: if the patients are not paired, or a score is missing.
@@ -118,15 +109,11 @@ class Superiority:
 
 
 def superiority(first: ArrayLike, second: ArrayLike) -> Superiority:
-    """Estimates P(first better) + P(tie) / 2 on a new patient.
+    """Estimates P(first better) + P(tie) / 2 on a new patient, from scores of shapes (n,).
 
     The interval is that of Clopper and Pearson (1934) for the wins plus half the ties.
     Without ties it is exact; ties only make wins vary less than a coin would, so it stays
     on the safe side.
-
-    Args:
-        first: one score per patient, higher being better, shape (n,).
-        second: the other method's, in the same order of patients.
 
     Raises:
         RequestError: if the patients are not paired, or a score is missing.
@@ -144,8 +131,7 @@ class Pairwise:
     """All pairs; every table has the methods as rows and as columns, in the same order.
 
     Attributes:
-        scores: what was compared, higher being better, one row per patient, one column per
-            method.
+        scores: what was compared, one row per patient, one column per method.
         difference: mean of the row's method minus that of the column's.
         p: two-sided sign-flip p; 1 in the diagonal.
         adjusted: the same after Holm over all pairs.
@@ -169,9 +155,7 @@ class Pairwise:
     def retrained(self, folds: Sequence[int] | None) -> pd.DataFrame:
         """The p of the pairs that allow for training again, after Holm; NaN if unknown.
 
-        Args:
-            folds: the fold that tests each patient, in the order of `scores`; None where
-                the methods disagree on it.
+        `folds` tells which one tests each patient; None where the methods disagree on it.
         """
         gaps = _differences(self.scores.to_numpy(dtype=np.float64))
         # All pairs hold more, but with more degrees of freedom their many tests lose the level.
@@ -234,10 +218,7 @@ def _table(names: Sequence[str], upper: Floats, lower: Floats, diagonal: float) 
 
 
 def complete_scores(scores: pd.DataFrame) -> tuple[Floats, tuple[str, ...]]:
-    """Checks a table of scores in which every method must have every patient.
-
-    Args:
-        scores: one row per patient, one column per method.
+    """Checks that every method (column) has a score of every patient (row).
 
     Returns:
         The scores, shape (patients, methods), and the names of the methods.

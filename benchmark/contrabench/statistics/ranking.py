@@ -76,14 +76,7 @@ def rank_stability(scores: pd.DataFrame, resamples: int = RESAMPLES) -> RankStab
 
     The range says how stable the ranking is. It is no confidence interval of a true
     rank, which near ties no bootstrap gives (Xie, Singh and Zhang 2009): `rank_limits`
-    is one.
-
-    Args:
-        scores: higher being better, one row per patient, one column per method.
-        resamples: number of bootstrap samples; the seed is fixed.
-
-    Returns:
-        With one patient, low, high, first and tau are NaN: nothing can be resampled.
+    is one. With one patient all is NaN: nothing can be resampled.
 
     Raises:
         RequestError: if a method lacks a patient.
@@ -102,45 +95,30 @@ def rank_stability(scores: pd.DataFrame, resamples: int = RESAMPLES) -> RankStab
 
 
 def rank_limits(compared: Pairwise) -> pd.DataFrame:
-    """The ranks that the pairwise tests leave open to each method.
+    """The ranks that the pairwise tests leave open to each method: `low` (best) and `high`.
 
     A method ranks below those separated from it and better, and above those separated
     from it and worse. The chance that any true rank lies outside its limits is at most
     `LEVEL` (Mogstad, Romano, Shaikh and Wilhelm 2024).
-
-    Returns:
-        One row per method: `low` (best) and `high` (worst rank).
     """
     better = compared.better()
     return pd.DataFrame({"low": 1 + better.sum(axis=0), "high": len(better) - better.sum(axis=1)})
 
 
 def scheme_ranks(scores: pd.DataFrame) -> pd.DataFrame:
-    """The rank of every method (row) under every scheme (column).
-
-    Raises:
-        RequestError: if a method lacks a patient.
-    """
+    """The rank of every method (row) under every scheme (column)."""
     return pd.DataFrame({scheme: rank_methods(scores, scheme) for scheme in SCHEMES})
 
 
 def agreement(rankings: pd.DataFrame) -> pd.DataFrame:
-    """Kendall's tau-b between every two rankings, one a column, e.g. of Dice and of ASD.
-
-    Returns:
-        A square table; NaN beside a ranking in which all methods are tied.
-    """
+    """Kendall's tau-b between every two rankings, one a column; NaN where all methods are tied."""
     ranks = rankings.to_numpy(dtype=np.float64).T
     names = rankings.columns
     return pd.DataFrame([kendall(ranks, row) for row in ranks], index=names, columns=names)
 
 
 def kendall(rankings: Floats, reference: Floats) -> Floats:
-    """Kendall's tau-b (1945) between each of many rankings and one.
-
-    Args:
-        rankings: shape (rankings, methods).
-        reference: shape (methods,).
+    """Kendall's tau-b (1945) between each of many rankings, shape (rankings, methods), and one.
 
     Returns:
         One tau per ranking; NaN where one of the two has all methods tied.
@@ -199,17 +177,10 @@ def tie_groups(separated: ArrayLike) -> list[tuple[int, ...]]:
 
 
 def letters(separated: ArrayLike) -> list[str]:
-    """Writes tie groups as the letters of a compact letter display.
+    """Writes `tie_groups` as the letters of a compact letter display, one string per method.
 
-    Args:
-        separated: as for `tie_groups`.
-
-    Returns:
-        One string per method; the group of the first method is `a`, and after `z` come
-        `a2`, `b2` and so on. A method that stands alone has a letter of its own.
-
-    Raises:
-        RequestError: as `tie_groups`.
+    The group of the first method is `a`, and after `z` come `a2`, `b2` and so on. A method that
+    stands alone has a letter of its own.
     """
     marks = [""] * len(np.asarray(separated))
     for number, group in enumerate(tie_groups(separated)):

@@ -96,7 +96,7 @@ def retrained_ps(differences: ArrayLike, ps: ArrayLike, found: Retraining) -> Fl
         found: what training again adds.
 
     Returns:
-        One p a comparison, after Holm over all of them; NaN where the inflation is unknown.
+        After Holm over all comparisons; NaN where the inflation is unknown.
     """
     gaps = np.asarray(differences, np.float64)
     if not found.known:

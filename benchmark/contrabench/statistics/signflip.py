@@ -69,16 +69,12 @@ def sign_flip_ps(differences: ArrayLike) -> Floats:
 
 
 def sign_flip_interval(differences: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
-    """The mean differences that the sign-flip test does not reject.
+    """The mean differences that the sign-flip test does not reject, from shape (n,).
 
     Zero lies outside exactly when `sign_flip_p` is at most 1 - confidence. The ends are
     order statistics of the means of all subsets of patients (Hartigan 1969; Tritchler
     1984). It covers the mean with at least the stated probability wherever differences
     are symmetric about it, at any number of patients, however heavy their tails.
-
-    Args:
-        differences: one per patient, shape (n,), finite.
-        confidence: 0.95 for a 95 % interval.
 
     Returns:
         Lower and upper end; (NaN, NaN) with so few patients that no mean could ever be
@@ -128,10 +124,7 @@ def patients_for_interval(confidence: float = 0.95) -> int:
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjusts the p of one family so that the chance of any false finding stays below the level.
 
-    Holm's step-down procedure (Scandinavian Journal of Statistics, 1979).
-
-    Returns:
-        Adjusted p values in the same order, each at least as large as its own p.
+    Holm's step-down procedure (Scandinavian Journal of Statistics, 1979); p keep their order.
     """
     adjusted = [0.0] * len(p_values)
     running = 0.0

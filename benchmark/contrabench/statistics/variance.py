@@ -54,14 +54,8 @@ class VarianceSplit:
         """The variance of a mean over a study of that size, from the sources that are known.
 
         Of a difference of two methods it is what repeating the study on other patients,
-        with other labels and other seeds, would show. Each fold has its own draws and
+        with other labels and other seeds, would show. Each fold has its own label draws and
         each training run its own effect of the seed. Negative estimates count as zero.
-
-        Args:
-            patients: in total, each tested in one fold.
-            folds: number of folds, with as many patients each.
-            draws: label draws per fold.
-            seeds: seeds per draw.
         """
         by_draw, by_seed, remainder = map(_kept, (self.draws, self.seeds, self.remainder))
         own = _kept(self.patients, unknown=math.nan) + remainder / (draws * seeds)
