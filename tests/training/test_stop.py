@@ -29,7 +29,7 @@ def train(folder, steps=stop_child.STEPS, **changes):
 
 
 def step_of(checkpoint):
-    return torch.load(checkpoint, weights_only=True)["step"]
+    return torch.load(checkpoint, weights_only=True)["record"]["steps"]
 
 
 def test_a_signal_leaves_the_step_under_way_and_the_rest_ends_in_the_same_bits(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,7 @@ def train(
         return
     header = {"step": str(node.units), "recipe": digest(run.dataset.recipe)}
     save_weights(folder / WEIGHTS, module.state_dict(), header)
-    write_record(folder, {**record.as_dict(), **seen, "runtime": runtime.record()})
+    write_record(folder, {**asdict(record), **seen, "runtime": runtime.record()})
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
 

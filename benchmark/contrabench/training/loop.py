@@ -7,10 +7,8 @@ resumed stage ends in the same bits as one that was never interrupted.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -28,12 +26,12 @@ from contrabench.training.trackers import Tracker
 _LOOK_EVERY = 20
 
 
-@dataclass(frozen=True)
+@dataclass
 class FitRecord:
     """What a fit cost and saw.
 
     Attributes:
-        steps: optimiser steps.
+        steps: optimiser steps done.
         images: slices drawn.
         seconds: wall time of all sessions together.
         data_seconds: part of it spent on making batches and views.
@@ -51,12 +49,8 @@ class FitRecord:
     peak_memory_mb: float
     trained: int
     resumed_at: tuple[int, ...]
-    first: Mapping[str, float]
-    last: Mapping[str, float]
-
-    def as_dict(self) -> dict[str, Any]:
-        """The record as JSON-like data."""
-        return asdict(self)
+    first: dict[str, float]
+    last: dict[str, float]
 
 
 def fit(
@@ -70,10 +64,10 @@ def fit(
     seed: int,
     tracker: Tracker | None = None,
 ) -> FitRecord:
-    """Trains the parameters of `task` that require a gradient.
+    """Trains the parameters of `task` that require a gradient, in place.
 
     Args:
-        task: network, loss and batches; moved to the device and trained in place.
+        task: network, loss and batches.
         steps: optimiser steps.
         phase: batch, rate, decay and clipping.
         runtime: device, precision and switches.
@@ -89,114 +83,102 @@ def fit(
         Interrupted: if a stop was asked for, after the step under way and its checkpoint.
     """
     state = _Fit(Step(task, phase, runtime, steps, seed), folder)
+    record = state.record
+    start = record.steps
     with sharded(task), calm_stop() as asked, reporter.track(title, steps) as track:
-        for step in range(state.start, steps):
-            state.take(step)
-            if step == state.start or (step + 1) % _LOOK_EVERY == 0 or step + 1 == steps:
-                track.advance(step + 1, state.look())
+        for number in range(start, steps):
+            state.take(number)
+            done = number + 1
+            if number == start or done % _LOOK_EVERY == 0 or done == steps:
+                state.look()
+                track.advance(done, f"loss {record.last['loss']:.3f}")
                 if tracker is not None:
-                    tracker.log(state.last, step + 1)
-                state.save_if_due(step + 1)
+                    tracker.log(record.last, done)
+                if done < steps and state.seconds_unsaved() >= runtime.checkpoint_seconds:
+                    state.save()
             if any_process(asked()):
-                state.stop(step + 1)
-    return state.finish()
+                state.look()
+                state.save()
+                raise Interrupted(
+                    f"stopped after step {done} of {steps}; the checkpoint is written, run the "
+                    "same command to go on"
+                )
+    state.check_gradients()
+    return state.sum_up()
 
 
 class _Fit:
-    """State of one call of `fit`."""
+    """State of one call of `fit`; taken up from the checkpoint in the folder, if there is one."""
 
     def __init__(self, step: Step, folder: Path) -> None:
-        self.step, self.folder = step, folder
-        self.task, self.steps = step.task, step.steps
-        self.began = self.saved = time.monotonic()
+        self.step, self.task, self.folder = step, step.task, folder
         self.frozen = {
             n: p.detach().clone() for n, p in self.task.named_parameters() if not p.requires_grad
         }
-        past = load_checkpoint(folder) or {}
-        self.start = int(past.get("step", 0))
-        if past:
+        self.recent: list[dict[str, Tensor]] = []
+        trained = sum(p.numel() for p in step.trained)
+        self.record = FitRecord(0, 0, 0.0, 0.0, 0.0, trained, (), {}, {})
+        if past := load_checkpoint(folder):
             self.task.load_state_dict(past["module"])
             step.optimizer.load_state_dict(past["optimizer"])
-        self.spent = float(past.get("seconds", 0.0))
-        step.data_seconds = float(past.get("data_seconds", 0.0))
-        step.reached = set(past.get("graded", []))
-        self.resumed = [*past.get("resumed_at", []), *([self.start] if past else [])]
-        self.first: dict[str, float] = dict(past.get("first", {}))
-        self.last: dict[str, float] = dict(past.get("last", {}))
-        self.recent: list[dict[str, Tensor]] = []
+            step.reached = past["reached"]
+            self.record = FitRecord(**past["record"])
+            self.record.resumed_at += (self.record.steps,)
+            step.data_seconds = self.record.data_seconds
+        self.saved = time.monotonic()
+        self.began = self.saved - self.record.seconds
 
     def take(self, number: int) -> None:
         """Takes a step and notes its losses."""
-        logs = self.step.take(number)
-        self.recent.append(logs)
-        if not self.first:
-            self.first = {name: float(value) for name, value in logs.items()}
+        self.recent.append(self.step.take(number))
+        self.record.steps = number + 1
+        if not self.record.first:
+            self.record.first = {name: float(value) for name, value in self.recent[0].items()}
 
-    def look(self) -> str:
+    def look(self) -> None:
         """Fetches the losses since the last look; stops the run if one was not finite."""
         if (bad := int(self.step.not_finite)) >= 0:
             # The weights are spoilt from here on; the next attempt must not start with them.
             (self.folder / FILE).unlink(missing_ok=True)
             raise RunError(
-                f"the loss is not finite at step {bad} of {self.steps}; the stage is not kept. "
-                "Lower the learning rate, or look at the method's loss for a logarithm or a "
+                f"the loss is not finite at step {bad} of {self.step.steps}; the stage is not "
+                "kept. Lower the learning rate, or look at the method's loss for a logarithm or a "
                 "division of zero"
             )
         if self.recent:
-            self.last = {
+            self.record.last = {
                 name: float(torch.stack([log[name] for log in self.recent]).mean())
                 for name in self.recent[0]
             }
             self.recent = []
-        return f"loss {self.last.get('loss', float('nan')):.3f}"
 
-    def save_if_due(self, done: int) -> None:
-        """Writes a checkpoint when the last one is old enough."""
-        pause = self.step.runtime.checkpoint_seconds
-        if done < self.steps and time.monotonic() - self.saved >= pause:
-            self._save(done)
+    def seconds_unsaved(self) -> float:
+        """How old the last checkpoint is."""
+        return time.monotonic() - self.saved
 
-    def stop(self, done: int) -> NoReturn:
-        """Writes a checkpoint, however fresh the last one is, and ends the fit."""
-        self.look()
-        self._save(done)
-        raise Interrupted(
-            f"stopped after step {done} of {self.steps}; the checkpoint is written, run the same "
-            "command to go on"
-        )
-
-    def _save(self, done: int) -> None:
+    def save(self) -> None:
+        """Writes a checkpoint of the steps done."""
         if is_first_process():
             content = {
-                "step": done,
                 "module": self.task.state_dict(),
                 "optimizer": self.step.optimizer.state_dict(),
-                "seconds": self.spent + time.monotonic() - self.began,
-                "data_seconds": self.step.data_seconds,
-                "resumed_at": self.resumed,
-                "first": self.first,
-                "last": self.last,
-                "graded": sorted(self.step.reached),
+                "reached": self.step.reached,
+                "record": asdict(self.sum_up()),
             }
             save_checkpoint(self.folder, content)
         self.saved = time.monotonic()
 
-    def finish(self) -> FitRecord:
-        """Checks rule 4 and sums up."""
-        self._check_gradients()
-        return FitRecord(
-            steps=self.steps,
-            images=self.steps * self.step.phase.batch,
-            seconds=self.spent + time.monotonic() - self.began,
-            data_seconds=self.step.data_seconds,
-            peak_memory_mb=self.step.runtime.peak_memory_mb(),
-            trained=sum(p.numel() for p in self.step.trained),
-            resumed_at=tuple(self.resumed),
-            first=self.first,
-            last=self.last,
-        )
+    def sum_up(self) -> FitRecord:
+        """The record up to now."""
+        record = self.record
+        record.images = record.steps * self.step.phase.batch
+        record.seconds = time.monotonic() - self.began
+        record.data_seconds = self.step.data_seconds
+        record.peak_memory_mb = self.step.runtime.peak_memory_mb()
+        return record
 
-    def _check_gradients(self) -> None:
+    def check_gradients(self) -> None:
+        """Rule 4: what trains was reached by the loss, and what is frozen has not moved."""
         names = [name for name, p in self.task.named_parameters() if p.requires_grad]
         if without := [name for i, name in enumerate(names) if i not in self.step.reached]:
             raise AuditError(

@@ -108,15 +108,9 @@ class Runtime:
             if self.device == "cuda"
             else platform.processor() or platform.machine()
         )
-        return {
-            "device": self.device,
-            "device_name": name,
-            "precision": self.precision,
-            "threads": self.threads,
-            "compile": self.compile,
-            "channels_last": self.channels_last,
-            "devices": self.devices,
-        }
+        switches = ("precision", "threads", "compile", "channels_last", "devices")
+        told = {switch: getattr(self, switch) for switch in switches}
+        return {"device": self.device, "device_name": name, **told}
 
     def peak_memory_mb(self) -> float:
         """Largest memory so far in MiB: of the device on CUDA, of the process elsewhere.
@@ -139,11 +133,8 @@ def resolve_device(device: str) -> str:
     Raises:
         RequestError: if the device asked for is not there.
     """
-    there = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    there = {"cuda": cuda, "mps": mps, "cpu": True}
     if device == "auto":
         return next(name for name, found in there.items() if found)
     if not there[device]:
@@ -160,7 +151,6 @@ def make_runtime(
     threads: int | None = None,
     compile: bool = False,  # noqa: A002 - torch's own word
     channels_last: bool = False,
-    checkpoint_seconds: float = 20.0,
     devices: int = 1,
     trackers: Sequence[str] = (),
 ) -> Runtime:
@@ -173,38 +163,28 @@ def make_runtime(
     """
     check_trackers(trackers)
     name = resolve_device(device)
-    if threads is not None and threads < 1:
-        raise RequestError("--threads takes a whole number from 1")
-    _check_count(name, devices)
-    chosen = precision if precision != "auto" else ("bf16" if name == "cuda" else "float32")
+    for option, number in (("--threads", threads), ("--devices", devices)):
+        if number is not None and number < 1:
+            raise RequestError(f"{option} takes a whole number from 1")
+    # On the CPU a device is a process, of which there can be as many as are wanted.
+    there = {"cuda": torch.cuda.device_count(), "mps": 1}.get(name, devices)
+    if devices > there:
+        raise RequestError(
+            f"{devices} {name} devices were asked for and torch sees {there}; lower --devices"
+        )
+    if precision == "auto":
+        precision = "bf16" if name == "cuda" else "float32"
     runtime = Runtime(
         device=name,
-        precision=chosen,
+        precision=precision,
         threads=threads or default_threads(devices),
         compile=compile,
         channels_last=channels_last,
-        checkpoint_seconds=checkpoint_seconds,
         devices=devices,
         trackers=tuple(trackers),
     )
     runtime.prepare()
     return runtime
-
-
-def _check_count(device: str, devices: int) -> None:
-    """Refuses more devices than there are.
-
-    Raises:
-        RequestError: saying how many there are.
-    """
-    if devices < 1:
-        raise RequestError("--devices takes a whole number from 1")
-    # On the CPU a device is a process, of which there can be as many as are wanted.
-    there = {"cuda": torch.cuda.device_count(), "mps": 1}.get(device, devices)
-    if devices > there:
-        raise RequestError(
-            f"{devices} {device} devices were asked for and torch sees {there}; lower --devices"
-        )
 
 
 def default_threads(devices: int) -> int:
