@@ -115,11 +115,7 @@ class Asked:
     plugin: PluginOption = None
 
     def spec(self) -> StudySpec:
-        """The study that is asked for.
-
-        Raises:
-            RequestError: if something in it is wrong.
-        """
+        """The study that is asked for; RequestError if something in it is wrong."""
         raise NotImplementedError
 
     @property
@@ -148,11 +144,8 @@ class Asked:
     def runtime(self, device: str | None = None) -> Runtime:
         """The runtime of each stage; the cores are shared out among those at once.
 
-        Args:
-            device: the kind that they find elsewhere; None to look for one on this machine.
-
-        Raises:
-            RequestError: if a device or a tracker is not there.
+        `device` is the kind that they find elsewhere, None to look for one on this machine.
+        RequestError if a device or a tracker is not there.
         """
         if self.threads is not None:
             # Some libraries split their sums by what stands here when they are loaded, whatever
@@ -262,11 +255,7 @@ class StudyArguments(Asked):
     ] = None
 
     def spec(self) -> StudySpec:
-        """The study of the file, with what the command line says instead.
-
-        Raises:
-            RequestError: if neither a file nor methods are named, or something is wrong.
-        """
+        """The study of the file, with what the command line says instead."""
         from contrabench.study.methods import split_words
         from contrabench.study.spec import make_study, read_study
 
@@ -326,9 +315,8 @@ def _folds(text: str) -> list[int] | None:
 def takes(asked: type[A]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Gives a command the options of a dataclass before its own.
 
-    Args:
-        asked: its own fields come first, then those that it inherits. The command's first
-            parameter is one; its others are keyword-only, annotated as typer reads them.
+    Its own fields come first, then those that it inherits. The command's first parameter is one;
+    its others are keyword-only, annotated as typer reads them.
     """
     hints = get_type_hints(asked, include_extras=True)
     own = set(asked.__annotations__)

@@ -21,12 +21,7 @@ if TYPE_CHECKING:
 def show_results(
     screen: Console, session: Session, folders: list[Path], records: list[dict[str, Any]]
 ) -> None:
-    """Prints the table of one run, or of the folds of one cross-validation together.
-
-    Args:
-        folders: of each fold's rows.
-        records: of each fold.
-    """
+    """Prints the table of one run, or of the folds of one cross-validation together."""
     import pandas as pd
 
     from contrabench.store.rows import ROWS_FILE

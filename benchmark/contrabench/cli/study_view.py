@@ -52,12 +52,7 @@ def headline(session: Session) -> list[str]:
 
 
 def end_of(board: Board, stopped: str) -> None:
-    """Ends a command with the code of a failure, of an interrupt, or goes on.
-
-    Raises:
-        RunError: if a stage has failed or the disk is full.
-        KeyboardInterrupt: if the user stopped it.
-    """
+    """Ends a command: KeyboardInterrupt if the user stopped it, RunError if a stage has failed."""
     if stopped == "interrupted":
         raise KeyboardInterrupt
     if stopped:
@@ -72,11 +67,7 @@ def end_of(board: Board, stopped: str) -> None:
 
 
 class StudyView:
-    """The listener of a study on a console.
-
-    Args:
-        timing: what is known of times; it learns on the way.
-    """
+    """The listener of a study on a console; what it knows of times it learns on the way."""
 
     def __init__(
         self, session: Session, board: Board, console: Console, crew: Executor, timing: Timing

@@ -106,14 +106,8 @@ def check_images(
     """Rule 9: the images seen are those of the budget, whatever the method.
 
     A paper's own batch may not divide a stage's images; each such stage may lack less than
-    one batch.
-
-    Args:
-        budget: of the run.
-        pretrain: images of each pre-training stage; empty for a method without.
-        finetune: images of fine-tuning.
-        extra: share of the pre-training images that the method spends on fine-tuning.
-        batches: images in a step of each pre-training stage.
+    one batch. `pretrain` and `batches` are of each pre-training stage; `extra` is the share of the
+    pre-training images that the method spends on fine-tuning.
     """
     before, after = budget.pretrain, budget.finetune
     owed = before.steps * before.batch if pretrain else 0
@@ -131,12 +125,7 @@ def check_images(
 def evidence(
     run: Run, before: Sequence[dict[str, Any]], after: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """What shows that each rule was kept: checked here, or by the stages themselves.
-
-    Args:
-        before: records of the pre-training stages.
-        after: record of fine-tuning.
-    """
+    """What shows that each rule was kept, from the records of pre-training and of fine-tuning."""
     transfer = after["transfer"]
     found = {
         1: [check_split(run.split), *(record["seen"] for record in before)],

@@ -36,14 +36,11 @@ class Node:
     """One stage of one run.
 
     Attributes:
-        kind: what is made.
         name: of the pre-training stage; "" for other kinds.
-        spec: all that the output depends on.
-        inputs: keys of the stages whose output is read, in order; the last one is the one
-            it starts from.
+        spec: all that the output depends on; `key` is its hash.
+        inputs: keys of the stages that are read, in order; it starts from the last one.
         units: what its time grows with: optimiser steps, cases to score, or 0.
         cost: nodes with the same one take as long for each unit.
-        key: of the output in the store.
     """
 
     kind: str
@@ -80,14 +77,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Making:
-    """A run whose stages are made here.
-
-    Attributes:
-        run: on its data.
-        store: where stages are kept.
-        runtime: device and switches.
-        reporter: where progress is told.
-    """
+    """A run whose stages are made here, on a device, in a store."""
 
     run: Run
     store: StageStore

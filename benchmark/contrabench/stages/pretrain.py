@@ -102,15 +102,7 @@ def pretrain(
     folder: Path,
     tracking: Path,
 ) -> None:
-    """Trains one pre-training stage; called in a process for each device.
-
-    Args:
-        before: weights of the stage before, or None for the seed's initial ones.
-
-    Raises:
-        AuditError: if a rule of the protocol is broken.
-        RunError: if training fails.
-    """
+    """Trains one stage, in a process for each device, from the weights before it or the seed's."""
     import torch
 
     from contrabench.data.bank import build_bank

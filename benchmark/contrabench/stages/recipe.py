@@ -22,14 +22,7 @@ _FEWEST_STEPS = 100
 
 @dataclass(frozen=True)
 class StageWork:
-    """One pre-training stage of a run.
-
-    Attributes:
-        stage: as the method declares it.
-        phase: its optimisation.
-        steps: optimiser steps.
-        note: what the recipe means here, in words; "" under the common recipe.
-    """
+    """One pre-training stage, its optimisation and steps, and what the recipe means in words."""
 
     stage: Stage
     phase: Phase
@@ -45,11 +38,7 @@ def usual_options(method: type[Method], recipe: Recipe) -> dict[str, Any]:
 
 
 def share_out(method: Method, budget: Budget, recipe: Recipe) -> list[StageWork]:
-    """Plans the pre-training stages of a method, in order.
-
-    Raises:
-        RequestError: if the published recipe is asked of a method that has none.
-    """
+    """Plans the pre-training stages in order; RequestError if no recipe is known for the method."""
     stages = method.stages()
     shares = _shares(stages, budget.pretrain.steps)
     common = [

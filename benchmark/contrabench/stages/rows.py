@@ -60,11 +60,7 @@ class Rows(Kind):
         return (Node(self.name, "", spec, inputs, units=0, cost=self.name),)
 
     def make(self, making: Making, node: Node, folder: Path) -> None:
-        """Leaves `rows.parquet` and `run.json`, and tells the trackers the mean scores.
-
-        Raises:
-            AuditError: rules 1, 6 and 9, if split, labels or images seen break them.
-        """
+        """Leaves `rows.parquet` and `run.json`, and tells the trackers the mean scores."""
         scores = making.store.folder("evaluate", node.inputs[-1]) / SCORES
         rows = _rows(node.key, making.run, json.loads(scores.read_text(encoding="utf-8")))
         write_rows(folder / ROWS_FILE, rows)

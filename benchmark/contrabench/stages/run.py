@@ -96,11 +96,7 @@ class RunSpec(Frozen):
 
 
 def open_dataset(name: str, options: dict[str, Any], root: Path | None) -> Dataset:
-    """A registered dataset, once it is sure that its files are named.
-
-    Raises:
-        RequestError: if there is no such dataset, or it needs files and none are named.
-    """
+    """A registered dataset; RequestError if there is none, or it needs files and none are named."""
     kind = registry.datasets.get(name)
     if kind.info.needs_path and root is None:
         raise RequestError(f"'{name}' needs its files: --data FOLDER, with {kind.info.layout}")
@@ -119,12 +115,7 @@ def _typed(value: object) -> str:
 class Run:
     """One run on its data.
 
-    Args:
-        spec: what is computed.
-
     Attributes:
-        method: with its options.
-        dataset: with its options and path.
         split: who may be trained on, and who is tested.
         manifest: whose labels may be used.
         work: the pre-training stages, each with its share of the budget.

@@ -43,9 +43,7 @@ def train(
 ) -> None:
     """Trains a task to its last step; leaves weights and record, and takes the checkpoint away.
 
-    Args:
-        seed: of torch's global generator.
-        seen: what the record says beside the fit's own figures.
+    `seen` is what the record says beside the fit's own figures.
     """
     with tracked(run, node, runtime, reporter, tracking) as tracker:
         record = fit(task, node.units, phase, runtime, folder, reporter, node.title, seed, tracker)

@@ -20,11 +20,7 @@ _DEVICE = ("device", "device_name", "threads", "precision", "compile", "channels
 
 
 class Timing:
-    """Seconds a unit, by the cost of a node, on one device with its threads.
-
-    Args:
-        store: finished stages that this device has made are learned from.
-    """
+    """Seconds a unit, by the cost of a node, on one device with its threads."""
 
     def __init__(self, store: Path, runtime: Runtime) -> None:
         self.store, self.device = store, _device(runtime.record())
@@ -66,7 +62,6 @@ class Forecast:
         disk: bytes that will be kept.
         recorded: kinds of steps whose time is that of finished stages.
         measured: kinds of steps that were measured for this forecast.
-        workers: stages at once.
     """
 
     seconds: float
@@ -81,12 +76,7 @@ class Forecast:
 def forecast(
     session: Session, board: Board, workers: int, measuring: bool, reporter: Reporter
 ) -> Forecast:
-    """Foretells what is left to do.
-
-    Args:
-        workers: stages at once.
-        measuring: take a few steps where no finished stage tells the time.
-    """
+    """Foretells what is left to do, taking a few steps where no finished stage tells the time."""
     timing = learned(session)
     recorded = len(timing.known)
     waiting = [

@@ -20,14 +20,7 @@ State = Literal["done", "failed", "to do"]
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """A stage of a study, with the first run that needs it.
-
-    Attributes:
-        node: the stage.
-        spec: of the run, from which any worker draws it up again.
-        variant: the method with its options, as tables name it.
-        runs: how many runs of the study rest on it.
-    """
+    """A stage of a study, with the first run that needs it and how many rest on it."""
 
     node: Node
     spec: RunSpec
@@ -56,11 +49,9 @@ class PlannedStage:
 
 @dataclass(frozen=True)
 class Graph:
-    """All stages of a study.
+    """All stages of a study by key, each after its inputs.
 
-    Attributes:
-        stages: by key, each after its inputs.
-        pretrainings_asked: what the runs would take if each pre-trained for itself.
+    `pretrainings_asked` is what the runs would take if each pre-trained for itself.
     """
 
     stages: dict[str, PlannedStage]
@@ -82,10 +73,7 @@ class Graph:
 
 
 def draw_graph(specs: Sequence[RunSpec], cases: Sequence[PreparedCase], root: Path | None) -> Graph:
-    """Draws the graph of a study.
-
-    Args:
-        specs: its runs, all on one dataset.
+    """Draws the graph of runs on one dataset.
 
     Raises:
         RequestError: if a fold cannot be made.

@@ -33,18 +33,9 @@ _Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 @dataclass(frozen=True)
 class Beat:
-    """How far a stage is.
+    """How far a piece of work is: units done of all, a remark such as the loss, seconds spent.
 
-    Attributes:
-        title: of the piece of work under way.
-        done: units of it.
-        total: units in all.
-        detail: a short remark, such as the loss.
-        seconds: since this piece of work began, in this session.
-        first: unit at which this session took it up.
-        at: time of writing, seconds since the epoch.
-        host: name of the machine.
-        pid: of the process.
+    `first` is the unit at which this session took it up; `at` counts from the epoch.
     """
 
     title: str
@@ -95,11 +86,7 @@ def read_beat(store: Path, kind: str, key: str) -> Beat | None:
 
 
 class Heartbeat:
-    """A reporter that writes the log and the beat of one stage.
-
-    Args:
-        also: is told everything as well.
-    """
+    """A reporter that writes the log and the beat of one stage, and tells another one as well."""
 
     def __init__(self, store: Path, kind: str, key: str, also: Reporter | None = None) -> None:
         self.path = beat_path(store, kind, key)

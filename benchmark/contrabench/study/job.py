@@ -23,17 +23,7 @@ from contrabench.training.runtime import Runtime, resolve_device
 
 @dataclass(frozen=True)
 class StageJob:
-    """One stage to be made.
-
-    Attributes:
-        spec: the run that the stage belongs to.
-        root: folder of the dataset's files, if it needs any, as this machine reaches it.
-        kind: of the stage.
-        key: of the stage, as the plan has it.
-        store: the store folder, as this machine reaches it.
-        runtime: device and switches.
-        plugins: files and folders of plug-ins.
-    """
+    """One stage to be made, with store and data as the machine that makes it reaches them."""
 
     spec: RunSpec
     root: Path | None
@@ -58,12 +48,7 @@ class StageJob:
         return Outcome(self.key, "done")
 
     def _make(self, reporter: Reporter) -> None:
-        """Makes the stage, its heart beating while this process is at work on it.
-
-        Raises:
-            ContrabenchError: whatever goes wrong, once it is on record.
-            RunError: if this process would make something else than was planned.
-        """
+        """Makes the stage, its heart beating; what goes wrong is on record when it is raised."""
         heartbeat = Heartbeat(self.store, self.kind, self.key, reporter)
         try:
             for path in self.plugins:

@@ -21,7 +21,6 @@ class Asked:
     """One method with an option set.
 
     Attributes:
-        name: registered.
         options: pairs `name=value` of the method's own options.
         deviations: those that were asked for, by name.
         named: whether it was named, rather than a member of a family or of all.
@@ -45,14 +44,11 @@ class Asked:
 def read_methods(words: Sequence[str], exclude: Sequence[str]) -> list[Asked]:
     """Reads the methods of a study, each once, in the order they are named.
 
-    Args:
-        words: such as `mmgl`, `instance contrast`, `all`, `mmgl[stages=global, views=axial]`.
-        exclude: names and families to leave out of families and `all`; a name that is
-            also named outright is left out as well.
+    Words are such as `mmgl`, `instance contrast`, `all`, `mmgl[stages=global, views=axial]`. A name
+    that is excluded is left out even where it is also named.
 
     Raises:
-        RequestError: for a word that is neither, an option that the method does not
-            have, or if nothing is left.
+        RequestError: for an unknown word or option, or if nothing is left.
     """
     left_out = {name for word in exclude for name in _members(word.strip())}
     found: list[Asked] = []

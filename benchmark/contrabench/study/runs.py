@@ -29,10 +29,6 @@ def runs_of(
     supervision, with the same folds and seeds; a method that changes fine-tuning gets a
     scratch beside it that changes it as well, or its row would mix two effects.
 
-    Args:
-        device: decides on the budget where none is named.
-        precision: of the forward pass.
-
     Returns:
         One specification for each run, each once, runs of one fold together; and what was
         left out and why, for the reader.
@@ -144,11 +140,7 @@ def _cells(spec: StudySpec, asked: list[Asked], full: Asked) -> Iterator[tuple[A
 
 
 def _budget(spec: StudySpec, device: str) -> Budget:
-    """The budget of a study; one of one's own must not go under a known name.
-
-    Raises:
-        RequestError: if there is no such budget, or its name is taken.
-    """
+    """The budget of a study; RequestError if there is none, or its own has another's name."""
     budget = spec.budget
     if not isinstance(budget, Budget):
         budget = find_budget(budget, device)

@@ -39,13 +39,7 @@ class Listener(Protocol):
 
 @dataclass
 class Board:
-    """The status of every stage of a study, by key.
-
-    Attributes:
-        graph: the stages.
-        status: of each.
-        reasons: why a stage has failed or is blocked.
-    """
+    """The status of every stage of a study by key, and why some have failed or are blocked."""
 
     graph: Graph
     status: dict[str, Status]
@@ -76,9 +70,6 @@ def survey(graph: Graph, store: Path, retry_failed: bool = False) -> Board:
 
     A stage is needed if a run is missing that rests on it; one whose dependants are all
     there is not made again, should it be gone.
-
-    Args:
-        retry_failed: take failed stages for stages to do.
     """
     found = {key: state_of(store, stage.node.kind, key) for key, stage in graph.stages.items()}
     board = Board(graph, {})
@@ -132,10 +123,7 @@ class Scheduler:
         self.stopping = ""
 
     def run(self) -> str:
-        """Works until all is done, or nothing more can be.
-
-        Returns:
-            "" or, if the study was stopped before its end, why.
+        """Works until nothing more can be done; returns why it was stopped before its end, or "".
 
         Raises:
             KeyboardInterrupt: on a second Ctrl-C; the first one, or a SIGTERM, stops calmly.

@@ -22,17 +22,7 @@ from contrabench.training.runtime import Runtime
 
 @dataclass(frozen=True)
 class Session:
-    """A planned study.
-
-    Attributes:
-        spec: as it was asked for.
-        root: folder of the dataset's files, if it needs any.
-        store: the store folder.
-        runtime: the device that it was planned for.
-        cases: the prepared cases of its dataset.
-        graph: its stages.
-        notes: what was left out of it, in words.
-    """
+    """A planned study on its data, store and device, with what was left out of it in words."""
 
     spec: StudySpec
     root: Path | None

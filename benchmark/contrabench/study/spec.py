@@ -95,11 +95,7 @@ def _numbers(asked: int | tuple[int, ...]) -> tuple[int, ...]:
 
 
 def read_study(path: Path) -> StudySpec:
-    """Reads a `study.toml`.
-
-    Raises:
-        RequestError: if there is no such file, or something in it is not understood.
-    """
+    """Reads a `study.toml`; RequestError if there is none, or something is not understood."""
     try:
         return make_study(tomllib.loads(path.read_text(encoding="utf-8")), str(path))
     except FileNotFoundError:
@@ -113,15 +109,7 @@ def read_study(path: Path) -> StudySpec:
 
 
 def make_study(content: dict[str, Any], where: str) -> StudySpec:
-    """Checks the values of a study.
-
-    Args:
-        content: by field name.
-        where: what to call their source in a message.
-
-    Raises:
-        RequestError: naming the first field that is wrong.
-    """
+    """Checks the values of a study; RequestError names their source and the first that is wrong."""
     try:
         spec = StudySpec.model_validate(content)
     except RequestError as error:

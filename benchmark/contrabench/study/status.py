@@ -53,16 +53,7 @@ class StudyFile(Frozen):
 
 @dataclass(frozen=True)
 class StageStatus:
-    """A stage of a study as it stands in the store.
-
-    Attributes:
-        kind: of the stage.
-        key: of the stage.
-        title: what it is, in words.
-        state: done, failed or to do.
-        beat: how far it is, if somebody is at work on it.
-        failure: why it failed, if it has.
-    """
+    """A stage of a study as it stands: how far, if somebody is at work on it, or why it failed."""
 
     kind: str
     key: str
@@ -74,12 +65,7 @@ class StageStatus:
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """A study as it stands in the store.
-
-    Attributes:
-        file: what was asked for, and when.
-        stages: in order.
-    """
+    """A study as it stands in the store: what was asked for and when, and its stages in order."""
 
     file: StudyFile
     stages: tuple[StageStatus, ...]

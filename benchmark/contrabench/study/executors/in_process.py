@@ -11,12 +11,7 @@ from contrabench.training.stop import request_stop
 
 @register_executor("in_process")
 class InProcessExecutor(Executor):
-    """What kills a stage, an out-of-memory killer for instance, ends the study with it.
-
-    Args:
-        crew: one stage at a time, whatever it asks for.
-        options: none.
-    """
+    """What kills a stage, an out-of-memory killer for instance, ends the study with it."""
 
     info = ExecutorInfo(title="one stage after another in the study's own process")
 

@@ -32,10 +32,8 @@ class RayOptions(BaseOptions):
 class RayExecutor(Executor):
     """Tasks of a Ray cluster, each with as many CPUs as threads.
 
-    With several devices for one network, a task takes them whole.
-
-    Raises:
-        RequestError: if Ray is not installed, or the cluster cannot be reached.
+    With several devices for one network, a task takes them whole. RequestError if Ray is not
+    installed, or the cluster cannot be reached.
     """
 
     info = ExecutorInfo(title="tasks of a Ray cluster")
@@ -134,12 +132,7 @@ def _call(job: Job) -> Outcome:
 
 
 def _knock(address: str | None) -> None:
-    """Fails at once where nobody listens; Ray itself would end the process.
-
-    Raises:
-        OSError: if there is no connection.
-        ValueError: if the port is no number.
-    """
+    """Fails at once (OSError, ValueError) where nobody listens; Ray would end the process."""
     host, colon, port = (address or "").rpartition(":")
     if colon and "/" not in host:
         socket.create_connection((host, int(port)), timeout=5).close()
