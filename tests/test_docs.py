@@ -219,3 +219,11 @@ def test_the_check_of_names_sees_what_is_not_there():
         "bench methods no x",
     ):
         assert not is_there(code, names), code
+
+
+def test_the_map_of_the_house_names_files_that_are_there():
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w./]+(?:/|\.py))`", page.partition("## Working")[0])
+    assert len(named) > 30
+    for name in named:
+        assert (ROOT / "benchmark" / "contrabench" / name).exists() or (ROOT / name).exists(), name
