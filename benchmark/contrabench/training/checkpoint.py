@@ -25,11 +25,7 @@ def save_weights(path: Path, weights: Mapping[str, Tensor], header: Mapping[str,
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
-    """Reads tensors to the CPU.
-
-    Raises:
-        RunError: if the file is damaged.
-    """
+    """Reads tensors to the CPU; RunError if the file is damaged."""
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

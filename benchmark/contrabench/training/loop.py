@@ -31,11 +31,8 @@ class FitRecord:
     """What a fit cost and saw.
 
     Attributes:
-        steps: optimiser steps done.
-        images: slices drawn.
         seconds: wall time of all sessions together.
         data_seconds: part of it spent on making batches and views.
-        peak_memory_mb: see `Runtime.peak_memory_mb`.
         trained: number of parameters that were trained.
         resumed_at: steps at which the fit was taken up again.
         first: logged values of the first step.
@@ -66,16 +63,8 @@ def fit(
 ) -> FitRecord:
     """Trains the parameters of `task` that require a gradient, in place.
 
-    Args:
-        task: network, loss and batches.
-        steps: optimiser steps.
-        phase: batch, rate, decay and clipping.
-        runtime: device, precision and switches.
-        folder: keeps the checkpoint while the fit is unfinished.
-        reporter: shows the progress.
-        title: of the progress line.
-        seed: reseeds torch's global generator at every step, for layers that draw.
-        tracker: is told the losses as often as the progress is.
+    `folder` keeps the checkpoint while the fit is unfinished; `seed` reseeds torch's global
+    generator at every step, for layers that draw.
 
     Raises:
         RunError: if the loss stops being finite; the step is named.

@@ -4,10 +4,9 @@ The process that starts them trains nothing itself. It hands on what the first o
 passes a stop on to all, and ends them all when one fails; whatever a device or its driver
 does, no process is left that waits for it.
 
-A device process sends pairs of a word and its content: the first one what it reports, as
-`line`, `track`, `advance` and `end`; each one answer, which is `done` with the target's result
-(None but of the first), `stopped` with a text, or `failed` with a packed error. What it
-receives, whatever it is, asks it to stop.
+A device process sends pairs of a word and its content: the first one what it reports (`line`,
+`track`, `advance`, `end`), each one answer: `done` with the target's result (None but of the
+first), `stopped` with a text, or `failed` with a packed error. What it receives asks it to stop.
 """
 
 from __future__ import annotations
@@ -55,16 +54,7 @@ def train_on(
     With one device that is this process. With several, all of it has to be picklable, and
     `target` a function of a module; it builds the same task in every process and calls
     `fit`. Only where `contrabench.training.sharding.is_first_process()` may it write files.
-
-    Args:
-        runtime: device and switches, with the number of devices.
-        reporter: is told what the first process reports.
-        target: what to call.
-        arguments: of the target, after runtime and reporter.
-        named: further arguments of the target.
-
-    Returns:
-        What the target returns in the first process.
+    What it reports and returns in the first process counts.
 
     Raises:
         RunError: if a process dies.

@@ -1,8 +1,4 @@
-"""The optimisers and the learning-rate schedule.
-
-AdamW of the common recipe, and what papers used; a linear warm-up, then a cosine down to zero
-or no change.
-"""
+"""The optimisers (AdamW of the common recipe, and what papers used) and the learning rate."""
 
 from __future__ import annotations
 
@@ -20,10 +16,6 @@ def build_optimizer(parameters: Sequence[nn.Parameter], phase: Phase) -> torch.o
 
     LARS (You et al., arXiv 1708.03888) leaves biases and the gains of normalisation out of
     both its scaling and the decay, as the papers do that use it.
-
-    Args:
-        parameters: what is trained.
-        phase: kind, rate, momentum and decay.
     """
     if phase.optimizer in ("adamw", "adam"):
         kind = torch.optim.AdamW if phase.optimizer == "adamw" else torch.optim.Adam
@@ -52,16 +44,10 @@ def build_optimizer(parameters: Sequence[nn.Parameter], phase: Phase) -> torch.o
 
 
 def rate(step: int, steps: int, phase: Phase) -> float:
-    """Learning rate of a step.
+    """Learning rate of a step, counted from 0, of `steps` in the whole stage.
 
-    Args:
-        step: from 0.
-        steps: of the whole stage.
-        phase: peak rate and share of warm-up.
-
-    Returns:
-        `lr * (step + 1) / w` in the first w = round(warmup * steps) steps, then
-        `lr * (1 + cos(pi * t)) / 2` with t from 0 to just below 1, or `lr` throughout.
+    It is `lr * (step + 1) / w` in the first w = round(warmup * steps) steps, then
+    `lr * (1 + cos(pi * t)) / 2` with t from 0 to just below 1, or `lr` throughout.
     """
     warm = round(phase.warmup * steps)
     if step < warm:

@@ -31,11 +31,8 @@ class Runtime:
         device: `cpu`, `cuda` or `mps`.
         precision: `float32`, or `bf16` for bfloat16 autocast.
         threads: CPU threads; they change the last bits of a sum, so they are recorded.
-        compile: compile the backbone with `torch.compile`.
-        channels_last: keep activations in channels-last order.
         checkpoint_seconds: pause between two checkpoints.
         devices: of this kind, that train one network together; see `training.multi_device`.
-        trackers: that are told the losses; see `training.trackers`.
     """
 
     device: str
@@ -68,8 +65,7 @@ class Runtime:
     def fabric(self) -> Fabric:
         """A Fabric for the devices of this runtime, without its banners.
 
-        Raises:
-            RunError: if this process is not one of as many as there are devices.
+        RunError if this process is not one of as many as there are devices.
         """
         from lightning.fabric import Fabric
         from lightning.fabric.plugins.environments import LightningEnvironment
@@ -128,11 +124,7 @@ class Runtime:
 
 
 def resolve_device(device: str) -> str:
-    """Picks CUDA, else Apple's MPS, else the CPU; or checks the one asked for.
-
-    Raises:
-        RequestError: if the device asked for is not there.
-    """
+    """CUDA, else Apple's MPS, else the CPU, or what is asked for; RequestError if it's missing."""
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     there = {"cuda": cuda, "mps": mps, "cpu": True}
     if device == "auto":
@@ -156,10 +148,8 @@ def make_runtime(
 ) -> Runtime:
     """Resolves the device, sets the thread count, and fixes the arithmetic.
 
-    `auto` precision is bf16 on CUDA and float32 elsewhere.
-
-    Raises:
-        RequestError: if the devices, the thread count or a tracker cannot be had.
+    `auto` precision is bf16 on CUDA and float32 elsewhere. RequestError if the devices, the
+    thread count or a tracker cannot be had.
     """
     check_trackers(trackers)
     name = resolve_device(device)

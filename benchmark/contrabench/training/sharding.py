@@ -53,8 +53,7 @@ def any_process(flag: bool) -> bool:
 def sharded(task: nn.Module) -> Iterator[None]:
     """Splits every pass of every backbone in the task, momentum copies too, in the block.
 
-    Args:
-        task: the same in all processes, with gradients that are averaged over them.
+    The task is the same in all processes, with gradients that are averaged over them.
     """
     if process_count() == 1:
         yield

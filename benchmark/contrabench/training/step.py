@@ -62,23 +62,15 @@ class _Shell(nn.Module):
 class Step:
     """A task with its optimiser on its device, ready to take optimiser steps.
 
-    Args:
-        task: network, loss and batches; moved to the device and trained in place.
-        phase: batch, rate, decay, accumulation and clipping.
-        runtime: device, precision and switches.
-        steps: that the whole stage takes.
-        seed: reseeds torch's global generator at every step, for layers that draw.
+    The task is moved to the device and trained in place; RunError if it has no parameter to
+    train. `seed` reseeds torch's global generator at every step, for layers that draw.
 
     Attributes:
         trained: parameters that require a gradient.
-        optimizer: torch's own, for the checkpoint.
         reached: numbers of the trained parameters that have had a gradient other than zero.
         not_finite: number of the first step whose loss was not finite, or -1; on the device,
             so that watching does not wait for it.
         data_seconds: spent on making batches and views.
-
-    Raises:
-        RunError: if the task has no parameter to train.
     """
 
     def __init__(
@@ -100,13 +92,9 @@ class Step:
         self._module, self._optimizer = self.fabric.setup(_Shell(task), self.optimizer)
 
     def take(self, number: int) -> dict[str, Tensor]:
-        """One optimiser step: batches and views, loss, backward pass, clipping, update, hook.
+        """One optimiser step, counted from 0: batches, loss, backward pass, clipping, update, hook.
 
-        Args:
-            number: of the step, from 0.
-
-        Returns:
-            The loss and what the task logs, means over the micro-batches, on the device.
+        Gives the loss and what the task logs, means over the micro-batches, on the device.
         """
         torch.manual_seed(seed_for("step", self.seed, number))
         for group in self.optimizer.param_groups:
@@ -165,15 +153,10 @@ class Step:
 
 @contextmanager
 def saved_for_backward(apart: Iterable[Tensor] = ()) -> Iterator[dict[int, int]]:
-    """Watches what autograd keeps of a forward pass for the backward pass.
+    """Watches which bytes of each storage, by its address, autograd keeps for the backward pass.
 
     One forward pass for one watch: what an earlier one has freed gives its addresses away.
-
-    Args:
-        apart: tensors that do not count, such as the parameters.
-
-    Yields:
-        Bytes of each storage that is kept, by its address; tensors that share one count once.
+    Tensors that share a storage count once, those `apart`, such as the parameters, not at all.
     """
     left_out = {value.untyped_storage().data_ptr() for value in apart}
     kept: dict[int, int] = {}

@@ -20,28 +20,19 @@ class Interrupted(KeyboardInterrupt):
 
 
 def request_stop() -> None:
-    """Asks the training under way in this process, or else the next one, to stop calmly.
-
-    It may be called from any thread.
-    """
+    """Asks the training in this process, or else the next one, to stop calmly; from any thread."""
     _asked.set()
 
 
 @contextmanager
 def calm_stop() -> Iterator[Callable[[], bool]]:
-    """Turns SIGINT and SIGTERM into a request to stop, as long as the block lasts.
+    """Turns SIGINT and SIGTERM into a request to stop, and yields what tells whether there was one.
 
     A SIGINT after a request interrupts at once. What the block does not answer by a
     KeyboardInterrupt, of which `Interrupted` is one, is not lost: a signal goes to the
     handlers that were there before, and a request of `request_stop` waits for the next
     block. Outside of the main thread, where Python allows no handlers, only
     `request_stop` is heard.
-
-    Yields:
-        A function that tells whether a stop was asked for.
-
-    Raises:
-        KeyboardInterrupt: at the second Ctrl-C.
     """
     noted: list[int] = []
 

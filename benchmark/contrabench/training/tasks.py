@@ -33,7 +33,6 @@ class Stream:
     A batch is a pure function of the step, and a task may draw from several streams.
 
     Args:
-        bank: the slices.
         specs: what views are made of each.
         batch: slices in a step.
         multiple: height and width of a view are multiples of this.
@@ -62,11 +61,7 @@ class Stream:
         )
 
     def batch(self, step: int, part: int, parts: int) -> Batch:
-        """One of `parts` equal micro-batches of a step, on the device.
-
-        Raises:
-            RequestError: if the batch cannot be divided.
-        """
+        """One of `parts` equal micro-batches of a step, on the device."""
         rows = self.sampler.draw(step)
         if len(rows) % parts:
             raise RequestError(f"a batch of {len(rows)} cannot be accumulated from {parts} parts")
@@ -148,11 +143,7 @@ class FinetuneTask(TrainingTask):
 
 
 def check_views(batch: Batch) -> None:
-    """Rule 5: two views never share memory, and differ.
-
-    Raises:
-        AuditError: naming the two views.
-    """
+    """Rule 5: two views never share memory, and differ; AuditError naming the two if they don't."""
     for second in range(len(batch.views)):
         for first in range(second):
             a, b = batch.views[first].image, batch.views[second].image

@@ -1,8 +1,7 @@
 """Optional trackers: the curves of a stage in TensorBoard, MLflow or Weights & Biases.
 
-The store is the truth and lacks nothing without them. They are Lightning's loggers, opened so
-that a stage's key finds its curves again, and each is fed from a thread of its own: a slow one
-does not hold the training up, and one that fails costs a line of warning.
+They are Lightning's loggers, opened so that a stage's key finds its curves again; each is fed
+from a thread of its own, so that a slow one holds nothing up and one that fails costs a warning.
 """
 
 from __future__ import annotations
@@ -127,11 +126,7 @@ OPENERS: dict[str, Callable[[Path, str, str, Values, int], Opened]] = {
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Refuses a tracker that is unknown or not installed, before anything is computed.
-
-    Raises:
-        RequestError: with the names to choose from, or the command that installs it.
-    """
+    """RequestError if a tracker is unknown or not installed, before anything is computed."""
     for name in names:
         if name not in OPENERS:
             raise RequestError(f"no tracker '{name}'; there are {', '.join(OPENERS)}")
@@ -146,16 +141,14 @@ class Tracker:
     """Where the curves of one stage go; as a context it ends with the stage.
 
     Args:
-        names: of `tensorboard`, `mlflow` and `wandb`; none of them drops everything.
+        names: of `tensorboard`, `mlflow` and `wandb`; none of them drops everything. RequestError
+            if one is unknown or not installed.
         where: folder of the local files. MLflow writes to the server of MLFLOW_TRACKING_URI
             instead if that is set. W&B stays offline.
         run_name: what a reader calls the stage.
         key: of the stage; who tracks the same key again continues the curves of before.
         parameters: what the stage was asked to do; may be nested.
         reporter: where a tracker's failure is told, once.
-
-    Raises:
-        RequestError: if a tracker is unknown or not installed.
     """
 
     def __init__(
@@ -182,9 +175,8 @@ class Tracker:
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Adds a point to each named curve; it never raises or waits for a server.
 
-        Args:
-            metrics: values by the name of their curve; those that are not finite are left out.
-            step: optimiser steps done. A step that the curves have passed is left out.
+        Left out are values that are not finite, and a `step` (optimiser steps done) that the curves
+        have passed.
         """
         for feed in self.feeds:
             feed.log(metrics, step)
