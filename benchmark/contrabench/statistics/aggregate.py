@@ -1,8 +1,7 @@
 """From rows to means, in the order that the metric contract sets.
 
-Structures within a case, cases within a patient, runs (label draws and seeds) within a
-patient, then patients: so a patient with two volumes, or a case with a structure less,
-weighs as much as any other.
+Structures within a case, cases and runs (draws, seeds) within a patient, then patients: one with
+two volumes, or a case with a structure less, weighs as much as any other.
 """
 
 from __future__ import annotations
@@ -21,9 +20,7 @@ UNIT = ["patient", "fold", "draw", "seed"]
 def applicable(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """Drops the rows of structures that neither reference nor prediction holds.
 
-    Raises:
-        RequestError: if a remaining row lacks one of the metrics: skipping it would
-            average over fewer and easier structures.
+    RequestError if a remaining row lacks a metric: skipping it averages over fewer, easier ones.
     """
     kept = rows[rows["flag"] != NOT_APPLICABLE]
     for metric in metrics:
@@ -56,12 +53,7 @@ def _nested_means(rows: pd.DataFrame, metrics: Sequence[str], unit: list[str]) -
 def patient_scores(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """Averages the rows of one method variant at one label budget within each patient.
 
-    Returns:
-        One row per patient, sorted by name, one column per metric; patients without an
-        applicable structure are absent.
-
-    Raises:
-        RequestError: if a row lacks a metric.
+    One row per patient, sorted by name; those without an applicable structure are absent.
     """
     scores = _nested_means(rows, metrics, ["patient"])
     scores.index = scores.index.astype(str)
@@ -74,12 +66,7 @@ def macro_mean(rows: pd.DataFrame, metric: str) -> float:
 
 
 def structure_means(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
-    """Averages each structure over cases, runs and patients.
-
-    Returns:
-        One row per structure in the order of `rows`, one column per metric; NaN where a
-        structure applies nowhere.
-    """
+    """Averages each structure (row, ordered as in `rows`); NaN where one applies nowhere."""
     scores = _nested_means(rows, metrics, ["structure", "patient"])
     means = {structure: part.mean() for structure, part in scores.groupby(level=0, observed=True)}
     found = pd.DataFrame.from_dict(means, orient="index", columns=list(metrics))
@@ -89,12 +76,7 @@ def structure_means(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
 def observations(rows: pd.DataFrame, metric: str) -> pd.Series[float]:
     """Averages the rows of one method variant within each patient and training run.
 
-    Returns:
-        Indexed by `UNIT`, each quadruple once: runs that repeat a fold, draw and seed count as
-        one.
-
-    Raises:
-        RequestError: if a row lacks the metric.
+    Indexed by `UNIT`, each once: runs that repeat a fold, draw and seed count as one.
     """
     return _nested_means(rows, [metric], UNIT)[metric]
 

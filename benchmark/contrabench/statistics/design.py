@@ -1,8 +1,7 @@
 """How large a study must be to separate two methods, and what this one could have found.
 
-The observed difference is taken for the true one, which it is not: after a promising result
-it is more often too large than too small. The numbers help to plan; they are no evidence
-for or against a difference that this study did not separate.
+The observed difference is taken for the true one, though a promising one is more often too large
+than too small: the numbers help to plan and are no evidence for or against a difference.
 """
 
 from __future__ import annotations
@@ -32,21 +31,12 @@ _LARGEST = 20.0
 def power(difference: float, deviation: float, patients: int, comparisons: int = 1) -> float:
     """The chance that the sign-flip test separates two methods with normal differences.
 
-    Up to `EXACT_UP_TO` patients it is counted in simulated studies with a fixed seed:
-    there the test has fewer p values to choose from than a t test, and less power at
-    strict levels. With more patients it is that of the paired t test, to which the
-    sign-flip test is then equivalent (Hoeffding 1952).
-
-    Args:
-        difference: true mean difference.
-        deviation: standard deviation of the differences between patients.
-        patients: tested by both methods.
-        comparisons: size of the family; Holm tests the least p at `LEVEL` / comparisons,
-            so this is the worst case for each of them.
-
-    Returns:
-        A probability; 0 where so few patients cannot reach a verdict at all; NaN where an
-        argument is unknown.
+    Up to `EXACT_UP_TO` patients it is counted in simulated studies with a fixed seed: there the
+    test has fewer p values to choose from than a t test, and less power at strict levels. Beyond
+    it is that of the paired t test, then equivalent (Hoeffding 1952). `deviation` is that of the
+    differences between patients; `comparisons` the size of the family: Holm tests the least p at
+    `LEVEL` / comparisons, so this is the worst case for each. 0 where so few patients cannot
+    reach a verdict at all; NaN where an argument is unknown.
     """
     if math.isnan(difference) or math.isnan(deviation):
         return math.nan
@@ -88,9 +78,7 @@ def _estimated_deviations(freedom: int) -> NDArray[np.float64]:
 def patients_needed(difference: float, deviation: float, comparisons: int = 1) -> float:
     """The fewest patients with which `power`, of the same arguments, reaches what is `WANTED`.
 
-    Returns:
-        A whole number; infinity beyond `MOST` or without a difference; NaN where an
-        argument is unknown.
+    Infinity beyond `MOST` or without a difference; NaN where an argument is unknown.
     """
     if math.isnan(difference) or math.isnan(deviation):
         return math.nan
@@ -116,16 +104,9 @@ def draws_needed(
 ) -> float:
     """The fewest label draws per fold, above those at hand, for that power with these patients.
 
-    Args:
-        difference: true mean difference.
-        split: variance of the differences, from `variance_split(differences(a, b))`; each of
-            its folds has its own draws, with as many seeds as now.
-        patients: in total.
-        comparisons: size of the family of tests.
-
-    Returns:
-        A whole number; infinity where the patients alone vary too much for any number
-        of draws; NaN where draws were not repeated.
+    `split` is that of the differences; each of its folds has its own draws, with as many seeds as
+    now. `patients` is the total. Infinity where the patients alone vary too much for any number
+    of draws; NaN where draws were not repeated.
     """
     if math.isnan(split.draws) or math.isnan(difference):
         return math.nan

@@ -1,10 +1,8 @@
-"""The interval of one method's mean score over few patients.
+"""The interval of one method's mean score over few patients; differences have `signflip.py`.
 
-Scores pile up against a bound: most patients near the best Dice, a few far below. For such
-samples Student's interval is too short on one side. The studentised bootstrap resamples
-patients and learns that skewness from them; of four or five it cannot, and runs away, so there
-Student's it is. `docs/statistics.md` has the coverage and width of both.
-Differences of two methods have their own interval, see `signflip.py`.
+Scores pile up against a bound, and Student's interval is then too short on one side. The
+studentised bootstrap learns that skewness from patients; of four or five it cannot, and runs
+away, so there Student's it is. `docs/statistics.md` has the coverage and width of both.
 """
 
 from __future__ import annotations
@@ -33,11 +31,7 @@ _ROUNDING = 1e-12
 
 @lru_cache(maxsize=8)
 def resampled_counts(patients: int, resamples: int) -> Floats:
-    """How often each patient occurs in each bootstrap sample, with a fixed seed.
-
-    Returns:
-        Shape (resamples, patients), float64; each row sums to the number of patients.
-    """
+    """How often each patient is in each sample, shape (resamples, patients); the seed is fixed."""
     generator = np.random.default_rng(_SEED)
     counts = generator.multinomial(patients, np.full(patients, 1 / patients), resamples)
     weights = counts.astype(np.float64)
@@ -48,17 +42,10 @@ def resampled_counts(patients: int, resamples: int) -> Floats:
 def mean_interval(
     scores: ArrayLike, lowest: float = -math.inf, highest: float = math.inf
 ) -> tuple[float, float]:
-    """The 95 % interval of a mean over patients that a report shows.
+    """The 95 % interval of a mean over patients, cut at the least and the most a score can be.
 
-    A studentised bootstrap from six patients on, Student's with four and five; it ends at the
-    least and the most that a score can be.
-
-    Returns:
-        Lower and upper end; (NaN, NaN) below `FEWEST` patients, and where too many samples
-        hold a single value.
-
-    Raises:
-        RequestError: if a score is missing.
+    A studentised bootstrap from six patients on, Student's with four and five; (NaN, NaN) below
+    `FEWEST`, and where too many samples hold a single value. RequestError if a score is missing.
     """
     values = np.asarray(scores, dtype=np.float64)
     if not np.isfinite(values).all():
@@ -80,9 +67,8 @@ def student(scores: Floats) -> tuple[float, float]:
 def studentised_bootstrap(scores: Floats) -> tuple[float, float]:
     """The interval of a mean from ratios of shift to spread in samples (Efron 1979; Hall 1988).
 
-    Returns:
-        Lower and upper end; (NaN, NaN) where too many samples hold a single value, as
-        with three patients or fewer: then the data do not bound the mean.
+    (NaN, NaN) where too many samples hold a single value, as with three patients or fewer: then
+    the data do not bound the mean.
     """
     mean, centred = float(scores.mean()), scores - scores.mean()
     spread = float(centred.std())

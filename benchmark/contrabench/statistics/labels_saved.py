@@ -1,7 +1,6 @@
 """Labels saved: how many labelled patients training from scratch needs to keep up.
 
-The curve of training from scratch over its label budgets is read backwards: at which number
-of labelled patients does it reach the score of a method? Beyond the budgets that were run
+The curve of scratch over its label budgets is read backwards. Beyond the budgets that were run
 nothing is extrapolated: the answer is then infinite, or zero.
 """
 
@@ -37,14 +36,13 @@ class LabelsNeeded(NamedTuple):
 def labels_needed(counts: Sequence[float], curve: ArrayLike, scores: ArrayLike) -> LabelsNeeded:
     """Finds where the baseline's curve reaches the mean score of a method.
 
-    For the estimate the mean curve is made monotone (isotonic regression; Barlow et al.
-    1972). The interval holds every count at which the sign-flip test, paired by patient,
-    does not tell the method from the baseline's own scores, so it keeps its level with few
-    patients where resampled curves would not. Those scores are not made monotone: the
-    pooled curve is off the data, and a method equal to the baseline at a budget would be
-    told apart from it. Where the curve falls, several counts may have the same score; the
-    interval runs from the first to the last. Both curves are linear in the logarithm of
-    the count between budgets.
+    For the estimate the mean curve is made monotone (isotonic regression; Barlow et al. 1972).
+    The interval holds every count at which the sign-flip test, paired by patient, does not tell
+    the method from the baseline's own scores, so it keeps its level with few patients where
+    resampled curves would not. Those scores are not made monotone: the pooled curve is off the
+    data, and a method equal to the baseline at a budget would be told apart from it. Where the
+    curve falls, several counts may have the same score; the interval runs from the first to the
+    last. Both curves are linear in the logarithm of the count between budgets.
 
     Args:
         counts: labelled patients at each budget, ascending, at least two.
@@ -52,11 +50,8 @@ def labels_needed(counts: Sequence[float], curve: ArrayLike, scores: ArrayLike) 
         scores: the method's, shape (patients,), the same patients in the same order.
 
     Returns:
-        With so few patients that no test can reject, the interval is unbounded. It is
-        about the runs at hand: what training again would change is not in it.
-
-    Raises:
-        RequestError: if shapes do not fit, a score is missing, or counts do not ascend.
+        Unbounded with so few patients that no test can reject. It is about the runs at hand:
+        what training again would change is not in it.
     """
     baseline, target = np.asarray(curve, float), np.asarray(scores, float)
     budgets = np.asarray(counts, dtype=np.float64)
@@ -107,8 +102,7 @@ def _crossing(grid: Floats, gaps: Floats) -> float:
 def _not_rejected(grid: Floats, gaps: Floats, needed: float) -> tuple[float, float]:
     """The range of counts that the test leaves open, rounded out to the next point of the grid.
 
-    Fewer than the smallest budget is open unless the method is better there, and more than
-    the largest unless it is worse.
+    Fewer than the least budget is open unless the method is better there; more, unless worse.
     """
     rejected, means = sign_flip_ps(gaps.T) <= LEVEL, gaps.mean(axis=0)
     fewer, more = not (rejected[0] and means[0] > 0), not (rejected[-1] and means[-1] < 0)

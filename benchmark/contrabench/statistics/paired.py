@@ -1,7 +1,7 @@
 """Methods compared over the same patients: two of them, or all pairs as one family of tests.
 
-With a handful of patients the smallest p that the data can reach is large: with five it
-is 0.0625, however clear the difference. It is therefore part of every result.
+With five patients the smallest p that the data can reach is 0.0625, however clear the
+difference; it is therefore part of every result.
 """
 
 from __future__ import annotations
@@ -54,11 +54,7 @@ class PairedDifference:
 
 
 def paired_difference(first: ArrayLike, second: ArrayLike) -> PairedDifference:
-    """Compares the scores of two methods on the same patients, shapes (n,).
-
-    Raises:
-        RequestError: if the patients are not paired, or a score is missing.
-    """
+    """Compares scores on the same patients, shapes (n,); RequestError if unpaired or missing."""
     difference = score_differences(*_paired_scores(first, second))
     low, high = sign_flip_interval(difference)
     return PairedDifference(
@@ -87,8 +83,7 @@ def _paired_scores(first: ArrayLike, second: ArrayLike) -> tuple[Floats, Floats]
 def score_differences(first: Floats, second: Floats) -> Floats:
     """Subtracts scores; those that differ in the last digits alone are equal.
 
-    Otherwise the order in which means were added up could make a difference of 1e-17 in
-    every patient, which a test of signs would find significant.
+    Else the order in which means were added up could make 1e-17 in every patient: significant.
     """
     difference = first - second
     size = np.maximum(np.abs(first), np.abs(second))
@@ -97,10 +92,9 @@ def score_differences(first: Floats, second: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Superiority:
-    """How likely one method is to beat another on a new patient, a tie counting half.
+    """How likely one method is to beat another on a new patient, a tie counting half; its interval.
 
-    This is about single patients, not means: a method can win on most patients and lose on
-    average through one failure, or the reverse. `low` and `high` are the ends of the interval.
+    Unlike a mean: a method can win on most patients and lose on average through one failure.
     """
 
     probability: float
@@ -111,12 +105,8 @@ class Superiority:
 def superiority(first: ArrayLike, second: ArrayLike) -> Superiority:
     """Estimates P(first better) + P(tie) / 2 on a new patient, from scores of shapes (n,).
 
-    The interval is that of Clopper and Pearson (1934) for the wins plus half the ties.
-    Without ties it is exact; ties only make wins vary less than a coin would, so it stays
-    on the safe side.
-
-    Raises:
-        RequestError: if the patients are not paired, or a score is missing.
+    The interval is that of Clopper and Pearson (1934) for the wins plus half the ties: exact
+    without ties, and on the safe side with them, as they make wins vary less than a coin would.
     """
     differences = score_differences(*_paired_scores(first, second))
     patients = differences.size
@@ -130,11 +120,8 @@ def superiority(first: ArrayLike, second: ArrayLike) -> Superiority:
 class Pairwise:
     """All pairs; every table has the methods as rows and as columns, in the same order.
 
-    Attributes:
-        scores: what was compared, one row per patient, one column per method.
-        difference: mean of the row's method minus that of the column's.
-        p: two-sided sign-flip p; 1 in the diagonal.
-        adjusted: the same after Holm over all pairs.
+    `scores` is what was compared, as for `pairwise`; `difference` the mean of the row's method
+    minus that of the column's; `p` two-sided, 1 in the diagonal; `adjusted` after Holm over all.
     """
 
     scores: pd.DataFrame
@@ -174,16 +161,10 @@ class Pairwise:
 
 
 def pairwise(scores: pd.DataFrame) -> Pairwise:
-    """Compares every method with every other, paired by patient.
+    """Compares every method (column; higher is better) with every other, paired by patient (row).
 
-    Holm's procedure keeps the chance of any false verdict below the level, whatever the
-    number of methods and however their scores depend on each other.
-
-    Args:
-        scores: higher being better, one row per patient, one column per method.
-
-    Raises:
-        RequestError: if a method lacks a patient, or two share a name.
+    Holm's procedure keeps the chance of any false verdict below the level, whatever the number of
+    methods and however scores depend on each other. RequestError as from `complete_scores`.
     """
     values, names = complete_scores(scores)
     differences = _differences(values)
@@ -218,13 +199,9 @@ def _table(names: Sequence[str], upper: Floats, lower: Floats, diagonal: float) 
 
 
 def complete_scores(scores: pd.DataFrame) -> tuple[Floats, tuple[str, ...]]:
-    """Checks that every method (column) has a score of every patient (row).
+    """The scores, shape (patients, methods), and the names of the methods (columns).
 
-    Returns:
-        The scores, shape (patients, methods), and the names of the methods.
-
-    Raises:
-        RequestError: if a score is missing, the table is empty, or a name occurs twice.
+    RequestError if a patient (row) lacks a score, the table is empty, or a name occurs twice.
     """
     names = tuple(str(name) for name in scores.columns)
     values = scores.to_numpy(dtype=np.float64)

@@ -1,8 +1,7 @@
 """The order of methods: ranks, how far they hang on who was tested, and tie groups.
 
-A rank is a summary of the table and no verdict: with equal methods someone still comes
-first. So each rank goes with the range that the pairwise tests leave open, with its spread
-over resampled patients, and with the ranks that other schemes would give.
+A rank is no verdict: with equal methods someone still comes first. So it goes with the range
+that the pairwise tests leave open, its spread over resampled patients, and other schemes' ranks.
 """
 
 from __future__ import annotations
@@ -41,8 +40,7 @@ class RankStability:
         table: one row per method: `low` and `high` of the 95 % range of its rank over
             resamples, `first` (share of first places, ties divided).
         ranks: rank of each method (column) in each resample (row).
-        tau: Kendall's tau-b between each resample's ranking and that of all patients;
-            NaN where one of the two has all methods tied.
+        tau: `kendall` between each resample's ranking and that of all patients.
     """
 
     table: pd.DataFrame
@@ -51,16 +49,10 @@ class RankStability:
 
 
 def rank_methods(scores: pd.DataFrame, scheme: str = BY_SCORE) -> pd.Series[float]:
-    """Ranks methods, 1 for the best; ties share the mean of their places.
+    """Ranks methods (columns of scores, higher is better), 1 for the best; ties share their mean.
 
-    Args:
-        scores: higher being better, one row per patient, one column per method.
-        scheme: `mean score` ranks the means; `mean rank` ranks within each patient and
-            then the mean ranks; `significant wins` ranks by the number of methods that
-            one is better than after Holm over all pairs, less those better than it.
-
-    Raises:
-        RequestError: if a method lacks a patient.
+    By `mean score`; by `mean rank` within each patient; or by `significant wins`, the number of
+    methods that one is better than after Holm over all pairs, less those better than it.
     """
     values, names = complete_scores(scores)
     if scheme == BY_TESTS:
@@ -74,12 +66,8 @@ def rank_methods(scores: pd.DataFrame, scheme: str = BY_SCORE) -> pd.Series[floa
 def rank_stability(scores: pd.DataFrame, resamples: int = RESAMPLES) -> RankStability:
     """Ranks mean scores again with patients drawn with replacement (Wiesenfarth et al. 2021).
 
-    The range says how stable the ranking is. It is no confidence interval of a true
-    rank, which near ties no bootstrap gives (Xie, Singh and Zhang 2009): `rank_limits`
-    is one. With one patient all is NaN: nothing can be resampled.
-
-    Raises:
-        RequestError: if a method lacks a patient.
+    The range says how stable the ranking is. It is no confidence interval of a true rank, which
+    near ties no bootstrap gives (Xie, Singh and Zhang 2009); `rank_limits` is. NaN for one patient.
     """
     values, names = complete_scores(scores)
     patients = len(values)
@@ -97,9 +85,8 @@ def rank_stability(scores: pd.DataFrame, resamples: int = RESAMPLES) -> RankStab
 def rank_limits(compared: Pairwise) -> pd.DataFrame:
     """The ranks that the pairwise tests leave open to each method: `low` (best) and `high`.
 
-    A method ranks below those separated from it and better, and above those separated
-    from it and worse. The chance that any true rank lies outside its limits is at most
-    `LEVEL` (Mogstad, Romano, Shaikh and Wilhelm 2024).
+    Below those separated from it and better, above those worse. The chance that any true rank
+    lies outside is at most `LEVEL` (Mogstad, Romano, Shaikh and Wilhelm 2024).
     """
     better = compared.better()
     return pd.DataFrame({"low": 1 + better.sum(axis=0), "high": len(better) - better.sum(axis=1)})
@@ -118,10 +105,9 @@ def agreement(rankings: pd.DataFrame) -> pd.DataFrame:
 
 
 def kendall(rankings: Floats, reference: Floats) -> Floats:
-    """Kendall's tau-b (1945) between each of many rankings, shape (rankings, methods), and one.
+    """Kendall's tau-b (1945) of each of many rankings, shape (rankings, methods), with one.
 
-    Returns:
-        One tau per ranking; NaN where one of the two has all methods tied.
+    NaN where one of the two has all methods tied.
     """
     first, second = np.triu_indices(reference.size, 1)
     expected = np.sign(reference[first] - reference[second])
@@ -144,21 +130,13 @@ def _ranks(merits: Floats) -> Floats:
 def tie_groups(separated: ArrayLike) -> list[tuple[int, ...]]:
     """Finds groups of methods such that two share a group iff they are not separated.
 
-    Being not separated is no equality: A may be like B and B like C while A and C differ,
-    so groups overlap. Insert and absorb (Piepho, Journal of Computational and Graphical
-    Statistics, 2004): one group of all is split at every separated pair and what lies
-    within another group is dropped. Groups whose every pair another group holds as well
-    are swept out.
+    Being not separated is no equality: A may be like B and B like C while A and C differ, so
+    groups overlap. Insert and absorb (Piepho, Journal of Computational and Graphical Statistics,
+    2004): one group of all is split at every separated pair, and what lies within another group
+    is dropped; so is at last a group whose every pair others hold as well.
 
-    Args:
-        separated: truth values, symmetric, shape (methods, methods), best method first.
-
-    Returns:
-        Groups as indices in ascending order, that of the first method first.
-
-    Raises:
-        RequestError: if the matrix is not square and symmetric, or a method is separated
-            from itself.
+    `separated` is symmetric, shape (methods, methods), best method first, or a RequestError.
+    Groups are indices in ascending order, that of the first method first.
     """
     verdicts = np.asarray(separated, dtype=bool)
     square = verdicts.ndim == 2 and verdicts.shape[0] == verdicts.shape[1]
@@ -179,8 +157,7 @@ def tie_groups(separated: ArrayLike) -> list[tuple[int, ...]]:
 def letters(separated: ArrayLike) -> list[str]:
     """Writes `tie_groups` as the letters of a compact letter display, one string per method.
 
-    The group of the first method is `a`, and after `z` come `a2`, `b2` and so on. A method that
-    stands alone has a letter of its own.
+    From `a` for the first method's group; after `z` come `a2`, `b2`. One alone has its own letter.
     """
     marks = [""] * len(np.asarray(separated))
     for number, group in enumerate(tie_groups(separated)):

@@ -1,13 +1,11 @@
 """Whether a verdict would hold for networks trained anew.
 
 All patients of a fold are scored by the same networks, so what labels, seeds and training
-patients do to these moves the whole fold, and a test over patients does not see it: its
-verdict is about the networks that were trained. How much moves a fold shows between folds,
-but five folds tell it poorly of one comparison. Here it is pooled over all comparisons of a
-family, which makes of 4 degrees of freedom about 13 for twelve methods against one reference.
-
-The rule is ours; `docs/statistics.md` has the simulations that it rests on. It takes folds to
-move differences by the same factor in all comparisons, and holds its level where they don't.
+patients do to these moves the whole fold, unseen by a test over patients. It shows between
+folds, but five tell it poorly of one comparison; pooled over a family, 4 degrees of freedom
+become about 13 for twelve methods against one reference. The rule is ours (simulations:
+`docs/statistics.md`). It takes folds to move differences by the same factor in all
+comparisons, and holds its level where they don't.
 """
 
 from __future__ import annotations
@@ -29,10 +27,9 @@ Floats = NDArray[np.float64]
 class Retraining:
     """What training again adds to the comparisons of a family.
 
-    Attributes:
-        inflation: standard error over patients and trainings, in units of what a test over
-            patients takes it to be; at least 1. NaN with one fold, or where no score differs.
-        freedom: degrees of freedom that the estimate rests on.
+    `inflation` is the standard error over patients and trainings, in units of what a test over
+    patients takes it to be, at least 1; NaN with one fold, or where no score differs. `freedom`
+    are the degrees of freedom of the estimate.
     """
 
     inflation: float
@@ -51,8 +48,7 @@ UNKNOWN = Retraining(math.nan, math.nan)
 def with_reference(comparisons: int) -> float:
     """How many independent comparisons that many with one reference are worth.
 
-    Where all methods vary alike, two of them correlate by 1/2, and estimates of their
-    variance by 1/4.
+    Where methods vary alike, two correlate by 1/2, and estimates of their variance by 1/4.
     """
     return comparisons / (1 + (comparisons - 1) / 4)
 
@@ -60,11 +56,9 @@ def with_reference(comparisons: int) -> float:
 def retraining(differences: ArrayLike, folds: Sequence[int], independent: float) -> Retraining:
     """Estimates the inflation of a family, from the analysis of variance between folds.
 
-    Args:
-        differences: averaged over label draws and seeds, shape (comparisons, patients).
-        folds: the fold that tests each patient, shape (patients,).
-        independent: how many independent comparisons they are worth, see `with_reference`;
-            all pairs of some methods as many as those with one of them.
+    `differences`, averaged over label draws and seeds, have shape (comparisons, patients),
+    `folds`, where each patient is tested, (patients,). `independent` comparisons are those they
+    are worth, see `with_reference`; all pairs of some methods as many as with one of them.
     """
     gaps, known = np.asarray(differences, np.float64), np.asarray(folds)
     names, place = np.unique(known, return_inverse=True)
@@ -86,17 +80,9 @@ def retraining(differences: ArrayLike, folds: Sequence[int], independent: float)
 
 
 def retrained_ps(differences: ArrayLike, ps: ArrayLike, found: Retraining) -> Floats:
-    """The p of each comparison with the inflated standard error, by Student's t.
+    """The p of each comparison with the inflated error, by Student's t, after Holm; NaN if unknown.
 
-    Never below that of the sign-flip test: what holds for new networks holds for these.
-
-    Args:
-        differences: as for `retraining`.
-        ps: the sign-flip p of each comparison, not adjusted.
-        found: what training again adds.
-
-    Returns:
-        After Holm over all comparisons; NaN where the inflation is unknown.
+    Never below its sign-flip p in `ps`, unadjusted: what holds for new networks holds for these.
     """
     gaps = np.asarray(differences, np.float64)
     if not found.known:

@@ -1,10 +1,10 @@
 """The sign-flip test of paired differences, and the interval that agrees with it.
 
-If two methods were exchangeable, each patient's difference could as well have the other
-sign. Nothing else is assumed, so the test holds its level at any number of patients. Up to
-`EXACT_UP_TO` patients all 2^n patterns of signs are counted, by meeting in the middle: the
-sums of two halves are sorted once and matched, instead of adding up every pattern. Beyond,
-`DRAWS` random patterns with a fixed seed stand for all.
+If two methods were exchangeable, each patient's difference could as well have the other sign;
+nothing else is assumed, so the test holds its level at any number of patients. Up to
+`EXACT_UP_TO` all 2^n patterns of signs are counted, by meeting in the middle: sums of two
+halves are sorted once and matched. Beyond, `DRAWS` random patterns with a fixed seed stand for
+all.
 """
 
 from __future__ import annotations
@@ -41,20 +41,11 @@ def sign_flip_p(differences: ArrayLike) -> float:
 
 
 def sign_flip_ps(differences: ArrayLike) -> Floats:
-    """Two-sided p of the sign-flip (Fisher-Pitman) test of a mean difference of zero.
+    """Two-sided p in (0, 1] of the sign-flip (Fisher-Pitman) test of a mean difference of zero.
 
-    The p is the share of sign patterns with a sum at least as far from zero as the one
-    observed; where patterns are drawn, the observed one counts among them (Phipson and
-    Smyth 2010).
-
-    Args:
-        differences: one test a row, one patient a column, shape (tests, n), finite.
-
-    Returns:
-        p in (0, 1], shape (tests,).
-
-    Raises:
-        RequestError: if a difference is missing.
+    `differences` have shape (tests, patients), p (tests,). It is the share of sign patterns with
+    a sum at least as far from zero as the one observed; where patterns are drawn, the observed
+    one counts among them (Phipson and Smyth 2010). RequestError if a difference is missing.
     """
     values = np.asarray(differences, dtype=np.float64)
     if values.ndim != 2 or not values.shape[1] or not np.isfinite(values).all():
@@ -71,17 +62,11 @@ def sign_flip_ps(differences: ArrayLike) -> Floats:
 def sign_flip_interval(differences: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
     """The mean differences that the sign-flip test does not reject, from shape (n,).
 
-    Zero lies outside exactly when `sign_flip_p` is at most 1 - confidence. The ends are
-    order statistics of the means of all subsets of patients (Hartigan 1969; Tritchler
-    1984). It covers the mean with at least the stated probability wherever differences
-    are symmetric about it, at any number of patients, however heavy their tails.
-
-    Returns:
-        Lower and upper end; (NaN, NaN) with so few patients that no mean could ever be
-        rejected and no interval exists: five at 95 %, see `patients_for_interval`.
-
-    Raises:
-        RequestError: if a difference is missing.
+    Zero lies outside exactly when `sign_flip_p` is at most 1 - confidence. The ends are order
+    statistics of the means of all subsets of patients (Hartigan 1969; Tritchler 1984). Where
+    differences are symmetric about the mean it covers that with at least the stated probability,
+    at any number of patients, however heavy their tails. (NaN, NaN) with so few patients that no
+    mean could ever be rejected: below `patients_for_interval`.
     """
     values = np.asarray(differences, dtype=np.float64)
     if not np.isfinite(values).all():
@@ -103,8 +88,7 @@ def _rejectable(level: float, patterns: float) -> int:
 def attainable_level(patients: int, level: float = LEVEL) -> float:
     """The largest p that this many patients can reach and that is no larger than the level.
 
-    The p is a multiple of 2^(1-n), so the test's true level lies below the nominal one;
-    0 means that no verdict is possible.
+    The p is a multiple of 2^(1-n), so the true level lies below the nominal one; 0: no verdict.
     """
     patterns = 2 ** (patients - 1) if patients <= EXACT_UP_TO else 1 + DRAWS
     return _rejectable(level, patterns) / patterns

@@ -1,7 +1,6 @@
 """Where a method's scores vary: between patients, label draws and training seeds.
 
-More patients average out the first source, more label draws the second, more seeds the
-third; none helps with another. So they are kept apart.
+More of one averages out that source and no other, so they are kept apart.
 """
 
 from __future__ import annotations
@@ -39,7 +38,6 @@ class VarianceSplit:
             draws, seeds and the fold's training patients together, estimated between
             folds and so from a single draw and seed as well; NaN with one fold.
         levels: most patients, draws and seeds that a fold has.
-        folds: number of folds.
     """
 
     patients: float
@@ -53,9 +51,9 @@ class VarianceSplit:
     def mean_variance(self, patients: int, folds: int, draws: int, seeds: int) -> float:
         """The variance of a mean over a study of that size, from the sources that are known.
 
-        Of a difference of two methods it is what repeating the study on other patients,
-        with other labels and other seeds, would show. Each fold has its own label draws and
-        each training run its own effect of the seed. Negative estimates count as zero.
+        Of a difference of two methods it is what repeating the study on other patients, labels and
+        seeds would show. Each fold has its own label draws and each training run its own effect of
+        the seed. Negative estimates count as zero.
         """
         by_draw, by_seed, remainder = map(_kept, (self.draws, self.seeds, self.remainder))
         own = _kept(self.patients, unknown=math.nan) + remainder / (draws * seeds)
@@ -71,20 +69,13 @@ def _kept(part: float, unknown: float = 0.0) -> float:
 
 
 def variance_split(observed: pd.Series[float]) -> VarianceSplit:
-    """Estimates the components from all pairs of observations within folds.
+    """Estimates the components from all pairs of `observations` (or `differences`) within folds.
 
-    Half the mean squared difference of two observations is the sum of the components
-    that they do not share. Averaged over pairs that share the same things and solved,
-    this is the analysis of variance where the design is complete, and stays unbiased
-    where runs are missing (Koch, Technometrics, 1967 and 1968). Patients and draws are
-    compared within folds, since a patient is tested in one fold and each fold draws its
-    own labels. The seeds' component is that of training again on the same labels.
-
-    Args:
-        observed: at least one, as `observations` or `differences` return them.
-
-    Raises:
-        RequestError: if a score is missing or an observation is there twice.
+    Half the mean squared difference of two observations is the sum of the components that they
+    do not share. Averaged over pairs that share the same things and solved, this is the analysis
+    of variance where the design is complete, and stays unbiased where runs are missing (Koch,
+    Technometrics, 1967 and 1968). Within folds, since a patient is tested in one and each draws
+    its own labels. The seeds' component is that of training again on the same labels.
     """
     scores = observed.to_numpy(dtype=np.float64)
     if observed.index.has_duplicates or not np.isfinite(scores).all():
@@ -131,8 +122,8 @@ def _most_in_a_fold(fold: Places, place: Places) -> int:
 def _half_squares(centred: Floats, place: dict[str, Places]) -> dict[Sharing, float]:
     """Half the mean squared difference of pairs in a fold that share exactly these things.
 
-    Sums over pairs that share at least something follow from the sums of groups; taking
-    out those that share more leaves the rest, without going through the pairs.
+    Sums over pairs that share at least something follow from those of groups, without going
+    through the pairs; taking out those that share more leaves the rest.
     """
     pairs: dict[Sharing, float] = {}
     squares: dict[Sharing, float] = {}
