@@ -69,7 +69,7 @@ def test_there_and_back(store, tmp_path):
     assert (result.complete, result.taken) == (True, {"runs": 3, "splits": 6})
     assert_frame_equal(read_rows(tmp_path / "new")[0], read_rows(store)[0])
     again = pack(tmp_path / "new", tmp_path / "deep" / "er" / "b.zip")
-    assert (again.sha256, again.submission) == (first.sha256, first.submission)
+    assert (again.sha256, again.listing) == (first.sha256, first.listing)
     board = results_at(tmp_path / "a.zip")
     assert_frame_equal(board.rows, read_rows(store)[0])
     assert board.problems == ()
@@ -88,8 +88,8 @@ def test_only_what_was_asked_for(store, tmp_path, lab):
     keys = {path.name for path in store.glob("runs/*") if path.is_dir()}
     wanted = sorted(keys)[:2]
     packed = pack(store, tmp_path / "a.zip", runs=[*wanted, "0" * 16])
-    assert {name.split("/")[1] for name in packed.submission.files if "runs" in name} == {*wanted}
-    assert pack(store, tmp_path / "a.zip", dataset="phantom").submission.runs == 3
+    assert {name.split("/")[1] for name in packed.listing["files"] if "runs" in name} == {*wanted}
+    assert pack(store, tmp_path / "a.zip", dataset="phantom").listing["runs"] == 3
     with pytest.raises(RequestError, match="no finished run of what was asked for"):
         pack(store, tmp_path / "a.zip", dataset="mmwhs")
     with pytest.raises(RequestError, match="no finished run of what was asked for"):
@@ -160,7 +160,7 @@ def test_a_run_of_another_dataset_may_be_damaged(store, tmp_path, lab):
     spec = json.loads((run / "spec.json").read_text())
     spec["protocol"]["dataset"] = "mmwhs"
     (run / "spec.json").write_text(json.dumps(spec))
-    assert pack(store, tmp_path / "a.zip", dataset="phantom").submission.runs == 3
+    assert pack(store, tmp_path / "a.zip", dataset="phantom").listing["runs"] == 3
     (run / "spec.json").write_text("{")
     with pytest.raises(RunError, match=run.name):
         pack(store, tmp_path / "a.zip", dataset="phantom")
@@ -206,7 +206,7 @@ def test_an_archive_is_replaced_only_by_one_with_all_its_runs(store, tmp_path, l
     out = tmp_path / "a.zip"
     first = pack(store, out, runs=[next(store.glob("runs/*")).name])
     whole = pack(store, out)
-    assert first.submission.runs == 1 < whole.submission.runs == 3
+    assert first.listing["runs"] == 1 < whole.listing["runs"] == 3
     assert pack(store, out).sha256 == whole.sha256
     lab.run(tmp_path / "elsewhere", 9)
     before = out.read_bytes()

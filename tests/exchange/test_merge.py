@@ -485,7 +485,6 @@ def test_a_killed_merge_is_continued(many, tmp_path):
 
 
 def test_a_stage_that_is_being_made_is_left_to_its_maker(ours, theirs, lab, monkeypatch):
-    monkeypatch.setattr(merging, "_PATIENCE_S", 0.05)
     key = lab.run(theirs, 1).name
     with FileLock(ours / "runs" / f"{key}.lock"):
         (item,) = merge_stores([theirs], ours).left_out

@@ -55,7 +55,7 @@ def submit(
     reporter: Any = ConsoleReporter(console(stderr=True))
     packed = pack(place, out, runs=runs, dataset=dataset, reporter=reporter)
     if json:
-        facts = packed.submission.model_dump(mode="json", exclude={"files"})
+        facts = {name: told for name, told in packed.listing.items() if name != "files"}
         about = {"archive": str(out), "sha256": packed.sha256, "bytes": packed.size}
         write_json({**about, "missing": missing, **facts})
         return
@@ -78,18 +78,18 @@ def _runs_of(store: Path, study: str) -> tuple[set[str], int]:
 
 def _show(packed: Packed, out: Path, missing: int) -> None:
     """What is in the archive, how to tell it from another, and what it gives away."""
-    screen, listing = console(), packed.submission
+    screen, listing = console(), packed.listing
     print_facts(
         {
             "archive": out,
             "size": f"{size_words(packed.size)} ({packed.size} bytes)",
             "SHA-256": packed.sha256,
-            "content": f"{counted(listing.runs, 'run')}, {counted(listing.rows, 'row')}",
-            "datasets": list(listing.datasets),
-            "protocols": list(listing.protocols),
+            "content": f"{counted(listing['runs'], 'run')}, {counted(listing['rows'], 'row')}",
+            "datasets": listing["datasets"],
+            "protocols": listing["protocols"],
             "methods": [
                 f"{name} (version {', '.join(map(str, versions))})"
-                for name, versions in listing.methods.items()
+                for name, versions in listing["methods"].items()
             ],
         }
     )

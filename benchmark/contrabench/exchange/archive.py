@@ -21,20 +21,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
-from typing import IO
+from typing import IO, Any
 
 import pyarrow.parquet as pq
-from pydantic import Field
 
 from contrabench import __version__
 from contrabench.errors import DiskFullError, RequestError, RunError
 from contrabench.exchange.vetting import LARGEST_FILE, read_manifest, unsafe, unsound
 from contrabench.files import MARKER, checksum, replacing, sealed_files
 from contrabench.progress import Reporter, Silent
-from contrabench.protocol import Frozen
 from contrabench.store.failures import is_disk_full
 from contrabench.store.rows import ROWS_FILE
-from contrabench.store.runs import RECORD_FILE
+from contrabench.store.runs import RECORD_FILE, inner, read_json
 from contrabench.store.stages import RUNS, SPEC, SPLITS, finished_stages
 from contrabench.text import counted, one_line, size_words
 
@@ -85,36 +83,16 @@ class UnfitError(Exception):
         super().__init__(f"{name}: {reason}" if name else reason)
 
 
-class Member(Frozen):
-    """A file of a submission."""
-
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    size: int = Field(ge=0, le=LARGEST_FILE, description="bytes")
-
-
-class Submission(Frozen):
-    """Content of `submission.json`: no dates, machines or people, so equal runs list equally."""
-
-    format: int = Field(ge=1)
-    contrabench: str = Field(description="version that packed it")
-    datasets: tuple[str, ...]
-    protocols: tuple[str, ...]
-    methods: dict[str, tuple[int, ...]] = Field(description="name to versions that were run")
-    runs: int = Field(ge=1)
-    rows: int
-    files: dict[str, Member] = Field(description="every other file of the submission")
-
-
 @dataclass(frozen=True)
 class Packed:
-    """An archive that was written: its own SHA-256, its bytes and its listing."""
+    """An archive that was written: its own SHA-256, its bytes, and its listing."""
 
     sha256: str
     size: int
-    submission: Submission
+    listing: dict[str, Any]
 
 
-def survey(store: Path, folders: Sequence[Path], reporter: Reporter | None = None) -> Submission:
+def survey(store: Path, folders: Sequence[Path], reporter: Reporter) -> dict[str, Any]:
     """Looks through runs as a merge does, and lists what a submission of them holds.
 
     Args:
@@ -122,14 +100,20 @@ def survey(store: Path, folders: Sequence[Path], reporter: Reporter | None = Non
         folders: of the runs, at least one.
         reporter: where progress is told.
 
+    Returns:
+        Content of `submission.json`: no dates, machines or people, so equal runs list equally.
+        Versions of the format and of contrabench; datasets; protocols; methods, each with the
+        versions that were run; numbers of runs and rows; and every other file of the
+        submission with its SHA-256 and size.
+
     Raises:
         UnfitError: at the first run that a merge would refuse, that holds more than a
             submission takes, or that names a manifest which is not there.
     """
-    files: dict[str, Member] = {}
+    files: dict[str, dict[str, Any]] = {}
     datasets, protocols, count = set[str](), set[str](), 0
     methods: dict[str, set[int]] = defaultdict(set)
-    with (reporter or Silent()).track("looking through runs", len(folders)) as track:
+    with reporter.track("looking through runs", len(folders)) as track:
         for number, folder in enumerate(folders, start=1):
             name = f"{RUNS}/{folder.name}"
             if reason := unsafe(folder, RUNS) or _surplus(folder) or unsound(folder, RUNS):
@@ -146,18 +130,18 @@ def survey(store: Path, folders: Sequence[Path], reporter: Reporter | None = Non
                     raise UnfitError(name, f"{path}, which it names, is not there or bad")
             for path in (*(f"{name}/{file}" for file in RUN_FILES), *manifests):
                 size = (store / path).stat().st_size
-                files[path] = Member(sha256=checksum(store / path), size=size)
+                files[path] = {"sha256": checksum(store / path), "size": size}
             track.advance(number)
-    return Submission(
-        format=FORMAT,
-        contrabench=__version__,
-        datasets=tuple(sorted(datasets)),
-        protocols=tuple(sorted(protocols)),
-        methods={name: tuple(sorted(methods[name])) for name in sorted(methods)},
-        runs=len(folders),
-        rows=count,
-        files=dict(sorted(files.items())),
-    )
+    return {
+        "format": FORMAT,
+        "contrabench": __version__,
+        "datasets": sorted(datasets),
+        "protocols": sorted(protocols),
+        "methods": {name: sorted(methods[name]) for name in sorted(methods)},
+        "runs": len(folders),
+        "rows": count,
+        "files": dict(sorted(files.items())),
+    }
 
 
 def _surplus(folder: Path) -> str | None:
@@ -172,7 +156,7 @@ def _surplus(folder: Path) -> str | None:
 
 def _manifests(folder: Path, run: str) -> Iterator[str]:
     """The manifests that the record of a run names, as paths in the store."""
-    named = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8")).get("manifests", {})
+    named = read_json(folder / RECORD_FILE).get("manifests", {})
     for kind, key in named.items() if isinstance(named, dict) else [("manifests", named)]:
         path = f"{SPLITS}/{kind}-{key}.json"
         if not MEMBER.fullmatch(path):
@@ -211,7 +195,9 @@ def pack(
     folders = [
         folder
         for folder in finished_stages(store, RUNS)
-        if (runs is None or folder.name in runs) and _is_on(folder, dataset)
+        if runs is None or folder.name in runs
+        # One that cannot be read is taken, so that it is spoken of.
+        if dataset in (None, inner(read_json(folder / SPEC), "protocol").get("dataset", dataset))
     ]
     if not folders:
         wanted = " of what was asked for" if runs is not None or dataset else ""
@@ -224,15 +210,15 @@ def pack(
         out.parent.mkdir(parents=True, exist_ok=True)
         with replacing(out) as temporary:
             temporary.touch()  # before the work, so that a wrong place does not cost it
-            submission = survey(store, folders, reporter)
-            size = sum(member.size for member in submission.files.values())
-            if len(submission.files) >= MOST_FILES or size > LARGEST_ARCHIVE:
+            listing = survey(store, folders, reporter or Silent())
+            size = sum(file["size"] for file in listing["files"].values())
+            if len(listing["files"]) >= MOST_FILES or size > LARGEST_ARCHIVE:
                 raise RequestError(
                     f"{len(folders)} runs of {size_words(size)} are too much for one archive; pack "
                     "them study by study with --study, or by --dataset"
                 )
-            _write(store, submission, temporary)
-            return Packed(checksum(temporary), temporary.stat().st_size, submission)
+            _write(store, listing, temporary)
+            return Packed(checksum(temporary), temporary.stat().st_size, listing)
     except UnfitError as error:
         raise RunError(
             f"{store / error.name} cannot be submitted: {error.reason}. Nothing was packed; run "
@@ -257,7 +243,7 @@ def _check_replaced(out: Path, runs: Collection[str]) -> None:
         return
     try:
         with out.open("rb") as file, _opened(file) as (_, listing):
-            lost = {Path(name).parent.name for name in listing.files if name.startswith(RUNS)}
+            lost = {Path(name).parent.name for name in listing["files"] if name.startswith(RUNS)}
     except (*_BROKEN, UnfitError):
         raise RequestError(f"{out} is there and no archive of runs; choose another --out") from None
     if count := len(lost - set(runs)):
@@ -267,26 +253,17 @@ def _check_replaced(out: Path, runs: Collection[str]) -> None:
         )
 
 
-def _is_on(folder: Path, dataset: str | None) -> bool:
-    """Whether a run is on a dataset; one that cannot be read is, so that it is spoken of."""
-    try:
-        spec = json.loads((folder / SPEC).read_text(encoding="utf-8"))
-        return dataset is None or bool(spec["protocol"]["dataset"] == dataset)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return True
-
-
-def _write(store: Path, submission: Submission, path: Path) -> None:
+def _write(store: Path, listing: dict[str, Any], path: Path) -> None:
     """Writes listing and files in the order of their names, of no time, owner or machine."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
-        for name in (LISTING, *submission.files):
+        for name in (LISTING, *listing["files"]):
             info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
             info.create_system, info.external_attr = 3, (stat.S_IFREG | 0o644) << 16
             if name == LISTING:
-                data = (submission.model_dump_json(indent=1) + "\n").encode()
+                data = (json.dumps(listing, indent=1, ensure_ascii=False) + "\n").encode()
             else:
                 data = (store / name).read_bytes()
-                if hashlib.sha256(data).hexdigest() != submission.files[name].sha256:
+                if hashlib.sha256(data).hexdigest() != listing["files"][name]["sha256"]:
                     raise RunError(f"{store / name} was changed meanwhile; nothing was packed")
             archive.writestr(info, data)
 
@@ -309,11 +286,13 @@ def unpacked(archive: Path) -> Iterator[Path]:
         store = Path(temporary)
         try:
             with archive.open("rb") as file, _opened(file) as (content, listing):
-                content.extractall(store, listing.files)
-            found = survey(store, finished_stages(store, RUNS))
-            for field in Submission.model_fields:
-                if field != "contrabench" and getattr(found, field) != getattr(listing, field):
-                    raise UnfitError(LISTING, f"its {field} are not those that were found")
+                content.extractall(store, listing["files"])
+            found = survey(store, finished_stages(store, RUNS), Silent())
+            for name in found.keys() ^ listing.keys():
+                raise UnfitError(LISTING, f"it tells of {name[:80]!r} alone, or of all but that")
+            for name in found.keys() - {"contrabench"}:
+                if found[name] != listing[name]:
+                    raise UnfitError(LISTING, f"its {name} are not those that were found")
         except UnfitError as error:
             raise ArchiveError(archive, str(error)) from error
         except _BROKEN as error:
@@ -327,7 +306,7 @@ def unpacked(archive: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _opened(file: IO[bytes]) -> Iterator[tuple[zipfile.ZipFile, Submission]]:
+def _opened(file: IO[bytes]) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
     """An archive whose files are harmless, and those that its listing names.
 
     Raises:
@@ -341,8 +320,14 @@ def _opened(file: IO[bytes]) -> Iterator[tuple[zipfile.ZipFile, Submission]]:
             raise UnfitError("", "its files are together larger than the archive")
         if LISTING not in members:
             raise UnfitError(LISTING, "it is missing, so this is no submission")
-        listing = _listing(content.read(LISTING))
-        for name in sorted(members.keys() ^ {LISTING, *listing.files}):
+        try:
+            listing = json.loads(content.read(LISTING))
+            newer, files = listing["format"] > FORMAT, set(listing["files"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise UnfitError(LISTING, "it is no listing of a submission") from None
+        if newer:
+            raise UnfitError(LISTING, _UPDATE)
+        for name in sorted(members.keys() ^ {LISTING, *files}):
             fault = "is not listed" if name in members else "is missing, though listed"
             raise UnfitError(repr(name[:80]), f"it {fault} in {LISTING}")
         yield content, listing
@@ -381,14 +366,3 @@ def _members(content: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
             raise UnfitError(name, f"it is larger than {size_words(LARGEST_FILE)}")
         found[name] = info
     return found
-
-
-def _listing(data: bytes) -> Submission:
-    """Reads a listing that somebody else wrote."""
-    try:
-        version = json.loads(data)["format"]
-        if isinstance(version, int) and version > FORMAT:
-            raise UnfitError(LISTING, _UPDATE)
-        return Submission.model_validate_json(data)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise UnfitError(LISTING, "it is no listing of a submission") from None

@@ -8,38 +8,31 @@ an archive is unpacked elsewhere, and taken in like a store if nothing is wrong 
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
-
 from contrabench.data.splits import save_manifest
-from contrabench.errors import DiskFullError, RequestError, RunError
+from contrabench.errors import DiskFullError, RequestError, RunError, StageBusyError
 from contrabench.exchange.archive import ArchiveError, unpacked
 from contrabench.exchange.reading import archives_of, passed_over
 from contrabench.exchange.vetting import read_manifest, unsafe, unsound
-from contrabench.files import (
-    MARKER,
-    damage_of,
-    is_temporary,
-    sealed_files,
-    sync_file,
-    sync_folder,
-    temporary_sibling,
-)
+from contrabench.files import MARKER, damage_of, is_temporary, sealed_files, temporary_sibling
 from contrabench.progress import Reporter, Silent
-from contrabench.store.failures import forget_failure, is_disk_full
+from contrabench.store.failures import is_disk_full
 from contrabench.store.rows import ROWS_FILE
 from contrabench.store.runs import read_run
 from contrabench.store.stages import (
     RUNS,
+    SPEC,
     SPLITS,
+    StageStore,
     finished_stages,
     home_of,
     is_store,
@@ -47,30 +40,31 @@ from contrabench.store.stages import (
     locked,
 )
 
-_PATIENCE_S = 1.0
-"""How long a stage that somebody is at work on is waited for before it is left out."""
 _KIND = re.compile("[a-z_]{1,40}")
 _LINK = "it is a link, and may lead anywhere"
 Verdict = Literal["taken", "replaced", "duplicate", "conflict", "refused", "busy"]
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """What was not taken in, although it is not there already.
+class Outcome:
+    """What became of one folder or manifest of a source.
 
     Attributes:
-        verdict: "conflict": ours has other rows and is kept; "refused": it is damaged or
-            not what it says; "busy": another process makes the same in the target.
+        kind: of the stage, or `splits`.
         folder: where it lies; the path of an archive goes on inside it.
-        reason: in words.
+        verdict: "taken"; "replaced": taken in place of a damaged one of ours; "duplicate": it
+            is there already; or left out: "conflict": ours has other rows and is kept,
+            "refused": it is damaged or not what it says, "busy": another process makes it.
+        reason: why it is left out, in words.
     """
 
-    verdict: Verdict
+    kind: str
     folder: Path
-    reason: str
+    verdict: Verdict
+    reason: str = ""
 
 
-@dataclass
+@dataclass(frozen=True)
 class MergeResult:
     """What a merge has done, or would do.
 
@@ -78,13 +72,13 @@ class MergeResult:
         taken: number of folders taken in, by kind.
         replaced: of these, those that took the place of a damaged one of ours.
         duplicates: number of folders that were there already, by kind.
-        left_out: what was not taken.
+        left_out: what is finished in a source and not in the target now.
     """
 
-    taken: Counter[str] = field(default_factory=Counter)
-    replaced: Counter[str] = field(default_factory=Counter)
-    duplicates: Counter[str] = field(default_factory=Counter)
-    left_out: list[LeftOut] = field(default_factory=list)
+    taken: Counter[str]
+    replaced: Counter[str]
+    duplicates: Counter[str]
+    left_out: list[Outcome]
 
     @property
     def complete(self) -> bool:
@@ -93,9 +87,11 @@ class MergeResult:
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON-like data."""
-        left = [{**asdict(item), "folder": str(item.folder)} for item in self.left_out]
-        counts = {name: dict(getattr(self, name)) for name in ("taken", "replaced", "duplicates")}
-        return {"complete": self.complete, **counts, "left_out": left}
+        left = [
+            {"verdict": item.verdict, "folder": str(item.folder), "reason": item.reason}
+            for item in self.left_out
+        ]
+        return {"complete": self.complete, **vars(self), "left_out": left}
 
 
 def merge_stores(
@@ -134,7 +130,6 @@ def merge_stores(
             target.mkdir(parents=True, exist_ok=True)
         lock = target / "merge.lock"
         with nullcontext() if dry_run else locked(lock, f"a merge into {target}", teller):
-            merge.clear()
             merge.take_all(sources, rows_only, teller)
     except OSError as error:
         if is_disk_full(error):
@@ -146,7 +141,7 @@ def merge_stores(
             f"cannot write to {target} ({error.strerror}); what was taken in is complete. Mend "
             "that and run the same command again"
         ) from error
-    return merge.result
+    return merge.result()
 
 
 def _check_source(source: Path, target: Path) -> None:
@@ -166,18 +161,24 @@ class _Merge:
 
     def __init__(self, target: Path, dry_run: bool) -> None:
         self.target, self.dry_run = target, dry_run
-        self.result = MergeResult()
-        self._unpacked: tuple[Path, Path] | None = None  # where an archive lies unpacked, itself
+        self.outcomes: list[Outcome] = []
 
-    def clear(self) -> None:
-        """Removes what a killed merge left."""
-        for kind in () if self.dry_run else kinds_in(self.target):
-            for left in home_of(self.target, kind).glob(".*"):
-                if left.is_dir() and is_temporary(left):
-                    shutil.rmtree(left, ignore_errors=True)
+    def result(self) -> MergeResult:
+        """What has been done so far, in numbers."""
+
+        def count(*verdicts: Verdict) -> Counter[str]:
+            return Counter(item.kind for item in self.outcomes if item.verdict in verdicts)
+
+        left_out = [item for item in self.outcomes if item.reason]
+        taken = count("taken", "replaced")
+        return MergeResult(taken, count("replaced"), count("duplicate"), left_out)
 
     def take_all(self, sources: Sequence[Path], rows_only: bool, teller: Reporter) -> None:
         """Takes in the stores, then the archives, one unpacked at a time."""
+        for kind in () if self.dry_run else kinds_in(self.target):
+            for left in home_of(self.target, kind).glob(".*"):
+                if left.is_dir() and is_temporary(left):  # a killed merge has left it
+                    shutil.rmtree(left, ignore_errors=True)
         stores = [source for source in sources if is_store(source)]
         for skipped in filter(None, map(passed_over, stores)):
             teller.line(f"note: {skipped}")
@@ -193,12 +194,13 @@ class _Merge:
             for number, archive in enumerate(archives, start=1):
                 try:
                     with unpacked(archive) as store:
-                        self._unpacked = store, archive
-                        self._take_stores([store], (RUNS,), Silent())
+                        part = _Merge(self.target, self.dry_run)
+                        part._take_stores([store], (RUNS,), Silent())
+                        for item in part.outcomes:
+                            place = archive / item.folder.relative_to(store)
+                            self._note(item.kind, place, item.verdict, item.reason)
                 except ArchiveError as error:
-                    self.result.left_out.append(LeftOut("refused", archive, error.reason))
-                finally:
-                    self._unpacked = None
+                    self._note("archives", archive, "refused", error.reason)
                 track.advance(number)
 
     def _take_stores(self, stores: Sequence[Path], kinds: Sequence[str], teller: Reporter) -> None:
@@ -215,6 +217,9 @@ class _Merge:
         for store in stores:
             self._take_manifests(store)
 
+    def _note(self, kind: str, folder: Path, verdict: Verdict, reason: str = "") -> None:
+        self.outcomes.append(Outcome(kind, folder, verdict, reason))
+
     def _folders(self, store: Path, kind: str) -> list[Path]:
         """The folders of a kind that are not at work; their content is not looked at."""
         home = home_of(store, kind)
@@ -228,20 +233,6 @@ class _Merge:
             self._note(kind, home, "refused", f"it cannot be listed ({error.strerror})")
             return []
 
-    def _note(self, kind: str, path: Path, verdict: Verdict, reason: str = "") -> None:
-        """Counts what is in the target now, or names what is left out."""
-        if verdict == "duplicate":
-            self.result.duplicates[kind] += 1
-        elif verdict in ("taken", "replaced"):
-            self.result.taken[kind] += 1
-            if verdict == "replaced":
-                self.result.replaced[kind] += 1
-        else:
-            if self._unpacked:
-                store, archive = self._unpacked
-                path = archive / path.relative_to(store)
-            self.result.left_out.append(LeftOut(verdict, path, reason))
-
     def _settle(self, folder: Path, kind: str) -> tuple[Verdict, str]:
         """Decides on one folder, and takes it in if it is to be."""
         place = home_of(self.target, kind) / folder.name
@@ -251,7 +242,39 @@ class _Merge:
         if reason := unsafe(folder, kind) or (unsound(folder, kind) if self.dry_run else None):
             return "refused", reason
         verdict: Verdict = "replaced" if ours else "taken"
-        return (verdict, "") if self.dry_run else _take(folder, place, kind, verdict)
+        return (verdict, "") if self.dry_run else self._take(folder, kind, verdict)
+
+    def _take(self, folder: Path, kind: str, verdict: Verdict) -> tuple[Verdict, str]:
+        """Copies a folder, looks through the copy, and lets the store have it as its own work."""
+        home = home_of(self.target, kind)
+        home.mkdir(parents=True, exist_ok=True)
+        copy = temporary_sibling(home / folder.name) / folder.name
+
+        def move(work: Path) -> None:
+            shutil.rmtree(work)
+            copy.rename(work)
+
+        try:
+            copy.mkdir(parents=True)
+            for name in (*sorted(sealed_files(folder) or ()), MARKER):
+                try:
+                    shutil.copyfile(folder / name, copy / name, follow_symlinks=False)
+                except OSError as error:
+                    if is_disk_full(error):
+                        raise
+                    return "refused", f"the file {name} cannot be copied ({error.strerror})"
+            if reason := unsafe(copy, kind) or unsound(copy, kind):
+                return "refused", reason
+            spec = json.loads((copy / SPEC).read_text(encoding="utf-8"))
+            made = StageStore(self.target, Silent()).run(kind, spec, move, wait=False)
+            return ("duplicate" if made.cached else verdict), ""
+        except StageBusyError:
+            return (
+                "busy",
+                f"another process is making {home / folder.name}; run this again when it is done",
+            )
+        finally:
+            shutil.rmtree(copy.parent, ignore_errors=True)
 
     def _take_manifests(self, store: Path) -> None:
         """Writes the manifests of a store anew, from their validated content."""
@@ -290,38 +313,3 @@ def _same_marker(folder: Path, place: Path) -> bool:
         return False
     theirs, ours = sealed_files(folder) or {}, sealed_files(place) or {}
     return ROWS_FILE in ours and theirs.get(ROWS_FILE) == ours[ROWS_FILE]
-
-
-def _take(folder: Path, place: Path, kind: str, verdict: Verdict) -> tuple[Verdict, str]:
-    """Copies a folder, looks through the copy, and gives it its name."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    work = temporary_sibling(place)
-    copy = work / place.name
-    try:
-        copy.mkdir(parents=True)
-        for name in (*sorted(sealed_files(folder) or ()), MARKER):
-            try:
-                shutil.copyfile(folder / name, copy / name, follow_symlinks=False)
-            except OSError as error:
-                if is_disk_full(error):
-                    raise
-                return "refused", f"the file {name} cannot be copied ({error.strerror})"
-        if reason := unsafe(copy, kind) or unsound(copy, kind):
-            return "refused", reason
-        for file in copy.iterdir():
-            sync_file(file)
-        sync_folder(copy)
-        with FileLock(place.with_name(f"{place.name}.lock"), timeout=_PATIENCE_S):
-            if place.is_dir():
-                if damage_of(place) is None:
-                    return "duplicate", ""
-                place.rename(work / "damaged")
-            copy.rename(place)
-            shutil.rmtree(place.with_name(f"{place.name}.work"), ignore_errors=True)
-            forget_failure(place.parent, place.name)
-        sync_folder(place.parent)
-    except Timeout:
-        return "busy", f"another process is making {place}; run this again when it is done"
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return verdict, ""

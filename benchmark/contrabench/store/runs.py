@@ -125,7 +125,7 @@ def _not_its_own(table: pa.Table, run: str) -> str:
 
 def read_facts(folder: Path) -> dict[str, Any]:
     """The facts of the run in a folder that its key names, one row of `FACTS`."""
-    record, spec = (_read(folder / name) for name in (RECORD_FILE, SPEC))
+    record, spec = (read_json(folder / name) for name in (RECORD_FILE, SPEC))
     cost, manifests = inner(record, "cost"), inner(record, "manifests")
     method = inner(spec, "method")
     labelled = inner(record, "patients").get("labelled", [])
@@ -152,7 +152,8 @@ def inner(spec: Any, name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _read(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """The content of a JSON file that somebody else may have written; None if it is none."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
