@@ -54,13 +54,7 @@ _MANIFEST_COLUMNS = (
 def appendix(rows: pd.DataFrame, runs: pd.DataFrame, name: str) -> Section | None:
     """The settings, methods, label manifests and software of the runs of one protocol.
 
-    Args:
-        rows: result rows of the protocol.
-        runs: what is known of each run, as in `contrabench.store.results.Results`.
-        name: title of the sections of this protocol.
-
-    Returns:
-        None where no run has a record to tell of.
+    `runs` is as in `contrabench.store.results.Results`; None where no run has a record to tell of.
     """
     each = rows.drop_duplicates("run").set_index("run")
     each.index = each.index.astype(str)
@@ -147,9 +141,8 @@ def _software(told: pd.DataFrame) -> Table:
 def cost_table(entries: Sequence[Entry], runs: pd.DataFrame) -> Table | None:
     """How long a run of each method took, and how much memory it used.
 
-    Returns:
-        Means of seconds and the largest memory over the runs of a method; None where no
-        run has a record of its cost.
+    Means of seconds and the largest memory over the runs of a method; None where no run has a
+    record of its cost.
     """
     known = [runs.reindex(sorted(map(str, entry.cells["run"]))) for entry in entries]
     if all(part[[*_MEANS.values(), *_MOST.values()]].isna().all(axis=None) for part in known):
@@ -200,12 +193,10 @@ def _cost_notes(known: Sequence[pd.DataFrame]) -> Iterator[str]:
 
 
 def settings(spec: Mapping[str, Any]) -> dict[str, str]:
-    """Flattens a specification, which may nest, into plain lines.
+    """Flattens a specification, which may nest, into plain lines, in its own order.
 
-    Returns:
-        The text of each value by its path, such as `budget.finetune.images`, in the order of
-        the specification; plain values of a list are joined by commas. Nothing of one that
-        is nested beyond all sense.
+    Gives the text of each value by its path, such as `budget.finetune.images`; plain values of
+    a list are joined by commas. Nothing of one that is nested beyond all sense.
     """
     try:
         return dict(_lines(spec))

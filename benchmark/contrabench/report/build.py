@@ -47,18 +47,15 @@ def build_report(
 ) -> Report:
     """Computes every table of a report.
 
+    One section per dataset, protocol, metric contract and label budget, but for full supervision
+    by itself, which is a row of all others. Before those of a protocol one across its label
+    budgets, if it has several; after them one with all that was frozen, if the runs have records.
+
     Args:
-        results: the rows, and what is known of their runs.
         command: the command that makes the report again.
         labels: label budgets to show, as they were asked for; all by default. The rows
             of the others still serve as references.
         gallery: draws the pictures of a label budget.
-
-    Returns:
-        One section per dataset, protocol, metric contract and label budget, but for full
-        supervision by itself, which is a row of all others. Before those of a protocol one
-        across its label budgets, if it has several; after them one with all that was
-        frozen, if the runs have records.
 
     Raises:
         RequestError: if a row of a table lacks the metric of the others, or no run that was

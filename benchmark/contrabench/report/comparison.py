@@ -41,7 +41,6 @@ class Tested:
     """A paired difference in Dice, tested in a family.
 
     Attributes:
-        found: the difference.
         adjusted: its p after Holm over the family; NaN for full supervision, no competitor.
         retrained: the same with the variation of training in the standard error; NaN where
             the runs cannot tell.
@@ -159,11 +158,7 @@ def member_scores(entries: Sequence[Entry], metric: str) -> pd.DataFrame:
 
 
 def shared_folds(entries: Sequence[Entry]) -> list[int] | None:
-    """The fold that tests each patient; None where the entries disagree on it.
-
-    Args:
-        entries: at least one, with scores of the same patients.
-    """
+    """The fold that tests each patient, the same in all; None where the entries disagree on it."""
     folds = [entry.tested.loc[entry.scores.index] for entry in entries]
     same = all(one.equals(folds[0]) for one in folds)
     return [int(fold) for fold in folds[0]] if same else None
@@ -246,17 +241,11 @@ def shared_variance(entry: Entry, other: Entry) -> VarianceSplit | None:
 def needed(
     entry: Entry, other: Entry, split: VarianceSplit | None, comparisons: int
 ) -> tuple[float, float]:
-    """What would separate two methods, were the difference seen the true one.
+    """What would separate two methods on the same patients, were the difference seen the true one.
 
-    Args:
-        entry: a method.
-        other: another one, tested on the same patients.
-        split: where their difference varies.
-        comparisons: of the family that they are tested in.
-
-    Returns:
-        Patients, and label draws on these patients; infinite where no number would do, NaN
-        with fewer than two patients, and for draws where these are not repeated.
+    `split` says where it varies, `comparisons` counts the family it is tested in. Gives patients,
+    and label draws on these patients; infinite where no number would do, NaN with fewer than two
+    patients, and for draws where these are not repeated.
     """
     gaps = score_gaps(entry, other)
     if len(gaps) < 2:

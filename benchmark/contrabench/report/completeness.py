@@ -58,9 +58,8 @@ class Incomplete:
 def incomplete_runs(rows: pd.DataFrame) -> list[Incomplete]:
     """Finds each run that lacks a case or a structure which another run of its fold has.
 
-    Args:
-        rows: all result rows of one protocol, at every label budget, those that do not
-            apply included; words may be categories.
+    `rows` are all of one protocol, at every label budget, those that do not apply included;
+    words may be categories.
     """
     held = rows[["run", *_FOLD, *_ITEM]].drop_duplicates(["run", *_ITEM])
     known = held.drop_duplicates([*_FOLD, *_ITEM])
@@ -101,10 +100,9 @@ class Completed:
     incomplete: tuple[Incomplete, ...]
 
     def notes(self, labels: str) -> tuple[str, ...]:
-        """What the table of a label budget must say.
+        """What the table of a label budget must say: what it lacks, and full supervision.
 
-        That is what is missing from it, what is missing from full supervision, and what is
-        missing from budgets of which no run is left, as no table of theirs could say it.
+        And what budgets lack of which no run is left, as no table of theirs could say it.
         """
         left = set(self.rows["labels"].astype(str).unique()) if self.incomplete else set()
         return tuple(
@@ -115,11 +113,7 @@ class Completed:
 
 
 def complete_runs(rows: pd.DataFrame) -> Completed:
-    """Leaves the incomplete runs out of the rows, which are those of `incomplete_runs`.
-
-    Raises:
-        RequestError: if no run is left, as each lacks what another one has.
-    """
+    """Leaves the incomplete runs out of the rows; RequestError if no run is left."""
     incomplete = incomplete_runs(rows)
     if not incomplete:
         return Completed(rows, ())
@@ -152,9 +146,7 @@ class MissingReference:
 def missing_references(rows: pd.DataFrame, labels: str) -> list[MissingReference]:
     """Finds the references that the table of a label budget lacks (rule 10).
 
-    Args:
-        rows: result rows of one protocol, at every label budget.
-        labels: the label budget of the table.
+    `rows` are those of one protocol, at every label budget.
     """
     here = rows[rows["labels"] == labels]
     newest = here.groupby("variant", observed=True)["method_version"].transform("max")

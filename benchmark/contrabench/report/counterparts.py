@@ -34,10 +34,8 @@ Keys = tuple[Hashable, ...]
 class Side:
     """What one side holds of one protocol.
 
-    Attributes:
-        rows: its result rows.
-        facts: the facts of all runs of the side, as `contrabench.store.results.Results`.
-        gaps: one line for each group of runs that lack rows and were left out.
+    `facts` are those of all its runs, as in `contrabench.store.results.Results`; `gaps` has a line
+    for each group of runs that lack rows and were left out.
     """
 
     rows: pd.DataFrame
@@ -90,17 +88,10 @@ class Side:
 
 
 def match(first: Sequence[Keys], second: Sequence[Keys]) -> list[tuple[int, int]]:
-    """Pairs what is beyond doubt the same thing on both sides.
+    """Pairs what is beyond doubt the same thing on both sides, by places in the order of `first`.
 
-    Two things are a pair where each is the only one of its side with a key that they
-    share. Keys are tried in order, so what is equal in everything comes first.
-
-    Args:
-        first: the keys of each thing of one side, as many for each.
-        second: those of the other side.
-
-    Returns:
-        Places in `first` and `second`, in the order of `first`.
+    Two things are a pair where each is the only one of its side with a key that they share.
+    Keys, as many for each thing, are tried in order, so what is equal in everything comes first.
     """
     pairs: dict[int, int] = {}
     for level in range(len(first[0]) if first else 0):
@@ -112,22 +103,12 @@ def match(first: Sequence[Keys], second: Sequence[Keys]) -> list[tuple[int, int]
 def side_pairs(
     a: Results, b: Results, labels: Sequence[str] = ()
 ) -> tuple[list[tuple[Side, Side]], list[str]]:
-    """Pairs the protocols of two results.
+    """Pairs the protocols of two results, in the order of A; RequestError if there is no pair.
 
     Protocols that are equal belong together. Of the others those do that are the only
     ones of their side with this dataset, budget and recipe; with this dataset and budget;
-    with this dataset.
-
-    Args:
-        a: one side.
-        b: the other one.
-        labels: label budgets to look at; all by default.
-
-    Returns:
-        The pairs in the order of A, and one line for each side with protocols left over.
-
-    Raises:
-        RequestError: if there is no pair.
+    with this dataset. Gives also a line for each side with protocols left over. `labels` are
+    the label budgets to look at; all by default.
     """
     first, second = _sides(a, labels), _sides(b, labels)
     places = match([side.keys for side in first], [side.keys for side in second])

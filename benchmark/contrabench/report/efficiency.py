@@ -27,10 +27,8 @@ def efficiency_section(
 ) -> Section:
     """The tables across the label budgets of one protocol.
 
-    Args:
-        shown: budgets with a column each, in ascending order.
-        known: all budgets of the protocol, which the curve from scratch rests on.
-        name: title of the sections of this protocol.
+    A column for each of `shown`, in ascending order; the curve from scratch rests on all that
+    are `known`. `name` is the title of the sections of this protocol.
     """
     entries: dict[str, Entry] = {}
     for budget in shown:
@@ -89,7 +87,7 @@ def _curves(shown: Sequence[LabelBudget], entries: Sequence[Entry]) -> Table:
 
 @dataclass(frozen=True)
 class _Curve:
-    """Training from scratch over the label budgets: counts, and scores by patient.
+    """Training from scratch over the label budgets.
 
     Attributes:
         counts: labelled patients, ascending.

@@ -25,7 +25,6 @@ class Entry:
     Attributes:
         name: variant, or `FULL_SUPERVISION`.
         deviations: what else its runs change; "" for nothing.
-        rows: its result rows.
         scores: one row per patient, one column per metric.
     """
 
@@ -101,8 +100,7 @@ class Entry:
 def make_entry(name: str, deviations: str, rows: pd.DataFrame, distance: str) -> Entry:
     """Computes the scores of one method from its rows; `distance` is the column of the ASD.
 
-    Raises:
-        RequestError: if a row lacks a metric that the others have.
+    RequestError if a row lacks a metric that the others have.
     """
     if isinstance(rows["run"].dtype, pd.CategoricalDtype):
         # Grouping by a category costs as much as all the words it could have been.
@@ -127,7 +125,6 @@ class LabelBudget:
     Attributes:
         labels: the budget as it was asked for, e.g. `10%`.
         fraction: of the training patients.
-        rows: the result rows.
         entries: the methods, best Dice first, and full supervision.
         distance: the column of the ASD, `asd_mm` or `asd_voxel`.
     """
@@ -158,8 +155,7 @@ class LabelBudget:
 def label_budgets(rows: pd.DataFrame) -> list[LabelBudget]:
     """The label budgets of one protocol, few labels first; each has full supervision as well.
 
-    Raises:
-        RequestError: if a row lacks the metric of the others.
+    RequestError if a row lacks the metric of the others.
     """
     plain = rows[(rows["variant"] == REFERENCE) & (rows["deviations"] == "")]
     full = plain[plain["fraction"] == 1]

@@ -33,14 +33,9 @@ def literature_table(budget: LabelBudget, options: Mapping[str, Any] | None = No
     labelled patients, or in their share where it does not tell their number; and only if
     that is within a factor of `NEAR`. No difference is taken: hardly a protocol is ours.
 
-    Args:
-        budget: what is known here; our means are those of methods without deviations.
-        options: the options of the dataset, where they are known; sources about others
-            (another modality) are left out.
-
-    Returns:
-        One row per source and method, in the order of the sources, best Dice first; None
-        where nothing was published.
+    One row per source and method, in the order of the sources, best Dice first; None where
+    nothing was published. Our means are those of methods without deviations; sources that are
+    not about the options of the dataset (another modality) are left out, where these are known.
     """
     known = literature()
     dataset = str(budget.rows["dataset"].iloc[0])

@@ -51,7 +51,7 @@ class Moved:
         name: variant; with its version where there is a newer one.
         deviations: what else its runs change; "" for nothing.
         first: on A; None where A does not have it.
-        second: on B.
+        second: on B, likewise.
         movement: from A to B; None where nothing can be compared.
         ranks: on A and on B, among the methods that both have; NaN for the others.
     """
@@ -85,22 +85,12 @@ class Moved:
 def movements(
     first: pd.DataFrame, second: pd.DataFrame, comparable: bool = True
 ) -> tuple[Moved, ...]:
-    """Compares every method of two sides with itself.
+    """Compares every method of two sides, of one protocol at one label budget, with itself.
 
     A method is the same on both sides where variant, deviations and version are, or where
-    each side has a single version of it.
-
-    Args:
-        first: result rows of A: one protocol at one label budget.
-        second: those of B.
-        comparable: whether scores of the two sides are of the same quantity.
-
-    Returns:
-        Methods that both sides have, best Dice on A first; then those of A alone, and of
-        B alone.
-
-    Raises:
-        RequestError: if a row lacks the metric of the others.
+    each side has a single version of it. Those that both have come first, best Dice on A first;
+    then those of A alone, and of B alone. `comparable` is whether scores of the two sides are of
+    the same quantity. RequestError if a row lacks the metric of the others.
     """
     ours, theirs = _by_method(first), _by_method(second)
     known = list(ours), list(theirs)

@@ -19,12 +19,8 @@ CURVES = ["method", "labelled", "metric", "mean", "low", "high"]
 def plot_data(budgets: Sequence[LabelBudget]) -> PlotData:
     """Collects what a section with some label budgets, in ascending order, rests on.
 
-    Returns:
-        The cases of a single label budget, or the curves across several; the other frame
-        is empty.
-
-    Raises:
-        RequestError: if a row lacks a metric that the others have.
+    The cases of a single label budget, or the curves across several; the other frame is empty.
+    RequestError if a row lacks a metric that the others have.
     """
     single = len(budgets) == 1
     found: dict[str, list[tuple[LabelBudget, Entry]]] = {}

@@ -21,12 +21,9 @@ _ASKED = ["variant", "deviations", "labels"]
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that is not the same on both sides.
+    """One thing that is not the same on both sides, such as `budget.finetune.images`.
 
-    Attributes:
-        setting: its name, e.g. `budget.finetune.images`.
-        first: what it is on A; None where A has no such thing.
-        second: what it is on B.
+    What it is on A and on B; None where a side has no such thing.
     """
 
     setting: str
@@ -35,15 +32,10 @@ class Change:
 
 
 def protocol_changes(first: Side, second: Side) -> tuple[Change, ...] | None:
-    """The settings that two protocols do not share, by their paths.
+    """The settings that two protocols do not share, by their paths; nothing for equal hashes.
 
-    Args:
-        first: one protocol on A.
-        second: its counterpart on B.
-
-    Returns:
-        Nothing for equal hashes; None where the hashes differ and a side has no record of
-        its protocol, so that nobody can tell which settings do.
+    None where the hashes differ and a side has no record of its protocol, so that nobody can
+    tell which settings do.
     """
     if first.word("protocol") == second.word("protocol"):
         return ()
@@ -56,15 +48,9 @@ def protocol_changes(first: Side, second: Side) -> tuple[Change, ...] | None:
 def other_changes(first: Side, second: Side) -> tuple[Change, ...]:
     """What differs beside the protocol; of what a side does not tell, nothing is said.
 
-    Runs of methods and label budgets that only one side has are no part of it.
-
-    Args:
-        first: one protocol on A.
-        second: its counterpart on B.
-
-    Returns:
-        Versions of software, and devices; versions, code and options of methods; manifests
-        of the same fold and draw; and what was run of folds, draws and seeds.
+    Versions of software, and devices; versions, code and options of methods; manifests of the
+    same fold and draw; and what was run of folds, draws and seeds. Runs of methods and label
+    budgets that only one side has are no part of it.
     """
     asked, other = (pd.MultiIndex.from_frame(side.runs[_ASKED]) for side in (first, second))
     ours, theirs = first.runs[asked.isin(other)], second.runs[other.isin(asked)]
@@ -160,14 +146,9 @@ def _labelled(first: pd.DataFrame, second: pd.DataFrame) -> Iterator[Change]:
 def _manifests(
     first: pd.DataFrame, second: pd.DataFrame, column: str, cell: list[str], name: str
 ) -> Iterator[Change]:
-    """Manifests that differ although both were made for the same cell of the study.
+    """Manifests, of a `column`, that differ although both were made for the same `cell`.
 
-    Args:
-        first: runs of A.
-        second: runs of B.
-        column: the column of the manifest.
-        cell: the columns that say what it was made for.
-        name: what to call it.
+    The cell is the columns that say what a manifest was made for; `name` is what to call it.
     """
     ours, theirs = (_by_cell(runs, column, cell) for runs in (first, second))
     places = [place for place in sorted({*ours} & {*theirs}) if ours[place] != theirs[place]]

@@ -32,16 +32,9 @@ def compare_results(
 ) -> Report:
     """Computes every table of a comparison of two results.
 
-    Args:
-        a: one side.
-        b: the other one.
-        names: what the user calls them, e.g. two paths.
-        command: the command that makes the report again.
-        labels: label budgets to show; all by default.
-
-    Returns:
-        For each pair of protocols a section on what changed, then one for each label
-        budget that both have.
+    For each pair of protocols a section on what changed, then one for each label budget that both
+    have. `names` is what the user calls the two, e.g. two paths; `command` makes the report again;
+    `labels` are the label budgets to show, all by default.
 
     Raises:
         RequestError: if no protocol of A has a counterpart in B, or a row lacks the

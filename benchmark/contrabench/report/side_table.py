@@ -19,11 +19,9 @@ _WHOSE = (*SIDES, "in common")
 
 
 def side_table(methods: Sequence[Moved], scales: tuple[str, str]) -> Table:
-    """One row per method that either side has.
+    """One row per method that either side has, in the order given.
 
-    Args:
-        methods: in the order to show them.
-        scales: the column of the ASD on A and on B, `asd_mm` or `asd_voxel`.
+    `scales` is the column of the ASD on A and on B, `asd_mm` or `asd_voxel`.
     """
     columns = (
         *NAMES,

@@ -21,11 +21,8 @@ FEW = 6
 def side_verdict(methods: Sequence[Moved], meaning: str, obstacle: str) -> tuple[str, ...]:
     """Writes the verdict of one table, the same words for the same rows.
 
-    Args:
-        methods: those of either side.
-        meaning: what a difference is a difference of; "" where nothing but the scores may
-            differ.
-        obstacle: why the scores of the two sides cannot be compared; "" if they can.
+    `meaning` says what a difference is a difference of, "" where nothing but the scores may
+    differ; `obstacle` why the scores of the two sides cannot be compared, "" if they can.
     """
     if obstacle:
         found = [obstacle]

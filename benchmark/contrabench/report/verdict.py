@@ -80,9 +80,7 @@ def _alone(compared: Comparison) -> str:
 def separated(family: Mapping[str, Tested], words: tuple[str, str]) -> Iterator[str]:
     """Which differences are shown: by direction, and whether for other networks as well.
 
-    Args:
-        family: the comparisons by name.
-        words: how a sentence begins on those above zero, and on those below.
+    `words` begin a sentence on those above zero, and on those below.
     """
     for beginning, sign in zip(words, (1, -1), strict=True):
         for passing in (False, True):

@@ -34,8 +34,7 @@ class Changes:
     """What differs between two sides beside their scores.
 
     Attributes:
-        protocol: settings of the protocol; None where they differ and nobody can tell in
-            what.
+        protocol: settings of the protocol; None where they differ and nobody can tell in what.
         others: everything else that is known to differ.
         following: settings of the protocol that differ because others of it do, and so are
             no changes of their own.
@@ -64,12 +63,7 @@ class Changes:
 
 
 def find_changes(first: Side, second: Side) -> Changes:
-    """Finds what differs between two sides.
-
-    Args:
-        first: one protocol on A.
-        second: its counterpart on B.
-    """
+    """Finds what differs between two sides."""
     found, others = protocol_changes(first, second), other_changes(first, second)
     if found is None:
         return Changes(None, others)
@@ -109,14 +103,7 @@ def pair_protocol(first: Side, second: Side) -> str:
 
 
 def what_changed(first: Side, second: Side, changes: Changes, notes: Sequence[str]) -> Section:
-    """Makes the section before the tables of a pair.
-
-    Args:
-        first: one protocol on A.
-        second: its counterpart on B.
-        changes: what differs between them.
-        notes: lines that stand before its own.
-    """
+    """Makes the section before the tables of a pair; `notes` stand before its own."""
     tables = [_sides(first, second)]
     if changes.known:
         tables.insert(0, _table(changes))

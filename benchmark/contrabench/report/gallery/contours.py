@@ -19,10 +19,7 @@ def class_contours(
 ) -> tuple[str, ...]:
     """The contours of each structure in one plane, as `path_data` writes them.
 
-    Args:
-        classes: (rows, columns), k+1 for structure k.
-        count: number of structures.
-        sides: extents of a voxel across and down.
+    `classes` is (rows, columns), k+1 for structure k; `sides` are a voxel's, across and down.
     """
     rows, columns = classes.shape
     longest = max(columns * sides[0], rows * sides[1])
@@ -34,14 +31,10 @@ def class_contours(
 
 
 def outside_in(classes: NDArray[np.uint8], count: int) -> tuple[int, ...]:
-    """Orders structures by the boxes around them, the largest first.
+    """Places of the structures, from 0, by the boxes around them, the largest first.
 
-    Args:
-        classes: (rows, columns), k+1 for structure k.
-        count: number of structures.
-
-    Returns:
-        Their places, from 0; equal ones, and those that are not there, in their own order.
+    `classes` is (rows, columns), k+1 for structure k. Equal ones, and those that are not there,
+    keep their own order.
     """
     boxes = []
     for number in range(1, count + 1):
@@ -57,13 +50,8 @@ def outlines(mask: NDArray[np.bool_], sides: tuple[float, float]) -> list[NDArra
     alone are apart. The area enclosed is that of the pixels, less half a pixel for each
     piece and plus half a pixel for each hole, whose corners are cut.
 
-    Args:
-        mask: (rows, columns).
-        sides: extents of a pixel across and down.
-
-    Returns:
-        Closed rings (n, 2), the first point again as the last; x to the right and y down
-        from the upper left corner of the mask.
+    Takes (rows, columns) and the extents of a pixel across and down. Gives closed rings (n, 2),
+    the first point again as the last; x to the right and y down from the upper left corner.
     """
     if not mask.any():
         return []
@@ -74,13 +62,9 @@ def outlines(mask: NDArray[np.bool_], sides: tuple[float, float]) -> list[NDArra
 
 
 def simplify(ring: NDArray[np.float64], slack: float) -> NDArray[np.float64]:
-    """Leaves out points of a closed ring that lie close to the line between those kept.
+    """Leaves out points of a closed ring (n, 2) within `slack` of the line between those kept.
 
     After Douglas and Peucker (Cartographica 10, 1973). A ring too small for it stays as it is.
-
-    Args:
-        ring: (n, 2), closed.
-        slack: the largest distance of a point that is left out.
     """
     far = int(np.linalg.norm(ring - ring[0], axis=1).argmax())
     kept = {0, far, len(ring) - 1}
@@ -101,14 +85,9 @@ def simplify(ring: NDArray[np.float64], slack: float) -> NDArray[np.float64]:
 
 
 def path_data(rings: list[NDArray[np.float64]], longest: float) -> str:
-    """Writes closed rings as SVG path data, each point relative to the one before.
+    """Writes closed rings as SVG path data, each point relative to the one before; "" for none.
 
-    Args:
-        rings: as `outlines` returns them.
-        longest: the longer side of the picture; decides the decimals, one for 160 and more.
-
-    Returns:
-        "" for no ring.
+    `longest`, the longer side of the picture, decides the decimals: one for 160 and more.
     """
     digits = max(1, math.ceil(math.log10(10 * PIXELS / longest)))
     pieces = []

@@ -33,18 +33,9 @@ _ADVICE = {
 def make_gallery(store: Path, budget: LabelBudget, runs: pd.DataFrame) -> Gallery:
     """Draws the worst, the median and the best patient for every method.
 
-    Args:
-        store: the folder of the runs.
-        budget: the methods at one label budget.
-        runs: facts of the runs by key; its column `evaluate` holds the key of the stage
-            that predicted, "" where unknown.
-
-    Returns:
-        The same for the same store. What is missing or damaged is left out, and a note
-        counts it.
-
-    Raises:
-        RequestError: if a row of a chosen patient has no Dice.
+    The same for the same store. What is missing or damaged is left out, and a note counts it.
+    The column `evaluate` of `runs`, by key, holds the key of the stage that predicted, "" where
+    unknown. RequestError if a row of a chosen patient has no Dice.
     """
     shelf = Shelf(store, runs)
     known = budget.distance == "asd_mm"
@@ -74,12 +65,9 @@ def choose(entries: Sequence[Entry]) -> tuple[Exhibit, ...]:
     (those of the reference, where there is one); full supervision has no say. Of an even
     number the lower middle one is the median; patients with equal means go by name.
 
-    Args:
-        entries: the methods of one label budget, in the order of the leaderboard.
-
-    Returns:
-        Exhibits in which nothing is drawn yet: fewer than three where there are fewer
-        patients, none where no method was tested on all of them.
+    Takes the methods of one label budget in the order of the leaderboard. Gives exhibits in which
+    nothing is drawn yet: fewer than three where there are fewer patients, none where no method
+    was tested on all of them.
     """
     means = _patient_means(entries)
     order = sorted(means.index, key=lambda patient: (means[patient], patient))

@@ -49,14 +49,10 @@ class Cut:
         return 1 if self.axis == 2 else 2
 
     def of(self, volume: NDArray[Any]) -> NDArray[Any]:
-        """The part of a volume that is shown.
+        """The part of a volume that is shown, (rows, columns) as on the screen.
 
-        Args:
-            volume: (X, Y, Z), its axes pointing right, anterior and superior.
-
-        Returns:
-            (rows, columns) as on the screen: both axes of the plane run backwards, so that
-            right and anterior are on the left, and anterior and superior at the top.
+        The axes of the volume, (X, Y, Z), point right, anterior and superior. Both of the plane run
+        backwards, so that right and anterior are on the left, and anterior and superior at the top.
         """
         plane = volume.take(self.index, axis=self.axis)
         (left, right), (low, high) = self.spans[self.across], self.spans[self.down]
@@ -104,10 +100,8 @@ def place_cuts(
 class Canvas:
     """What the pictures of one case have in common: its cuts, with image and reference.
 
-    Args:
-        scan: the case.
-        prediction: names it and its structures, and nothing else.
-        known: whether the spacing is; planes are measured in voxels where it is not.
+    `prediction` names the case and its structures, and nothing else; `known` is whether the
+    spacing is, and planes are measured in voxels where it is not.
     """
 
     def __init__(self, scan: Scan, prediction: Prediction, known: bool) -> None:
@@ -119,11 +113,7 @@ class Canvas:
         self.planes = tuple(self._plane(cut, scan, window) for cut in self._cuts)
 
     def contours(self, prediction: Prediction) -> tuple[Contours, ...]:
-        """Traces a prediction in each plane.
-
-        Raises:
-            LostError: if it does not belong to this case.
-        """
+        """Traces a prediction in each plane; LostError if it does not belong to this case."""
         fingerprint, shape = self._case
         if prediction.fingerprint != fingerprint:
             raise LostError(OTHER_IMAGE)
@@ -163,14 +153,10 @@ def grey_window(image: NDArray[np.float32]) -> tuple[float, float]:
 
 
 def pixel_count(extent: tuple[float, float], voxels: tuple[float, float]) -> tuple[int, int]:
-    """How many pixels a picture has along its two sides.
+    """How many pixels a picture has along its two sides, which `extent` gives in the voxels' unit.
 
     They are square, and no finer than half a voxel of the image: more would only make the
     file larger.
-
-    Args:
-        extent: of the picture.
-        voxels: sides of the image's voxels along the same axes, in the same unit.
     """
     side = max(*(length / PIXELS for length in extent), min(voxels) / 2)
     first, second = (max(1, round(length / side)) for length in extent)
@@ -214,11 +200,9 @@ def sample_plane(
 
 
 def grey_png(values: NDArray[np.float32], window: tuple[float, float]) -> bytes:
-    """Writes values as an 8-bit grey PNG, the first row at the top.
+    """Writes (rows, columns), the first row at the top, as a grey PNG of 8 bits.
 
-    Args:
-        values: (rows, columns).
-        window: what is black and what is white.
+    `window` is what is black and what is white.
     """
     low, high = window
     shades = np.clip((values - low) / (high - low), 0, 1) * 255

@@ -62,8 +62,7 @@ def data_uri(plane: Plane) -> str:
 def row_of(planes: Sequence[Plane]) -> tuple[list[tuple[float, float]], float, float]:
     """Lays planes side by side at one scale, each in the middle of the row's height.
 
-    Returns:
-        The places of their upper left corners, and width and height of the row.
+    Gives their upper left corners, and width and height of the row.
     """
     height = max(plane.height for plane in planes)
     gap = _SPACE * sum(plane.width for plane in planes)
@@ -80,7 +79,6 @@ def draw(
     """Draws an exhibit: the reference, then each method on the same planes.
 
     Args:
-        exhibit: what to draw.
         structures: their names, as `Gallery.structures` has them; each line carries its own.
         own: what the ids begin with; no other exhibit of the document has it.
         measures: more attributes of each element.
@@ -219,13 +217,7 @@ def _legend(structures: Sequence[str]) -> str:
 def write_pictures(report: Report, folder: Path, beside: Path) -> Report:
     """Writes each exhibit as one SVG file, named after its section and what it shows.
 
-    Args:
-        report: with galleries.
-        folder: to write to; made if need be.
-        beside: the folder of the report, which refers to the files from there.
-
-    Returns:
-        The report, whose exhibits know their files.
+    The report that comes back knows its files, which it refers to from the folder `beside`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     way = Path(os.path.relpath(folder, beside))

@@ -34,8 +34,7 @@ KINDS: dict[str, Kind] = {"dice": "score", "asd": "distance"}
 def library() -> str:
     """The JavaScript of Vega, Vega-Lite and Vega-Embed, to stand in the page itself.
 
-    Returns:
-        "" where the extra `html` is not installed: the page then has no plots.
+    "" where the extra `html` is not installed: the page then has no plots.
     """
     return "" if importlib.util.find_spec("vl_convert") is None else _bundle()
 
@@ -128,9 +127,8 @@ def _of_tables(
 ) -> dict[str, list[list[Any]]]:
     """The points that tables hold, by the number of each method.
 
-    Returns:
-        `ranks`: method, scheme, rank. `ranges` of them over resampled patients: method, low,
-        high. `costs`: method, seconds of training, Dice, ASD.
+    `ranks`: method, scheme, rank. `ranges` of them over resampled patients: method, low, high.
+    `costs`: method, seconds of training, Dice, ASD.
     """
     tables = {table.name: table for table in section.tables}
     stability, board, cost = (tables.get(name) for name in (STABILITY, LEADERBOARD, COST))

@@ -34,15 +34,10 @@ def legend(table: Table) -> str:
 def shades(table: Table, columns: Sequence[Column], apart: Container[int] = ()) -> Shades:
     """Colours the tables in which a pattern is looked for.
 
-    Args:
-        table: any table.
-        columns: those of one of its parts.
-        apart: rows that compete with none, and so are not coloured by rank.
-
-    Returns:
-        For the matrix of pairs `up1` to `up4` and `down1` to `down4` by the size of a
-        difference, and `p1` to `p3` by the level that a p reaches; for the structures
-        `good1` to `good4`, from the worst method of a column to the best.
+    For the matrix of pairs `up1` to `up4` and `down1` to `down4` by the size of a difference, and
+    `p1` to `p3` by the level that a p reaches; for the structures `good1` to `good4`, from the
+    worst method of a column to the best. Rows that are `apart` compete with none, and so are not
+    coloured by rank.
     """
     if table.name not in (PAIRS, STRUCTURES):
         return {}

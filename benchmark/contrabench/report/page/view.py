@@ -47,7 +47,6 @@ class Block:
 
     Attributes:
         id: of its heading; those of its parts begin with it.
-        table: the table.
         rows: names by column, and the runs behind each row.
         parts: caption, columns, and for each row text, value to sort by ("" for none) and
             colour of its cells.
@@ -66,10 +65,7 @@ class Chapter:
     """One section of the page.
 
     Attributes:
-        id: of its element.
-        section: what it shows.
         lead: what it is, in a sentence; "" where a verdict says more.
-        blocks: its tables.
         sources: the runs of each method that are listed.
         exhibits: the gallery: id, exhibit and its pictures.
         stay: runs whose pictures stay beside every family.

@@ -104,20 +104,12 @@ class Literature(Frozen):
 
 @cache
 def literature() -> Literature:
-    """The numbers that come with the package.
-
-    Raises:
-        RunError: if the files of the package are damaged.
-    """
+    """The numbers that come with the package; RunError if its files are damaged."""
     return read_literature(files(__name__))
 
 
 def read_literature(folder: Traversable) -> Literature:
-    """Reads and checks `sources.csv` and `numbers.csv` of a folder.
-
-    Raises:
-        RunError: naming the first fault.
-    """
+    """Reads and checks `sources.csv` and `numbers.csv`; RunError naming the first fault."""
     sources = tuple(_lines(folder / SOURCES, Source))
     numbers = tuple(_lines(folder / NUMBERS, Number))
     try:
