@@ -63,8 +63,7 @@ def forget_failure(home: Path, key: str) -> None:
 def record_error(home: Path, key: str, kind: str, error: Exception) -> ContrabenchError:
     """Records what a stage of a kind raised, unless the disk is full.
 
-    Returns:
-        The error to raise instead: `error` itself if it is one that a user can read.
+    Gives the error to raise instead: `error` itself if it is one that a user can read.
     """
     full = DiskFullError(
         f"the disk of {home} is full; all finished stages are kept. Make room and run the "

@@ -1,9 +1,9 @@
 """All finished runs of a store as frames: their rows, and what is known of each of them.
 
 Opening 100 000 small files takes minutes. So a store of many runs gets a *copy* of their rows
-and facts in one file, beside them: it may be removed at any time and is never the truth. It says
-how the files of each run looked when it was read, and a run that looks otherwise now, or is
-gone, is not taken from the copy. Whoever reads while many runs are not in it writes it anew.
+and facts in one file, beside them: it may be removed at any time and is never the truth. A run
+whose files look otherwise than when they were read, or is gone, is not taken from it; whoever
+reads while many runs are not in it writes it anew.
 """
 
 from __future__ import annotations
@@ -119,14 +119,9 @@ def load_part(path: Path) -> Part | None:
 def read_part(
     store: Path, runs: dict[str, str], problems: list[str], reporter: Reporter, *others: Part
 ) -> Part:
-    """Reads runs one by one.
+    """Reads the runs whose keys and stamps are given, one by one, and joins `others` to them.
 
-    Args:
-        store: folder that holds `runs/`.
-        runs: keys and stamps of those wanted.
-        problems: gets a line for each run that cannot be trusted.
-        reporter: where progress is told.
-        others: parts that are to be in this one as well.
+    `problems` gets a line for each run that cannot be trusted.
     """
     sink, found = pa.BufferOutputStream(), [_KNOWN.empty_table()]
     keys = list(runs)
@@ -158,10 +153,7 @@ def read_results(
 ) -> Results:
     """Reads the rows of every finished run of a store, and the facts of its record.
 
-    Args:
-        store: folder that holds `runs/<key>/rows.parquet` beside `done.json`.
-        reporter: where the progress of a first reading of many runs is told.
-        columns: those of the rows that are wanted, in this order; all by default.
+    `columns` are those of the rows that are wanted, in this order; all by default.
     """
     place = store / f"rows-copy-{LAYOUT}.zip"
     runs, problems, parts = finished_runs(store), list[str](), list[Part]()

@@ -117,12 +117,8 @@ def _any(mask: pa.ChunkedArray) -> bool:
 def write_rows(path: Path, rows: Sequence[ResultRow]) -> None:
     """Writes the rows of one run as Parquet, atomically; equal rows give equal bytes.
 
-    Args:
-        path: file to write; its folder exists.
-        rows: in the order of cases and structures.
-
-    Raises:
-        RunError: if a row that applies has no Dice or not exactly one distance.
+    They are in the order of cases and structures. RunError if one that applies has no Dice or not
+    exactly one distance.
     """
     records = [
         {

@@ -61,9 +61,7 @@ def finished_runs(store: Path) -> dict[str, str]:
     """The finished runs of a store by key, each with a stamp that tells whether it has changed.
 
     A folder that has lost its rows or its marker, but not both, was a run: it is among them.
-
-    Returns:
-        The stamps: size and time of the last change, in ns, of rows and marker.
+    A stamp is size and time of the last change, in ns, of rows and marker.
     """
     found = {}
     try:
@@ -89,11 +87,8 @@ def _stamp(path: str) -> str:
 def read_run(folder: Path) -> tuple[pa.Table, str]:
     """Reads the rows of one run, if all its files are as they were when it was sealed.
 
-    Args:
-        folder: named by the run's key.
-
-    Returns:
-        Its table in `SCHEMA`, and "" or why it cannot be trusted; the table is empty then.
+    The folder is named by the run's key. Gives its table in `SCHEMA`, and "" or why it cannot be
+    trusted; the table is empty then.
     """
     table = SCHEMA.empty_table()
     fault = damage_of(folder)

@@ -32,13 +32,9 @@ RUNS = "runs"
 
 @dataclass(frozen=True)
 class StageOutput:
-    """A stage that is done.
+    """A stage that is done; `cached` is whether it was there already.
 
-    Attributes:
-        kind: e.g. `pretrain`.
-        key: hash of everything that its content depends on.
-        folder: its files.
-        cached: whether it was there already.
+    Its key is the hash of everything that its content depends on.
     """
 
     kind: str
@@ -71,10 +67,8 @@ def kinds_in(store: Path) -> list[str]:
 def finished_stages(store: Path, kind: str) -> list[Path]:
     """The folders of a kind's finished stages, by name; their content is not looked at.
 
-    Locks, logs and folders that are being filled have a dot in their names.
-
-    Raises:
-        OSError: if the folder of the kind cannot be listed.
+    Locks, logs and folders that are being filled have a dot in their names. OSError if the folder
+    of the kind cannot be listed.
     """
     home = home_of(store, kind)
     found = home.iterdir() if home.is_dir() else ()
@@ -96,10 +90,7 @@ def misnamed(folder: Path, kind: str) -> str | None:
 
 
 def incomplete_weights(path: Path) -> str | None:
-    """Says what is wrong with a file of weights without reading all of it, or None.
-
-    It must be as long as its header says.
-    """
+    """Says why a file of weights is truncated or none, by its header and length alone, or None."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -113,14 +104,8 @@ def incomplete_weights(path: Path) -> str | None:
 def locked(path: Path, work: str, reporter: Reporter, wait: bool = True) -> Iterator[None]:
     """Holds a lock that the system frees when its holder dies, however it dies.
 
-    Args:
-        path: of the lock file.
-        work: what it stands for, in words.
-        reporter: is told of it if another process is waited for.
-        wait: for another process.
-
-    Raises:
-        StageBusyError: if another process holds it and `wait` is false.
+    `work` is what it stands for, in words; the reporter is told if another process is waited for.
+    StageBusyError if another process holds it and `wait` is false.
     """
     lock = FileLock(path)
     try:
@@ -143,11 +128,7 @@ class StageStore:
         self.root, self.reporter = root, reporter
 
     def folder(self, kind: str, key: str) -> Path:
-        """The folder of a finished stage.
-
-        Raises:
-            RunError: if it is not there.
-        """
+        """The folder of a finished stage; RunError if it is not there."""
         folder = home_of(self.root, kind) / key
         if not folder.is_dir():
             raise RunError(f"{folder} is gone; run the same command again, it will be made anew")
