@@ -1,8 +1,7 @@
 """The contract of a backbone: named feature maps, and named parts that are trained and handed over.
 
-A method asks a backbone for maps by name and never touches its layers; a stage names the parts
-that it trains. So a network takes part by answering to names, whatever is behind them: the engine
-asks it which ones, and a method that is to train on any U-shaped network keeps to those of
+A method asks for maps by name and never touches layers; a stage names the parts that it trains.
+The engine asks a network which names it has; a method for any U-shaped one keeps to
 `contrabench.protocol.PARTS`.
 """
 
@@ -34,8 +33,6 @@ class Backbone(nn.Module, ABC):
     No layer may mix the images of a batch while it is shared out among several devices.
 
     Attributes:
-        info: title and source.
-        Options: the network's own options, a subclass of `contrabench.Options`.
         parts: names of what is trained and handed over, from the image on; each is a child
             module, and the tap that it ends with.
         taps: names of the feature maps, in the order in which they are computed.
@@ -67,13 +64,9 @@ class Backbone(nn.Module, ABC):
         """As `features`, unchecked: the entry that `torch.compile` and Fabric wrap."""
 
     def features(self, image: Tensor, taps: Collection[str]) -> dict[str, Tensor]:
-        """Computes the named feature maps, and no layer behind the last of them.
+        """Computes feature maps by tap, and no layer behind the last of them.
 
-        Returns:
-            For an image (B, C, H, W) a map (B, channels[name], h, w) by each name.
-
-        Raises:
-            RequestError: if a name is unknown.
+        For an image (B, C, H, W) a map is (B, channels[name], h, w); RequestError for others.
         """
         if unknown := set(taps) - set(self.taps):
             raise RequestError(
@@ -83,11 +76,7 @@ class Backbone(nn.Module, ABC):
         return maps
 
     def part(self, name: str) -> nn.Module:
-        """Returns one of the parts that stages train and hand over.
-
-        Raises:
-            RequestError: if the name is none of `parts`.
-        """
+        """One of the `parts` that stages train and hand over; RequestError if it is none."""
         if name not in self.parts:
             raise RequestError(f"no part named '{name}'; the parts are {', '.join(self.parts)}")
         part: nn.Module = getattr(self, name)

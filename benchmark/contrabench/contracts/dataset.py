@@ -48,7 +48,6 @@ class Case:
         patient: the unit of splitting and statistics; several cases may share one.
         image: NIfTI file, or None for a dataset that makes its volumes.
         label: NIfTI file; None for an unlabelled case, which serves pre-training alone.
-        labelled: whether the case has a reference.
     """
 
     id: str
@@ -65,8 +64,8 @@ class Volume:
     Attributes:
         image: float32, shape (X, Y, Z).
         label: integer array of the publisher's values, shape (X, Y, Z), or None.
-        affine: 4 x 4, voxel index to millimetres in RAS+ world coordinates.
-        label_affine: the label file's own affine, or None where there is none.
+        affine: 4 x 4, voxel index to millimetres in RAS+ world coordinates; `label_affine` is
+            the label file's own.
     """
 
     image: NDArray[np.float32]
@@ -76,13 +75,7 @@ class Volume:
 
 
 class Dataset(ABC):
-    """Base class of every dataset, built-in or a stranger's.
-
-    Attributes:
-        info: title, source, terms and layout.
-        Options: the dataset's own options.
-        recipe: how its volumes become network input.
-    """
+    """Base class of every dataset; its `recipe` says how its volumes become network input."""
 
     info: ClassVar[DatasetInfo]
     Options: ClassVar[type[_Options]] = _Options
@@ -99,18 +92,10 @@ class Dataset(ABC):
 
     @abstractmethod
     def cases(self) -> list[Case]:
-        """Lists the cases in a fixed order.
-
-        Raises:
-            DataError: naming every missing or extra file.
-        """
+        """Lists the cases in a fixed order; DataError naming every missing or extra file."""
 
     def folder(self) -> Path:
-        """The folder given as `--data`.
-
-        Raises:
-            DataError: in one line with the expected layout, if it is missing or empty.
-        """
+        """The folder given as `--data`; DataError with the layout if it is missing or empty."""
         if self.root is None:
             raise self.misplaced("no --data folder was given")
         if not self.root.is_dir():
@@ -125,11 +110,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def load(self, case: Case) -> Volume:
-        """Reads one case.
-
-        Raises:
-            DataError: if a file cannot be read.
-        """
+        """Reads one case; DataError if a file cannot be read."""
 
     def fingerprint(self, case: Case) -> str:
         """Hash of what `load` would return; the default hashes the files' bytes."""

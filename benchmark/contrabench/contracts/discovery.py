@@ -1,8 +1,7 @@
 """Plug-ins given by path: which files they are, and how they are imported.
 
-A file becomes a submodule of `contrabench.plugins`, whose `__path__` is extended with the
-file's folder. The list of paths lives in an environment variable and nowhere else, so a
-worker process that unpickles a class of a plug-in finds the same file.
+A file becomes a submodule of `contrabench.plugins`. The list of paths lives in an environment
+variable and nowhere else, so a worker that unpickles a plug-in's class finds the same file.
 """
 
 from __future__ import annotations
@@ -23,13 +22,7 @@ PACKAGE = "contrabench.plugins"
 
 @dataclass(frozen=True)
 class BrokenFile:
-    """A plug-in file that could not be imported.
-
-    Attributes:
-        module: the name it was imported under.
-        path: the file.
-        reason: what went wrong, in one line.
-    """
+    """A plug-in file that could not be imported, and why, in one line."""
 
     module: str
     path: Path
@@ -43,13 +36,9 @@ def listed() -> list[Path]:
 
 
 def add(path: Path) -> None:
-    """Adds a plug-in file or folder for this process and the workers it starts.
+    """Adds a `.py` file, package folder or folder of files for this process and its workers.
 
-    Args:
-        path: a `.py` file, a package folder, or a folder of `.py` files.
-
-    Raises:
-        RequestError: if there is no plug-in at the path, or its name is taken.
+    RequestError if there is no plug-in at the path, or its name is taken.
     """
     paths = list(dict.fromkeys([*listed(), path.expanduser().resolve()]))
     sources(paths)
@@ -58,11 +47,7 @@ def add(path: Path) -> None:
 
 
 def sources(paths: Iterable[Path]) -> dict[str, Path]:
-    """The module names and files of some plug-in paths.
-
-    Raises:
-        RequestError: if a path holds no plug-in, or two files share a name.
-    """
+    """The files of plug-in paths by module; RequestError if there are none or two of a name."""
     found: dict[str, Path] = {}
     for path in paths:
         for file in _files(path):
@@ -108,13 +93,9 @@ def folders() -> list[str]:
 
 
 def load_all() -> list[BrokenFile]:
-    """Imports every listed plug-in that is not imported yet.
+    """Imports every listed plug-in that is not imported yet; those that fail harm no other.
 
-    Returns:
-        One for each plug-in that fails; the others are not affected.
-
-    Raises:
-        RequestError: if a listed path holds no plug-in, or two files share a name.
+    RequestError if a listed path holds no plug-in, or two files share a name.
     """
     wanted = sources(listed())
     if not wanted:
@@ -139,8 +120,7 @@ def load_all() -> list[BrokenFile]:
 def extend_with_checkout(package_path: list[str], folder: str) -> None:
     """Lets a content package find its files in the checkout of an editable install.
 
-    Making them submodules of a real package, rather than loading them by path, is what
-    allows worker processes started by `spawn` to unpickle their classes.
+    As submodules of a real package their classes can be unpickled by workers that `spawn` starts.
     """
     checkout = Path(__file__).resolve().parents[3]
     content = checkout / folder

@@ -18,13 +18,10 @@ End = Literal["done", "failed", "busy", "lost", "full", "stopped"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended.
+    """How the job of the stage `key` ended, and why, in words, unless it is `done`.
 
-    Attributes:
-        key: of the stage.
-        end: `done`; `failed`, with the failure on record; `busy`: another process is at
-            work on it; `lost`: the worker died; `full`: the disk is; `stopped`: on request.
-        reason: in words, unless it is done.
+    `failed`, with the failure on record; `busy`: another process is at work on it; `lost`: the
+    worker died; `full`: the disk is; `stopped`: on request.
     """
 
     key: str
@@ -40,11 +37,7 @@ class Job(Protocol):
         """Of the stage."""
 
     def __call__(self, reporter: Reporter | None = None) -> Outcome:
-        """Makes the stage and never raises: what goes wrong is in the outcome.
-
-        Args:
-            reporter: is told how far it is, where that reaches a reader.
-        """
+        """Makes the stage and never raises: what goes wrong is in the outcome."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +68,7 @@ class ExecutorInfo(Frozen):
 class Executor(ABC):
     """Makes jobs, several at once, in no order of its own.
 
-    Attributes:
-        info: a title.
-        Options: the executor's own options, a subclass of `contrabench.Options`.
-        on_this_machine: whether its jobs find this machine's devices; if not, `device` tells.
+    `on_this_machine`: whether its jobs find this machine's devices; if not, `device` tells.
     """
 
     info: ClassVar[ExecutorInfo]

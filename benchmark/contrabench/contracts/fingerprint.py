@@ -1,7 +1,6 @@
 """A hash of a plug-in's code that comments, docstrings and formatting do not change.
 
-It is part of the key of every stage: edit a method, or a shared loss that it is made of, and
-its results are computed anew.
+In the key of every stage: edit a method or a loss it is made of, and results are computed anew.
 """
 
 from __future__ import annotations
@@ -33,20 +32,14 @@ OBJECTIVES_FOLDER = Path(__file__).parents[1] / "objectives"
 # A class stays as it was imported, whatever becomes of its file: it is read once.
 @lru_cache(maxsize=1024)
 def fingerprint(cls: type) -> str:
-    """Hashes the source of a plug-in's class, once for each class.
+    """Hashes the source of a plug-in's class to 16 hexadecimal digits, the same on every machine.
 
-    A built-in is hashed as its file, a file given by path together with the files beside
-    it that it imports, and a package with all its modules. A plug-in that inherits from
-    another one has the other's code in its hash. The engine's losses and heads, the modules
-    of `contrabench.objectives`, are in it where an import statement anywhere in that code
-    names them, and so are those that they import themselves. Nothing else of the engine is:
-    its changes are told by `PROTOCOL_VERSION`; nor are the libraries.
-
-    Returns:
-        16 hexadecimal digits, the same on every machine.
-
-    Raises:
-        RequestError: if the class has no source, for instance when made by `exec`.
+    A built-in is hashed as its file, a file given by path together with the files beside it that
+    it imports, and a package with all its modules; so are the plug-ins that it inherits from.
+    Modules of `contrabench.objectives` are in the hash where an import statement anywhere in that
+    code names them, and so are those that they import themselves. Nothing else of the engine is:
+    its changes are told by `PROTOCOL_VERSION`; nor are the libraries. RequestError if the class
+    has no source, for instance when made by `exec`.
     """
     # Every plug-in has `info`, and no base class of the engine or of a library does.
     plugins = [base for base in cls.__mro__ if base is cls or hasattr(base, "info")]
@@ -61,11 +54,7 @@ def fingerprint(cls: type) -> str:
 
 
 def normalised(source: str | bytes) -> str:
-    """Returns Python source without comments, docstrings and formatting.
-
-    Raises:
-        SyntaxError: if the text is not Python.
-    """
+    """Python source without comments, docstrings and formatting; SyntaxError if it is none."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -83,12 +72,10 @@ def normalised(source: str | bytes) -> str:
 
 
 class _Source(NamedTuple):
-    """Code of one module.
+    """Normalised code of one module.
 
-    Attributes:
-        text: normalised.
-        imports: dotted names that its import statements give, at its top or in a function:
-            modules, and names inside of modules.
+    `imports` are the dotted names of modules, and of names inside of them, that its import
+    statements give, at its top or in a function.
     """
 
     text: str
@@ -96,12 +83,7 @@ class _Source(NamedTuple):
 
 
 def _source(content: str | bytes, package: str) -> _Source:
-    """Takes a module apart; what is no Python counts byte by byte.
-
-    Args:
-        content: of its file.
-        package: that relative imports start from.
-    """
+    """Takes a module of a package apart; what is no Python counts byte by byte."""
     try:
         text = normalised(content)
     except (SyntaxError, ValueError):

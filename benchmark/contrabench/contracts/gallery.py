@@ -1,9 +1,8 @@
 """What a gallery holds, for formats to show; `contrabench.report.gallery.svg` draws it.
 
 Contours are SVG path data in the unit of their plane (mm, or voxels where the spacing is
-unknown), its upper left corner the origin. The display is radiological: anterior up in an axial
-plane, superior up in the others, the patient's right on the viewer's left; a sagittal plane has
-anterior on the viewer's left.
+unknown) from its upper left corner. The display is radiological: anterior up in an axial plane,
+superior up in others; on the viewer's left the patient's right, in a sagittal plane anterior.
 """
 
 from __future__ import annotations
@@ -16,17 +15,15 @@ Contours = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Plane:
-    """One plane of a case: its image and its reference.
+    """One plane of a case: its image and the contours of its reference.
 
     Attributes:
         name: axial, coronal or sagittal.
         number: of the plane on the native grid, from 1, of `count`.
         left: the side of the patient on the viewer's left, `R` or `A`.
         width: extent of the picture, as `height`.
-        png: the image, 8-bit grey; its pixels fill the extent.
-        reference: contours of the reference.
-        order: places of the structures from the outside in, so that the line of one inside
-            another is drawn last.
+        png: 8-bit grey; its pixels fill the extent.
+        order: places of the structures from the outside in, the innermost line drawn last.
     """
 
     name: str
@@ -44,13 +41,9 @@ class Plane:
 class Drawing:
     """What one method predicted for the case of an exhibit.
 
-    Attributes:
-        method: as the tables name it.
-        deviations: what else its runs change; "" for nothing.
-        family: family of the method.
-        run: key of the run whose prediction it is.
-        dice: of that run in this case, mean over structures; NaN where none applies.
-        contours: of the prediction, by plane.
+    `method` is as the tables name it, with `deviations` ("" for none). `run` is the key of the run
+    whose prediction it is, and `dice` its mean over structures in this case, NaN where none
+    applies. `contours` stand by plane.
     """
 
     method: str
@@ -67,7 +60,6 @@ class Exhibit:
 
     Attributes:
         word: why this one is shown, e.g. `worst patient`.
-        patient: its name.
         case: the volume that is shown, the first of the patient by name.
         dice: of the patient, mean over the methods that are compared.
         planes: axial, coronal, sagittal.
@@ -86,12 +78,10 @@ class Exhibit:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The pictures of one label budget.
+    """The pictures of one label budget; contours stand in the order of `structures`.
 
-    Attributes:
-        structures: their names; contours stand in this order.
-        exhibits: none where nothing could be drawn; a note then says why.
-        notes: what is left out, and how to read the pictures.
+    Without `exhibits` nothing could be drawn, and a note says why. Notes also say what is left
+    out and how to read the pictures.
     """
 
     structures: tuple[str, ...]

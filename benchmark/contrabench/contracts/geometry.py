@@ -1,8 +1,7 @@
 """Where each pixel of a view lies in its slice, and where it lies in another view.
 
-All coordinates are normalised as in `grid_sample` with `align_corners=False`: x to the
-right, y down, -1 and 1 at the outer borders of the outermost pixels, so that a view and
-its slice may differ in size.
+Coordinates are normalised as in `grid_sample` with `align_corners=False`: x to the right, y down,
+-1 and 1 at the outer borders of the outermost pixels, so that view and slice may differ in size.
 """
 
 from __future__ import annotations
@@ -32,9 +31,8 @@ class Geometry:
 
     Attributes:
         affine: (B, 2, 3) float32, invertible.
-        displacement: (B, 2, h, w) float32, the x and y displacements at the centres of
-            an h x w lattice over the view, bilinear between them and constant beyond the
-            outermost; None for a purely affine map.
+        displacement: (B, 2, h, w) float32, x and y at the centres of an h x w lattice over the
+            view, bilinear between them and constant beyond the outermost; None if affine alone.
         size: height and width of the view in pixels.
     """
 
@@ -68,13 +66,9 @@ class Geometry:
     def locate(self, source: Tensor) -> tuple[Tensor, Tensor]:
         """View coordinates of any coordinates (B, N, 2) of the slice: the inverse of `source`.
 
-        Solves u = v - d(u) by fixed-point iteration, v being the inverse of the affine
-        part; it converges where the displacement is a contraction, as all are that
-        `draw_geometry` makes.
-
-        Returns:
-            Coordinates, and (B, N) bool: whether the point lies inside the view and the
-            iteration converged there.
+        Solves u = v - d(u) by fixed-point iteration, v being the inverse of the affine part; it
+        converges where the displacement is a contraction, as all of `draw_geometry` are. With them
+        comes (B, N) bool: whether the point lies inside the view and the iteration converged there.
         """
         offset = source.float() - self.affine[:, None, :, 2]
         (a, b), (c, d) = (row.unbind(-1) for row in self.affine[:, None, :, :2].unbind(-2))
@@ -110,11 +104,9 @@ class Geometry:
 
 
 def correspond(a: Geometry, b: Geometry) -> tuple[Tensor, Tensor]:
-    """Where each pixel of view `a` lies in view `b` of the same slices.
+    """Where each pixel of view `a` lies in view `b` of the same slices, (B, Ha, Wa, 2) float32.
 
-    Returns:
-        Coordinates in `b`, (B, Ha, Wa, 2) float32, and (B, Ha, Wa) bool: whether the
-        pixel shows a part of the slice at all and that part lies inside `b`.
+    With it (B, Ha, Wa) bool: whether the pixel shows a part of the slice, which lies inside `b`.
     """
     grid = a.grid()
     u, valid = b.locate(grid.flatten(1, 2))

@@ -1,9 +1,8 @@
 """The contract of a method: what it declares, and the one thing it computes.
 
-A method says which stages it has; each stage says which views it wants, which parts of
-the backbone it trains and whether it may see labels. For a stage the method returns an
-`Objective`, a torch module that holds its heads and computes a loss. It never loops,
-never loads data, and never touches the optimiser or the device: that is the engine's.
+It says which stages it has; a stage says which views it wants, which parts of the backbone it
+trains and whether it may see labels. For each the method returns an `Objective`, a torch module
+with heads and a loss. It never loops, loads data, or touches optimiser or device: the engine does.
 """
 
 from __future__ import annotations
@@ -117,10 +116,8 @@ class Method(ABC):
     """Base class of every method, built-in or a stranger's.
 
     Attributes:
-        info: title, paper, fidelity and what was inferred.
-        Options: the method's own options, a subclass of `contrabench.Options`.
-        deviations: the deviations that belong to the published method; the user's
-            `--views` and `--deep-supervision` override them.
+        deviations: those that belong to the published method; the user's `--views` and
+            `--deep-supervision` override them.
         finetune_extra: share of the pre-training images that the method spends on longer
             fine-tuning instead (0 for all methods but a reference).
         published: the paper's own optimisation; None where no source gives one.

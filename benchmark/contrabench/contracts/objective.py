@@ -16,11 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one step computes.
+    """What one step computes: a scalar loss with a gradient.
 
-    Attributes:
-        loss: scalar tensor with a gradient.
-        logs: named scalars for the record and the progress line, detached.
+    `logs` are named scalars for the record and the progress line, detached.
     """
 
     loss: Tensor
@@ -41,7 +39,5 @@ class Objective(nn.Module, ABC):
     def after_step(self, backbone: Backbone, progress: float) -> None:
         """Hook after every optimiser step, for momentum encoders and queues.
 
-        Args:
-            backbone: the network as just updated.
-            progress: share of the stage's steps that are done, in (0, 1].
+        The backbone is as just updated; `progress` is the share of steps done, in (0, 1].
         """

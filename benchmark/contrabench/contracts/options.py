@@ -17,19 +17,12 @@ Values = TypeVar("Values", bound=Frozen)
 
 
 def parse_options(cls: type[Values], pairs: Sequence[str], what: str) -> Values:
-    """Reads `key=value` pairs into a plug-in's options.
+    """Reads `key=value` pairs into a plug-in's options; `what` is that in words: "method 'mmgl'".
 
-    A value is JSON where it reads as JSON (`3`, `1e-4`, `true`, `null`, `[1, 2]`), a list of
-    bare words in brackets (`[axial, coronal]`), and a string otherwise. A field that wants
-    a string gets one: `name=1e3` is then the three letters.
-
-    Args:
-        cls: the plug-in's `Options`, or another model whose fields are wanted.
-        pairs: what was given with `-o`, one pair each.
-        what: the plug-in in words, e.g. "method 'mmgl'".
-
-    Raises:
-        RequestError: one line for each option that is unknown, given twice or wrong.
+    A value is JSON where it reads as JSON (`3`, `1e-4`, `true`, `null`, `[1, 2]`), a list of bare
+    words in brackets (`[axial, coronal]`), and a string otherwise. A field that wants a string
+    gets one: `name=1e3` is then the three letters. RequestError with one line for each option
+    that is unknown, given twice or wrong.
     """
     texts, faults = _split(pairs)
     valid = list(cls.model_fields)
@@ -57,11 +50,7 @@ def parse_options(cls: type[Values], pairs: Sequence[str], what: str) -> Values:
 
 
 def read_pairs(pairs: Sequence[str]) -> dict[str, Any]:
-    """Reads `key=value` pairs whose keys are checked later.
-
-    Raises:
-        RequestError: if one is no pair, or a key comes twice.
-    """
+    """Reads `key=value` pairs whose keys are checked later; RequestError if none, or one twice."""
     texts, faults = _split(pairs)
     if faults:
         raise RequestError(_message(faults, "the command line"))

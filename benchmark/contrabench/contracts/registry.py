@@ -1,9 +1,8 @@
 """One lazy registry; methods, datasets, report formats, backbones and executors are its instances.
 
-Plug-ins come from three places: the submodules of a content package (the built-ins),
-packaging entry points of installed distributions, and files given by path. Nothing is
-imported before it is asked for, and a plug-in that fails to import is listed with its
-reason and hurts nobody else.
+Plug-ins are submodules of a content package (the built-ins), entry points of distributions, and
+files given by path. Nothing is imported before it is asked for, and a plug-in that fails to
+import is listed with its reason and hurts nobody else.
 """
 
 from __future__ import annotations
@@ -72,15 +71,10 @@ class _Registration:
 
 
 class Registry(Generic[T]):
-    """Names and classes of one kind of plug-in.
+    """Names and classes of one kind of plug-in, in words, e.g. "method".
 
-    Attributes:
-        kind: the word for messages, e.g. "method".
-
-    Args:
-        kind: as above.
-        package: dotted name of the content package.
-        group: of the entry points; named as the package if None.
+    `package` is the dotted name of the content package; the group of the entry points is named
+    as it if None.
     """
 
     def __init__(self, kind: str, package: str, group: str | None = None) -> None:
@@ -95,15 +89,10 @@ class Registry(Generic[T]):
         self._lock = Lock()
 
     def register(self, name: str) -> Callable[[C], C]:
-        """Returns a class decorator that registers a plug-in under a name.
+        """A class decorator that registers a plug-in; for a built-in `name` is that of its file.
 
-        Args:
-            name: lower-case letters, digits, `-`, `_` and `.`; for a built-in, the name of
-                its file.
-
-        Raises:
-            RequestError: if the name cannot be used or another plug-in has it, or if the
-                class is incomplete.
+        RequestError if `name` cannot be used (a-z, digits, `-`, `_` and `.` can) or another
+        plug-in has it, or if the class is incomplete.
         """
         code = sys._getframe(1)
         file, line = code.f_code.co_filename, code.f_lineno
@@ -115,12 +104,7 @@ class Registry(Generic[T]):
         return decorate
 
     def get(self, name: str) -> T:
-        """Returns a plug-in by name and imports no more than that needs.
-
-        Raises:
-            RequestError: if there is none of that name, several, or one that cannot be
-                imported.
-        """
+        """A plug-in by name, importing what that needs; RequestError if it cannot be used."""
         loose = discovery.load_all()
         stem = name.replace("-", "_")
         if stem in self._stems():

@@ -57,14 +57,12 @@ class Column:
     """What a column of a table is, so that a format need not know its name.
 
     Attributes:
-        name: the name of the column in `Table.data`; no other column has it.
-        kind: decides how a cell is written; a "text" column holds strings, every other
-            kind numbers.
+        name: that of the column in `Table.data`; no other has it.
+        kind: decides how a cell is written; "text" holds strings, every other kind numbers.
         part: caption of the columns that belong side by side where a wide table is
             split; those of the part `NAME` stand beside each of the others.
-        structure: what the columns of a part differ in: a structure, a number of
-            labelled patients, or another method; "" if they differ in their names.
-            `Section.structure` tells which of them are structures.
+        structure: what the columns of a part differ in: a structure, a number of labelled
+            patients, or another method (`Section.structure` tells); "" if in their names.
         metric: what it says of that, if the same is said in several metrics.
     """
 
@@ -86,11 +84,10 @@ class Table:
 
     Attributes:
         name: what it is, the same word in every section that has it.
-        columns: what the columns of `data` are, in its order.
+        columns: of `data`, in its order.
         data: a text is a string or None, a missing number is NaN.
         notes: lines that say how to read it.
-        leader: row number of the method that the data tell apart from every other and
-            that is the best; -1 where there is none.
+        leader: row of the method that is separated from every other and best; -1 for none.
         detail: a table to look things up in; a format with little room may name it only.
     """
 
@@ -112,12 +109,7 @@ class Table:
         return tuple(caption for caption in captions if caption != NAME)
 
     def texts(self, row: int, columns: tuple[Column, ...]) -> list[str]:
-        """The cells of one row as every format writes them, before escaping.
-
-        Args:
-            row: its number, from 0.
-            columns: which of its cells.
-        """
+        """The cells of one row (from 0) as every format writes them, before escaping."""
         return [cell_text(column, self.data[column.name].iloc[row]) for column in columns]
 
 
@@ -126,7 +118,6 @@ class PlotData:
     """What a section rests on, for formats that draw, filter, or lead back to the runs.
 
     Attributes:
-        structures: in the order of the rows.
         distance: what the ASD is called in the tables.
         methods: one row per method: `Method` and `Deviations` as in the tables, `family`,
             `role` ("floor", "ceiling" or ""), and `runs`, a tuple of their keys.
@@ -149,16 +140,12 @@ class Section:
 
     Attributes:
         title: dataset, budget and label budget in words.
-        protocol: hash of the protocol.
+        protocol: its hash.
         tables: the leaderboard first, or the label-efficiency table.
         verdict: what the tables allow to say, in sentences.
         notes: what is missing, flagged, or limits the comparison.
-        dataset: its name.
         labels: the label budget; "" for several.
-        plot_data: what the tables rest on.
-        gallery: pictures of single patients.
-        is_appendix: to be looked up rather than read: a format with little room only
-            names its tables.
+        is_appendix: to be looked up: a format with little room only names its tables.
     """
 
     title: str
@@ -180,12 +167,9 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything a format may print.
+    """Everything a format may print; `command` makes it again.
 
-    Attributes:
-        sections: in order.
-        rows: the long rows behind them, one per run, case and structure.
-        command: the command that makes the report again.
+    `rows` are the long rows behind the sections, one per run, case and structure.
     """
 
     sections: tuple[Section, ...]
@@ -210,9 +194,8 @@ class ReportFormat(ABC):
 def tidy(report: Report) -> Iterator[dict[str, str | int | float | None]]:
     """Every cell of a report as one line, for formats that are read by a notebook.
 
-    Yields:
-        The keys of `TIDY` in this order, whatever the tables are: `row` from 0, `value` with
-        all digits (None for a text or a missing number), `text` as every format shows it.
+    The keys are those of `TIDY` in this order, whatever the tables are: `row` from 0, `value` with
+    all digits (None for a text or a missing number), `text` as every format shows it.
     """
     for section in report.sections:
         for table in section.tables:
@@ -261,11 +244,7 @@ def is_missing(value: object) -> bool:
 
 
 def code_pieces(note: str) -> list[tuple[str, bool]]:
-    """Cuts a note at the commands in it, which stand between backticks.
-
-    Returns:
-        Each piece, without backticks, and whether it is a command.
-    """
+    """Cuts a note at the commands between its backticks: each piece, and whether it is one."""
     pieces = [(piece, number % 2 == 1) for number, piece in enumerate(_CODE.split(note))]
     return [(piece, is_code) for piece, is_code in pieces if piece]
 
@@ -276,27 +255,17 @@ def plain(text: object) -> str:
 
 
 def cell_text(column: Column, value: Any) -> str:
-    """Writes a cell the way every format shows it; escaping is the format's own.
-
-    Args:
-        column: the column of the cell.
-        value: a string or None in a "text" column, else a number; NaN if it is missing.
-
-    Returns:
-        As `number_text` writes numbers; `MISSING` for what is missing.
-    """
+    """Writes a cell, a text or number, the way all formats show it, before they escape it."""
     if column.kind != "text":
         return number_text(column.kind, float(value))
     return MISSING if is_missing(value) else plain(value).strip()
 
 
 def number_text(kind: Kind, number: float) -> str:
-    """Writes a number of a kind.
+    """Writes a number of a kind, `MISSING` for NaN.
 
-    Returns:
-        Scores and differences with three decimals, distances and shares with two, seconds
-        with one, p with three significant digits, ranks with a half where places are
-        shared, `MISSING` for NaN.
+    Scores and differences have three decimals, distances and shares two, seconds one, p three
+    significant digits, ranks a half where places are shared.
     """
     if math.isnan(number):
         return MISSING

@@ -1,8 +1,8 @@
 """What a view is made of: the one augmentation family, as data.
 
-Strengths are those of the common protocol; a method may narrow or drop a part, and what
-it changes is part of its stage and so of its hash. Intensity strengths are in units of
-the image's own standard deviation, because prepared images are z-scored per volume.
+Strengths are those of the common protocol; what a method narrows or drops is part of its stage
+and so of its hash. Those of intensity are in units of the image's own standard deviation, because
+prepared images are z-scored per volume.
 """
 
 from __future__ import annotations
@@ -109,10 +109,9 @@ class Occlusion(Frozen):
 
 
 class ViewSpec(Frozen):
-    """One view of a slice.
+    """One view of a slice; None keeps its geometry, or its grey values.
 
-    `spatial=None` keeps the slice's geometry and `intensity=None` its grey values. `scale`
-    is the side of the view divided by the side of the slice. `geometry_of` names an
+    `scale` is the side of the view divided by the side of the slice. `geometry_of` names an
     earlier view of the same stage whose geometry this one shares; the grey values are its
     own. `occlusion` hides blocks of the finished view.
     """
@@ -136,10 +135,8 @@ class View:
 
     Attributes:
         image: (B, C, H, W) float.
-        geometry: where each pixel of the view lies in its slice.
         masks: (B, H, W) long, class indices or `IGNORE`; None unless the stage declares labels.
-        hidden: (B, H, W) bool, true where the view's occlusion hides the image; None for
-            a view without one.
+        hidden: (B, H, W) bool, true where an occlusion hides the image; None without one.
     """
 
     image: Tensor
@@ -149,11 +146,7 @@ class View:
 
     @property
     def label(self) -> Tensor:
-        """The masks of the view.
-
-        Raises:
-            RunError: if the stage does not declare `labels=True`.
-        """
+        """The masks of the view; RunError if the stage does not declare `labels=True`."""
         if self.masks is None:
             raise RunError(
                 "the objective asked for labels, but its stage declares labels=False; "
@@ -164,16 +157,15 @@ class View:
 
 @dataclass(frozen=True)
 class SliceInfo:
-    """Where the slices of a mini-batch come from; every tensor has shape (B,).
+    """Where the slices of a mini-batch come from; tensors of shape (B,), long but `position`.
 
     Attributes:
-        volume: index of the case, long.
-        patient: index of the patient, long.
-        orientation: 0 axial, 1 coronal, 2 sagittal, long.
+        volume: index of the case.
+        patient: index of the patient.
+        orientation: 0 axial, 1 coronal, 2 sagittal.
         position: normalised position within the volume, in (0, 1], float.
-        index: the slice's row in the bank, long.
-        partition: position's part of the volume under the stage's `partitions`, long;
-            zeros where the stage has none.
+        index: the slice's row in the bank.
+        partition: position's part of the volume under the stage's `partitions`, or zero.
     """
 
     volume: Tensor
