@@ -1,10 +1,10 @@
 """Submissions: finished runs, the manifests that they name, and a listing of it all, as one ZIP.
 
-The same runs give the same bytes. The files lie in the ZIP as they are, not compressed: compressed
-bytes would differ from one release of zlib to the next, and a reader that takes no compressed file
-fears no bomb. Nobody vouches for an archive: all that can be checked in the ZIP is checked before
-a file of it is written; then its runs are looked through as in a merge, and must give the listing
-that `bench submit` would make. One thing that is otherwise, and the whole archive is refused.
+The same runs give the same bytes. Files lie in the ZIP uncompressed: compressed bytes would differ
+from one release of zlib to the next, and a reader that takes no compressed file fears no bomb.
+Nobody vouches for an archive: the ZIP is checked before a file of it is written; then its runs are
+looked through as in a merge, and must give the listing that `bench submit` would make. One thing
+that is otherwise, and the whole archive is refused.
 """
 
 from __future__ import annotations
@@ -63,11 +63,7 @@ _UPDATE = "a newer contrabench packed it; update contrabench"
 
 
 class ArchiveError(RequestError):
-    """An archive is refused as a whole.
-
-    Attributes:
-        reason: which file of it, and why.
-    """
+    """An archive is refused as a whole; `reason` is which file of it, and why."""
 
     def __init__(self, path: Path, reason: str) -> None:
         self.reason = reason
@@ -93,22 +89,13 @@ class Packed:
 
 
 def survey(store: Path, folders: Sequence[Path], reporter: Reporter) -> dict[str, Any]:
-    """Looks through runs as a merge does, and lists what a submission of them holds.
+    """Looks through runs as a merge does; gives `submission.json` for them, one at least.
 
-    Args:
-        store: folder that holds the runs and `splits/`.
-        folders: of the runs, at least one.
-        reporter: where progress is told.
-
-    Returns:
-        Content of `submission.json`: no dates, machines or people, so equal runs list equally.
-        Versions of the format and of contrabench; datasets; protocols; methods, each with the
-        versions that were run; numbers of runs and rows; and every other file of the
-        submission with its SHA-256 and size.
-
-    Raises:
-        UnfitError: at the first run that a merge would refuse, that holds more than a
-            submission takes, or that names a manifest which is not there.
+    No dates, machines or people, so equal runs list equally: versions of the format and of
+    contrabench; datasets; protocols; methods, each with the versions that were run; numbers of runs
+    and rows; and every other file of the submission with its SHA-256 and size. UnfitError at the
+    first run that a merge would refuse, that holds more than a submission takes, or that names a
+    manifest which is not there.
     """
     files: dict[str, dict[str, Any]] = {}
     datasets, protocols, count = set[str](), set[str](), 0
@@ -177,12 +164,8 @@ def pack(
 ) -> Packed:
     """Writes finished runs of a store, with the manifests that they name, as one archive.
 
-    Args:
-        store: only read.
-        out: the file to write; its folder is made if need be.
-        runs: keys of those wanted, as far as they are finished; all by default.
-        dataset: take runs on this one alone.
-        reporter: where progress is told.
+    `runs` are the keys of those wanted, as far as they are finished, all by default; `dataset`
+    takes runs on this one alone.
 
     Raises:
         RequestError: if there is no such run, `out` has another suffix, cannot be written to
@@ -234,11 +217,7 @@ def pack(
 
 
 def _check_replaced(out: Path, runs: Collection[str]) -> None:
-    """Nothing that is there is lost by being replaced.
-
-    Raises:
-        RequestError: if it is anything but an archive of these runs or some of them.
-    """
+    """RequestError if what is to be replaced is anything but an archive of some of these runs."""
     if not out.exists():
         return
     try:
@@ -273,10 +252,7 @@ def _write(store: Path, listing: dict[str, Any], path: Path) -> None:
 
 @contextmanager
 def unpacked(archive: Path) -> Iterator[Path]:
-    """Opens an archive after looking through all of it.
-
-    Yields:
-        A store of its runs and manifests, removed afterwards.
+    """Opens an archive after looking through all of it; yields a store, removed afterwards.
 
     Raises:
         ArchiveError: if anything in it is not as `bench submit` leaves it.
@@ -307,11 +283,9 @@ def unpacked(archive: Path) -> Iterator[Path]:
 
 @contextmanager
 def _opened(file: IO[bytes]) -> Iterator[tuple[zipfile.ZipFile, dict[str, Any]]]:
-    """An archive whose files are harmless, and those that its listing names.
+    """An archive whose files are harmless, and those that its listing names; else UnfitError.
 
-    Raises:
-        UnfitError: if they are not.
-        *_BROKEN: if it is no ZIP, or damaged.
+    One of `_BROKEN` if it is no ZIP, or damaged.
     """
     size = _checked_size(file)
     with zipfile.ZipFile(file) as content:

@@ -47,11 +47,10 @@ Verdict = Literal["taken", "replaced", "duplicate", "conflict", "refused", "busy
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one folder or manifest of a source.
+    """What became of one folder or manifest of a source; the path of an archive goes on inside it.
 
     Attributes:
         kind: of the stage, or `splits`.
-        folder: where it lies; the path of an archive goes on inside it.
         verdict: "taken"; "replaced": taken in place of a damaged one of ours; "duplicate": it
             is there already; or left out: "conflict": ours has other rows and is kept,
             "refused": it is damaged or not what it says, "busy": another process makes it.
@@ -114,7 +113,6 @@ def merge_stores(
         target: the store to fill; made if need be.
         rows_only: leave out the stages, and with them all weights and predictions.
         dry_run: look through everything and change nothing.
-        reporter: where progress is told.
 
     Raises:
         RequestError: if a source is no store, or is the target.

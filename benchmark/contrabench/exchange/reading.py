@@ -38,10 +38,9 @@ _NAMED = 5
 
 
 def archives_of(source: Path) -> list[Path]:
-    """The archives that a path stands for.
+    """The archives of a path: a file is one; a folder that is no store is those in it, by name.
 
-    Returns:
-        A file is one; a folder that is no store is those in it, by name. None otherwise.
+    None otherwise.
     """
     if source.is_file():
         return [source]
@@ -67,15 +66,10 @@ def _archives_in(folder: Path) -> list[Path]:
 def results_at(path: Path, reporter: Reporter | None = None) -> Results:
     """Reads a store, an archive of `bench submit`, or a folder of such archives.
 
-    Args:
-        path: a file is an archive; a folder of archives is read as one store, without those
-            with a fault, and of two that have a run with other rows by the one before in the
-            alphabet; anything else is a store.
-        reporter: where progress is told.
-
-    Raises:
-        ArchiveError: if `path` is a file and no sound archive.
-        DiskFullError: if there is no room to unpack an archive.
+    A file is an archive; a folder of archives is read as one store, without those with a fault, and
+    of two that have a run with other rows by the one before in the alphabet; anything else is a
+    store. ArchiveError if `path` is a file and no sound archive; DiskFullError if it cannot be
+    unpacked.
     """
     if path.is_file():
         return results_of([_read_archive(path)])
@@ -105,9 +99,7 @@ def results_at(path: Path, reporter: Reporter | None = None) -> Results:
 def _read_archive(archive: Path) -> Part:
     """The rows and facts of an archive, from the cache if it has been read before.
 
-    Raises:
-        ArchiveError: if it is not sound.
-        DiskFullError: if there is no room to unpack it.
+    ArchiveError if it is not sound; DiskFullError if there is no room to unpack it.
     """
     try:
         place = cache_folder() / f"{checksum(archive)}-{LAYOUT}.zip"
@@ -135,9 +127,7 @@ def cache_folder() -> Path:
 def _drop_known(part: Part, taken: dict[str, tuple[str, Part]]) -> list[str]:
     """Leaves out of a part the runs that another has; gives those that have other rows there.
 
-    Args:
-        part: of an archive.
-        taken: stamp and part of the runs of the archives before it; gets those of this one.
+    `taken` has stamp and part of the runs of the archives before it; it gets those of this one.
     """
     others = []
     known = zip(part.known["run"].to_pylist(), part.known["stamp"].to_pylist(), strict=True)

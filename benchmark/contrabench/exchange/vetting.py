@@ -38,12 +38,7 @@ MOST_ROWS = 1_000_000
 
 
 def unsafe(folder: Path, kind: str) -> str | None:
-    """Says why the files of a folder may not even be copied, or None.
-
-    Args:
-        folder: of a finished stage or run.
-        kind: its kind.
-    """
+    """Says why the files of a finished stage or run may not even be copied, or None."""
     return next(_dangers(folder, kind), None)
 
 
@@ -73,9 +68,7 @@ def _dangers(folder: Path, kind: str) -> Iterator[str]:
 def unsound(folder: Path, kind: str) -> str | None:
     """Says what is wrong with the content of a folder that is not `unsafe`, or None.
 
-    Args:
-        folder: named by its key.
-        kind: its kind.
+    The folder is named by its key.
     """
     if fault := damage_of(folder):
         return fault
