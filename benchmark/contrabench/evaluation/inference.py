@@ -21,13 +21,10 @@ _BATCH = 32
 
 
 def predict_case(model: Segmenter, case: PreparedCase, runtime: Runtime) -> NDArray[np.uint8]:
-    """Predicts one volume with a model on the runtime's device.
+    """Predicts one volume: class indices (X, Y, Z) on the native grid in canonical orientation.
 
     All axial slices are predicted, none is skipped; class probabilities are interpolated
     to the native grid and only there turned into labels.
-
-    Returns:
-        Class indices on the native grid in canonical orientation, (X, Y, Z).
     """
     model.eval()
     slices = image_slices(case, "axial")

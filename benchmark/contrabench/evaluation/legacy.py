@@ -1,7 +1,7 @@
 """Distances as parts of the literature compute them, to read its tables by.
 
-Neither is the contract's ASD, and neither is ever printed under that name: one measures
-in one direction and in voxels, the other one slice at a time. Papers call both "ASD".
+Neither is the contract's ASD or ever printed under that name, though papers do: one measures
+in one direction and in voxels, the other one slice at a time.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ AXIAL_AXIS = 2
 
 
 def asd_medpy_voxel(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> float:
-    """Mean distance from the prediction's surface to the reference's, in voxel units.
+    """Mean distance, in voxels, from the prediction's surface to the reference's; neither is empty.
 
-    What `medpy.metric.binary.asd(prediction, reference)` gives without a spacing; neither mask
-    may be empty.
+    As `medpy.metric.binary.asd(prediction, reference)` gives it without a spacing.
     """
     unit = (1.0,) * prediction.ndim
     distances = nearest_distances(edge_voxels(prediction), edge_voxels(reference), unit)
@@ -33,16 +32,8 @@ def asd_slice2d(
 ) -> float:
     """Mean over axial slices of the symmetric 2D average surface distance, in mm.
 
-    Slices without the structure in both masks are left out, as the published codes do:
-    a structure that spills into further slices costs nothing here.
-
-    Args:
-        prediction: boolean, shape (X, Y, Z).
-        reference: the same.
-        spacing: voxel size in mm.
-
-    Returns:
-        The mean, or NaN if no slice holds the structure in both masks.
+    Of (X, Y, Z) masks; NaN if no slice holds the structure in both. Others are left out, as the
+    published codes do: a structure that spills into further slices costs nothing here.
     """
     in_plane = tuple(axis for axis in range(3) if axis != AXIAL_AXIS)
     shared = prediction.any(axis=in_plane) & reference.any(axis=in_plane)

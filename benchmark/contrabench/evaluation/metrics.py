@@ -1,7 +1,7 @@
 """The metric contract: what every structure of every case is scored by.
 
-In 3D, on the grid of the reference, in millimetres. Whoever changes a number computed
-here raises `METRIC_CONTRACT`; rows of different contracts never share a table.
+In 3D, on the grid of the reference, in mm. Whoever changes a number computed here raises
+`METRIC_CONTRACT`; rows of different contracts never share a table.
 """
 
 from __future__ import annotations
@@ -32,15 +32,12 @@ class StructureScore:
     """The scores of one structure in one case.
 
     Attributes:
-        structure: its name.
         dice: 2 |P and R| / (|P| + |R|), in [0, 1].
         asd: symmetric average surface distance, pooled over both surfaces, mm.
         hd95: larger of the two directed 95th percentiles of the distances, mm.
         surface_dice_2mm: share of surface voxels within 2 mm of the other surface.
         asd_medpy_voxel: directed mean, prediction to reference, in voxel units.
         asd_slice2d: mean over axial slices of the 2D average surface distance, mm.
-        reference_voxels: size of the structure in the reference.
-        prediction_voxels: size of the structure in the prediction.
         flag: "" if both hold the structure; else see `_empty_score`.
     """
 
@@ -58,8 +55,7 @@ class StructureScore:
     def columns(self, spacing_known: bool) -> dict[str, Any]:
         """The columns of a result row that this score fills.
 
-        Where the spacing was unknown, what is said in mm is left empty, and the average
-        surface distance stands under `asd_voxel`.
+        Where the spacing was unknown, those in mm are empty, and the ASD stands under `asd_voxel`.
         """
         return {
             "structure": self.structure,
@@ -85,16 +81,9 @@ def score_case(
 ) -> list[StructureScore]:
     """Scores one predicted volume by the metric contract: one score for each structure.
 
-    Args:
-        prediction: shape (X, Y, Z), 0 for background and k + 1 for structure k; axial
-            slices lie along Z.
-        reference: the same for the reference, on its native grid.
-        structures: names, in the order of the values.
-        spacing: voxel size in mm; (1, 1, 1) if it is unknown, for distances in voxels.
-
-    Raises:
-        RequestError: if the shapes differ, the spacing is not positive, or a value
-            stands for no structure.
+    Both are (X, Y, Z) on the reference's native grid, axial slices along Z, with 0 for background
+    and k + 1 for structure k. `spacing` is the voxel size in mm; (1, 1, 1) if it is unknown, for
+    distances in voxels. RequestError if these don't fit.
     """
     _check(prediction, reference, spacing)
     overlap = _joint_histogram(prediction, reference, len(structures) + 1)
@@ -178,8 +167,8 @@ def _empty_score(
 ) -> StructureScore:
     """Scores a structure that at least one of the two label maps does not hold.
 
-    One empty: the overlaps are 0 and every distance is the diagonal of the image, in its own
-    unit. Both empty: all of them are NaN and must not be averaged.
+    One empty: overlaps are 0 and every distance is the image's diagonal, in its own unit. Both:
+    all are NaN and must not be averaged.
     """
     if expected == predicted == 0:
         nan = math.nan

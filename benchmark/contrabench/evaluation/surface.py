@@ -1,7 +1,7 @@
 """Distances between two surfaces of voxels, exact and in physical units.
 
-The surface of a mask is the set of its voxels that have a background neighbour across a
-face; outside the image is background. That is the convention of MONAI, of medpy and of
+The surface of a mask is the set of its voxels that have a background neighbour across a face;
+outside the image is background. That is the convention of MONAI, of medpy and of
 `scipy.ndimage.binary_erosion`, and the reason that their distances equal these.
 """
 
@@ -24,9 +24,7 @@ TOLERANCE_SLACK_MM = 1e-5
 class SurfaceDistances:
     """Distance of every surface voxel to the nearest one of the other surface.
 
-    Attributes:
-        forward: from each surface voxel of the prediction to the reference.
-        backward: from each surface voxel of the reference to the prediction.
+    `forward` is from the prediction to the reference, `backward` the other way.
     """
 
     forward: NDArray[np.float64]
@@ -44,16 +42,15 @@ class SurfaceDistances:
     def hausdorff95(self) -> float:
         """The larger of the two directed 95th percentiles, linearly interpolated.
 
-        Equal to MONAI's with `percentile=95`. medpy's `hd95` pools both lists first,
-        which lets a large surface hide the errors of a small one.
+        As MONAI's with `percentile=95`; medpy's `hd95` pools both first: large surfaces hide small.
         """
         return float(max(np.percentile(self.forward, 95), np.percentile(self.backward, 95)))
 
     def surface_dice(self, tolerance: float) -> float:
-        """Share of the surface voxels of both masks within `tolerance` of the other.
+        """Share of the surface voxels of both masks within `tolerance` (inclusive) of the other.
 
-        Voxels are counted, not weighted by the area they stand for: equal to MONAI's
-        without sub-voxels (Nikolov et al. 2018 weight by area). The tolerance is inclusive.
+        Voxels count, not the area they stand for: as MONAI's without sub-voxels (Nikolov et al.
+        2018 weight by area).
         """
         limit = tolerance + TOLERANCE_SLACK_MM
         close = np.count_nonzero(self.forward <= limit) + np.count_nonzero(self.backward <= limit)
@@ -61,15 +58,10 @@ class SurfaceDistances:
 
 
 def edge_voxels(mask: NDArray[np.bool_], axes: Sequence[int] | None = None) -> NDArray[np.bool_]:
-    """Finds the surface of a mask.
+    """The surface of a boolean mask, of the same shape.
 
-    Args:
-        mask: boolean array of any shape.
-        axes: along which neighbours are looked for; all by default. Leaving one out gives the
-            outlines of the slices across it.
-
-    Returns:
-        Boolean array of the same shape.
+    Neighbours are looked for along `axes`, by default all; without one of them they are the
+    outlines of the slices across it.
     """
     interior = mask.copy()
     for axis in range(mask.ndim) if axes is None else axes:
@@ -86,8 +78,7 @@ def nearest_distances(
 ) -> NDArray[np.float64]:
     """Distance from each voxel of `origin` to the nearest of `target`, which is not empty.
 
-    Returns:
-        Shape (n,), in the unit of `spacing` and in the order of `np.argwhere(origin)`.
+    Shape (n,), in the unit of `spacing` and in the order of `np.argwhere(origin)`.
     """
     points = np.argwhere(origin)
     distances = np.zeros(len(points))
@@ -103,15 +94,9 @@ def nearest_distances(
 def surface_distances(
     prediction: NDArray[np.bool_], reference: NDArray[np.bool_], spacing: Sequence[float]
 ) -> SurfaceDistances:
-    """The exact distances between the surfaces of two masks of any number of dimensions.
+    """The exact distances, in the unit of `spacing`, between the surfaces of two masks of any rank.
 
-    Args:
-        prediction: boolean array.
-        reference: boolean array of the same shape.
-        spacing: size of a voxel along each axis, in the unit that the distances are wanted in.
-
-    Raises:
-        RequestError: if the shapes differ or a mask is empty, where no distance exists.
+    RequestError if the shapes differ or a mask is empty, where no distance exists.
     """
     if prediction.shape != reference.shape:
         raise RequestError(
