@@ -27,17 +27,10 @@ _SIDE = 4.2
 
 
 def flatten(features: Array, projection: Projection = "tsne") -> Array:
-    """Lays features out in a plane, by way of their first 50 principal components.
+    """Lays features (n, d) out in a plane, by way of their first 50 principal components.
 
-    Args:
-        features: (n, d).
-        projection: t-SNE of scikit-learn, or UMAP of the package `umap-learn`.
-
-    Returns:
-        (n, 2), the same for equal features.
-
-    Raises:
-        RequestError: if UMAP is asked for and not installed.
+    By t-SNE of scikit-learn, or UMAP of the package `umap-learn`; RequestError if that is not
+    installed. Gives (n, 2), the same for equal features.
     """
     standard = StandardScaler().fit_transform(features)
     reduced = PCA(min(50, *standard.shape), random_state=0).fit_transform(standard)
@@ -52,11 +45,7 @@ def flatten(features: Array, projection: Projection = "tsne") -> Array:
 
 
 def check_projection(projection: Projection) -> None:
-    """Refuses a projection whose package is not installed.
-
-    Raises:
-        RequestError: with the command that installs it.
-    """
+    """Refuses a projection whose package is not installed."""
     if projection == "umap":
         _umap()
 
@@ -80,18 +69,11 @@ def draw(
     patients: Sequence[str],
     projection: Projection = "tsne",
 ) -> None:
-    """Writes a picture: a row for each encoder; structure, orientation and patient beside.
+    """Writes a PNG: a row for each encoder; structure, orientation and patient beside.
 
-    Args:
-        path: of the PNG file.
-        title: of the whole picture.
-        encoders: points of the same slices or cells, by the encoder's name.
-        structures: names of structures 1, 2, ...
-        patients: names of patients 0, 1, ...
-        projection: how the points are laid out.
-
-    Raises:
-        RequestError: if the projection's package is not installed.
+    `encoders` are points of the same slices or cells, by the encoder's name; `structures` names
+    structures 1, 2, ..., `patients` patients 0, 1, ... RequestError if the projection's package is
+    not installed.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -33,10 +33,8 @@ class Pretrained:
 
     Attributes:
         record: content of the run's `run.json`.
-        stage: name of the pre-training stage.
-        trained: parts that it and the stages before it have trained.
+        trained: parts that the stage and those before it have trained.
         weights: file of the backbone's weights.
-        store: the store that the run lies in.
     """
 
     record: dict[str, Any]
@@ -64,14 +62,9 @@ class Pretrained:
 
 
 def find_run(text: str, store: Path) -> Path:
-    """The folder of a finished run.
+    """The folder of a finished run by its path, its key, or the beginning of its key in the store.
 
-    Args:
-        text: the run's folder, its key, or the beginning of its key.
-        store: the store, where `text` is no folder.
-
-    Raises:
-        RequestError: if there is none, or several.
+    RequestError if there is none, or several.
     """
     if (Path(text) / RUN_RECORD).is_file():
         return Path(text)
@@ -82,14 +75,9 @@ def find_run(text: str, store: Path) -> Path:
 
 
 def read_pretrained(run: Path, stage: str | None = None) -> Pretrained:
-    """The weights that a stage of a run has left; by default its last stage.
+    """The weights that a stage of a run has left; by default its last pre-training stage.
 
-    Args:
-        run: the run's folder in its store.
-        stage: name of a pre-training stage.
-
-    Raises:
-        RequestError: if the run has no pre-training, no such stage, or its weights are gone.
+    RequestError if the run has no pre-training, no such stage, or its weights are gone.
     """
     record: dict[str, Any] = json.loads((run / RUN_RECORD).read_text(encoding="utf-8"))
     store = run.resolve().parents[1]
@@ -118,17 +106,11 @@ def read_pretrained(run: Path, stage: str | None = None) -> Pretrained:
 
 
 def training_bank(pretrained: Pretrained, root: Path | None, reporter: Reporter) -> SliceBank:
-    """All slices, with masks, of the labelled training patients, in three orientations.
+    """All slices, with masks, of the labelled training patients of a run, in three orientations.
 
-    Nobody else's image or mask gets into it, test patients least of all.
-
-    Args:
-        pretrained: whose run's dataset and fold are taken.
-        root: folder of the dataset's files, if it needs any.
-        reporter: where progress is told.
-
-    Raises:
-        RequestError: if the folder is missing or the data are not those of the run.
+    Nobody else's image or mask gets into it, test patients least of all. `root` is the folder of
+    the dataset's files, if it needs any; RequestError if it is missing or the data are not those of
+    the run.
     """
     protocol = pretrained.record["protocol"]
     name, pixels = protocol["dataset"], protocol["budget"]["pixels"]

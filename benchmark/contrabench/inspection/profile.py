@@ -1,8 +1,7 @@
 """What a step of each method costs on this device, beside the bare network's.
 
-Synthetic slices of the budget's size stand in for data, so that nothing has to be
-prepared. The steps are those of the training loop: batch and views, loss, backward pass,
-clipping, the budget's optimiser, and the objective's hook.
+Synthetic slices of the budget's size stand in for data, so that nothing has to be prepared.
+The steps are those of the training loop.
 """
 
 from __future__ import annotations
@@ -50,7 +49,6 @@ class StageProfile:
     """The cost of a step of one stage.
 
     Attributes:
-        stage: its name.
         batch: slices in a step.
         images: images in a step, all views counted.
         step: of a whole step.
@@ -110,11 +108,7 @@ class StageProfile:
 def profile_stage(
     method: Method, stage: Stage, budget: Budget, runtime: Runtime, steps: int
 ) -> StageProfile:
-    """Measures `steps` steps of one stage; step, views and bare pass take turns, after a warm-up.
-
-    Raises:
-        RequestError: if no step is to be measured.
-    """
+    """Measures some steps of one stage; step, views and bare pass take turns, after a warm-up."""
     if steps < 1:
         raise RequestError("--steps takes a whole number from 1")
     bench = _Bench(method, stage, budget, runtime, WARM_UP + steps)

@@ -1,9 +1,8 @@
 """What a run's pre-training has learned, beside what its random start already had.
 
-Geometry on the sphere, rank, and linear probes of frozen features. Only training patients of
-the run's fold are looked at; of these, all labels are used, however few the run itself was
-given. So the numbers explain a run and select nothing. A probe never sees the groups (patients)
-that it is scored on, neither for its weights nor for its regularisation.
+Only training patients of the run's fold are looked at, with all their labels, however few the run
+itself was given. So the numbers explain a run and select nothing. A probe never sees the groups
+(patients) that it is scored on, neither for its weights nor for its regularisation.
 """
 
 from __future__ import annotations
@@ -54,14 +53,10 @@ def on_sphere(features: Array) -> NDArray[np.float64]:
 
 
 def alignment(first: Array, second: Array) -> float:
-    """Mean squared distance of the embeddings of two views of the same image.
+    """Mean squared distance of embeddings (n, d), of unit length, of two views of the same images.
 
     Wang and Isola, ICML 2020, arXiv 2005.10242, with alpha = 2. 0 is best; two
     independent points of a sphere about the origin are 2 apart on average.
-
-    Args:
-        first: (n, d), of unit length.
-        second: (n, d), row by row of the same images.
     """
     return float(((first - second) ** 2).sum(axis=1).mean())
 
@@ -70,10 +65,8 @@ def uniformity(points: Array) -> float:
     """Logarithm of the mean Gaussian potential of all pairs of different points.
 
     log mean_{i != j} exp(-2 |z_i - z_j|^2), Wang and Isola, ICML 2020, with t = 2. 0 where
-    all points are one; in high dimensions it tends to -4 for points spread evenly.
-
-    Args:
-        points: (n, d), of unit length, n at least 2.
+    all points are one; in high dimensions it tends to -4 for points spread evenly. Points are
+    (n, d), of unit length, n at least 2.
     """
     rows = np.asarray(points, np.float64)
     squares = (rows**2).sum(axis=1)
@@ -83,13 +76,10 @@ def uniformity(points: Array) -> float:
 
 
 def effective_rank(matrix: Array) -> float:
-    """Exponential of the entropy of the singular values, normalised to sum 1.
+    """Exponential of the entropy of the singular values of (n, d), normalised to sum 1.
 
     Roy and Vetterli, EUSIPCO 2007. n for n equal singular values; 0 for a matrix of zeros.
     Centre the features first to ask how many directions they vary in.
-
-    Args:
-        matrix: (n, d).
     """
     values = np.linalg.svd(np.asarray(matrix, np.float64), compute_uv=False)
     if not values.sum() > 0:
@@ -100,15 +90,10 @@ def effective_rank(matrix: Array) -> float:
 
 
 def cell_shares(masks: Tensor, structures: int, size: tuple[int, int]) -> Tensor:
-    """Share of each structure in each cell of a coarser map.
+    """Share of each structure in each cell of a coarser map, (n, structures, h, w) in [0, 1].
 
-    Args:
-        masks: (n, H, W) class indices, 0 the background; every pixel labelled.
-        structures: number of structures; class k + 1 is structure k.
-        size: height and width of the map, divisors of H and W.
-
-    Returns:
-        (n, structures, h, w) float32 in [0, 1].
+    `masks` are (n, H, W) class indices, class k + 1 for structure k, 0 the background; every pixel
+    is labelled. `size` is height and width of the map, divisors of H and W.
     """
     window = (masks.shape[1] // size[0], masks.shape[2] // size[1])
     hot = F.one_hot(masks.long(), structures + 1)[..., 1:].movedim(-1, 1).float()
@@ -116,20 +101,14 @@ def cell_shares(masks: Tensor, structures: int, size: tuple[int, int]) -> Tensor
 
 
 def held_out_r2(features: Array, targets: Array, groups: Labels) -> NDArray[np.float64]:
-    """R squared of a linear probe on groups that it has not seen.
+    """R squared of a linear probe, for each column of targets, on groups that it has not seen.
 
     Ridge regression on standardised features; the groups are dealt into folds, each is
     predicted from the others, and the penalty is chosen by folds among those others.
     R squared is taken against the mean of the groups that were trained on, so that 0 is
-    what a probe without any feature reaches.
+    what a probe without any feature reaches; NaN for a target that does not vary.
 
-    Args:
-        features: (n, d).
-        targets: (n, t).
-        groups: (n,), e.g. the patient of each row; at least two different ones.
-
-    Returns:
-        (t,); NaN for a target that does not vary.
+    Takes (n, d), (n, t) and (n,), e.g. the patient of each row, at least two of them; gives (t,).
     """
     errors, spread = np.zeros(targets.shape[1]), np.zeros(targets.shape[1])
     for train, test in _splits(groups, _FOLDS):
@@ -149,12 +128,8 @@ def held_out_r2(features: Array, targets: Array, groups: Labels) -> NDArray[np.f
 def held_out_accuracy(features: Array, labels: Labels, groups: Labels) -> float:
     """Balanced accuracy of a linear classifier on groups that it has not seen.
 
-    Logistic regression on standardised features; 1 / (number of classes) is chance.
-
-    Args:
-        features: (n, d).
-        labels: (n,) classes.
-        groups: (n,), of which none is in training and test at once.
+    Logistic regression on standardised features; 1 / (number of classes) is chance. Takes
+    (n, d), (n,) classes and (n,) groups, of which none is in training and test at once.
     """
     predicted = np.empty_like(labels)
     for train, test in _splits(groups, _FOLDS):
@@ -177,8 +152,6 @@ class TapReport:
 
     Attributes:
         encoder: `random` or `pre-trained`.
-        tap: name of the feature map.
-        channels: of the map.
         alignment: of two augmented views of the same slice; 0 is best.
         uniformity: of the embeddings of different slices; lower is more spread.
         effective_rank: of the centred means, out of at most `channels`.
@@ -233,13 +206,8 @@ class Points:
 class Viewer:
     """Reads features of the same slices and cells from any encoder.
 
-    Args:
-        bank: labelled slices of training patients in three orientations.
-        structures: their names; class k + 1 is structure k.
-        device: where networks run.
-
-    Raises:
-        RequestError: if there are fewer than two patients.
+    The bank has labelled slices of training patients in three orientations; RequestError if there
+    are fewer than two patients. Class k + 1 is structure k.
     """
 
     def __init__(self, bank: SliceBank, structures: Sequence[str], device: torch.device) -> None:
@@ -348,8 +316,7 @@ class Viewer:
     def _cells(self, network: Backbone, tap: str, rows: Tensor) -> tuple[Array, Array]:
         """Features and structure shares of some cells of each map, slice by slice.
 
-        Returns:
-            (n * k, channels) and (n * k, structures), k at most `CELLS`.
+        (n * k, channels) and (n * k, structures), k at most `CELLS`.
         """
         picked: tuple[list[Tensor], list[Tensor]] = ([], [])
         generator = self._generator("cells", tap)
