@@ -1,6 +1,6 @@
 """The slice bank: all slices a stage may see, as one tensor; a batch is an index into it.
 
-Volumes are in RAS orientation, (X, Y, Z). Slices follow the radiological convention: axial with
+Volumes are (X, Y, Z) in RAS orientation. Slices follow the radiological convention: axial with
 the anterior side up, coronal and sagittal with the head up.
 """
 
@@ -38,8 +38,7 @@ class SliceBank:
         patient: (N,) long, index into `patients`.
         orientation: (N,) long, index into `ORIENTATIONS`.
         position: (N,) float, normalised position within the volume, in (0, 1].
-        patients: names of the patients whose images are in the bank.
-        labelled: names of the patients whose masks are in the bank.
+        patients: names of those whose images are in the bank, `labelled` whose masks are.
         device: where batches are wanted.
     """
 
@@ -58,9 +57,9 @@ class SliceBank:
         return int(self.images.shape[0])
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Gathers rows (B,), given on the CPU: images (B, 1, P, P) and masks (B, P, P) or None.
+        """Copies of rows (B,), given on the CPU, to the training device, never views.
 
-        They are copies on the training device, never views.
+        Images (B, 1, P, P) and masks (B, P, P) or None.
         """
         where = index.to(self.images.device)
         images = self.images[where].to(self.device, non_blocking=True)
@@ -78,11 +77,8 @@ def build_bank(
 ) -> SliceBank:
     """Builds the bank of some patients; nobody else's image or mask enters memory through it.
 
-    Masks are those of `labelled`; None for a stage without labels.
-
-    Raises:
-        AuditError: rule 2, if masks are asked of a patient outside `patients`.
-        RunError: if no slice is left.
+    Masks are those of `labelled`; None for a stage without labels. AuditError, rule 2, if one of
+    them is outside `patients`; RunError if no slice is left.
     """
     if stray := sorted(set(labelled or ()) - set(patients)):
         raise AuditError(2, f"masks of {', '.join(stray)} are outside the pool of the stage")
@@ -156,11 +152,10 @@ def from_axial(slices: Tensor) -> Tensor:
 
 
 def isotropic(volume: Tensor, spacing: tuple[float, float, float]) -> Tensor:
-    """Stretches a volume along z until its voxels are cubes; values by nearest voxel.
+    """Stretches a volume along z, where voxels are at least as long as in x, until they are cubes.
 
-    Nearest neighbours serve images and masks alike: no new label appears, and a re-sliced
-    image shows what was measured rather than an invention between two slices. The spacing
-    along z is at least as large as along x.
+    By nearest voxel, images and masks alike: no new label appears, and a re-sliced image shows
+    what was measured rather than an invention between two slices.
     """
     depth = volume.shape[2]
     stretched = max(1, round(depth * spacing[2] / spacing[0]))
@@ -197,9 +192,9 @@ _BLOCKS = 8
 def synthetic_bank(pixels: int, labels: bool, device: torch.device, seed: int = 0) -> SliceBank:
     """A bank of smooth random images with blocky random masks, for measuring without a dataset.
 
-    Four patients, one volume each, cut in every orientation into 16 slices: every method
-    finds its positives and negatives among them. Half of a mask is background, the rest
-    is dealt evenly to seven structures. A slice's side is a multiple of 8.
+    Four patients, one volume each, cut in every orientation into 16 slices, so that every method
+    finds its positives and negatives. Half of a mask is background, the rest dealt evenly to seven
+    structures. A slice's side is a multiple of 8.
     """
     generator = torch.Generator().manual_seed(seed_for("synthetic", seed))
     volumes = PATIENTS * len(ORIENTATIONS)

@@ -1,9 +1,9 @@
 """Prepared folders on disk: made once, complete or absent, safe against kills and rivals.
 
-A folder is made under a temporary name while its lock is held, sealed with the checksums
-of its files, and renamed. The system frees the lock of a process that dies, so a temporary
-folder whose lock is free is what a killed process left. Hashes of the user's files are kept
-beside the folders, so that gigabytes need not be read at every start.
+A folder is made under a temporary name while its lock is held, sealed with the checksums of its
+files, and renamed. The system frees the lock of a process that dies, so a temporary folder whose
+lock is free is what a killed process left. Hashes of the user's files are kept beside the
+folders, so that gigabytes need not be read at every start.
 """
 
 from __future__ import annotations
@@ -27,12 +27,9 @@ _SETTLED = 2_000_000_000
 
 
 def obtain(folder: Path, key: str, make: Callable[[Path], None]) -> Path:
-    """Returns the folder of a key, making it if it is not there or is damaged.
+    """The folder of a key, which hashes what it depends on; made if it is missing or damaged.
 
-    Args:
-        folder: the cache.
-        key: hash of everything that the content depends on.
-        make: fills an empty folder; what it raises passes through and nothing is kept.
+    `make` fills an empty folder; what it raises passes through and nothing is kept.
     """
     final = folder / key
     if final.is_dir() and damage_of(final) is None:
@@ -74,11 +71,7 @@ def _lock(folder: Path, key: str) -> Path:
 
 
 class FileIndex:
-    """SHA-256 of files by path, size and time of change.
-
-    Args:
-        path: JSON file that keeps them; one that is missing or damaged counts as empty.
-    """
+    """SHA-256 of files by path, size and time of change; a damaged file of them counts as empty."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -86,11 +79,7 @@ class FileIndex:
         self._new: dict[str, tuple[int, int, str]] = {}
 
     def sha256(self, path: Path) -> str:
-        """Hash of a file's bytes, read only if the file is new or has changed.
-
-        Raises:
-            OSError: if the file cannot be read.
-        """
+        """Hash of a file's bytes, read only if the file is new or has changed; or OSError."""
         name, status = str(path.resolve()), path.stat()
         stamp = (status.st_size, status.st_mtime_ns)
         known = self._known.get(name)
@@ -118,13 +107,7 @@ def _read(path: Path) -> dict[str, tuple[int, int, str]]:
 
 
 def fingerprint_of(dataset: Dataset, case: Case, index: FileIndex) -> str:
-    """The dataset's fingerprint of a case, with the index's help where it hashes files.
-
-    A dataset that overrides `fingerprint` is asked; the default is followed here.
-
-    Raises:
-        OSError: if a file cannot be read.
-    """
+    """The dataset's fingerprint of a case; the default is followed here, to use the index."""
     if type(dataset).fingerprint is not Dataset.fingerprint:
         return dataset.fingerprint(case)
     state = hashlib.sha256()

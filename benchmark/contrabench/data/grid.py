@@ -1,9 +1,8 @@
 """The working grid: the geometry all methods share, and the way there and back.
 
-Indices are voxel centres: along an axis of n voxels of side d, voxel i covers the stretch
-from (i - 1/2) d to (i + 1/2) d. The native and the working grid of a volume have the same
-axes (right, anterior, superior) and the same centre, so every resampling is three
-one-dimensional ones.
+Indices are voxel centres: of voxels of side d, voxel i covers (i - 1/2) d to (i + 1/2) d. The
+native and the working grid of a volume have the same axes (right, anterior, superior) and the
+same centre, so every resampling is three one-dimensional ones.
 """
 
 from __future__ import annotations
@@ -57,9 +56,8 @@ def working_grid(
 ) -> WorkingGrid:
     """Lays the working grid over a native grid in canonical orientation.
 
-    In the plane, the grid is a square of `field_of_view` mm about the centre of the volume.
-    Through the plane the whole extent is kept, and the spacing is never finer than the
-    native one: no slice is invented, none is left out.
+    In the plane, it is a square of `field_of_view` mm about the volume's centre. Through the
+    plane the whole extent is kept, never finer than it is: no slice is invented or left out.
     """
     native = spacing_of(affine)
     side = field_of_view / pixels
@@ -103,15 +101,12 @@ def neighbours(
 
 
 def operator(positions: NDArray[np.float64], count: int, step: float) -> NDArray[np.float32]:
-    """The matrix that samples an axis of `count` voxels at equidistant positions.
+    """The matrix (m, n) that samples an axis of `count` = n voxels at m indices, `step` apart.
 
-    Where the positions are further apart than the voxels, a Gaussian comes first, of
-    deviation (step - 1) / 2 voxels (the rule of scikit-image's `resize`); without it, fine
-    structures would turn into false coarse ones. Linear ramps pass unchanged.
-
-    Returns:
-        (m, n) for m positions in voxel indices, `step` apart, and n voxels; rows sum to one,
-        or are zero for positions outside the axis.
+    Where the positions are further apart than the voxels, a Gaussian comes first, of deviation
+    (step - 1) / 2 voxels (the rule of scikit-image's `resize`); without it, fine structures would
+    turn into false coarse ones. Linear ramps pass unchanged. Rows sum to one, or are zero for
+    positions outside the axis.
     """
     low, high, weight = neighbours(positions, count)
     rows = np.arange(len(positions))
@@ -145,9 +140,9 @@ def resample_image(image: NDArray[np.float32], grid: WorkingGrid) -> NDArray[np.
 def resample_label(label: NDArray[np.uint8], classes: int, grid: WorkingGrid) -> NDArray[np.uint8]:
     """Samples native class indices on the working grid: the class with the largest share.
 
-    Each class is resampled as an image of zeros and ones, so no new value can appear, and
-    a structure thinner than a voxel is lost only where others hold the larger share. One
-    class at a time is kept in memory; the background, 0, is what classes 1 and on leave.
+    Each is resampled as an image of zeros and ones, so no new value can appear, and a structure
+    thinner than a voxel is lost only where others hold the larger share. One class at a time is
+    kept in memory; the background, 0, is what classes 1 and on leave.
     """
     operators = _operators(grid)
     best = np.zeros(grid.shape, np.float32)
@@ -194,16 +189,11 @@ def to_native(
     native_affine: NDArray[np.float64],
     native_shape: tuple[int, int, int],
 ) -> NDArray[np.uint8]:
-    """Brings a prediction back to the native grid: the class with the largest value.
+    """Brings a prediction (C, X, Y, Z) to the native grid: the class with the largest value.
 
-    Each class is interpolated linearly from the working grid; what lies outside the field
-    of view is background. Works in slabs of a few native slices, on the tensor's device.
-
-    Args:
-        probabilities: (C, X, Y, Z) on the working grid, class 0 the background.
-        affine: working voxel index to world, 4 x 4.
-        native_affine: native voxel index, in canonical orientation, to world.
-        native_shape: of the result, in canonical orientation.
+    Each class is interpolated linearly; outside of the field of view is background, 0. Works
+    in slabs of a few native slices, on the tensor's device. Affines are 4 x 4, voxel index to
+    world; the native grid is that in canonical orientation.
     """
     import torch
 

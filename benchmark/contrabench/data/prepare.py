@@ -1,7 +1,6 @@
 """Preparation: each volume brought to the working grid and normalised, once, on disk.
 
-Every fault of every case is found on the way and all are told together, so that a run
-either starts with sound data or does not start.
+All faults are found on the way and told together: a run starts with sound data or not at all.
 """
 
 from __future__ import annotations
@@ -41,19 +40,16 @@ class PreparedCase:
     """One case as the network sees it, with the way back to its native grid.
 
     Attributes:
-        case: its id.
         image: (pixels, pixels, Z) float32 in RAS orientation, clipped and z-scored within
             the field of view; mapped from disk, changes to it stay in memory.
         label: class indices on the same grid, 0 the background and k+1 structure k; None
             for an unlabelled case.
         spacing: working voxel sides in mm.
-        affine: working voxel index to world, 4 x 4.
-        native_affine: the same of the native grid in canonical orientation.
-        native_shape: of that grid.
+        affine: working voxel index to world, 4 x 4; `native_affine` and `native_shape` are
+            of the native grid in canonical orientation.
         fingerprint: hash of everything the arrays depend on: files, dataset code and
             options, structures, recipe, pixels, and the version of the preparation.
         outside: share of the reference's foreground that lies outside the field of view.
-        folder: where the files are.
     """
 
     case: str
@@ -74,11 +70,7 @@ class PreparedCase:
         return _reopen, (self.case, self.patient, self.labelled, self.folder)
 
     def native_label(self) -> NDArray[np.uint8]:
-        """Reads the reference on the native grid, in canonical orientation.
-
-        Raises:
-            RunError: if the case is unlabelled.
-        """
+        """Reads the reference on the native grid, in canonical orientation; RunError if none."""
         if not self.labelled:
             raise RunError(f"{self.case} is unlabelled and has no reference to compare with")
         with np.load(self.folder / "native_label.npz") as file:
@@ -95,18 +87,10 @@ def prepare_dataset(
     *,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> list[PreparedCase]:
-    """Prepares all cases of a dataset, in its order, or takes them from the cache.
+    """Prepares all cases of a dataset, in its order, or takes them from the cache in a folder.
 
-    Args:
-        dataset: the dataset.
-        name: its registered name.
-        recipe: field of view and intensity clip.
-        pixels: side of the working grid in voxels.
-        folder: the cache; several processes may share it.
-        progress: called with the cases done, their number, and the last one's id.
-
-    Raises:
-        DataError: naming every fault of every case.
+    `name` is the registered one, `pixels` the working grid's side in voxels; several processes may
+    share the folder. `progress` is as for `for_each_case`, and so is the DataError.
     """
     cases = list_cases(dataset)
     folder.mkdir(parents=True, exist_ok=True)
@@ -217,11 +201,8 @@ def normalise(
 ) -> NDArray[np.float32]:
     """Clips an image on its working grid at two percentiles; makes its mean 0, its deviation 1.
 
-    Percentiles, mean and deviation are those of the voxels that the volume really covers;
-    the rest of the square gets the lowest value.
-
-    Raises:
-        DataError: if the image is constant within the field of view.
+    All are those of the voxels that the volume really covers; the rest of the square gets the
+    lowest value. DataError if the image is constant within the field of view.
     """
     spans = []
     for positions, count in zip(grid.positions, grid.native_shape, strict=True):

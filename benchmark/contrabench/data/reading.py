@@ -39,8 +39,7 @@ class NiftiDataset(Dataset):
     def load(self, case: Case) -> Volume:
         """Reads the files of one case, in the orientation and grid in which they are stored.
 
-        Raises:
-            DataError: with one line for each file that is missing, damaged or not a volume.
+        DataError with one line for each file that is missing, damaged or not a volume.
         """
         wanted = {"image": case.image, "label": case.label}
         if case.label is None and not case.labelled:
@@ -95,8 +94,7 @@ def _read(path: Path | None, kind: str) -> tuple[NDArray[np.float32], NDArray[np
 def canonical(volume: Volume) -> Volume:
     """Turns a volume so that its axes point right, anterior and superior (RAS).
 
-    Axes are swapped and mirrored only; no voxel changes its value. An oblique volume keeps
-    its small rotation in the affine.
+    Axes are swapped and mirrored only, so an oblique volume keeps a small rotation in the affine.
     """
     from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
@@ -113,12 +111,7 @@ def canonical(volume: Volume) -> Volume:
 
 
 def list_cases(dataset: Dataset) -> list[Case]:
-    """Lists the cases of a dataset; their ids are unique and there is at least one.
-
-    Raises:
-        DataError: for a folder that is missing or empty, missing or extra files, and ids
-            that occur twice.
-    """
+    """Lists the cases of a dataset; DataError if there is none, and for ids that occur twice."""
     cases = dataset.cases()
     if not cases:
         raise dataset.misplaced("no case was found")
@@ -133,11 +126,7 @@ def list_cases(dataset: Dataset) -> list[Case]:
 
 
 def load_checked(dataset: Dataset, case: Case) -> Volume:
-    """Reads a case and turns it to canonical orientation.
-
-    Raises:
-        DataError: naming every fault of its files.
-    """
+    """Reads a case and turns it to canonical orientation; DataError naming every fault."""
     try:
         volume = dataset.load(case)
     except OSError as error:
@@ -153,16 +142,10 @@ def for_each_case(
     work: Callable[[Case], str],
     progress: Callable[[int, int, str], None] | None,
 ) -> None:
-    """Works through all cases of a dataset and gathers what is wrong with them.
+    """Works through all cases; at the end DataError names every fault of every case.
 
-    Args:
-        dataset: the dataset.
-        cases: as `list_cases` gives them.
-        work: returns the `image_hash` of a case, or raises DataError.
-        progress: as `prepare_dataset` takes it.
-
-    Raises:
-        DataError: naming every fault of every case.
+    `work` returns the `image_hash` of a case, or raises DataError; `progress` is called with the
+    cases done, their number, and the last one's id.
     """
     faults: list[str] = []
     images: list[tuple[Case, str]] = []

@@ -1,7 +1,6 @@
 """Which slices make up the mini-batch of a step: a pure function of seed and step.
 
-Because no state is carried from step to step, a resumed stage draws exactly the batches
-that an uninterrupted one would have drawn.
+No state is carried, so a resumed stage draws exactly the batches of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -44,8 +43,7 @@ class UniformSampler:
 class PartitionSampler:
     """One slice from each of S consecutive parts of m volumes, as Chaitanya et al. draw them.
 
-    The batch is ordered volume by volume, its partitions in order. Volumes are drawn
-    without repetition as long as there are enough.
+    Ordered by volume, then by part. Volumes don't repeat as long as there are enough.
     """
 
     def __init__(self, bank: SliceBank, batch: int, partitions: int, seed: int) -> None:

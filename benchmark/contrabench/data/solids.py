@@ -1,8 +1,8 @@
 """Solids in space as signed distances, and smooth random fields to bend them.
 
-A distance is in the unit of the coordinates, negative inside; for ellipsoids it is exact
-to first order near the surface, which is where partial volumes need it. Nothing here
-calls a threaded routine, so the same input gives the same bytes on any number of cores.
+A distance is in the unit of the coordinates, negative inside; for ellipsoids it is exact to first
+order near the surface, where partial volumes need it. Nothing here calls a threaded routine, so
+the same input gives the same bytes on any number of cores.
 """
 
 from __future__ import annotations
@@ -20,13 +20,7 @@ Vector = Sequence[float] | NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Pose:
-    """A place, turn and size: from a body's own coordinates to those of the volume.
-
-    Attributes:
-        centre: where the body's origin lies, shape (3,).
-        turn: its rotation, shape (3, 3).
-        scale: its size, above zero; 1 is as drawn.
-    """
+    """A body's place, turn (3, 3) and size: from its own coordinates to those of the volume."""
 
     centre: NDArray[np.float64]
     turn: NDArray[np.float64]
@@ -58,8 +52,7 @@ def ellipsoid(points: Points, centre: Vector, radii: Vector) -> Grid:
 def curve(knots: ArrayLike, pieces: int = 5) -> NDArray[np.float64]:
     """Draws a smooth (Catmull-Rom) curve through knots (n, columns), n at least 2.
 
-    Returns:
-        Shape ((n − 1) · pieces + 1, columns), so many straight pieces between two knots.
+    Shape ((n − 1) · pieces + 1, columns), so many straight pieces between two knots.
     """
     given = np.asarray(knots, dtype=np.float64)
     ends = np.vstack([2 * given[0] - given[1], given, 2 * given[-1] - given[-2]])
@@ -75,8 +68,8 @@ def curve(knots: ArrayLike, pieces: int = 5) -> NDArray[np.float64]:
 def tube(points: Points, path: NDArray[np.float64], reach: float = 15.0) -> Grid:
     """Distance to a chain of straight tubes with round ends and a changing radius.
 
-    To the nearest axis point less the radius there, at most `reach`: farther points are not
-    looked at. The path holds x, y, z and radius of each of its two or more joints.
+    To the nearest axis point less the radius there, at most `reach`: farther ones are not looked
+    at. The path holds x, y, z and radius of each of its two or more joints.
     """
     margin = float(path[:, 3].max()) + reach
     near = np.ones(points[0].shape, bool)

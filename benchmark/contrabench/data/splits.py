@@ -18,12 +18,10 @@ from contrabench.protocol import Frozen, digest, seed_for
 
 
 class Split(Frozen):
-    """One fold of a cross-validation over patients.
+    """One fold of a cross-validation over patients; all names are sorted.
 
-    Attributes:
-        train: patients whose images may be pre-trained on, sorted.
-        labelled: those of `train` that have references at all, sorted.
-        test: patients that are scored, sorted; every labelled patient is tested once.
+    `train` are patients whose images may be pre-trained on, `labelled` those of them that have
+    references at all; every labelled patient is in one fold's `test`.
     """
 
     fold: int
@@ -49,11 +47,7 @@ class LabelManifest(Frozen):
 
 
 def parse_fraction(text: str) -> float:
-    """Reads a label fraction such as `10%`, `12.5%` or `0.1`.
-
-    Raises:
-        RequestError: if it is no number in (0, 1] or (0 %, 100 %].
-    """
+    """Reads a label fraction such as `10%`, `12.5%` or `0.1`; RequestError if not in (0, 1]."""
     try:
         value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
     except ValueError:
@@ -71,10 +65,8 @@ def make_split(
 ) -> Split:
     """Makes one fold, numbered from 0; the order of the arguments' patients does not matter.
 
-    Patients without references, `unlabelled`, join every training pool and no test set.
-
-    Raises:
-        RequestError: if there are fewer patients than folds, or no such fold.
+    Those without references, `unlabelled`, join every training pool and no test set. RequestError
+    if there are fewer patients than folds, or no such fold.
     """
     if not 2 <= folds <= len(patients):
         raise RequestError(
@@ -98,8 +90,8 @@ def make_split(
 def draw_labels(split: Split, labels: str, draw: int, seed: int) -> LabelManifest:
     """Draws the labelled patients: a prefix of one shuffled list, so that fractions nest.
 
-    The count is `max(1, round(fraction * patients))`, halves rounded up. Each number of a draw
-    is another order of the patients; the seed is that of the purpose `labels`.
+    `max(1, round(fraction * patients))`, halves rounded up. Each number of a draw is another
+    order of the patients; the seed is that of the purpose `labels`.
     """
     fraction = parse_fraction(labels)
     order = _shuffled(split.labelled, "labels", seed, draw, split.fold, split.folds)
