@@ -30,14 +30,7 @@ MANY = 200
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a reader should know.
-
-    Attributes:
-        severity: how much it matters.
-        what: what was found, and where.
-        means: what follows from it.
-        do: what to do about it, with a command where there is one.
-    """
+    """One thing that a reader should know: what was found, and where; what follows; what to do."""
 
     severity: Severity
     what: str
@@ -116,11 +109,8 @@ def examine(
 ) -> Iterator[Examined]:
     """Looks for faults in environment, data and store, and tells each check as it is done.
 
-    Args:
-        store: the store folder, which need not exist.
-        dataset: whose files are read, if any.
-        deep: read large files in full.
-        reporter: where the progress of long checks is told.
+    The store need not exist; the files of a dataset, if any, are read; `deep` reads large ones of
+    the store in full.
     """
     yield from _area("environment", _environment(store))
     yield from _area("data", _data(store, dataset, reporter))

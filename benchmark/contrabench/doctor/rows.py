@@ -38,10 +38,8 @@ COLUMNS = [
 def check_readable(store: Path, problems: Sequence[str], rows: pd.DataFrame) -> Looking:
     """Tells which runs are left out of every table because their rows cannot be read.
 
-    Args:
-        store: the store folder; what is wrong with the files of a run is told elsewhere.
-        problems: a line for each, as `contrabench.store.results.read_rows` returns them.
-        rows: of the other runs.
+    What is wrong with the files of a run is told elsewhere. `problems` has a line for each such
+    run, as `contrabench.store.results.read_rows` returns them; `rows` are of the others.
     """
     reasons: dict[str, list[str]] = defaultdict(list)
     for problem in problems:
@@ -82,12 +80,8 @@ def _delete(run: Hashable) -> str:
 def impossible(rows: pd.DataFrame) -> Iterator[tuple[str, list[str], pd.Series[bool]]]:
     """Everything that no row can say; a row that is wrong in one way has one of them.
 
-    Args:
-        rows: as `contrabench.store.results.read_rows` returns them.
-
-    Yields:
-        What it is, after "rows with"; the columns that show it; and the rows that say it,
-        shape (rows,).
+    Yields what it is, after "rows with"; the columns that show it; and the rows that say it, shape
+    (rows,).
     """
     for column in SHARES:
         wrong = rows[column].notna() & ~rows[column].between(0, 1)

@@ -51,11 +51,8 @@ def check_runs(store: Path, reporter: Reporter) -> Looking:
 def check_stages(store: Path, deep: bool, reporter: Reporter) -> Looking:
     """Looks for stages that are truncated, changed, or not what their key says.
 
-    Args:
-        store: the store folder.
-        deep: read large files as well; otherwise only their presence is looked at, and for
-            weights whether they are as long as they say.
-        reporter: where progress is told.
+    Without `deep`, only the presence of large files is looked at, and for weights whether they are
+    as long as they say.
     """
     stages = _finished(store)
     for kind, folder in watched(reporter, "files of the stages", stages):
