@@ -107,9 +107,8 @@ def supervised_contrast(
 def near(position: Tensor, threshold: float) -> Tensor:
     """Which slices lie less than `threshold` apart, |p_j - p_i| < t; each is near itself.
 
-    Positions are quotients in float32. Differences that equal the threshold but for the
-    rounding are not less than it, so that whether two slices are near depends on their
-    distance alone. (B,) positions in (0, 1] give (B, B) bool; t is well above 1e-6.
+    (B,) positions in (0, 1] give (B, B) bool. They are quotients in float32: differences that
+    equal t, well above 1e-6, but for the rounding are not less than it.
     """
     return (position[:, None] - position[None, :]).abs() < threshold - _ROUNDING
 
@@ -122,18 +121,16 @@ def same(label: Tensor) -> Tensor:
 def both_views(related: Tensor) -> Tensor:
     """Positives among the embeddings of two views, the second view's after the first's.
 
-    From (B, B) bool, which slices attract, true on the diagonal so that a slice attracts itself
-    in the other view, to (2B, 2B), false on the diagonal.
+    (B, B), which slices attract, themselves among them, to (2B, 2B), false on the diagonal.
     """
     tiled = related.repeat(2, 2)
     return tiled & ~torch.eye(len(tiled), dtype=torch.bool, device=tiled.device)
 
 
 def pair_losses(embeddings: Tensor, temperature: float) -> Tensor:
-    """The loss l_ij of every ordered pair: (..., N, D) give (..., N, N).
+    """The loss l_ij of every ordered pair: (..., N, D), N at least 2, give (..., N, N).
 
-    N is at least 2, and each leading place (such as a pixel) a contrast of its own; normalised
-    here. The diagonal has no meaning.
+    Normalised here; each leading place, such as a pixel, is a contrast of its own. No diagonal.
     """
     with torch.autocast(embeddings.device.type, enabled=False):
         points = functional.normalize(exact(embeddings), dim=-1)
@@ -146,8 +143,7 @@ def pair_losses(embeddings: Tensor, temperature: float) -> Tensor:
 def mean_over_positives(losses: Tensor, positives: Tensor) -> Tensor:
     """Averages pair losses (..., N, N) over each anchor's positives, then over all else.
 
-    `positives` (N, N) is false on the diagonal. The mean is zero, with a gradient of zero,
-    where no anchor has a positive.
+    `positives` (N, N) is false on the diagonal; without one the mean and its gradient are zero.
     """
     count = positives.sum(dim=-1)
     total = torch.where(positives, losses, 0.0).sum(dim=-1)
@@ -158,10 +154,9 @@ def mean_over_positives(losses: Tensor, positives: Tensor) -> Tensor:
 def position_contrast(first: Tensor, second: Tensor, related: Tensor, temperature: float) -> Tensor:
     """Two views of related slices attract, all other slices repel (PCL, Zeng et al., 2021).
 
-    (tau / 0.07) L over the 2B embeddings. The factor is that of SupCon's code, which the
-    position contrasts keep: it rescales this loss against others, and its gradient against
-    the rate of an optimiser that feels it. Both views are (..., B, D), and `related` (B, B)
-    is true on the diagonal.
+    (tau / 0.07) L over the 2B embeddings, of views (..., B, D); `related` (B, B) is true on the
+    diagonal. The factor is that of SupCon's code, which the position contrasts keep: it rescales
+    this loss against others, and its gradient against the rate of an optimiser that feels it.
     """
     losses = pair_losses(torch.cat((first, second), dim=-2), temperature)
     return mean_over_positives(losses, both_views(related)) * (temperature / BASE_TEMPERATURE)

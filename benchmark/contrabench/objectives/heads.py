@@ -11,8 +11,7 @@ _WIDEST = 2048
 class GlobalHead(nn.Module):
     """Global average pooling, then Linear - ReLU - Linear: one vector for a slice.
 
-    `hidden` is the width between the layers, the map's channels if None; `linear` leaves out
-    the ReLU, as the code of Hu et al. does.
+    `hidden` is the width between, the map's channels if None; `linear` as Hu et al.: no ReLU.
     """
 
     def __init__(
@@ -33,10 +32,9 @@ class GlobalHead(nn.Module):
 
 
 class PixelHead(nn.Module):
-    """Two 1 x 1 convolutions: one vector for each pixel of a map.
+    """Two 1 x 1 convolutions, `hidden` wide between: one vector for each pixel of a map.
 
-    `hidden` is the width between them; there is no ReLU, as in the code of Hu et al., unless
-    `linear` is false.
+    Without a ReLU, as in the code of Hu et al., unless `linear` is false.
     """
 
     def __init__(self, channels: int, hidden: int, dim: int, linear: bool = True) -> None:
@@ -56,9 +54,9 @@ class PixelHead(nn.Module):
 def expander(channels: int, width: int | None = None) -> nn.Module:
     """Three linear layers with batch normalisation and ReLU between them, (N, C) to (N, width).
 
-    The head of methods that decorrelate dimensions. It ends without a bias, to which their
-    losses are blind, so that it would never get a gradient. `width` is that of every layer; if
-    None, four times the channels, as 8192 to 2048 in the papers, but at most 2048.
+    For methods that decorrelate dimensions; no last bias, to which their losses are blind and
+    which would never get a gradient. All are `width` wide; if None, four times the channels, as
+    8192 to 2048 in the papers, but at most 2048.
     """
     # lightly pulls torchvision, seconds that only these heads should cost.
     from lightly.models.modules.heads import ProjectionHead

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 class InstanceContrast(Objective):
     """NT-Xent of the two views of each slice, as in SimCLR.
 
-    `dim` is the length of the embedding, `tap` the map that is pooled, the deepest if None;
-    `linear` leaves the ReLU out of the head.
+    Of embeddings of length `dim` of a pooled `tap` (None: the deepest); `linear`: no ReLU in it.
     """
 
     def __init__(

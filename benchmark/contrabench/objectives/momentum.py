@@ -22,15 +22,11 @@ def cosine_momentum(base: float, progress: float) -> float:
 
 
 class MomentumCopy(nn.Module, Generic[Module]):
-    """A copy of a module that follows it as an exponential moving average.
+    """A copy of a module, `copied`, that follows it as an exponential moving average.
 
-    The weights of the copy are buffers: they are saved with every checkpoint and move with
-    the device, but no optimiser sees them and no gradient reaches them. Call the copy under
-    `torch.no_grad()`, so that nothing is kept for a backward pass that never comes. The
-    original is left as it is, and no reference to it is kept.
-
-    Attributes:
-        copied: the copy, to be called like the original.
+    Its weights are buffers: saved with every checkpoint, but no optimiser sees them and no
+    gradient reaches them. Call it under `torch.no_grad()`, so that nothing is kept for a backward
+    pass that never comes. The original is left as it is, and no reference to it is kept.
     """
 
     copied: Module
@@ -47,8 +43,7 @@ class MomentumCopy(nn.Module, Generic[Module]):
     def follow(self, module: Module, keep: float) -> None:
         """Moves every weight towards the module's: `keep` of itself, the rest from there.
 
-        Buffers of the module, such as running statistics, are the copy's own business: it
-        has seen other images.
+        Not buffers, such as running statistics: the copy has seen other images.
         """
         weights = dict(module.named_parameters())
         own = [self.copied.get_buffer(name) for name in weights]
@@ -58,9 +53,8 @@ class MomentumCopy(nn.Module, Generic[Module]):
 class Queue(nn.Module):
     """The last `size` embeddings, saved and resumed with the objective that holds it.
 
-    It starts with random unit vectors, as MoCo's does. A step's embeddings are put aside by
-    `hold` and enter by `push` after the optimiser's step, so that the loss of a micro-batch
-    never meets its own keys among the negatives.
+    It starts with random unit vectors, as MoCo's does. A step's embeddings wait in `hold` and
+    enter by `push` after it, so that no micro-batch meets its own keys among the negatives.
     """
 
     memory: Tensor

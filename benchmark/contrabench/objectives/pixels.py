@@ -24,16 +24,9 @@ Sampling = Literal["stride", "block"]
 class Reach:
     """Which pixels of a map take part in the contrast, and which meet each other.
 
-    Hu et al. hold memory down in one of two ways: `stride` keeps every fourth pixel of 160,
-    `block` keeps all pixels and contrasts them within tiles of 16 or 32.
-
-    Attributes:
-        sampling: one of the two.
-        grid: pixels per axis that `stride` keeps at most.
-        block: side of the tiles of `block` in pixels.
-        group: slices that are contrasted with each other.
-        regions: parts per axis that a grid or a tile is divided into, each contrasted by
-            itself.
+    Hu et al. hold memory down in one of two ways: `stride` keeps every fourth pixel of 160, at
+    most `grid` per axis, `block` keeps all pixels and contrasts them within tiles of 16 or 32.
+    `group` slices meet each other; each grid or tile is cut into `regions` per axis, which don't.
     """
 
     sampling: Sampling = "stride"
@@ -45,16 +38,14 @@ class Reach:
     def sample(self, maps: Tensor, side: int) -> Tensor:
         """Keeps the pixels of maps (..., h, w), of any level, that take part.
 
-        A grid is at most a quarter of the slices' side in pixels, so that maps of the upper
-        three levels give the same.
+        At most a quarter of the slices' side, so that maps of the upper three levels give the same.
         """
         return on_grid(maps, min(self.grid, side // 4)) if self.sampling == "stride" else maps
 
     def parts(self, maps: Tensor) -> list[Tensor]:
         """Cuts (B, ..., g, g) sampled maps into the parts that are contrasted by themselves.
 
-        A part holds the same place of `group` slices. Tiles at the right and lower border are
-        smaller where the side is no multiple of theirs.
+        Each is the same place of `group` slices. At the right and lower border they may be smaller.
         """
         whole = maps.shape[-1] if self.sampling == "stride" else self.block
         side = -(-whole // self.regions)
@@ -67,10 +58,7 @@ class Reach:
 
 
 def on_grid(maps: Tensor, side: int) -> Tensor:
-    """Keeps every k-th pixel of (..., H, W), so that at most `side` remain per axis.
-
-    Hu et al. keep every fourth pixel of 160, a grid of 40.
-    """
+    """Keeps every k-th pixel of (..., H, W), so that at most `side` remain per axis."""
     step = max(1, maps.shape[-1] // side)
     return maps[..., ::step, ::step]
 
@@ -95,16 +83,10 @@ def supervised_pixels(
 ) -> Tensor:
     """Pixels of one structure attract, within the parts of a batch (Hu et al., section 2.2).
 
-    Foreground pixels of both views are the anchors; background pixels only repel. The mean
-    over the parts of `reach` that have an anchor; their similarity matrices bound memory.
-
-    Args:
-        first: (B, D, g, g) embeddings of one view.
-        second: of the other, of the same geometry.
-        labels: (B, g, g) class indices, `IGNORE` for pixels that take no part.
-        temperature: tau.
-        reach: the parts.
-        hardest: share of the positives that attract, the least similar ones.
+    The views, of the same geometry, are (B, D, g, g), labels (B, g, g) class indices, `IGNORE` for
+    pixels that take no part. Foreground pixels of both are the anchors; background only repels.
+    The mean over the parts of `reach`, which bound memory, that have an anchor. `hardest` is the
+    share of the positives that attract, the least similar ones.
     """
     cuts = [reach.parts(maps) for maps in (first, second, labels)]
     known = [part != IGNORE for part in cuts[2]]
@@ -129,8 +111,8 @@ def same_position(
 ) -> Tensor:
     """The same pixel of the two views attracts, all other pixels of the part repel.
 
-    The branch of Hu's code that has no labels, of maps as for `supervised_pixels`; the mean
-    over the parts of `reach` that have a pixel that `keep` (B, g, g) names.
+    The branch of Hu's code without labels, of maps as for `supervised_pixels`; the mean over the
+    parts of `reach` that have a pixel that `keep` (B, g, g) names.
     """
     pairs = [
         (points(a), points(b)) for a, b in zip(reach.parts(first), reach.parts(second), strict=True)

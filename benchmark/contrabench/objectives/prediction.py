@@ -20,11 +20,11 @@ def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def spread(embeddings: Tensor) -> Tensor:
-    """How far the embeddings of a batch are from having become one.
+    """How far the embeddings (B, D) of a batch are from having become one; without a gradient.
 
     The deviation of each dimension of the normalised embeddings, averaged and multiplied by
     sqrt(D): about 1 where they point everywhere, 0 where they have collapsed (Chen and He,
-    CVPR 2021, section 4.1). Of (B, D), B at least 2; without a gradient.
+    CVPR 2021, section 4.1). B is at least 2.
     """
     points = functional.normalize(exact(embeddings.detach()), dim=1)
     width: Tensor = points.std(dim=0).mean() * points.shape[1] ** 0.5
