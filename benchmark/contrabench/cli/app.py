@@ -43,11 +43,7 @@ class Bench(TyperGroup):
     """The top-level group; an interrupt ends it with one line like any other error."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs the command of a context.
-
-        Raises:
-            InterruptError: if the user presses Ctrl-C.
-        """
+        """Runs the command of a context; InterruptError if the user presses Ctrl-C."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -99,13 +95,9 @@ app.add_typer(store.app)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command line and exits the process.
+    """Runs the command line and ends the process by SystemExit.
 
-    Args:
-        arguments: words after the program's name; by default those it was started with.
-
-    Raises:
-        SystemExit: always; 0 done, 1 a run failed, 2 a wrong request, 130 interrupted.
+    The code is 0 for done, 1 a run failed, 2 a wrong request, 130 interrupted.
     """
     try:
         app(args=arguments)

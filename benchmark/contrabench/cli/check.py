@@ -61,9 +61,6 @@ def check(
     """Check that a method keeps the contract, on small phantoms and without any data.
 
     Some seconds for each stage on one CPU core. Exits with 1 if a check fails.
-
-    Raises:
-        RequestError: if nothing or both is asked for, or a name, file or option is wrong.
     """
     if every == bool(wanted):
         raise RequestError("name the methods or files to check, or give --all")

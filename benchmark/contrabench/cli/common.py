@@ -28,8 +28,7 @@ LONG = 60
 def use_plugins(paths: list[Path] | None) -> list[Path] | None:
     """Adds the paths of `--plugin`; runs while the command line is read.
 
-    Raises:
-        RequestError: if there is no plug-in at a path, or its name is taken.
+    RequestError if there is no plug-in at a path, or its name is taken.
     """
     from contrabench.contracts import discovery
 
@@ -67,14 +66,9 @@ def console(stderr: bool = False) -> Console:
 
 @contextmanager
 def writing(path: Path, instead: str = "another place with --out") -> Iterator[None]:
-    """Tells in a line that a file or folder cannot be written; a full disk passes through.
+    """RequestError in a line if a file or folder cannot be written; a full disk passes through.
 
-    Args:
-        path: what is written.
-        instead: what to choose then.
-
-    Raises:
-        RequestError: if it cannot be written there.
+    `instead` is what to choose then.
     """
     try:
         yield

@@ -30,15 +30,9 @@ class Config(Frozen):
 def load_config(path: Path | None = None, store: Path | None = None) -> Config:
     """Reads the file named, or by CONTRABENCH_CONFIG, or `contrabench.toml` in this folder.
 
-    Relative paths in it are taken from the file's own folder. Without a file the
-    configuration is the default.
-
-    Args:
-        path: the file.
-        store: the folder of results that the command line names; it wins.
-
-    Raises:
-        RequestError: if a file that was named is not there, or any is not understood.
+    Relative paths in it are taken from the file's own folder. Without a file the configuration is
+    the default. A `store` of the command line wins. RequestError if a file that was named is not
+    there, or any is not understood.
     """
     named = path or (Path(os.environ[ENVIRONMENT]) if os.environ.get(ENVIRONMENT) else None)
     file = named or Path(FILE)

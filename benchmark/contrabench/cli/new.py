@@ -63,11 +63,7 @@ def new_method(
 
 
 def check_name(name: str) -> None:
-    """Refuses a name that cannot be that of a file, a module and a method at once.
-
-    Raises:
-        RequestError: saying what is wrong with the name.
-    """
+    """Refuses a name that cannot be that of a file, a module and a method at once."""
     if not _NAME.fullmatch(name) or keyword.iskeyword(name):
         near = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
         usable = _NAME.fullmatch(near) and not keyword.iskeyword(near)
@@ -83,11 +79,7 @@ def check_name(name: str) -> None:
 
 
 def check_free(name: str) -> None:
-    """Refuses a name that another method or module has.
-
-    Raises:
-        RequestError: naming who has it.
-    """
+    """Refuses a name that another method or module has."""
     from contrabench.contracts.registry import methods
 
     for entry in methods.entries():
@@ -104,13 +96,9 @@ def check_free(name: str) -> None:
 
 
 def starting_file(name: str) -> str:
-    """The text of a method's starting file.
+    """Python source of a method's starting file, in which method, file and classes bear the name.
 
-    Args:
-        name: as `check_name` accepts it.
-
-    Returns:
-        Python source, in which the method, its file and its classes bear the name.
+    It is one that `check_name` accepts.
     """
     # The template is a module of its own, so that it is checked like all others.
     template = Path(__file__).parents[1] / "templates" / f"{_TEMPLATE}.py"

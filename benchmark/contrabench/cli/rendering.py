@@ -17,14 +17,8 @@ SCREEN = "terminal"
 def chosen_format(name: str | None, as_json: bool, out: Path | None) -> str:
     """The name of the format: as it was asked for, else as the suffix of the file says.
 
-    Args:
-        name: the word of `--format`.
-        as_json: whether `--json` was given.
-        out: the file to write; without a suffix it gets what a screen would.
-
-    Raises:
-        RequestError: if `--json` and `--format` contradict each other, or a suffix is that
-            of no format, or of several.
+    A file without a suffix gets what a screen would. RequestError if `--json` and `--format`
+    contradict each other, or a suffix is that of no format, or of several.
     """
     if as_json:
         if name not in (None, "json"):
@@ -55,12 +49,7 @@ def chosen_format(name: str | None, as_json: bool, out: Path | None) -> str:
 
 
 def load_format(name: str) -> ReportFormat:
-    """The format of a name, ready to render.
-
-    Raises:
-        RequestError: if there is none.
-        RunError: if it fails.
-    """
+    """The format of a name, ready to render; RequestError if there is none, RunError if broken."""
     from contrabench.contracts.registry import reports
 
     found = reports.get(name)
@@ -74,17 +63,7 @@ def load_format(name: str) -> ReportFormat:
 
 
 def rendered(name: str, renderer: ReportFormat, report: Report, on_screen: bool) -> str | bytes:
-    """What a format makes of a report.
-
-    Args:
-        name: what the format is registered as.
-        renderer: the format.
-        report: what it is made of.
-        on_screen: whether it goes to standard output, and not to a file.
-
-    Raises:
-        RunError: if it fails, or makes neither text nor bytes.
-    """
+    """What a format makes of a report; RunError if it fails, or makes neither text nor bytes."""
     try:
         made: object = renderer.show(report) if on_screen else renderer.render(report)
     except ContrabenchError:

@@ -23,10 +23,8 @@ if TYPE_CHECKING:
 def results_in(path: Path) -> Results:
     """Reads a store, an archive of `bench submit`, or a folder of archives.
 
-    What was left out is told on the error stream.
-
-    Raises:
-        RequestError: if there is no finished run, or an archive is not sound.
+    What was left out is told on the error stream. RequestError if there is no finished run, or an
+    archive is not sound.
     """
     from contrabench.exchange.reading import results_at
     from contrabench.progress import ConsoleReporter
@@ -54,15 +52,11 @@ def results_in(path: Path) -> Results:
 
 
 def both_sides(names: tuple[str, str], store: Path) -> tuple[Results, Results]:
-    """Reads the two sides of a comparison.
+    """Reads the two sides of a comparison, A and B.
 
-    Args:
-        names: of A and B. Each is a path, as for `results_in`; or the id of a study in the
-            store, or the hash of a protocol there, or the beginning of either.
-        store: where studies and protocols are looked for.
-
-    Raises:
-        RequestError: if a name is none of these, or more than one.
+    Each name is a path, as for `results_in`; or the id of a study in the store, or the hash of a
+    protocol there, or the beginning of either. RequestError if it is none of these, or more than
+    one.
     """
     found = {}
     # A name that is mistyped is told before archives are unpacked.
@@ -81,16 +75,8 @@ def wanted(
 ) -> Results:
     """The rows of the wanted datasets; label budgets are only looked for among these.
 
-    Those that are not asked for may still serve as references.
-
-    Args:
-        results: what there is.
-        datasets: their names; all by default.
-        labels: label budgets.
-        holder: whose results they are, for the message, e.g. "A (old.zip)".
-
-    Raises:
-        RequestError: if no row has a value that was asked for.
+    Those that are not asked for may still serve as references. `holder` is whose results they are,
+    for the message, e.g. "A (old.zip)". RequestError if no row has a value that was asked for.
     """
     rows = results.rows
     _look_for("dataset", datasets, sorted(map(str, rows["dataset"].unique())), "", holder)
