@@ -82,12 +82,10 @@ class CheckResult:
     """What one check found.
 
     Attributes:
-        check: its name.
         status: whether the method passed it; skipped where it does not apply.
         reason: why it failed or was skipped, or what it measured.
         hint: what to do about a failure.
         stage: the stage it looked at; empty for the method as a whole.
-        method: the method's name.
     """
 
     check: str

@@ -43,15 +43,9 @@ def check_method(
 ) -> ConformityReport:
     """Checks whether a method keeps the contract, on small phantoms made in memory.
 
-    It takes some seconds for each stage on one CPU core.
-
-    Args:
-        method: a class, a registered name, or a plug-in file with all methods in it.
-        options: of the method, by name; its defaults if None.
-
-    Raises:
-        RequestError: for an unknown name, a file that cannot be imported, or an option that
-            the method does not take.
+    It takes some seconds for each stage on one CPU core. A method is a class, a registered name, or
+    a plug-in file with all methods in it; options are its defaults if None. RequestError for an
+    unknown name, a file that cannot be imported, or an option that the method does not take.
     """
     known = {method.__name__: method} if isinstance(method, type) else find_methods(method)
     results: list[CheckResult] = []
@@ -65,12 +59,9 @@ def assert_conforms(
     check: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> None:
-    """Asserts that a method keeps the contract; what was checked once is remembered.
+    """Asserts that a method, as for `check_method`, keeps the contract; all of `CHECKS` by default.
 
-    Args:
-        method: as for `check_method`.
-        check: one of `CHECKS`; all of them if None.
-        options: of the method, by name.
+    What was checked once is remembered.
 
     Raises:
         AssertionError: with what failed, why, and what to do about it.
@@ -91,14 +82,9 @@ def assert_conforms(
 def find_methods(wanted: str | Path) -> dict[str, type[Method]]:
     """The methods of a registered name, or of a plug-in file, package or folder.
 
-    Args:
-        wanted: a name; or a path, which a string is too if it ends in `.py` or names
-            something that exists and no method. A path is added to the plug-ins of this
-            process.
-
-    Raises:
-        RequestError: if there is no such name, or the file cannot be imported or registers
-            no method.
+    A string is a path too if it ends in `.py` or names something that exists and no method; the
+    path is added to the plug-ins of this process. RequestError if there is no such name, or the
+    file cannot be imported or registers no method.
     """
     if isinstance(wanted, str) and not _is_path(wanted):
         return {wanted: registry.methods.get(wanted)}
@@ -170,10 +156,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _results(trial: Trial, method: str) -> Iterator[CheckResult]:
-    """Makes all checks of a method; one whose needs have failed is skipped.
-
-    So one fault is one failure.
-    """
+    """Makes all checks of a method; skips those whose needs failed, so that a fault fails once."""
     broken: set[tuple[str, str]] = set()
     for name, item in CHECKS.items():
         looks: dict[str, partial[str | None]] = {"": partial(_no_stage)}

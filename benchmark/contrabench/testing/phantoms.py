@@ -37,7 +37,6 @@ def make_case(
         pixels: side of a slice.
         depth: number of slices.
         patient: name; one of its own for every number if None.
-        labelled: whether the case has its mask.
         variety: how far place, shape and texture differ from case to case; 0: not at all.
     """
     generator = np.random.default_rng(number)
@@ -89,9 +88,8 @@ def practice_cases() -> tuple[PreparedCase, ...]:
 def take(value: Any, rows: Tensor) -> Any:
     """Picks slices out of a batch, a view or any other holder of tensors of shape (B, ...).
 
-    Args:
-        value: a dataclass, a tuple or a tensor; anything else is returned as it is.
-        rows: (b,) long, places in the batch.
+    That is a dataclass, a tuple or a tensor; anything else is returned as it is. `rows` is (b,)
+    long, places in the batch.
     """
     if isinstance(value, Tensor):
         return value[rows]

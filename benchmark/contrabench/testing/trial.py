@@ -68,13 +68,7 @@ class _OneBatchTask(PretrainTask):
 
 
 class StageTrial:
-    """One stage of a method on trial.
-
-    Args:
-        method: with its options.
-        stage: one of its stages.
-        before: the trial of the stage before, whose weights this one starts from.
-    """
+    """One stage of a method on trial; it starts from the weights of the stage `before`."""
 
     def __init__(self, method: Method, stage: Stage, before: StageTrial | None) -> None:
         self.method, self.stage, self.before = method, stage, before
@@ -113,8 +107,7 @@ class StageTrial:
     def fresh(self, bank: SliceBank | None = None) -> PretrainTask:
         """The stage as a run would begin it; always in the same bits.
 
-        Raises:
-            FaultError: if `objective` returns something else than an Objective.
+        FaultError if `objective` returns something else than an Objective.
         """
         backbone = build_backbone(BACKBONE, 0)
         backbone.load_state_dict(self.start)
@@ -147,18 +140,14 @@ class StageTrial:
         return batches
 
     def training(self) -> Trained:
-        """What the short training has left.
-
-        Raises:
-            NotApplicableError: if it did not come to its end.
-        """
+        """What the short training has left; NotApplicableError if it did not come to its end."""
         if isinstance(self.trained, Exception):
             raise NotApplicableError("the short training did not come to its end")
         return self.trained
 
     @cached_property
     def trained(self) -> Trained | Exception:
-        """The short training by the engine's own loop, and its end from the last checkpoint.
+        """The short training by the engine's loop, and its end from the last checkpoint.
 
         Or what stopped it.
         """
@@ -179,11 +168,7 @@ class StageTrial:
         return Trained(_copied(task.state_dict()), state_of(task), resumed, fault)
 
     def _fit(self, task: PretrainTask, folder: Path) -> str:
-        """Trains a task, or goes on from the checkpoint in the folder.
-
-        Returns:
-            How it broke the rules, if it did; that is found at its end.
-        """
+        """Trains a task, or goes on from a checkpoint; tells at its end how it broke the rules."""
         try:
             fit(task, _STEPS, self.phase, RUNTIME, folder, Silent(), "check", 0)
         except AuditError as error:
@@ -192,12 +177,7 @@ class StageTrial:
 
 
 class Trial:
-    """A method on trial.
-
-    Args:
-        method_class: the method.
-        options: its options; its defaults if None.
-    """
+    """A method on trial, with its defaults if it has no options given."""
 
     def __init__(self, method_class: type[Method], options: Options | None = None) -> None:
         self.method_class, self.options = method_class, options
