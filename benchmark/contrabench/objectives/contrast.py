@@ -130,7 +130,8 @@ def both_views(related: Tensor) -> Tensor:
 def pair_losses(embeddings: Tensor, temperature: float) -> Tensor:
     """The loss l_ij of every ordered pair: (..., N, D), N at least 2, give (..., N, N).
 
-    Normalised here; each leading place, such as a pixel, is a contrast of its own. No diagonal.
+    Normalised here; a leading place, such as a pixel, is a contrast of its own. The diagonal
+    has no meaning.
     """
     with torch.autocast(embeddings.device.type, enabled=False):
         points = functional.normalize(exact(embeddings), dim=-1)
