@@ -1,7 +1,7 @@
 """Appearance of a view, drawn per image: blur, contrast, gamma, brightness, noise; hidden blocks.
 
-Every function takes (B, C, H, W) images and one parameter of shape (B, 1, 1, 1) for each, and
-returns new memory. Statistics are those of each image and channel.
+Functions take (B, C, H, W) images and for each one parameter, (B, 1, 1, 1), and return new memory.
+Statistics are those of each image and channel.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def deviation(images: Tensor) -> Tensor:
 def alter_intensity(images: Tensor, spec: Intensity, unit: Tensor, seed: int) -> Tensor:
     """Alters the grey values of a batch; noise comes last, so that nothing smooths it.
 
-    A flat image has no deviation and no range, so it stays as it is. `unit` (B, C, 1, 1) is
-    what one deviation is; the seed settles all, but the noise for one kind of device only.
+    A flat image stays as it is, without deviation and range. `unit` (B, C, 1, 1) is what one
+    deviation is; the seed settles all, but the noise for one kind of device only.
     """
     table = torch.rand(images.shape[0], 2 * _PARTS, generator=torch.Generator().manual_seed(seed))
     parameters = _parameters(spec, table).to(images.device)
@@ -104,16 +104,11 @@ def draw_hidden(
     seed: int,
     device: torch.device | None = None,
 ) -> Tensor:
-    """Draws the hidden pixels of each image of a batch: a fixed number of blocks of a grid.
+    """Draws a fixed number of blocks of a grid to be hidden in each image: (B, H, W) bool.
 
     Every image asks for the same amount of reconstruction. Image i has the same blocks hidden
-    whatever the batch's size and the view's, on every device.
-
-    Returns:
-        (B, H, W) bool, true where a view of that height and width is hidden.
-
-    Raises:
-        RequestError: if the view cannot be divided into equal blocks.
+    whatever the batch's size and the view's, on every device. RequestError if the view cannot be
+    divided into equal blocks.
     """
     if any(length % spec.cells for length in size):
         raise RequestError(

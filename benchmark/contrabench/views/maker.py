@@ -20,7 +20,7 @@ from contrabench.views.spatial import draw_geometry, sample_images, sample_masks
 def view_side(side: int, scale: float, multiple: int = Backbone.multiple) -> int:
     """Side of a view in pixels; that of the slice, whatever it is, for a scale of 1.
 
-    Otherwise a multiple of the backbone's, whose deepest map must keep 2 pixels a side.
+    Else a multiple of the backbone's, whose deepest map must keep 2 pixels a side.
     """
     if scale == 1:
         return side
@@ -36,24 +36,19 @@ def make_views(
 ) -> tuple[View, ...]:
     """Makes all views of a mini-batch, a pure function of its arguments.
 
-    Each parameter is drawn for each image, by the image's place in the batch. Crop,
-    resizing, mirror, rotation and displacement are composed into one map, so that an
-    image is interpolated once; blocks are hidden last. No global random state is read or
-    changed.
+    Each parameter is drawn for each image, by its place in the batch and `seed`; no global random
+    state is read or changed. Crop, resizing, mirror, rotation and displacement are composed into
+    one map, so that an image is interpolated once; blocks are hidden last.
 
     Args:
         images: (B, C, H, W) float32; left untouched.
         masks: (B, H, W) integer, `IGNORE` where unlabelled, or None.
-        specs: one for each view.
-        seed: settles everything that is drawn.
+        specs: one for each view; RequestError if it asks for the geometry of one not earlier.
         multiple: of the backbone, for views that are smaller than their slice.
 
     Returns:
-        One view for each specification, none sharing image memory with another or with
-        `images`; long masks with `IGNORE` outside of the slice, where `masks` are given.
-
-    Raises:
-        RequestError: if a view asks for the geometry of one that is not earlier.
+        Views that share no image memory with another or with `images`; their masks, if given,
+        are long, with `IGNORE` outside of the slice.
     """
     views: list[View] = []
     sampled: list[tuple[Tensor, Tensor | None]] = []

@@ -1,8 +1,7 @@
 """The geometry of a view: drawn, read along, and asked where a feature map's cells lie.
 
-Crop, aspect, rotation, mirror and displacement are drawn and composed on the CPU, so that a
-seed means the same geometry on every device; what travels is a few kilobytes per image. Grey
-values are read linearly, labels by pixel.
+Parameters are drawn and composed on the CPU, so that a seed means the same geometry on every
+device; what travels is a few kilobytes per image. Grey values are read linearly, labels by pixel.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ def draw_geometry(
 ) -> Geometry:
     """Draws one geometry for each image of a batch, put on a device.
 
-    The seed settles it: image i is given the same geometry whatever the batch's size. Sizes are
-    height and width in pixels; those of the slices settle what a rotation is.
+    The seed settles it: image i has the same whatever the batch's size. Sizes are height and width
+    in pixels; those of the slices settle what a rotation is.
     """
     control = spec.elastic_cells + 2 if spec.elastic_sd > 0 else 0
     table = torch.rand(
@@ -104,11 +103,10 @@ def _between(uniform: Tensor, low: float, high: float) -> Tensor:
 
 
 def sample_images(images: Tensor, grid: Tensor) -> Tensor:
-    """Reads images bilinearly.
+    """Reads images bilinearly at normalised slice coordinates (B, H', W', 2): (B, C, H', W').
 
-    Outside of the slice a view holds the slice's smallest value, which is background in
-    a scan; repeating the border instead would smear anatomy into stripes. Images (B, C, H, W)
-    and normalised slice coordinates (B, H', W', 2) give (B, C, H', W').
+    Outside of the slice a view holds the slice's smallest value, which is background in a scan;
+    repeating the border instead would smear anatomy into stripes.
     """
     sampled = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     return torch.where(_inside(grid)[:, None], sampled, images.amin((2, 3), keepdim=True))
@@ -117,8 +115,7 @@ def sample_images(images: Tensor, grid: Tensor) -> Tensor:
 def sample_masks(masks: Tensor, grid: Tensor) -> Tensor:
     """Reads the label of the pixel that each point lies in, so that no value is new.
 
-    Masks (B, H, W), 0 to 255, and coordinates (B, H', W', 2) give (B, H', W') long, `IGNORE`
-    outside of the slice.
+    Masks are 0 to 255; as `sample_images`, but (B, H', W') long, `IGNORE` outside of the slice.
     """
     labels = F.grid_sample(
         masks[:, None].float(), grid, mode="nearest", padding_mode="border", align_corners=False
@@ -135,24 +132,18 @@ def cell_positions(geometry: Geometry, shape: tuple[int, int]) -> Tensor:
     """Slice coordinates of the centres of a map's cells, rotation and elasticity included.
 
     The network's strides divide a view evenly, so that a cell stands for the pixels of one
-    rectangle of the view, and its centre is that of the rectangle.
-
-    Returns:
-        (B, h * w, 2) float32 for a map of a shape (h, w), row by row as `flatten(2)` lists it;
-        beyond -1 and 1 where a cell lies outside of the slice.
+    rectangle of the view, and its centre is that of the rectangle. (B, h * w, 2) float32 for a
+    shape (h, w), as `flatten(2)` lists it; beyond -1 and 1 where a cell lies outside of the slice.
     """
     cells = Geometry.identity(len(geometry.affine), shape, geometry.affine.device)
     return geometry.source(cells.grid().flatten(1, 2))
 
 
 def cell_diagonals(geometry: Geometry, shape: tuple[int, int]) -> Tensor:
-    """Length of the diagonal of a map's cells in the slice.
+    """Length (B,) of the diagonal of a map's cells in the slice, in normalised coordinates.
 
     The root of width squared plus height squared, as the affine part stretches them (slices
     are square); the displacement moves cells about without making them larger on average.
-
-    Returns:
-        (B,) float32 in normalised slice coordinates.
     """
     height, width = shape
     across, down = geometry.affine[:, :, 0] * 2 / width, geometry.affine[:, :, 1] * 2 / height
