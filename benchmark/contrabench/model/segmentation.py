@@ -51,8 +51,8 @@ def build_segmenter(backbone: Backbone, classes: int, deep: bool, init_seed: int
 class SegmentationLoss(nn.Module):
     """Cross-entropy plus batch soft Dice over the foreground, weighted over the heads.
 
-    Lower heads are upsampled to full resolution before the loss. Pixels to be ignored (outside
-    the slice) count as background in the Dice term and not at all in the cross-entropy.
+    Lower heads are upsampled to full resolution. Pixels to be ignored (outside the slice) count as
+    background in the Dice term and not at all in the cross-entropy.
     """
 
     def __init__(self) -> None:

@@ -15,11 +15,7 @@ from contrabench.protocol import BackboneSpec, seed_for
 
 
 def build_backbone(spec: BackboneSpec, init_seed: int) -> Backbone:
-    """Builds the backbone with the initial weights of a seed, and of that alone, on the CPU.
-
-    Raises:
-        RequestError: if there is no backbone of that name.
-    """
+    """Builds the backbone with the initial weights of a seed, and of that alone, on the CPU."""
     kind = backbones.get(spec.name)
     options = kind.Options.model_validate(spec.options)
     with torch.random.fork_rng(devices=[]):
@@ -29,14 +25,10 @@ def build_backbone(spec: BackboneSpec, init_seed: int) -> Backbone:
 
 @dataclass(frozen=True)
 class TransferReport:
-    """What a hand-off did.
+    """What a hand-off did: the declared `parts`, and tensors by name or number.
 
-    Attributes:
-        parts: the declared parts.
-        matched: number of tensors copied, buffers included.
-        parameters: number of values copied.
-        missing: tensors that the parts have and the file lacks.
-        unexpected: tensors of the file that belong to no declared part; they stay behind.
+    `matched` are copied, buffers included, with `parameters` values. `missing` are not in the file;
+    those `unexpected` belong to no declared part and stay behind.
     """
 
     parts: tuple[str, ...]
@@ -53,11 +45,7 @@ class TransferReport:
 def hand_off(
     weights: Mapping[str, Tensor], backbone: Backbone, parts: Sequence[str]
 ) -> TransferReport:
-    """Copies the declared parts of a backbone's saved state into another backbone, in place.
-
-    Raises:
-        AuditError: rule 7, if a tensor of a declared part is missing or of another shape.
-    """
+    """Copies declared parts of a saved backbone in place; AuditError, rule 7, if they don't fit."""
     own = backbone.state_dict()
     prefixes = tuple(f"{part}." for part in parts)
     wanted = [name for name in own if name.startswith(prefixes)]

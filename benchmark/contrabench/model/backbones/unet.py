@@ -38,8 +38,7 @@ def _upsample(inputs: int, outputs: int) -> nn.Module:
 class UNet(Backbone):
     """Feature network without a segmentation head.
 
-    Instance normalisation keeps no running statistics, so that a frozen part really
-    stays as it is and nothing but parameters is handed from stage to stage.
+    Instance normalisation has no running statistics: frozen parts really stay as they are.
     """
 
     info = BackboneInfo(
