@@ -1,8 +1,7 @@
 """The named budgets: how much every method may compute.
 
-Fine-tuning is chosen so that each budget tells few labels from many for a network from
-scratch (`docs/budgets.md` shows it); a budget at which labels make no difference measures
-nothing.
+Fine-tuning is such that each budget tells few labels from many for a network from scratch
+(`docs/budgets.md`): one at which labels make no difference measures nothing.
 """
 
 from __future__ import annotations
@@ -46,11 +45,7 @@ BUDGETS = {
 
 
 def find_budget(name: str | None, device: str) -> Budget:
-    """Returns a named budget; without a name `quick` on a CPU and `standard` elsewhere.
-
-    Raises:
-        RequestError: if there is no such budget.
-    """
+    """A named budget, or RequestError; without a name `quick` on a CPU and `standard` elsewhere."""
     if name is None:
         name = "quick" if device == "cpu" else "standard"
     if name not in BUDGETS:

@@ -22,11 +22,7 @@ class RequestError(ContrabenchError):
 
 
 class DataError(RequestError):
-    """The input data has faults; one line for each, found before any training.
-
-    Attributes:
-        faults: one readable line per fault.
-    """
+    """The input data has faults; one readable line for each, found before any training."""
 
     def __init__(self, faults: Sequence[str], where: str = "the data") -> None:
         self.faults = list(faults)
@@ -50,11 +46,7 @@ class StageBusyError(RunError):
 
 
 class AuditError(RunError):
-    """A run broke one of the rules of the protocol and was stopped.
-
-    Attributes:
-        rule: the number of the rule in `docs/protocol.md`.
-    """
+    """A run broke a rule of the protocol, numbered in `docs/protocol.md`, and was stopped."""
 
     def __init__(self, rule: int, message: str) -> None:
         self.rule = rule

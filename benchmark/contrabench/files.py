@@ -30,12 +30,8 @@ def is_temporary(path: Path) -> bool:
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name to write a file under; it gets its own when all of it is on disk.
 
-    Args:
-        path: the file to be; its folder exists.
-
-    Yields:
-        The name to write to. Whatever goes wrong, a full disk included, nothing is left
-        under it, and what `path` held before is untouched.
+    Its folder exists. Whatever goes wrong, a full disk included, nothing is left under the
+    temporary name, and what `path` held before is untouched.
     """
     temporary = temporary_sibling(path)
     try:
@@ -88,10 +84,7 @@ def size_of(path: Path) -> int:
 
 
 def is_locked(lock: Path) -> bool:
-    """Whether a process holds a lock; also true where that cannot be told.
-
-    A lock that is not there is not made.
-    """
+    """Whether a process holds a lock, which is not made; also true where that cannot be told."""
     from filelock import FileLock, Timeout
 
     if not lock.exists():
@@ -109,9 +102,8 @@ MARKER = "done.json"
 def seal_folder(folder: Path) -> None:
     """Writes the marker, as the last thing before the folder gets its name.
 
-    Every file and folder that the marker speaks for is on disk before it, so that no
-    power cut can leave a marker beside empty files. What a killed process left under a
-    temporary name goes.
+    All that it speaks for is on disk before it, so that no power cut can leave a marker beside
+    empty files. What a killed process left under a temporary name goes.
     """
     sums = {}
     for path in sorted(folder.rglob("*")):
@@ -141,8 +133,7 @@ def finish_folder(work: Path, final: Path) -> None:
 def sealed_files(folder: Path) -> dict[str, str] | None:
     """The files that a folder's marker names, with their checksums.
 
-    Returns:
-        None if the marker is missing, unreadable, or names a file outside the folder.
+    None if the marker is missing, unreadable, or names a file outside the folder.
     """
     try:
         files = json.loads((folder / MARKER).read_text(encoding="utf-8"))["files"]
@@ -158,9 +149,7 @@ def sealed_files(folder: Path) -> dict[str, str] | None:
 def damage_of(folder: Path, largest: float = math.inf) -> str | None:
     """Says what is wrong with a sealed folder, or None if every file matches its checksum.
 
-    Args:
-        folder: as `seal_folder` left it.
-        largest: bytes of the largest file to be read; larger ones need only be there.
+    Files larger than `largest` bytes need only be there.
     """
     files = sealed_files(folder)
     if files is None:

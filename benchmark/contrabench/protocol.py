@@ -44,16 +44,9 @@ class Options(Frozen):
 
 
 def canonical_json(value: BaseModel | Mapping[str, Any] | list[Any]) -> str:
-    """Writes a specification so that equal content gives equal text.
+    """JSON in which equal content gives equal text: sorted keys, no spaces, no NaN or infinity.
 
-    Args:
-        value: a pydantic model, or JSON-like data.
-
-    Returns:
-        JSON with sorted keys, no spaces, and no NaN or infinity.
-
-    Raises:
-        ValueError: if a number is not finite.
+    Of a model or JSON-like data; ValueError if a number is not finite.
     """
     data = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
     return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -124,8 +117,7 @@ class Seeds(Frozen):
 def seed_for(*parts: object) -> int:
     """Derives a 63-bit seed from named parts; equal parts give equal seeds everywhere.
 
-    Seeds are hashed, never added: `seed_for("views", 0, 1)` and `seed_for("views", 1, 0)`
-    are unrelated streams.
+    Hashed, never added: `seed_for("views", 0, 1)` and `seed_for("views", 1, 0)` are unrelated.
     """
     text = "\x1f".join(str(part) for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

@@ -36,16 +36,9 @@ def did_you_mean(word: str, known: Iterable[str], most: int = 1) -> str:
 
 
 def unique_beginning(beginning: str, known: Iterable[str], what: str, hint: str) -> str:
-    """The one of some names that begins so.
+    """The one name that begins as was typed, or a RequestError, with a sentence on what to do.
 
-    Args:
-        beginning: what was typed.
-        known: the names.
-        what: what they name and where, for the error, e.g. `run in contrabench-runs`.
-        hint: what to do instead, a sentence of the error.
-
-    Raises:
-        RequestError: if none begins so, or several do.
+    `what` says what the names name and where, e.g. `run in contrabench-runs`.
     """
     names = list(known)
     fitting = [name for name in names if name.startswith(beginning)]
