@@ -16,8 +16,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from contrabench.errors import RequestError
-from contrabench.evaluation.legacy import AXIAL_AXIS, asd_medpy_voxel, asd_slice2d
-from contrabench.evaluation.surface import surface_distances
+from contrabench.evaluation.surface import (
+    AXIAL_AXIS,
+    asd_medpy_voxel,
+    asd_slice2d,
+    surface_distances,
+)
 from contrabench.protocol import METRIC_CONTRACT
 
 SURFACE_DICE_TOLERANCE_MM = 2.0

@@ -21,25 +21,15 @@ def build_optimizer(parameters: Sequence[nn.Parameter], phase: Phase) -> torch.o
         kind = torch.optim.AdamW if phase.optimizer == "adamw" else torch.optim.Adam
         return kind(parameters, lr=phase.lr, weight_decay=phase.weight_decay, foreach=True)
     if phase.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters,
-            lr=phase.lr,
-            momentum=phase.momentum,
-            weight_decay=phase.weight_decay,
-            foreach=True,
-        )
+        decay, momentum = phase.weight_decay, phase.momentum
+        return torch.optim.SGD(parameters, phase.lr, momentum, weight_decay=decay, foreach=True)
     # lightly pulls torchvision, seconds that only this optimiser should cost.
     from lightly.utils.lars import LARS
 
-    vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
-    arrays = [parameter for parameter in parameters if parameter.ndim > 1]
-    groups = [
-        {"params": arrays, "weight_decay": phase.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    optimizer: torch.optim.Optimizer = LARS(
-        [group for group in groups if group["params"]], lr=phase.lr, momentum=phase.momentum
-    )
+    arrays = {"params": [p for p in parameters if p.ndim > 1], "weight_decay": phase.weight_decay}
+    vectors = {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}
+    groups = [group for group in (arrays, vectors) if group["params"]]
+    optimizer: torch.optim.Optimizer = LARS(groups, lr=phase.lr, momentum=phase.momentum)
     return optimizer
 
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 _asked = threading.Event()
 
@@ -57,11 +58,9 @@ def calm_stop() -> Iterator[Callable[[], bool]]:
             signal.raise_signal(noted[0])
 
 
-def _install(
-    handler: Callable[[int, FrameType | None], None],
-) -> dict[signal.Signals, Callable[[int, FrameType | None], object] | int]:
+def _install(handler: Callable[[int, FrameType | None], None]) -> dict[signal.Signals, Any]:
     """Installs a handler where a signal is not ignored; returns those it stands in for."""
-    before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int] = {}
+    before: dict[signal.Signals, Any] = {}
     if threading.current_thread() is not threading.main_thread():
         return before
     for number in (signal.SIGINT, signal.SIGTERM):

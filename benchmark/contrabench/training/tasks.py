@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import torch
 from torch import nn
@@ -144,17 +145,15 @@ class FinetuneTask(TrainingTask):
 
 def check_views(batch: Batch) -> None:
     """Rule 5: two views never share memory, and differ; AuditError naming the two if they don't."""
-    for second in range(len(batch.views)):
-        for first in range(second):
-            a, b = batch.views[first].image, batch.views[second].image
-            if a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr():
-                raise AuditError(5, f"views {first} and {second} share memory")
-            if a.shape == b.shape and torch.equal(a, b):
-                raise AuditError(
-                    5,
-                    f"views {first} and {second} are identical; give one of them a spatial or "
-                    "intensity part in Stage.views",
-                )
+    for (first, a), (second, b) in combinations(enumerate(v.image for v in batch.views), 2):
+        if a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr():
+            raise AuditError(5, f"views {first} and {second} share memory")
+        if a.shape == b.shape and torch.equal(a, b):
+            raise AuditError(
+                5,
+                f"views {first} and {second} are identical; give one of them a spatial or "
+                "intensity part in Stage.views",
+            )
 
 
 def count_parameters(module: nn.Module) -> int:

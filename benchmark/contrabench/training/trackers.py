@@ -1,7 +1,7 @@
 """Optional trackers: the curves of a stage in TensorBoard, MLflow or Weights & Biases.
 
-They are Lightning's loggers, opened so that a stage's key finds its curves again; each is fed
-from a thread of its own, so that a slow one holds nothing up and one that fails costs a warning.
+The store is the truth and lacks nothing without them. They are Lightning's loggers, opened so
+that a stage's key finds its curves again; one that fails costs a line of warning.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ import importlib.util
 import logging
 import math
 import os
-import queue
 import re
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +21,8 @@ from filelock import FileLock
 
 from contrabench.errors import RequestError
 from contrabench.progress import Reporter
+from contrabench.text import one_line
 
-_PATIENCE = 30.0
-"""Seconds that the end of a stage waits for a tracker to take its last points."""
 _PROJECT = "contrabench"
 _KEY_TAG = "contrabench.key"
 _ADDRESS = "MLFLOW_TRACKING_URI"
@@ -40,7 +37,7 @@ _SETTINGS = {
 }
 
 
-Values = Mapping[str, Any]
+Values = Mapping[str, object]
 Opened = tuple[Any, int]
 """One of Lightning's loggers, and the last step of the curves that are there and stay, or -1."""
 
@@ -100,7 +97,13 @@ def _open_mlflow(where: Path, name: str, key: str, values: Values, step: int) ->
 
 def _open_wandb(where: Path, name: str, key: str, values: Values, step: int) -> Opened:
     """An offline folder; a resumed stage adds another with the same id."""
-    from lightning.pytorch.loggers import WandbLogger
+    from lightning.pytorch import loggers
+
+    class WandbLogger(loggers.WandbLogger):  # type: ignore[misc]
+        """Ends the run with its stage, which Lightning leaves to the end of the process."""
+
+        def finalize(self, status: str) -> None:
+            self.experiment.finish(exit_code=int(status != "success"))
 
     quiet = {"silent": True, "console": "off", "disable_git": True, "x_disable_stats": True}
     # W&B falls back to a temporary folder if this one is missing.
@@ -147,7 +150,7 @@ class Tracker:
             instead if that is set. W&B stays offline.
         run_name: what a reader calls the stage.
         key: of the stage; who tracks the same key again continues the curves of before.
-        parameters: what the stage was asked to do; may be nested.
+        parameters: what the stage was asked to do.
         reporter: where a tracker's failure is told, once.
     """
 
@@ -161,102 +164,50 @@ class Tracker:
         reporter: Reporter,
     ) -> None:
         check_trackers(names)
-        # Here, because two threads that import such packages at once get half of them.
+        self.names, self.reporter = list(dict.fromkeys(names)), reporter
+        self.what = (where, run_name, key, parameters)
+        self.opened: dict[str, Opened] = {}
         if names:
-            for item in _SETTINGS.items():
-                os.environ.setdefault(*item)
-            for module in (*names, "lightning.pytorch.loggers"):
-                importlib.import_module(module)
-        what = (where, run_name, key, _flat(parameters))
-        self.feeds = [
-            _Feed(name, partial(OPENERS[name], *what), reporter) for name in dict.fromkeys(names)
-        ]
+            for setting in _SETTINGS.items():
+                os.environ.setdefault(*setting)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Adds a point to each named curve; it never raises or waits for a server.
+        """Adds a point to each named curve; it never raises.
 
         Left out are values that are not finite, and a `step` (optimiser steps done) that the curves
         have passed.
         """
-        for feed in self.feeds:
-            feed.log(metrics, step)
+        points = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+        for name in tuple(self.names):
+            with self._alone(name):
+                logger, reached = self.opened.get(name) or OPENERS[name](*self.what, step)
+                if points and step > reached:
+                    logger.log_metrics(points, step)
+                    reached = step
+                self.opened[name] = logger, reached
 
     def finish(self, failed: bool = False) -> None:
         """Closes the tracker, as failed if the stage did not reach its end."""
-        for feed in self.feeds:
-            feed.finish(failed)
+        for name in tuple(self.names):
+            with self._alone(name):
+                if name in self.opened:
+                    self.opened[name][0].finalize("failed" if failed else "success")
+        self.names = []
+
+    @contextmanager
+    def _alone(self, name: str) -> Iterator[None]:
+        """What fails in this block switches the tracker off, and nothing else."""
+        try:
+            yield
+        except Exception as error:
+            self.names.remove(name)
+            self.reporter.line(
+                f"  {name} is switched off for this stage, the store is complete without it: "
+                f"{one_line(error)[:200]}"
+            )
 
     def __enter__(self) -> Tracker:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.finish(failed=kind is not None)
-
-
-def _flat(parameters: Values, above: str = "") -> dict[str, Any]:
-    """Names nested values by their path, as in `phase/lr`; what is no plain value is written."""
-    found: dict[str, Any] = {}
-    for name, value in parameters.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{above}{name}/")
-        else:
-            plain = isinstance(value, str | int | float | bool)
-            found[f"{above}{name}"] = value if plain else str(value)
-    return found
-
-
-class _Feed:
-    """Feeds one logger from a thread of its own, and lets it fail alone."""
-
-    def __init__(self, name: str, opener: Callable[[int], Opened], reporter: Reporter) -> None:
-        self.name, self.opener, self.reporter = name, opener, reporter
-        self.points: queue.SimpleQueue[tuple[dict[str, float], int] | bool] = queue.SimpleQueue()
-        # A daemon, so that a server that never answers cannot keep the process alive.
-        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self.fault = ""
-        self.off = False
-
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        self._tell()
-        if not self.off:
-            if self.thread.ident is None:
-                self.thread.start()
-            self.points.put(({name: float(value) for name, value in metrics.items()}, step))
-
-    def finish(self, failed: bool) -> None:
-        if self.thread.ident is not None and not self.off:
-            self.points.put(failed)
-            self.thread.join(_PATIENCE)
-            if self.thread.is_alive():
-                self.fault = f"the last points were not taken within {_PATIENCE:.0f} s"
-            self._tell()
-        self.off = True
-
-    def _tell(self) -> None:
-        """Reports from the stage's own thread, so that no line falls into a bar."""
-        if self.fault and not self.off:
-            self.off = True
-            self.reporter.line(
-                f"  {self.name} is switched off for this stage, the store is complete without it: "
-                f"{self.fault}"
-            )
-
-    def _run(self) -> None:
-        try:
-            item = self.points.get()
-            if not isinstance(item, bool):
-                logger, reached = self.opener(item[1])
-            while not isinstance(item, bool):
-                metrics, step = item
-                metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
-                if metrics and step > reached:
-                    logger.log_metrics(metrics, step)
-                    reached = step
-                item = self.points.get()
-            logger.finalize("failed" if item else "success")
-            if self.name == "wandb":
-                # Lightning leaves this to the end of the process.
-                logger.experiment.finish(exit_code=int(item))
-        except Exception as error:
-            said = (str(error).strip() or "no reason given").splitlines()[0][:200]
-            self.fault = f"{type(error).__name__}: {said}"
