@@ -52,10 +52,7 @@ _MANIFEST_COLUMNS = (
 
 
 def appendix(rows: pd.DataFrame, runs: pd.DataFrame, name: str) -> Section | None:
-    """The settings, methods, label manifests and software of the runs of one protocol.
-
-    `runs` is as in `contrabench.store.results.Results`; None where no run has a record to tell of.
-    """
+    """The settings, methods, label manifests and software of one protocol; None without records."""
     each = rows.drop_duplicates("run").set_index("run")
     each.index = each.index.astype(str)
     known = runs.reindex(each.index)
@@ -139,11 +136,7 @@ def _software(told: pd.DataFrame) -> Table:
 
 
 def cost_table(entries: Sequence[Entry], runs: pd.DataFrame) -> Table | None:
-    """How long a run of each method took, and how much memory it used.
-
-    Means of seconds and the largest memory over the runs of a method; None where no run has a
-    record of its cost.
-    """
+    """Mean seconds and largest memory of a method's runs; None where none has a record of it."""
     known = [runs.reindex(sorted(map(str, entry.cells["run"]))) for entry in entries]
     if all(part[[*_MEANS.values(), *_MOST.values()]].isna().all(axis=None) for part in known):
         return None
@@ -193,10 +186,10 @@ def _cost_notes(known: Sequence[pd.DataFrame]) -> Iterator[str]:
 
 
 def settings(spec: Mapping[str, Any]) -> dict[str, str]:
-    """Flattens a specification, which may nest, into plain lines, in its own order.
+    """The text of each value of a nested specification by path, such as `budget.finetune.images`.
 
-    Gives the text of each value by its path, such as `budget.finetune.images`; plain values of
-    a list are joined by commas. Nothing of one that is nested beyond all sense.
+    In its own order; plain values of a list are joined by commas. Nothing of one that is nested
+    beyond all sense.
     """
     try:
         return dict(_lines(spec))

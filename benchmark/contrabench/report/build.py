@@ -51,15 +51,9 @@ def build_report(
     by itself, which is a row of all others. Before those of a protocol one across its label
     budgets, if it has several; after them one with all that was frozen, if the runs have records.
 
-    Args:
-        command: the command that makes the report again.
-        labels: label budgets to show, as they were asked for; all by default. The rows
-            of the others still serve as references.
-        gallery: draws the pictures of a label budget.
-
-    Raises:
-        RequestError: if a row of a table lacks the metric of the others, or no run that was
-            asked for has all its rows.
+    `command` makes the report again; `labels` are the label budgets to show, as they were asked
+    for, all by default: the rows of the others still serve as references. RequestError if a row of
+    a table lacks the metric of the others, or no run that was asked for has all its rows.
     """
     sections: list[Section] = []
     gaps: list[str] = []

@@ -40,10 +40,8 @@ from contrabench.statistics.variance import VarianceSplit, variance_split
 class Tested:
     """A paired difference in Dice, tested in a family.
 
-    Attributes:
-        adjusted: its p after Holm over the family; NaN for full supervision, no competitor.
-        retrained: the same with the variation of training in the standard error; NaN where
-            the runs cannot tell.
+    `adjusted` is its p after Holm, NaN for full supervision, no competitor; `retrained` the same
+    with the variation of training in the standard error, NaN where the runs cannot tell.
     """
 
     found: PairedDifference

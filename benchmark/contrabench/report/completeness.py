@@ -1,8 +1,7 @@
 """What the tables of a protocol lack: rows of runs, and references (rule 10 of the protocol).
 
-A mean over fewer rows is a mean over others: a run without its hard structure, or without
-its hard case, would look better than it is. Such a run is left out of the tables as a
-whole, and named. A structure that does not apply has a row that says so, and is no gap.
+A run without its hard structure or case would look better than it is: such a run is left out of
+the tables as a whole, and named. A structure that does not apply has a row that says so.
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ class Incomplete:
     """The runs of one variant at one label budget that lack rows.
 
     Attributes:
-        labels: the label budget, as it was asked for.
         variant: with its deviations.
         ceiling: whether they have all labels, and so belong to the tables of every budget.
         runs: their keys.
@@ -58,8 +56,7 @@ class Incomplete:
 def incomplete_runs(rows: pd.DataFrame) -> list[Incomplete]:
     """Finds each run that lacks a case or a structure which another run of its fold has.
 
-    `rows` are all of one protocol, at every label budget, those that do not apply included;
-    words may be categories.
+    `rows` are all of one protocol, those that do not apply included; words may be categories.
     """
     held = rows[["run", *_FOLD, *_ITEM]].drop_duplicates(["run", *_ITEM])
     known = held.drop_duplicates([*_FOLD, *_ITEM])
@@ -144,10 +141,7 @@ class MissingReference:
 
 
 def missing_references(rows: pd.DataFrame, labels: str) -> list[MissingReference]:
-    """Finds the references that the table of a label budget lacks (rule 10).
-
-    `rows` are those of one protocol, at every label budget.
-    """
+    """References (rule 10) that the table of a label budget lacks, by all rows of the protocol."""
     here = rows[rows["labels"] == labels]
     newest = here.groupby("variant", observed=True)["method_version"].transform("max")
     held = set(here["variant"][(here["deviations"] == "") & (here["method_version"] == newest)])

@@ -25,10 +25,9 @@ _COVERED = "about 90% at a run variance of a fifth of the patients', about 84% a
 def efficiency_section(
     shown: Sequence[LabelBudget], known: Sequence[LabelBudget], name: str
 ) -> Section:
-    """The tables across the label budgets of one protocol.
+    """The tables across the label budgets of one protocol, whose sections are titled by `name`.
 
-    A column for each of `shown`, in ascending order; the curve from scratch rests on all that
-    are `known`. `name` is the title of the sections of this protocol.
+    A column for each of `shown`, in ascending order; the curve from scratch rests on all `known`.
     """
     entries: dict[str, Entry] = {}
     for budget in shown:
@@ -87,12 +86,10 @@ def _curves(shown: Sequence[LabelBudget], entries: Sequence[Entry]) -> Table:
 
 @dataclass(frozen=True)
 class _Curve:
-    """Training from scratch over the label budgets.
+    """Training from scratch over the label budgets: ascending counts of labelled patients.
 
-    Attributes:
-        counts: labelled patients, ascending.
-        scores: one row per patient, one column per count.
-        notes: what of scratch is not in it, or not as it was run.
+    `scores` have one row per patient, one column per count; `notes` say what of scratch is not in
+    it, or not as it was run.
     """
 
     counts: list[float]

@@ -20,12 +20,10 @@ _DIGITS = 9
 
 @dataclass(frozen=True)
 class Entry:
-    """One method variant with its deviations at one label budget.
+    """One method variant at one label budget; `name` may be `FULL_SUPERVISION`.
 
-    Attributes:
-        name: variant, or `FULL_SUPERVISION`.
-        deviations: what else its runs change; "" for nothing.
-        scores: one row per patient, one column per metric.
+    `deviations` are what else its runs change, "" for nothing; `scores` have one row per patient,
+    one column per metric.
     """
 
     name: str
@@ -120,13 +118,10 @@ def reference_of(entries: Sequence[Entry]) -> Entry | None:
 
 @dataclass(frozen=True)
 class LabelBudget:
-    """What is known at one label budget.
+    """What is known at one label budget, as it was asked for, e.g. `10%`.
 
-    Attributes:
-        labels: the budget as it was asked for, e.g. `10%`.
-        fraction: of the training patients.
-        entries: the methods, best Dice first, and full supervision.
-        distance: the column of the ASD, `asd_mm` or `asd_voxel`.
+    `fraction` is of the training patients; `entries` are the methods, best Dice first, and full
+    supervision; `distance` is the column of the ASD, `asd_mm` or `asd_voxel`.
     """
 
     labels: str

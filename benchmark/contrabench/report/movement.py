@@ -34,9 +34,8 @@ Method = tuple[str, str, int]
 class Movement(Tested):
     """What the patients say about the Dice of a method on B, minus that on A.
 
-    Attributes:
-        same_streams: whether folds, label draws and seeds are the same on both sides.
-        retraining: what training again adds to all methods that are compared.
+    `same_streams` is whether folds, label draws and seeds are the same on both sides; `retraining`
+    is what training again adds to all methods that are compared.
     """
 
     same_streams: bool
@@ -45,13 +44,11 @@ class Movement(Tested):
 
 @dataclass(frozen=True)
 class Moved:
-    """One method on two sides.
+    """One method on two sides; None where A, or B, does not have it.
 
     Attributes:
         name: variant; with its version where there is a newer one.
         deviations: what else its runs change; "" for nothing.
-        first: on A; None where A does not have it.
-        second: on B, likewise.
         movement: from A to B; None where nothing can be compared.
         ranks: on A and on B, among the methods that both have; NaN for the others.
     """

@@ -21,10 +21,7 @@ _ASKED = ["variant", "deviations", "labels"]
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that is not the same on both sides, such as `budget.finetune.images`.
-
-    What it is on A and on B; None where a side has no such thing.
-    """
+    """One thing, such as `budget.finetune.images`, on A and on B; None where a side has none."""
 
     setting: str
     first: str | None
@@ -146,10 +143,7 @@ def _labelled(first: pd.DataFrame, second: pd.DataFrame) -> Iterator[Change]:
 def _manifests(
     first: pd.DataFrame, second: pd.DataFrame, column: str, cell: list[str], name: str
 ) -> Iterator[Change]:
-    """Manifests, of a `column`, that differ although both were made for the same `cell`.
-
-    The cell is the columns that say what a manifest was made for; `name` is what to call it.
-    """
+    """Manifests that differ although the columns of `cell` say they were made for the same."""
     ours, theirs = (_by_cell(runs, column, cell) for runs in (first, second))
     places = [place for place in sorted({*ours} & {*theirs}) if ours[place] != theirs[place]]
     if places:

@@ -34,11 +34,8 @@ def compare_results(
 
     For each pair of protocols a section on what changed, then one for each label budget that both
     have. `names` is what the user calls the two, e.g. two paths; `command` makes the report again;
-    `labels` are the label budgets to show, all by default.
-
-    Raises:
-        RequestError: if no protocol of A has a counterpart in B, or a row lacks the
-            metric of the others.
+    `labels` are the label budgets to show, all by default. RequestError if no protocol of A has a
+    counterpart in B, or a row lacks the metric of the others.
     """
     pairs, lonely = side_pairs(a, b, labels)
     called = " and ".join(

@@ -19,10 +19,7 @@ _WHOSE = (*SIDES, "in common")
 
 
 def side_table(methods: Sequence[Moved], scales: tuple[str, str]) -> Table:
-    """One row per method that either side has, in the order given.
-
-    `scales` is the column of the ASD on A and on B, `asd_mm` or `asd_voxel`.
-    """
+    """One row per method of either side; `scales` is the column of the ASD on A and on B."""
     columns = (
         *NAMES,
         *(Column(f"Dice {side}", "score", _DICE) for side in SIDES),

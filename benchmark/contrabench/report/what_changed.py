@@ -33,11 +33,8 @@ _BOTH = "Both"
 class Changes:
     """What differs between two sides beside their scores.
 
-    Attributes:
-        protocol: settings of the protocol; None where they differ and nobody can tell in what.
-        others: everything else that is known to differ.
-        following: settings of the protocol that differ because others of it do, and so are
-            no changes of their own.
+    `protocol` is None where its settings differ and nobody can tell in what; `following` are
+    settings of it that differ because others do, and so are no changes of their own.
     """
 
     protocol: tuple[Change, ...] | None

@@ -27,7 +27,6 @@ class Cut:
     Attributes:
         name: axial, coronal or sagittal.
         axis: the axis that the plane is perpendicular to.
-        index: voxel index of the plane on that axis.
         left: the side of the patient on the viewer's left.
         spans: first and last voxel index that is shown, by axis of the volume.
     """
@@ -63,20 +62,14 @@ class Cut:
 def place_cuts(
     reference: NDArray[np.uint8], relation: NDArray[np.float64], working: tuple[int, ...]
 ) -> tuple[Cut, ...]:
-    """Lays three planes where the reference has its largest area; predictions have no say.
+    """The axial, coronal and sagittal plane where the reference has its largest area.
 
-    What the working grid covers is shown, and all of the reference: a prediction is
-    background beyond the one, so nothing that is compared is cut off.
-
-    Args:
-        reference: class indices on the native grid, (X, Y, Z), 0 the background.
-        relation: native voxel index to working voxel index, 4 x 4 and diagonal but for its
-            last column.
-        working: shape of the working grid.
-
-    Returns:
-        The axial, the coronal and the sagittal plane; of planes with equal areas the one
-        with the lowest index, without any reference the middle one.
+    Predictions have no say. What the working grid, of shape `working`, covers is shown, and all of
+    the reference: a prediction is background beyond the one, so nothing that is compared is cut
+    off. Of planes with equal areas it is the one with the lowest index, without any reference the
+    middle one. The reference is (X, Y, Z) class indices on the native grid, 0 the background;
+    `relation` maps native voxel index to working voxel index, 4 x 4 and diagonal but for its last
+    column.
     """
     inside = reference > 0
     areas = [np.count_nonzero(inside, axis=others) for others in ((1, 2), (0, 2), (0, 1))]
@@ -170,17 +163,11 @@ def sample_plane(
     pixels: tuple[int, int],
     floor: float,
 ) -> NDArray[np.float32]:
-    """Samples the working grid, linearly, on the part of a native plane that is shown.
+    """Samples (X, Y, Z) on the working grid, linearly, on the part of a native plane that is shown.
 
-    Args:
-        image: (X, Y, Z) on the working grid.
-        cut: plane of the native grid.
-        relation: native voxel index to working voxel index, 4 x 4.
-        pixels: of the picture, across and down.
-        floor: what stands where the working grid does not reach.
-
-    Returns:
-        (rows, columns), turned as `Cut.of` turns a plane.
+    `relation` maps native voxel index to working voxel index, 4 x 4; `pixels` are across and down;
+    `floor` stands where the working grid does not reach. Gives (rows, columns), turned as `Cut.of`
+    turns a plane.
     """
     middle = relation[cut.axis, cut.axis] * cut.index + relation[cut.axis, 3]
     through = operator(np.array([middle]), image.shape[cut.axis], 1.0)[0]
@@ -200,10 +187,7 @@ def sample_plane(
 
 
 def grey_png(values: NDArray[np.float32], window: tuple[float, float]) -> bytes:
-    """Writes (rows, columns), the first row at the top, as a grey PNG of 8 bits.
-
-    `window` is what is black and what is white.
-    """
+    """Writes (rows, columns), top row first, as 8-bit grey PNG; `window` is black and white."""
     low, high = window
     shades = np.clip((values - low) / (high - low), 0, 1) * 255
     file = io.BytesIO()

@@ -32,12 +32,9 @@ class LostError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What one run predicted for one case.
+    """What one run predicted for one prepared case, of which it has the fingerprint.
 
-    Attributes:
-        classes: (X, Y, Z) on the native grid in canonical orientation, k+1 for structure k.
-        fingerprint: of the prepared case.
-        structures: their names.
+    `classes` is (X, Y, Z) on the native grid in canonical orientation, k+1 for structure k.
     """
 
     classes: NDArray[np.uint8]
@@ -47,13 +44,10 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """A prepared case.
+    """A prepared case: image (X, Y, Z) on the working grid, class indices on the native grid.
 
-    Attributes:
-        image: (X, Y, Z) on the working grid.
-        reference: class indices on the native grid in canonical orientation.
-        relation: native voxel index to working voxel index, 4 x 4.
-        spacing: native voxel sides in mm.
+    The reference is in canonical orientation; `relation` maps native voxel index to working voxel
+    index, 4 x 4; `spacing` is native voxel sides in mm.
     """
 
     image: NDArray[np.float32]

@@ -36,7 +36,6 @@ class Picture:
 
     Attributes:
         name: the method, or `Reference`.
-        deviations: what else its runs change; "" for nothing.
         value: its mean Dice, or the names of the planes.
         svg: the element; those of an exhibit refer to image and reference in the first.
         drawing: what is shown; None for the reference.
@@ -60,9 +59,9 @@ def data_uri(plane: Plane) -> str:
 
 
 def row_of(planes: Sequence[Plane]) -> tuple[list[tuple[float, float]], float, float]:
-    """Lays planes side by side at one scale, each in the middle of the row's height.
+    """Lays planes side by side at one scale; gives their upper left corners, width and height.
 
-    Gives their upper left corners, and width and height of the row.
+    Each is in the middle of the row's height.
     """
     height = max(plane.height for plane in planes)
     gap = _SPACE * sum(plane.width for plane in planes)
@@ -78,10 +77,8 @@ def draw(
 ) -> list[Picture]:
     """Draws an exhibit: the reference, then each method on the same planes.
 
-    Args:
-        structures: their names, as `Gallery.structures` has them; each line carries its own.
-        own: what the ids begin with; no other exhibit of the document has it.
-        measures: more attributes of each element.
+    `structures` are named as in `Gallery.structures`, each line carries its own; ids begin with
+    `own`, as in no other exhibit of the document; `measures` are more attributes of each element.
     """
     places, width, height = row_of(exhibit.planes)
 
@@ -183,10 +180,7 @@ def exhibit_svg(exhibit: Exhibit, structures: Sequence[str]) -> str:
 
 
 def cut_middle(text: str, letters: int) -> str:
-    """Takes letters out of the middle of a text that has too many.
-
-    Names of variants often begin alike and differ at their ends.
-    """
+    """Takes letters out of the middle of a long text: names of variants often begin alike."""
     if len(text) <= letters:
         return text
     first = letters // 2

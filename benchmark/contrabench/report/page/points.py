@@ -32,10 +32,7 @@ KINDS: dict[str, Kind] = {"dice": "score", "asd": "distance"}
 
 
 def library() -> str:
-    """The JavaScript of Vega, Vega-Lite and Vega-Embed, to stand in the page itself.
-
-    "" where the extra `html` is not installed: the page then has no plots.
-    """
+    """The JavaScript of Vega, Vega-Lite, Vega-Embed; "" where the extra `html` is not installed."""
     return "" if importlib.util.find_spec("vl_convert") is None else _bundle()
 
 

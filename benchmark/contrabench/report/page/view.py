@@ -62,14 +62,13 @@ class Block:
 
 @dataclass(frozen=True)
 class Chapter:
-    """One section of the page.
+    """One section of the page; `blocks` are its tables.
 
     Attributes:
         lead: what it is, in a sentence; "" where a verdict says more.
         sources: the runs of each method that are listed.
         exhibits: the gallery: id, exhibit and its pictures.
         stay: runs whose pictures stay beside every family.
-        plots: those that have something to draw.
     """
 
     id: str

@@ -1,7 +1,7 @@
 """Numbers that papers print for the datasets of the benchmark, and how they were measured.
 
-They stand beside our own in a report and enter nothing that is computed from those. What
-was taken and what was left out is told in the README beside the files.
+They stand beside our own in a report and enter nothing that is computed from those. The README
+beside the files tells what was taken and what was left out.
 """
 
 from __future__ import annotations
