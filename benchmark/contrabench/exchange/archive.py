@@ -1,10 +1,9 @@
 """Submissions: finished runs, the manifests that they name, and a listing of it all, as one ZIP.
 
-The same runs give the same bytes. Files lie in the ZIP uncompressed: compressed bytes would differ
-from one release of zlib to the next, and a reader that takes no compressed file fears no bomb.
-Nobody vouches for an archive: the ZIP is checked before a file of it is written; then its runs are
-looked through as in a merge, and must give the listing that `bench submit` would make. One thing
-that is otherwise, and the whole archive is refused.
+The same runs give the same bytes. Files lie in it uncompressed: compressed bytes would differ from
+one release of zlib to the next, and a reader that takes no compressed file fears no bomb. Nobody
+vouches for an archive: it is refused as a whole unless the ZIP is sound, before a file of it is
+written, and its runs, looked through as in a merge, give the listing of `bench submit`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Takes the finished work of others into one store: two labs' folders or archives, two machines'.
 
-Only `runs/`, `stages/` and `splits/` are looked at, and of these only what is finished. Each
-folder is copied beside its place, looked through there, and renamed; so an interrupted merge
-leaves whole folders alone, and the same command goes on with it. Sources are never written;
-an archive is unpacked elsewhere, and taken in like a store if nothing is wrong with any of it.
+Only what is finished in `runs/`, `stages/` and `splits/` is looked at. Each folder is copied
+beside its place, looked through there, and renamed; so an interrupted merge leaves whole folders
+alone, and the same command goes on with it. Sources are never written.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """All finished runs of a store as frames: their rows, and what is known of each of them.
 
-Opening 100 000 small files takes minutes. So a store of many runs gets a *copy* of their rows
-and facts in one file, beside them: it may be removed at any time and is never the truth. A run
-whose files look otherwise than when they were read, or is gone, is not taken from it; whoever
-reads while many runs are not in it writes it anew.
+Opening 100 000 small files takes minutes. So a store of many runs gets a *copy* of their rows and
+facts in one file: it may be removed at any time and is never the truth. A run whose files have
+changed is not taken from it; whoever reads while many runs are not in it writes it anew.
 """
 
 from __future__ import annotations
@@ -70,9 +69,8 @@ class Results:
 class Part:
     """Rows and facts of some runs, held as Parquet in memory.
 
-    Attributes:
-        known: facts, stamp and number of rows of each run, in the order of their rows.
-        live: which of them are taken from here, shape (runs,).
+    `known` has facts, stamp and number of rows of each run, in the order of their rows; `live`,
+    shape (runs,), which of them are taken from here.
     """
 
     def __init__(self, rows: pa.Buffer | bytes, known: pa.Table) -> None:

@@ -1,9 +1,8 @@
 """The finished runs of a store as files: which there are, and what one of them holds.
 
-Rows are the same wherever a run is made, to the last byte; seconds, memory and versions are
-not. So these stay in the record, and are read from there as *facts*. Settings are read from the
-specification, of which the run's key is the hash. Somebody else may have written either:
-whatever is not what it should be is unknown.
+Rows are the same wherever a run is made, to the last byte; seconds, memory and versions are not,
+so these stay in the record, and are read from there as *facts*. Settings are read from the
+specification. Somebody else may have written either: what is not as it should be is unknown.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Runs one training on several devices of this machine: a process for each of them.
 
-The process that starts them trains nothing itself. It hands on what the first one reports,
-passes a stop on to all, and ends them all when one fails; whatever a device or its driver
-does, no process is left that waits for it.
+The process that starts them trains nothing. It hands on what the first one reports, passes a stop
+on to all, and ends them all when one fails; no process is left that waits for another.
 
 A device process sends pairs of a word and its content: the first one what it reports (`line`,
 `track`, `advance`, `end`), each one answer: `done` with the target's result (None but of the

@@ -1,8 +1,7 @@
 """The one training step, which the loop, the profile, the doctor and the conformance kit take.
 
-Every random choice of a step is a function of its number, so that a step carries no random
-state to the next. It runs on Lightning Fabric; on several devices every process takes the same
-steps of the same task, see `training.sharding`.
+Every random choice of a step is a function of its number, so that a step carries no random state
+to the next. On several devices every process takes the same steps, see `training.sharding`.
 """
 
 from __future__ import annotations
