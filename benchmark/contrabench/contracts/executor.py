@@ -42,14 +42,11 @@ class Job(Protocol):
 
 @dataclass(frozen=True)
 class Crew:
-    """What a study asks of its executor.
+    """What a study asks of its executor: `workers` stages at once, None for one per device.
 
-    Attributes:
-        workers: stages at once; None for as many as there are devices for.
-        threads: CPU threads of a stage on one device.
-        devices: that train one network together.
-        device: `cpu`, `cuda` or `mps`; `auto` for the best there is, on other machines.
-        log: file that receives what workers print.
+    A stage has so many CPU `threads` on one device, or `devices` that train one network together.
+    `device` is `cpu`, `cuda` or `mps`, or `auto` for the best there is, on other machines. Workers
+    print to `log`.
     """
 
     workers: int | None

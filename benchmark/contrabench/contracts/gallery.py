@@ -1,8 +1,8 @@
 """What a gallery holds, for formats to show; `contrabench.report.gallery.svg` draws it.
 
-Contours are SVG path data in the unit of their plane (mm, or voxels where the spacing is
-unknown) from its upper left corner. The display is radiological: anterior up in an axial plane,
-superior up in others; on the viewer's left the patient's right, in a sagittal plane anterior.
+Contours are SVG paths in mm (voxels if unknown) from their plane's upper left corner. The display
+is radiological: anterior up in an axial plane, superior up in others, on the viewer's left the
+patient's right, or anterior in a sagittal plane.
 """
 
 from __future__ import annotations
@@ -15,15 +15,11 @@ Contours = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Plane:
-    """One plane of a case: its image and the contours of its reference.
+    """One plane of a case: its image, 8-bit grey, and the contours of its reference.
 
-    Attributes:
-        name: axial, coronal or sagittal.
-        number: of the plane on the native grid, from 1, of `count`.
-        left: the side of the patient on the viewer's left, `R` or `A`.
-        width: extent of the picture, as `height`.
-        png: 8-bit grey; its pixels fill the extent.
-        order: places of the structures from the outside in, the innermost line drawn last.
+    `number` counts from 1 to `count` on the native grid; `left` is the patient's side on the
+    viewer's left, `R` or `A`. The pixels of `png` fill `width` and `height`. `order` is that of
+    structures from the outside in, the innermost line drawn last.
     """
 
     name: str
@@ -58,13 +54,9 @@ class Drawing:
 class Exhibit:
     """One patient, for every method whose prediction the store holds.
 
-    Attributes:
-        word: why this one is shown, e.g. `worst patient`.
-        case: the volume that is shown, the first of the patient by name.
-        dice: of the patient, mean over the methods that are compared.
-        planes: axial, coronal, sagittal.
-        drawings: in the order of the leaderboard.
-        file: where its picture lies, seen from the report; "" where none was written.
+    `word` says why: `worst patient`. The first of the patient's cases by name is shown, axial,
+    coronal and sagittal; `dice` is the patient's mean over the methods compared. Drawings are in
+    the leaderboard's order; `file` is the picture seen from the report, "" if none was written.
     """
 
     word: str

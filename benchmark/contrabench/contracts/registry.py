@@ -40,13 +40,10 @@ RESERVED = "all"
 
 @dataclass(frozen=True)
 class Plugin(Generic[T]):
-    """A plug-in as the listings show it.
+    """A plug-in as the listings show it, or, without a `value`, why it cannot be used.
 
-    Attributes:
-        name: registered name; of a file that failed before it registered one, its stem.
-        origin: "built-in", a distribution with its version, or a file.
-        value: the plug-in's class, or None where it cannot be used.
-        error: why it cannot be used, in one line.
+    The name of a file that failed before it registered one is its stem. `origin` is "built-in", a
+    distribution with its version, or a file.
     """
 
     name: str

@@ -80,13 +80,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One table of typed columns.
+    """One table of typed columns, those of `data` in its order; `notes` say how to read it.
 
     Attributes:
         name: what it is, the same word in every section that has it.
-        columns: of `data`, in its order.
         data: a text is a string or None, a missing number is NaN.
-        notes: lines that say how to read it.
         leader: row of the method that is separated from every other and best; -1 for none.
         detail: a table to look things up in; a format with little room may name it only.
     """

@@ -192,9 +192,8 @@ _BLOCKS = 8
 def synthetic_bank(pixels: int, labels: bool, device: torch.device, seed: int = 0) -> SliceBank:
     """A bank of smooth random images with blocky random masks, for measuring without a dataset.
 
-    Four patients, one volume each, cut in every orientation into 16 slices, so that every method
-    finds its positives and negatives. Half of a mask is background, the rest dealt evenly to seven
-    structures. A slice's side is a multiple of 8.
+    Four patients' volumes, cut in every orientation into 16 slices: every method finds positives
+    and negatives. Masks are half background, half seven structures; sides are multiples of 8.
     """
     generator = torch.Generator().manual_seed(seed_for("synthetic", seed))
     volumes = PATIENTS * len(ORIENTATIONS)

@@ -1,9 +1,8 @@
 """Prepared folders on disk: made once, complete or absent, safe against kills and rivals.
 
-A folder is made under a temporary name while its lock is held, sealed with the checksums of its
-files, and renamed. The system frees the lock of a process that dies, so a temporary folder whose
-lock is free is what a killed process left. Hashes of the user's files are kept beside the
-folders, so that gigabytes need not be read at every start.
+Made under a temporary name with its lock held, sealed with checksums, and renamed. The system frees
+the lock of a process that dies: a temporary folder whose lock is free is a killed one's. Hashes of
+the user's files are kept beside, so that gigabytes need not be read at every start.
 """
 
 from __future__ import annotations

@@ -28,13 +28,9 @@ _SLAB = 16
 class WorkingGrid:
     """The working grid of one volume and where its voxels lie in the native one.
 
-    Attributes:
-        shape: (pixels, pixels, Z').
-        spacing: voxel sides in mm.
-        affine: working voxel index to world, 4 x 4.
-        steps: working spacing in native voxels, by axis.
-        positions: native index of the centre of each working voxel, one array per axis.
-        native_shape: of the native grid in canonical orientation.
+    Shape (pixels, pixels, Z'), `spacing` in mm, `affine` 4 x 4 from voxel index to world. `steps`
+    are its spacing in native voxels, `positions` each axis's voxel centres as native indices, and
+    `native_shape` is that in canonical orientation.
     """
 
     shape: tuple[int, int, int]

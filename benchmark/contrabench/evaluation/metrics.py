@@ -85,9 +85,8 @@ def score_case(
 ) -> list[StructureScore]:
     """Scores one predicted volume by the metric contract: one score for each structure.
 
-    Both are (X, Y, Z) on the reference's native grid, axial slices along Z, with 0 for background
-    and k + 1 for structure k. `spacing` is the voxel size in mm; (1, 1, 1) if it is unknown, for
-    distances in voxels. RequestError if these don't fit.
+    On the reference's grid (X, Y, Z), axial slices along Z; 0 is background, k + 1 structure k.
+    `spacing` is in mm, or (1, 1, 1) for distances in voxels. RequestError if these don't fit.
     """
     _check(prediction, reference, spacing)
     overlap = _joint_histogram(prediction, reference, len(structures) + 1)

@@ -1,12 +1,8 @@
 """Distances between two surfaces of voxels: exact in physical units, and as papers compute them.
 
-The surface of a mask is the set of its voxels that have a background neighbour across a face;
-outside the image is background. That is the convention of MONAI, of medpy and of
-`scipy.ndimage.binary_erosion`, and the reason that their distances equal these.
-
-Two conventions of the literature stand at the end, to read its tables by. Neither is the contract's
-ASD or ever printed under that name, though papers do: one measures in one direction and in voxels,
-the other one slice at a time.
+Surface voxels have a background neighbour across a face or the image's border: the convention of
+MONAI, medpy and `scipy.ndimage.binary_erosion`, hence equal distances. Papers call "ASD" what here
+never is: one direction in voxels, or one slice at a time; these stand at the end.
 """
 
 from __future__ import annotations

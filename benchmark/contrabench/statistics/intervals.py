@@ -1,8 +1,7 @@
 """The interval of one method's mean score over few patients; differences have `signflip.py`.
 
-Scores pile up against a bound, and Student's interval is then too short on one side. The
-studentised bootstrap learns that skewness from patients; of four or five it cannot, and runs
-away, so there Student's it is. `docs/statistics.md` has the coverage and width of both.
+Scores pile up against a bound, where Student's interval is too short on one side. A studentised
+bootstrap learns that skewness; from four or five patients it can't (see `docs/statistics.md`).
 """
 
 from __future__ import annotations

@@ -39,19 +39,16 @@ def labels_needed(counts: Sequence[float], curve: ArrayLike, scores: ArrayLike) 
     For the estimate the mean curve is made monotone (isotonic regression; Barlow et al. 1972).
     The interval holds every count at which the sign-flip test, paired by patient, does not tell
     the method from the baseline's own scores, so it keeps its level with few patients where
-    resampled curves would not. Those scores are not made monotone: the pooled curve is off the
-    data, and a method equal to the baseline at a budget would be told apart from it. Where the
-    curve falls, several counts may have the same score; the interval runs from the first to the
-    last. Both curves are linear in the logarithm of the count between budgets.
+    resampled curves would not. Those are not made monotone: off the data, a method equal to the
+    baseline at a budget would be told apart from it. Where the curve falls, the interval runs
+    from the first count of a score to the last; with so few patients that no test can reject it
+    is unbounded. It does not hold what training again would change. Curves are linear in the
+    logarithm of the count between budgets.
 
     Args:
         counts: labelled patients at each budget, ascending, at least two.
         curve: the baseline's scores, higher being better, shape (patients, budgets).
         scores: the method's, shape (patients,), the same patients in the same order.
-
-    Returns:
-        Unbounded with so few patients that no test can reject. It is about the runs at hand:
-        what training again would change is not in it.
     """
     baseline, target = np.asarray(curve, float), np.asarray(scores, float)
     budgets = np.asarray(counts, dtype=np.float64)

@@ -1,11 +1,9 @@
-"""Whether a verdict would hold for networks trained anew.
+"""Whether a verdict would hold for networks trained anew, which a test over patients can't tell.
 
-All patients of a fold are scored by the same networks, so what labels, seeds and training
-patients do to these moves the whole fold, unseen by a test over patients. It shows between
-folds, but five tell it poorly of one comparison; pooled over a family, 4 degrees of freedom
-become about 13 for twelve methods against one reference. The rule is ours (simulations:
-`docs/statistics.md`). It takes folds to move differences by the same factor in all
-comparisons, and holds its level where they don't.
+A fold's patients share networks, so that labels, seeds and training patients move it as a whole.
+That shows between folds, but five tell it poorly of one comparison; over a family 4 degrees of
+freedom become about 13 for twelve methods against one reference. The rule is ours: it takes folds
+to move all differences by one factor, and holds its level where they don't (`docs/statistics.md`).
 """
 
 from __future__ import annotations

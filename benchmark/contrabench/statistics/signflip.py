@@ -1,10 +1,8 @@
 """The sign-flip test of paired differences, and the interval that agrees with it.
 
 If two methods were exchangeable, each patient's difference could as well have the other sign;
-nothing else is assumed, so the test holds its level at any number of patients. Up to
-`EXACT_UP_TO` all 2^n patterns of signs are counted, by meeting in the middle: sums of two
-halves are sorted once and matched. Beyond, `DRAWS` random patterns with a fixed seed stand for
-all.
+nothing else is assumed. Up to `EXACT_UP_TO` patients all 2^n patterns of signs are counted, by
+meeting in the middle: sums of two halves are sorted once and matched. Beyond, `DRAWS` random ones.
 """
 
 from __future__ import annotations

@@ -26,18 +26,12 @@ Sharing = tuple[bool, bool, bool]
 class VarianceSplit:
     """Components of the variance of a score, in its unit squared.
 
-    Estimates are unbiased, so one near zero can come out negative. NaN marks a source
-    of which no fold has two levels: it is then part of the others.
-
-    Attributes:
-        patients: between patients of a fold, the same for every training run.
-        draws: between label draws, the same for all patients of a fold.
-        seeds: between seeds with the same labels, the same for all patients of a fold.
-        remainder: what a run does to single patients, beyond its mean.
-        training: what the patients of a fold share because the same runs scored them:
-            draws, seeds and the fold's training patients together, estimated between
-            folds and so from a single draw and seed as well; NaN with one fold.
-        levels: most patients, draws and seeds that a fold has.
+    Estimates are unbiased, so one near zero can come out negative. NaN marks a source of which no
+    fold has two levels (`levels` is the most of a fold): it is then part of the others.
+    `patients` of a fold vary the same in every run; `draws`, and `seeds` with the same labels, the
+    same for all its patients; `remainder` is what a run does to single ones. `training` is what a
+    fold's patients share as the same runs scored them: draws, seeds and training patients
+    together, estimated between folds and so from a single draw and seed as well; NaN with one fold.
     """
 
     patients: float
@@ -122,8 +116,7 @@ def _most_in_a_fold(fold: Places, place: Places) -> int:
 def _half_squares(centred: Floats, place: dict[str, Places]) -> dict[Sharing, float]:
     """Half the mean squared difference of pairs in a fold that share exactly these things.
 
-    Sums over pairs that share at least something follow from those of groups, without going
-    through the pairs; taking out those that share more leaves the rest.
+    From the sums of groups that share at least those, less the ones that share more.
     """
     pairs: dict[Sharing, float] = {}
     squares: dict[Sharing, float] = {}
