@@ -17,7 +17,7 @@ from contrabench.training.stop import Interrupted, calm_stop
 TWO = Runtime(device="cpu", precision="float32", threads=1, devices=2)
 
 
-def echo(runtime, reporter, word, times=1):
+def echo(runtime, reporter, word, times):
     """Reports, and returns what it was given with who was there."""
     reporter.line("hello")
     with reporter.track("work", 2) as track:

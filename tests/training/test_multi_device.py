@@ -42,7 +42,7 @@ class Notes:
 def test_one_device_is_this_process():
     notes = Notes()
     runtime = Runtime(device="cpu", precision="float32", threads=1)
-    assert train_on(runtime, notes, lambda *given, last: (*given, last), 1, last=2) == (
+    assert train_on(runtime, notes, lambda *given: given, 1, 2) == (
         runtime,
         notes,
         1,
@@ -52,7 +52,7 @@ def test_one_device_is_this_process():
 
 def test_two_devices_are_two_processes_and_the_first_one_tells():
     notes = Notes()
-    word, number, whom, one, none = train_on(light.TWO, notes, light.echo, "ab", times=2)
+    word, number, whom, one, none = train_on(light.TWO, notes, light.echo, "ab", 2)
     assert (word, number, one, none) == ("abab", 0, True, False)
     pids, threads = zip(*whom, strict=True)
     assert len({*pids, os.getpid()}) == 3

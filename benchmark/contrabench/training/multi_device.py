@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 import torch
 from torch import distributed
@@ -31,8 +31,8 @@ from contrabench.progress import Reporter, Silent, Track
 from contrabench.training.runtime import Runtime
 from contrabench.training.stop import Interrupted, calm_stop, request_stop
 
-P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 PackedError = tuple[type[BaseException], tuple[Any, ...], dict[str, Any]]
 """An error as plain data: its class, its arguments, and its attributes."""
 
@@ -44,9 +44,8 @@ _END_SECONDS = 10.0
 def train_on(
     runtime: Runtime,
     reporter: Reporter,
-    target: Callable[Concatenate[Runtime, Reporter, P], T],
-    *arguments: P.args,
-    **named: P.kwargs,
+    target: Callable[[Runtime, Reporter, *Ts], T],
+    *arguments: *Ts,
 ) -> T:
     """Calls `target(runtime, reporter, ...)` in one process for each device of the runtime.
 
@@ -61,12 +60,12 @@ def train_on(
         Interrupted: if the training was stopped and can go on.
     """
     if runtime.devices == 1:
-        return target(runtime, reporter, *arguments, **named)
+        return target(runtime, reporter, *arguments)
     # The meeting point lives here; it finds a free port by itself.
     store = _meeting_point(0, is_master=True)
     with calm_stop() as asked, _DeviceProcesses(reporter) as processes:
         for number in range(runtime.devices):
-            processes.start(number, runtime, store.port, target, arguments, named)
+            processes.start(number, runtime, store.port, target, arguments)
         result: T = processes.wait(asked)
     return result
 
@@ -135,22 +134,19 @@ class _DeviceProcesses(AbstractContextManager["_DeviceProcesses"]):
             except (EOFError, ConnectionError):
                 raise self._death(number) from None
         for number, word, content in messages:
-            if word == "failed":
-                raise unpack_error(content)
-            if word in ("done", "stopped"):
-                self.answers[number] = (word, content)
-            else:
-                self._report(word, content)
-
-    def _report(self, word: str, content: tuple[Any, ...]) -> None:
-        if word == "line":
-            self.reporter.line(*content)
-        elif word == "track":
-            self.track = self.tracks.enter_context(self.reporter.track(*content))
-        elif word == "advance" and self.track is not None:
-            self.track.advance(*content)
-        elif word == "end":
-            self.tracks.close()
+            match word:
+                case "failed":
+                    raise unpack_error(content)
+                case "done" | "stopped":
+                    self.answers[number] = (word, content)
+                case "line":
+                    self.reporter.line(*content)
+                case "track":
+                    self.track = self.tracks.enter_context(self.reporter.track(*content))
+                case "advance" if self.track is not None:
+                    self.track.advance(*content)
+                case "end":
+                    self.tracks.close()
 
     def _death(self, number: int) -> RunError:
         process = self.processes[number]
@@ -202,14 +198,13 @@ def _run_device(
     port: int,
     target: Callable[..., Any],
     arguments: tuple[Any, ...],
-    named: dict[str, Any],
 ) -> None:
     """A device process from its first line to its last; see `train_on`."""
     threading.Thread(target=_obey, args=(pipe,), daemon=True).start()
     try:
         _join_group(number, runtime, port)
         reporter = _PipeReporter(pipe) if number == 0 else Silent()
-        result = target(runtime, reporter, *arguments, **named)
+        result = target(runtime, reporter, *arguments)
         answer = ("done", result if number == 0 else None)
     except Interrupted as stop:
         answer = ("stopped", str(stop))
