@@ -37,6 +37,13 @@ if TYPE_CHECKING:
 A = TypeVar("A", bound="Asked")
 
 
+_TOLD = (
+    *("dataset", "backbone", "folds", "budget"),
+    *("recipe", "views", "deep_supervision", "accumulate"),
+)
+"""Fields of a study that are options of the same name."""
+
+
 def _list(help_text: str) -> Any:
     return typer.Option(metavar="LIST", help=help_text, rich_help_panel=PROTOCOL)
 
@@ -127,18 +134,9 @@ class Asked:
         """The fields of a study that the command line names."""
         from contrabench.contracts.options import read_pairs
 
-        told = {
-            "dataset": self.dataset,
-            "dataset_options": self.dataset_option and read_pairs(self.dataset_option),
-            "backbone": self.backbone,
-            "backbone_options": self.backbone_option and read_pairs(self.backbone_option),
-            "folds": self.folds,
-            "budget": self.budget,
-            "recipe": self.recipe,
-            "views": self.views,
-            "deep_supervision": self.deep_supervision,
-            "accumulate": self.accumulate,
-        }
+        told = {name: getattr(self, name) for name in _TOLD}
+        pairs = {"dataset": self.dataset_option, "backbone": self.backbone_option}
+        told |= {f"{what}_options": read_pairs(given) for what, given in pairs.items() if given}
         return {name: value for name, value in told.items() if value is not None}
 
     def runtime(self, device: str | None = None) -> Runtime:

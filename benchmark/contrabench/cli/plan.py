@@ -24,16 +24,10 @@ if TYPE_CHECKING:
     from contrabench.study.scheduler import Board
     from contrabench.study.session import Session
 
-STATES = {
-    "done": "done",
-    "cached": "cached",
-    "waiting": "to do",
-    "failed": "failed",
-    "blocked": "blocked",
-    "not needed": "not needed",
-}
-"""The status of a stage before anything runs, in words: what is in the store is cached, and
-a run whose rows are there is done."""
+_ORDER = ("failed", "blocked", "to do", "done", "cached", "not needed")
+"""States of a stage before anything runs, the most telling first."""
+_SHOWN = ("done", "cached", "to do", "failed", "blocked", "not needed")
+_STYLES = {"done": "green", "cached": "green", "failed": "red", "blocked": "red"}
 
 
 app = typer.Typer()
@@ -142,27 +136,25 @@ def _before(graph: Graph, stage: PlannedStage) -> str | None:
 
 
 def _status(board: Board, key: str) -> str:
-    """The status of a stage; rows that are in the store are done."""
+    """The state of a stage in words: what is in the store is cached, a run's rows are done."""
     status = board.status[key]
-    return "done" if status == "cached" and board.graph.stages[key].node.kind == "runs" else status
+    if status == "cached" and board.graph.stages[key].node.kind == "runs":
+        return "done"
+    return "to do" if status == "waiting" else status
 
 
 def _state(chain: Iterable[str]) -> str:
     """The state of stages that follow each other, the last of them a run's rows if several."""
-    found = {STATES[status] for status in chain}
+    found = set(chain)
     if found == {"to do", "cached"}:
         return "begun"
-    order = ("failed", "blocked", "to do", "done", "cached", "not needed")
-    return next(state for state in order if state in found)
+    return next(state for state in _ORDER if state in found)
 
 
 def _leaf(words: str, chain: Iterable[str]) -> Text:
     """A line of the tree with its state."""
     state = _state(chain)
-    style = {"done": "green", "cached": "green", "failed": "red", "blocked": "red"}.get(
-        state, "yellow"
-    )
-    return Text.assemble(words, "  ", (state, style))
+    return Text.assemble(words, "  ", (state, _STYLES.get(state, "yellow")))
 
 
 def _counts(board: Board, expected: Forecast) -> Table:
@@ -170,21 +162,18 @@ def _counts(board: Board, expected: Forecast) -> Table:
     from contrabench.stages.kind import kinds
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    shown = [state for state in dict.fromkeys(STATES.values()) if _some(board, state)]
+    found = {_status(board, key) for key in board.status}
+    shown = [state for state in _SHOWN if state in found]
     table.add_column("stages")
     for heading in (*shown, "all", "work left"):
         table.add_column(heading, justify="right")
     for kind in kinds().values():
         stages = board.graph.of_kind(kind.name)
-        counts = Counter(STATES[_status(board, stage.key)] for stage in stages)
+        counts = Counter(_status(board, stage.key) for stage in stages)
         seconds = expected.by_kind.get(kind.name, 0.0)
         left = clock(seconds) if seconds else "-"
         table.add_row(kind.plural, *(str(counts[s]) for s in shown), str(len(stages)), left)
     return table
-
-
-def _some(board: Board, state: str) -> bool:
-    return any(STATES[_status(board, key)] == state for key in board.status)
 
 
 def _remarks(session: Session, board: Board, expected: Forecast) -> list[str]:
@@ -234,18 +223,17 @@ def _as_json(session: Session, board: Board, expected: Forecast) -> dict[str, An
         "pretrainings_without_sharing": graph.pretrainings_asked,
         "notes": list(session.notes),
         "expected": asdict(expected),
-        "stages": [_stage(stage, board) for stage in graph.stages.values()],
-    }
-
-
-def _stage(stage: PlannedStage, board: Board) -> dict[str, Any]:
-    return {
-        "kind": stage.node.kind,
-        "key": stage.key,
-        "title": stage.title,
-        "state": STATES[_status(board, stage.key)],
-        "reason": board.reasons.get(stage.key),
-        "units": stage.node.units,
-        "inputs": list(stage.node.inputs),
-        "runs": stage.runs,
+        "stages": [
+            {
+                "kind": stage.node.kind,
+                "key": key,
+                "title": stage.title,
+                "state": _status(board, key),
+                "reason": board.reasons.get(key),
+                "units": stage.node.units,
+                "inputs": list(stage.node.inputs),
+                "runs": stage.runs,
+            }
+            for key, stage in graph.stages.items()
+        ],
     }
