@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import contrabench.doctor.examine as examination
 from contrabench.cli.app import app
 from contrabench.cli.doctor import SHOWN
-from contrabench.doctor.examine import Examined, Finding
+from contrabench.doctor.findings import Examined, Finding
 from contrabench.errors import RequestError
 
 WARNING = Finding("warning", "the disk is small", "it may be full soon", "make room")

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from contrabench.doctor.examine import look
+from contrabench.doctor.findings import look
 
 
 def look_at(check, *asked):

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from contrabench.doctor import data, environment, rows
-from contrabench.doctor.examine import Finding, examine, watched
+from contrabench.doctor.examine import examine
+from contrabench.doctor.findings import Finding, watched
 from contrabench.progress import Silent
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from contrabench.contracts.dataset import Dataset
-    from contrabench.doctor.examine import Examined, Finding
+    from contrabench.doctor.findings import Examined, Finding
 
 SHOWN = 5
 """Findings of one check that are told on the screen; `--json` tells all."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from contrabench.errors import DataError
+from contrabench.files import checksum
 from contrabench.protocol import DataRecipe, Frozen
 from contrabench.protocol import Options as _Options
 
@@ -114,9 +115,5 @@ class Dataset(ABC):
 
     def fingerprint(self, case: Case) -> str:
         """Hash of what `load` would return; the default hashes the files' bytes."""
-        state = hashlib.sha256()
-        for path in (case.image, case.label):
-            if path is not None:
-                with path.open("rb") as file:
-                    state.update(hashlib.file_digest(file, "sha256").digest())
-        return state.hexdigest()
+        files = [path for path in (case.image, case.label) if path is not None]
+        return hashlib.sha256(bytes.fromhex("".join(map(checksum, files)))).hexdigest()

@@ -137,12 +137,8 @@ class Registry(Generic[T]):
         with self._lock:
             old = self._registered.get(name)
             if old is not None and not old.again(new):
-                sides = " and ".join(
-                    item.place
-                    if self._origin(item) == item.place
-                    else f"{self._origin(item)} ({item.place})"
-                    for item in (old, new)
-                )
+                places = ((self._origin(item), item.place) for item in (old, new))
+                sides = " and ".join(a if a == b else f"{a} ({b})" for a, b in places)
                 self._collisions[name] = (
                     f"two {self.kind}s are called '{name}': {sides}; rename or remove one of them"
                 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from contrabench.contracts.dataset import Dataset
 from contrabench.data.reading import check_cases
-from contrabench.doctor.examine import Finding, Looking, watched
+from contrabench.doctor.findings import Finding, Looking, watched
 from contrabench.errors import DataError
 from contrabench.files import damage_of, is_locked, is_temporary, size_of
 from contrabench.progress import Reporter

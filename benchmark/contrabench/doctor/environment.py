@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from contrabench.contracts import discovery, registry
-from contrabench.doctor.examine import Finding, Looking
+from contrabench.doctor.findings import Finding, Looking
 from contrabench.errors import ContrabenchError
 from contrabench.text import counted, one_line, size_words
 

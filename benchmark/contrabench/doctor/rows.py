@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from contrabench.doctor.examine import Finding, Looking
+from contrabench.doctor.findings import Finding, Looking
 from contrabench.doctor.store import fault_of
 from contrabench.evaluation.metrics import EMPTY_DICE
 from contrabench.protocol import NOT_APPLICABLE

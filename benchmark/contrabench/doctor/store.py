@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from contrabench.doctor.examine import Finding, Looking, watched
+from contrabench.doctor.findings import Finding, Looking, watched
 from contrabench.files import damage_of, is_locked, is_temporary, sealed_files, size_of
 from contrabench.progress import Reporter
 from contrabench.stages.rows import RUN_RECORD

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
-from contrabench.contracts.method import Deviations, Method, MethodInfo, Published, Stage
+from contrabench.contracts.method import Method, Published, Stage
 from contrabench.errors import ContrabenchError
 from contrabench.protocol import canonical_json
 from contrabench.testing.conformity import CheckList, FaultError
@@ -19,7 +19,7 @@ def first_fault(error: ValidationError) -> str:
     return f"'{'.'.join(str(part) for part in detail['loc'])}': {detail['msg']}"
 
 
-@CHECKS.of_method()
+@CHECKS.enter(whole=True)
 def check_options(trial: Trial) -> None:
     """Every option has a valid default and a description, and survives JSON."""
     method = trial.method_class
@@ -52,16 +52,11 @@ def check_options(trial: Trial) -> None:
         )
 
 
-@CHECKS.of_method()
+@CHECKS.enter(whole=True)
 def check_declaration(trial: Trial) -> None:
     """The method says what it is: title, family, paper, and what was inferred."""
     method = trial.method_class
     info = method.info
-    if not isinstance(info, MethodInfo) or not isinstance(method.deviations, Deviations):
-        raise FaultError(
-            "`info` is no MethodInfo or `deviations` no Deviations",
-            "make them of contrabench.MethodInfo and contrabench.Deviations",
-        )
     for name in ("title", "family", "paper"):
         if not getattr(info, name).strip():
             raise FaultError(
@@ -79,7 +74,7 @@ def check_declaration(trial: Trial) -> None:
         )
 
 
-@CHECKS.of_method("options")
+@CHECKS.enter("options", whole=True)
 def check_stages(trial: Trial) -> None:
     """Names differ, parts are known, views can be made, and the recipe fits the stages."""
     method = trial.method

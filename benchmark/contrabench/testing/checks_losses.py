@@ -47,7 +47,7 @@ def nudged(task: PretrainTask) -> PretrainTask:
     return task
 
 
-@CHECKS.of_stage("stages")
+@CHECKS.enter("stages")
 def check_labels(trial: StageTrial) -> None:
     """Masks are used where they are declared, and nowhere else."""
     (batch,) = trial.batches(1)
@@ -78,7 +78,7 @@ def _runs_with_masks(trial: StageTrial) -> bool:
     return True
 
 
-@CHECKS.of_stage("labels")
+@CHECKS.enter("labels")
 def check_finite(trial: StageTrial) -> None:
     """The loss is a finite scalar of float32, and nearly the same under bfloat16 autocast."""
     for batch in trial.batches(2):
@@ -114,7 +114,7 @@ def _finite(result: object, where: str) -> float:
     return float(loss.detach())
 
 
-@CHECKS.of_stage("finite")
+@CHECKS.enter("finite")
 def check_inputs(trial: StageTrial) -> None:
     """Other images give another loss, and so do other weights."""
     first, second = trial.batches(2)
@@ -133,7 +133,7 @@ def check_inputs(trial: StageTrial) -> None:
         )
 
 
-@CHECKS.of_stage("finite")
+@CHECKS.enter("finite")
 def check_batch_of_two(trial: StageTrial) -> None:
     """Two slices are enough for a finite loss and a finite gradient."""
     (batch,) = trial.batches(1)
@@ -150,7 +150,7 @@ def check_batch_of_two(trial: StageTrial) -> None:
     )
 
 
-@CHECKS.of_stage("finite")
+@CHECKS.enter("finite")
 def check_deterministic(trial: StageTrial) -> None:
     """One seed gives the same loss and the same weights, bit for bit."""
     with _keeping_global_randomness():

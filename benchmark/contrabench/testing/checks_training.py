@@ -31,7 +31,7 @@ _GAP = 0.005
 _ROUNDING = 1e-5
 
 
-@CHECKS.of_stage("inputs")
+@CHECKS.enter("inputs")
 def check_gradients(trial: StageTrial) -> None:
     """A short training reaches all that is trained and changes nothing else."""
     if isinstance(trial.trained, Exception):
@@ -51,7 +51,7 @@ def check_gradients(trial: StageTrial) -> None:
             )
 
 
-@CHECKS.of_stage("inputs", "deterministic")
+@CHECKS.enter("inputs", "deterministic")
 def check_resume(trial: StageTrial) -> None:
     """A training taken up again from its last checkpoint ends in the same bits."""
     trained = trial.training()
@@ -71,7 +71,7 @@ def check_resume(trial: StageTrial) -> None:
             )
 
 
-@CHECKS.of_stage("resume")
+@CHECKS.enter("resume")
 def check_order(trial: StageTrial) -> None:
     """The loss does not depend on the order of the slices in the batch."""
     for batch in trial.batches(2):
@@ -89,7 +89,7 @@ def check_order(trial: StageTrial) -> None:
             )
 
 
-@CHECKS.of_stage("resume")
+@CHECKS.enter("resume")
 def check_negatives(trial: StageTrial) -> None:
     """Slices that all look alike cost more than slices that differ."""
     guard = trial.method.info.against_collapse
@@ -105,7 +105,7 @@ def check_negatives(trial: StageTrial) -> None:
         )
 
 
-@CHECKS.of_stage("negatives")
+@CHECKS.enter("negatives")
 def check_collapse(trial: StageTrial) -> str:
     """After a short training the loss still rests on what tells the slices apart.
 
@@ -139,7 +139,7 @@ def _price_of_collapse(trial: StageTrial) -> float:
     return (_loss(collapsed, batch) - _loss(learnt, batch)) / _gain(trial)
 
 
-@CHECKS.of_stage("collapse")
+@CHECKS.enter("collapse")
 def check_positives(trial: StageTrial) -> None:
     """After a short training true pairs cost less than those whose views or masks are strangers.
 
@@ -174,7 +174,7 @@ def _loss(task: PretrainTask, batches: Sequence[Batch]) -> float:
     return statistics.mean(loss_of(task, batch) for batch in batches)
 
 
-@CHECKS.of_method("stages")
+@CHECKS.enter("stages", whole=True)
 def check_hand_off(trial: Trial) -> None:
     """What is handed over was trained, and its tensors fit a fresh backbone."""
     method, known = trial.method, trial.backbone.parts
@@ -207,7 +207,7 @@ def check_hand_off(trial: Trial) -> None:
             raise FaultError(f"'{name}' was not handed over", "keep the backbone's layers")
 
 
-@CHECKS.of_stage("inputs")
+@CHECKS.enter("inputs")
 def check_cost(trial: StageTrial) -> str:
     """Time and memory of a step in multiples of SimCLR's; told, never judged."""
     (seconds, saved), (usual_seconds, usual_saved) = _cost(trial), _yardstick()

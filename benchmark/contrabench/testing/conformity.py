@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    from contrabench.testing.trial import StageTrial, Trial
+from typing import Any, Literal
 
 Status = Literal["passed", "failed", "skipped"]
-OfMethod = Callable[["Trial"], str | None]
-OfStage = Callable[["StageTrial"], str | None]
+Look = Callable[[Any], str | None]
 
 
 class FaultError(Exception):
@@ -29,52 +25,33 @@ class NotApplicableError(Exception):
 
 @dataclass(frozen=True)
 class Requirement:
-    """One thing that a method must do; its check returns what it measured, or None.
+    """One thing that a method must do.
 
     Attributes:
         about: what it asks, in one line.
+        look: at a StageTrial, or at the whole Trial; returns what it measured, or None.
         needs: checks that must not have failed; without them it would tell their fault again.
-        whole: looks at the method as a whole; None if it looks at each stage.
-        stage: looks at one stage; None if it looks at the whole.
+        whole: looks at the method as a whole, and not at each stage.
     """
 
     about: str
-    needs: tuple[str, ...] = ()
-    whole: OfMethod | None = None
-    stage: OfStage | None = None
+    look: Look
+    needs: tuple[str, ...]
+    whole: bool
 
 
 class CheckList(dict[str, Requirement]):
-    """Checks by name, in the order in which their functions stand in a file.
+    """Checks by name, in the order in which their functions stand in a file."""
 
-    A function is entered under its name without `check_`, and its first line says what it asks.
-    """
+    def enter(self, *needs: str, whole: bool = False) -> Callable[[Look], Look]:
+        """Enters a function under its name without `check_`; its first line says what it asks."""
 
-    def of_method(self, *needs: str) -> Callable[[OfMethod], OfMethod]:
-        """Enters a function that looks at a method as a whole."""
+        def decorate(look: Look) -> Look:
+            about = (look.__doc__ or "").partition("\n")[0].rstrip(".")
+            self[look.__name__.removeprefix("check_")] = Requirement(about, look, needs, whole)
+            return look
 
-        def enter(check: OfMethod) -> OfMethod:
-            self[_name(check)] = Requirement(_first_line(check), needs, whole=check)
-            return check
-
-        return enter
-
-    def of_stage(self, *needs: str) -> Callable[[OfStage], OfStage]:
-        """Enters a function that looks at each stage of a method."""
-
-        def enter(check: OfStage) -> OfStage:
-            self[_name(check)] = Requirement(_first_line(check), needs, stage=check)
-            return check
-
-        return enter
-
-
-def _name(check: Callable[..., object]) -> str:
-    return check.__name__.removeprefix("check_")
-
-
-def _first_line(check: Callable[..., object]) -> str:
-    return (check.__doc__ or "").partition("\n")[0].rstrip(".")
+        return decorate
 
 
 @dataclass(frozen=True)

@@ -159,18 +159,17 @@ def _results(trial: Trial, method: str) -> Iterator[CheckResult]:
     """Makes all checks of a method; skips those whose needs failed, so that a fault fails once."""
     broken: set[tuple[str, str]] = set()
     for name, item in CHECKS.items():
-        looks: dict[str, partial[str | None]] = {"": partial(_no_stage)}
-        if item.whole is not None:
-            looks = {"": partial(item.whole, trial)}
-        elif item.stage is not None and ("stages", "") not in broken and trial.stages:
-            looks = {each.stage.name: partial(item.stage, each) for each in trial.stages}
+        looks = {"": partial(_no_stage)}
+        if item.whole:
+            looks = {"": partial(item.look, trial)}
+        elif ("stages", "") not in broken and trial.stages:
+            looks = {each.stage.name: partial(item.look, each) for each in trial.stages}
         for stage, look in looks.items():
             cause = next((need for need in item.needs if {(need, stage), (need, "")} & broken), "")
-            result = (
-                CheckResult(name, "skipped", f"needs '{cause}'", "", stage, method)
-                if cause
-                else _made(look, name, stage, method)
-            )
+            if cause:
+                result = CheckResult(name, "skipped", f"needs '{cause}'", "", stage, method)
+            else:
+                result = _made(look, name, stage, method)
             if cause or result.status == "failed":
                 broken.add((name, stage))
             yield result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -45,10 +45,10 @@ class Trained:
         fault: how the training broke rule 4 of the protocol, if it did.
     """
 
-    weights: Mapping[str, Tensor] = field(default_factory=dict)
-    everything: Mapping[str, Tensor] = field(default_factory=dict)
-    resumed: Mapping[str, Tensor] | Exception = field(default_factory=dict)
-    fault: str = ""
+    weights: Mapping[str, Tensor]
+    everything: Mapping[str, Tensor]
+    resumed: Mapping[str, Tensor] | Exception
+    fault: str
 
 
 class _OneBatchTask(PretrainTask):
