@@ -24,10 +24,10 @@ from contrabench.statistics.aggregate import structure_means
 from contrabench.statistics.design import MOST
 from contrabench.statistics.ranking import (
     BY_SCORE,
-    agreement,
+    SCHEMES,
+    kendall,
     rank_methods,
     rank_stability,
-    scheme_ranks,
 )
 from contrabench.statistics.signflip import LEVEL
 from contrabench.text import counted
@@ -240,22 +240,22 @@ def stability_table(compared: Comparison, distance: str) -> Table | None:
     if compared.pairs is None:
         return None
     dice = compared.scores("dice")
-    ranks = scheme_ranks(dice).add_prefix("Dice ")
+    ranks = {f"Dice {scheme}": rank_methods(dice, scheme) for scheme in SCHEMES}
     ranks[f"{asd_heading(distance)} {BY_SCORE}"] = rank_methods(-compared.scores(distance))
     stability = rank_stability(dice)
-    names = [str(name) for name in ranks]
     rows = []
     for place in compared.members:
         entry = compared.entries[place]
         moved = stability.table.loc[entry.label]
         rows.append({
             **names_of(entry),
-            **{name: ranks.loc[entry.label, name] for name in names},
+            **{name: found[entry.label] for name, found in ranks.items()},
             **dict(zip(RESAMPLED, (moved["low"], moved["high"]), strict=True)),
             "First places": moved["first"],
         })  # fmt: skip
-    taus = agreement(ranks)[names[0]]
-    against = ", ".join(f"{name} {number_text('share', taus[name])}" for name in names[1:])
+    by_mean, *others = np.array(list(ranks.values()))
+    taus = zip(list(ranks)[1:], kendall(np.array(others), by_mean), strict=True)
+    against = ", ".join(f"{name} {number_text('share', tau)}" for name, tau in taus)
     known = stability.tau[~np.isnan(stability.tau)]
     middle = number_text("share", float(np.median(known)) if known.size else math.nan)
     notes = (
@@ -264,7 +264,7 @@ def stability_table(compared: Comparison, distance: str) -> Table | None:
         "Resampling shows how far the order hangs on single patients. It is no confidence interval "
         "of a rank: the best and worst rank of the leaderboard are.",
     )
-    kinds: dict[Kind, Sequence[str]] = {"rank": [*names, *RESAMPLED], "share": ["First places"]}
+    kinds: dict[Kind, Sequence[str]] = {"rank": [*ranks, *RESAMPLED], "share": ["First places"]}
     shown = (*NAMES, *columns("Rank stability", kinds))
     return make_table(STABILITY, shown, rows, notes=notes, detail=True)
 

@@ -50,17 +50,19 @@ def _method(entries: Sequence[Entry]) -> dict[str, Any]:
 
 def _cases(budget: LabelBudget) -> pd.DataFrame:
     """Every case of every method: its mean over runs, whole and by structure."""
-    metrics, one = ["dice", budget.distance], ["patient", "case"]
-    frames = []
-    for place, entry in enumerate(budget.entries):
-        kept = applicable(entry.rows, metrics)
-        runs = kept.groupby([*one, "run"], observed=True)[metrics].mean()
-        whole = runs.groupby(level=one, observed=True).mean().assign(structure="")
-        parts = kept.groupby([*one, "structure"], observed=True)[metrics].mean()
-        frames += [frame.reset_index().assign(method=place) for frame in (whole, parts)]
-    cases = pd.concat(frames).rename(columns={budget.distance: "asd"})[CASES]
-    cases = cases.astype(dict.fromkeys([*one, "structure"], str))
-    return cases.sort_values(["method", *one], kind="stable", ignore_index=True)
+    metrics, one = ["dice", budget.distance], ["method", "patient", "case"]
+    every = pd.concat(
+        entry.rows[["run", "patient", "case", "structure", "flag", *metrics]].assign(method=place)
+        for place, entry in enumerate(budget.entries)
+    )
+    kept = applicable(every, metrics)
+    runs = kept.groupby([*one, "run"], observed=True)[metrics].mean()
+    whole = runs.groupby(level=one, observed=True).mean().assign(structure="")
+    parts = kept.groupby([*one, "structure"], observed=True)[metrics].mean()
+    cases = pd.concat([whole.reset_index(), parts.reset_index()])
+    cases = cases.rename(columns={budget.distance: "asd"})[CASES]
+    cases = cases.astype(dict.fromkeys(["patient", "case", "structure"], str))
+    return cases.sort_values(one, kind="stable", ignore_index=True)
 
 
 def _curves(methods: Sequence[Sequence[tuple[LabelBudget, Entry]]]) -> pd.DataFrame:

@@ -7,6 +7,7 @@ than too small: the numbers help to plan and are no evidence for or against a di
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable
 from functools import cache, lru_cache
 
@@ -51,8 +52,12 @@ def power(difference: float, deviation: float, patients: int, comparisons: int =
     # Between neighbours of a grid of effects, which all pairs of a report share.
     below = math.floor(min(effect, _LARGEST) / _STEP)
     share = min(effect, _LARGEST) / _STEP - below
-    ends = [(_simulated_ps(patients, step) <= attainable).mean() for step in (below, below + 1)]
-    return float((1 - share) * ends[0] + share * ends[1])
+    ends = [_simulated_power(patients, step, attainable) for step in (below, below + 1)]
+    return (1 - share) * ends[0] + share * ends[1]
+
+
+def _simulated_power(patients: int, step: int, level: float) -> float:
+    return float((_simulated_ps(patients, step) <= level).mean())
 
 
 @lru_cache(maxsize=1024)
@@ -75,6 +80,25 @@ def _estimated_deviations(freedom: int) -> NDArray[np.float64]:
     return np.sqrt(stats.chi2.ppf((np.arange(_POINTS) + 0.5) / _POINTS, freedom) / freedom)
 
 
+@cache
+def _enough_steps(patients: int, level: float) -> int:
+    """The first effect of the grid with the power that is `WANTED`; larger ones have it too."""
+    steps = range(math.ceil(_LARGEST / _STEP) + 2)
+    return bisect_left(
+        steps, True, key=lambda step: _simulated_power(patients, step, level) >= WANTED
+    )
+
+
+def _is_enough(difference: float, deviation: float, patients: int, comparisons: int) -> bool:
+    """Whether `power` reaches what is `WANTED`, with few simulations for many questions."""
+    if patients <= EXACT_UP_TO and difference and deviation:
+        level = attainable_level(patients, LEVEL / comparisons)
+        place = math.floor(min(abs(difference) / deviation, _LARGEST) / _STEP)
+        if level > 0 and (steps := _enough_steps(patients, level)) != place + 1:
+            return steps <= place
+    return power(difference, deviation, patients, comparisons) >= WANTED
+
+
 def patients_needed(difference: float, deviation: float, comparisons: int = 1) -> float:
     """The fewest patients with which `power`, of the same arguments, reaches what is `WANTED`.
 
@@ -92,8 +116,8 @@ def patients_needed(difference: float, deviation: float, comparisons: int = 1) -
 
     # The t test needs no more patients than the sign-flip test, so the search starts there.
     patients = _fewest(enough_for_t)
-    while patients <= EXACT_UP_TO and (
-        power(difference, deviation, int(patients), comparisons) < WANTED
+    while patients <= EXACT_UP_TO and not _is_enough(
+        difference, deviation, int(patients), comparisons
     ):
         patients += 1
     return patients
@@ -115,7 +139,7 @@ def draws_needed(
 
     def enough(draws: int) -> bool:
         variance = split.mean_variance(patients, split.folds, draws, split.levels[2])
-        return power(difference, math.sqrt(patients * variance), patients, comparisons) >= WANTED
+        return _is_enough(difference, math.sqrt(patients * variance), patients, comparisons)
 
     # What was run did not do, so the answer is no number that was run.
     return _fewest(enough, above=split.levels[1])
@@ -123,12 +147,6 @@ def draws_needed(
 
 def _fewest(enough: Callable[[int], bool], above: int = 0) -> float:
     """The least number above one and up to `MOST` that is enough, all larger ones being so too."""
-    if not enough(MOST):
-        return math.inf
-    low, high = above, above + 1
-    while not enough(high):
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return float(high)
+    numbers = range(above + 1, MOST + 1)
+    place = bisect_left(numbers, True, key=enough)
+    return float(numbers[place]) if place < len(numbers) else math.inf

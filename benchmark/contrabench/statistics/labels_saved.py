@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.isotonic import IsotonicRegression
+from scipy.optimize import isotonic_regression
 
 from contrabench.errors import RequestError
 from contrabench.statistics.signflip import LEVEL, sign_flip_ps
@@ -66,7 +66,7 @@ def labels_needed(counts: Sequence[float], curve: ArrayLike, scores: ArrayLike) 
         raise RequestError("a patient has no score; leave the patient out for both methods")
     logs = np.log(budgets)
     grid, fine = _fine(budgets)
-    monotone = IsotonicRegression().fit_transform(np.arange(budgets.size), baseline.mean(axis=0))
+    monotone = isotonic_regression(baseline.mean(axis=0)).x
     needed = _crossing(grid, target.mean() - np.interp(fine, logs, monotone))
     curves = np.stack([np.interp(fine, logs, row) for row in baseline])
     return LabelsNeeded(needed, *_not_rejected(grid, target[:, None] - curves, needed))

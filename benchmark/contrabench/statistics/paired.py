@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -90,8 +91,7 @@ def score_differences(first: Floats, second: Floats) -> Floats:
     return np.where(np.abs(difference) <= _ROUNDING * size, 0.0, difference)
 
 
-@dataclass(frozen=True)
-class Superiority:
+class Superiority(NamedTuple):
     """How likely one method is to beat another on a new patient, a tie counting half; its interval.
 
     Unlike a mean: a method can win on most patients and lose on average through one failure.

@@ -92,18 +92,6 @@ def rank_limits(compared: Pairwise) -> pd.DataFrame:
     return pd.DataFrame({"low": 1 + better.sum(axis=0), "high": len(better) - better.sum(axis=1)})
 
 
-def scheme_ranks(scores: pd.DataFrame) -> pd.DataFrame:
-    """The rank of every method (row) under every scheme (column)."""
-    return pd.DataFrame({scheme: rank_methods(scores, scheme) for scheme in SCHEMES})
-
-
-def agreement(rankings: pd.DataFrame) -> pd.DataFrame:
-    """Kendall's tau-b between every two rankings, one a column; NaN where all methods are tied."""
-    ranks = rankings.to_numpy(dtype=np.float64).T
-    names = rankings.columns
-    return pd.DataFrame([kendall(ranks, row) for row in ranks], index=names, columns=names)
-
-
 def kendall(rankings: Floats, reference: Floats) -> Floats:
     """Kendall's tau-b (1945) of each of many rankings, shape (rankings, methods), with one.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,7 +29,6 @@ _ROUNDING = 1e-12
 """Sums that are equal on paper differ in the last digits."""
 
 Floats = NDArray[np.float64]
-Number = TypeVar("Number", np.float64, np.int8)
 
 
 def sign_flip_p(differences: ArrayLike) -> float:
@@ -120,8 +118,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 @lru_cache(maxsize=2 * EXACT_UP_TO)
 def _subsets(size: int) -> Floats:
     """All subsets of so many patients as zeros and ones, shape (2^size, size)."""
-    members = (np.arange(2**size)[:, None] >> np.arange(size)) & 1
-    return _frozen(members.astype(np.float64))
+    members = ((np.arange(2**size)[:, None] >> np.arange(size)) & 1).astype(np.float64)
+    members.setflags(write=False)  # every caller gets the same array
+    return members
 
 
 def _bounds(values: Floats) -> Floats:
@@ -199,10 +198,6 @@ def _sampled_end(values: Floats, rank: int) -> float:
 def _random_signs(size: int) -> NDArray[np.int8]:
     """The fixed random patterns, shape (DRAWS, size)."""
     generator = np.random.default_rng(_SEED)
-    return _frozen(generator.integers(0, 2, (DRAWS, size), dtype=np.int8) * np.int8(2) - np.int8(1))
-
-
-def _frozen(shared: NDArray[Number]) -> NDArray[Number]:
-    """Every caller gets the same array, which therefore must not change."""
-    shared.flags.writeable = False
-    return shared
+    signs = generator.integers(0, 2, (DRAWS, size), dtype=np.int8) * np.int8(2) - np.int8(1)
+    signs.setflags(write=False)
+    return signs
