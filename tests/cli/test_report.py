@@ -199,8 +199,8 @@ def test_two_stores_side_by_side(bench, store, tmp_path):
     assert data["command"].split()[5:] == ["--format", "json"]
     tables = {t["name"]: t for section in data["sections"] for t in section["tables"]}
     moved = {row["Method"]: row for row in tables["side by side"]["rows"]}
-    assert moved["mmgl"]["B minus A"] == pytest.approx(0.05)
-    assert moved["scratch"]["B minus A"] == 0
+    assert moved["mmgl"]["Dice vs A"] == pytest.approx(0.05)
+    assert moved["scratch"]["Dice vs A"] == 0
 
 
 def test_the_protocols_of_one_store_side_by_side(bench, store):

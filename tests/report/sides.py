@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from tests.makers.rows import results
 
-from contrabench.report.counterparts import Side
+from contrabench.report.changes import Side
 
 NOISE = np.random.default_rng(5).normal(0, 0.02, (8, 40))
 PROTOCOL = {

@@ -205,8 +205,8 @@ def _compared(
 ) -> Report:
     """Two results side by side."""
     from contrabench.cli.sources import both_sides, wanted
-    from contrabench.report.counterparts import SIDES
-    from contrabench.report.side_by_side import compare_results
+    from contrabench.report.changes import SIDES
+    from contrabench.report.comparing import compare_results
 
     a, b = (
         wanted(held, datasets, labels, f"{side} ({name})")

@@ -13,9 +13,8 @@ import pandas as pd
 from contrabench.contracts.report import NAME, NONE, Column, Kind, Table, number_text
 from contrabench.references import REFERENCE
 from contrabench.report.comparison import (
-    AgainstReference,
+    Against,
     Comparison,
-    Tested,
     needed,
     shared_variance,
 )
@@ -75,9 +74,9 @@ def make_table(
     return Table(name, tuple(columns), data, **more)
 
 
-def board(compared: Comparison, distance: str) -> Table:
-    """The leaderboard: means, differences to the reference, ranks, tests."""
-    asd, against = asd_heading(distance), f"Dice vs {REFERENCE}"
+def board(compared: Comparison, distance: str, other: str = REFERENCE) -> Table:
+    """The leaderboard: means, differences to `other` as the table calls it, ranks, tests."""
+    asd, against = asd_heading(distance), f"Dice vs {other}"
     metrics = {"Dice": "dice", asd: distance}
     result: dict[Kind, Sequence[str]] = {
         "score": ["Dice"], "distance": [asd], "difference": [against, *_INTERVAL],
@@ -112,7 +111,7 @@ def board(compared: Comparison, distance: str) -> Table:
         })  # fmt: skip
     shown = (
         *NAMES, *columns("Results", result), *columns("Intervals and ranks", bounds),
-        *columns(f"Dice against {REFERENCE}", tests),
+        *columns(f"Dice against {other}", tests),
     )  # fmt: skip
     return make_table(LEADERBOARD, shown, rows, leader=compared.leader)
 
@@ -121,17 +120,8 @@ def _ends(metric: str) -> tuple[str, str]:
     return f"{metric} 95% low", f"{metric} 95% high"
 
 
-def _against(one: AgainstReference, heading: str) -> dict[str, Any]:
+def _against(one: Against, heading: str) -> dict[str, Any]:
     wins = (one.wins.probability, one.wins.low, one.wins.high)
-    return {
-        **tested_cells(one, heading),
-        **dict(zip(_WINS, wins, strict=True)),
-        **_needed_cells(one.found.mean, one.separated, one.patients_needed, one.draws_needed),
-    }
-
-
-def tested_cells(one: Tested, heading: str) -> dict[str, float]:
-    """The cells on a difference in Dice; `heading` is that of its mean."""
     return {
         heading: one.found.mean,
         "95% low": one.found.low,
@@ -140,6 +130,8 @@ def tested_cells(one: Tested, heading: str) -> dict[str, float]:
         "Smallest p": one.found.smallest_p,
         "Adjusted p": one.adjusted,
         "Retrained p": one.retrained,
+        **dict(zip(_WINS, wins, strict=True)),
+        **_needed_cells(one.found.mean, one.separated, one.patients_needed, one.draws_needed),
     }
 
 

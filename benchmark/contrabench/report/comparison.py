@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -60,8 +60,8 @@ class Tested:
 
 
 @dataclass(frozen=True)
-class AgainstReference(Tested):
-    """What the patients say about the Dice of a method, minus that of the reference.
+class Against(Tested):
+    """What the patients say about the Dice of a method, minus that of the reference or another.
 
     Attributes:
         wins: how often the method is the better one.
@@ -94,14 +94,14 @@ class Comparison:
 
     entries: tuple[Entry, ...]
     paired: dict[int, Entry]
-    against: dict[int, AgainstReference]
+    against: dict[int, Against]
     retraining: Retraining
     members: tuple[int, ...]
     pairs: Pairwise | None
     lasting: pd.DataFrame | None
 
     @property
-    def family(self) -> dict[int, AgainstReference]:
+    def family(self) -> dict[int, Against]:
         """The comparisons with the reference that are tested together."""
         return {place: one for place, one in self.against.items() if not math.isnan(one.adjusted)}
 
@@ -137,11 +137,11 @@ def compare(entries: Sequence[Entry]) -> Comparison:
     paired = same_patients(entries)
     members = tuple(place for place in paired if not entries[place].is_ceiling)
     reference = reference_of(list(paired.values()))
-    against: dict[int, AgainstReference] = {}
+    against: dict[int, Against] = {}
     trained = UNKNOWN
     if reference is not None:
         others = {place: entry for place, entry in paired.items() if not entry.is_reference}
-        against, trained = _all_against(reference, others)
+        against, trained = all_against({place: (it, reference) for place, it in others.items()})
     pairs = lasting = None
     if len(members) > 1:
         chosen = [paired[place] for place in members]
@@ -184,44 +184,40 @@ def same_patients(entries: Sequence[Entry]) -> dict[int, Entry]:
     return {place: entry.on(scored) for place, entry in same.items()} if len(scored) else {}
 
 
-def _all_against(
-    reference: Entry, others: dict[int, Entry]
-) -> tuple[dict[int, AgainstReference], Retraining]:
-    family = [place for place, entry in others.items() if not entry.is_ceiling]
-    tested, trained = family_of([(others[place], reference) for place in family])
-    by_place = dict(zip(family, tested, strict=True))
-    against = {}
-    for place, entry in others.items():
-        ours, theirs = entry.scores["dice"], reference.scores["dice"]
-        one = by_place.get(place) or Tested(paired_difference(ours, theirs), math.nan, math.nan)
-        split, wanted = shared_variance(entry, reference), (math.nan, math.nan)
-        if place in by_place and not one.separated:
-            wanted = needed(entry, reference, split, len(family))
-        against[place] = AgainstReference(
-            one.found, one.adjusted, one.retrained, superiority(ours, theirs), split, *wanted
-        )
-    return against, trained
-
-
-def family_of(pairs: Sequence[tuple[Entry, Entry]]) -> tuple[list[Tested], Retraining]:
-    """Tests differences in Dice together: the first entry of each pair minus the second.
+def all_against(
+    pairs: Mapping[int, tuple[Entry, Entry]],
+) -> tuple[dict[int, Against], Retraining]:
+    """Compares the first entry of each pair with the second; those that compete are one family.
 
     Both entries of a pair have scores of the same patients. What training again adds to all of
-    them, and so `Tested.retrained`, is unknown unless all pairs share their patients and the
-    folds of these.
+    them, and so `Tested.retrained`, is unknown unless those that compete share their patients and
+    the folds of these.
     """
-    found = [paired_difference(one.scores["dice"], other.scores["dice"]) for one, other in pairs]
-    ps = [one.p for one in found]
-    entries = [entry for pair in pairs for entry in pair]
+    found = {
+        place: paired_difference(one.scores["dice"], other.scores["dice"])
+        for place, (one, other) in pairs.items()
+    }
+    family = {place: pair for place, pair in pairs.items() if not pair[0].is_ceiling}
+    ps = [found[place].p for place in family]
+    entries = [entry for pair in family.values() for entry in pair]
     same = len({tuple(entry.scores.index) for entry in entries}) == 1
     folds = shared_folds(entries) if same else None
-    trained, retrained = UNKNOWN, [math.nan] * len(pairs)
+    trained, retrained = UNKNOWN, [math.nan] * len(ps)
     if folds is not None:
-        gaps = np.stack([score_gaps(one, other) for one, other in pairs])
-        # As for one reference: methods of a side may share networks, such as a pre-training.
-        trained = retraining(gaps, folds, with_reference(len(pairs)))
+        gaps = np.stack([score_gaps(*pair) for pair in family.values()])
+        # Pairs may share networks: their reference, or a pre-training.
+        trained = retraining(gaps, folds, with_reference(len(ps)))
         retrained = retrained_ps(gaps, ps, trained).tolist()
-    return list(map(Tested, found, holm(ps), retrained)), trained
+    adjusted = dict(zip(family, zip(holm(ps), retrained, strict=True), strict=True))
+    against = {}
+    for place, (one, other) in pairs.items():
+        p, again = adjusted.get(place, (math.nan, math.nan))
+        wins = superiority(one.scores["dice"], other.scores["dice"])
+        split, wanted = shared_variance(one, other), (math.nan, math.nan)
+        if p > LEVEL:
+            wanted = needed(one, other, split, len(ps))
+        against[place] = Against(found[place], p, again, wins, split, wanted[0], wanted[1])
+    return against, trained
 
 
 def score_gaps(entry: Entry, other: Entry) -> NDArray[np.float64]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from contrabench.contracts.report import number_text
 from contrabench.protocol import NOT_APPLICABLE
 from contrabench.references import REFERENCE
-from contrabench.report.comparison import AgainstReference, Comparison, Tested
+from contrabench.report.comparison import Against, Comparison, Tested
 from contrabench.report.entries import Entry, reference_of
 from contrabench.statistics.design import MOST
-from contrabench.statistics.paired import PairedDifference
 from contrabench.statistics.retraining import Retraining
 from contrabench.statistics.signflip import LEVEL, holm, lowest_p, patients_for_interval
 from contrabench.text import counted
@@ -44,22 +43,12 @@ def _against_reference(compared: Comparison) -> Iterator[str]:
         return
     patients = next(iter(family.values())).found.patients
     named = {labels[place]: one for place, one in family.items()}
-    yield from separated(
-        named, (f"In Dice better than {REFERENCE}", f"In Dice worse than {REFERENCE}")
-    )
+    better, worse = f"In Dice better than {REFERENCE}", f"In Dice worse than {REFERENCE}"
+    yield from told(named, better, worse, f"Cannot be separated from {REFERENCE} in Dice")
     rest = {place: one for place, one in family.items() if not one.separated}
     if rest:
-        means = ", ".join(
-            f"{labels[place]} {number_text('difference', one.found.mean)}"
-            for place, one in rest.items()
-        )
-        yield f"Cannot be separated from {REFERENCE} in Dice: {means}."
         yield from _what_would(rest, labels, patients)
-    yield paired_over(counted(patients, "patient"), len(family))
-    yield from too_few(patients, [one.found for one in family.values()])
-    if patients < patients_for_interval():
-        yield f"An interval of a difference needs {patients_for_interval()} patients or more."
-    yield about_training(compared.retraining, len(family))
+    yield from rests_on(named.values(), compared.retraining)
 
 
 def _alone(compared: Comparison) -> str:
@@ -77,12 +66,13 @@ def _alone(compared: Comparison) -> str:
     return f"No method is compared with {REFERENCE}, which {why}."
 
 
-def separated(family: Mapping[str, Tested], words: tuple[str, str]) -> Iterator[str]:
-    """Which differences are shown: by direction, and whether for other networks as well.
+def told(family: Mapping[str, Tested], better: str, worse: str, rest: str) -> Iterator[str]:
+    """Which differences are shown, by direction, and whether for other networks as well.
 
-    `words` begin a sentence on those above zero, and on those below.
+    `better` begins a sentence on those above zero, `worse` on those below, `rest` on those that
+    are not shown to differ from it.
     """
-    for beginning, sign in zip(words, (1, -1), strict=True):
+    for beginning, sign in ((better, 1), (worse, -1)):
         for passing in (False, True):
             amounts = [
                 f"{label} {_amount(one)}"
@@ -92,6 +82,13 @@ def separated(family: Mapping[str, Tested], words: tuple[str, str]) -> Iterator[
             if amounts:
                 limit = " with these networks, not shown for others" if passing else ""
                 yield f"{beginning}{limit}: {'; '.join(amounts)}."
+    means = [
+        f"{label} {number_text('difference', one.found.mean)}"
+        for label, one in family.items()
+        if not one.separated
+    ]
+    if means:
+        yield f"{rest}: {', '.join(means)}."
 
 
 def _amount(one: Tested) -> str:
@@ -105,18 +102,17 @@ def _amount(one: Tested) -> str:
     return f"{mean} (95% {low} to {high}, {ps})"
 
 
-def paired_over(patients: str, comparisons: int) -> str:
-    """How a family of comparisons was tested, over patients with their noun."""
-    return (
-        f"Paired over {patients}; sign-flip test, Holm over {counted(comparisons, 'comparison')}, "
-        f"level {LEVEL:g}; the 95% interval turns the test round and is not adjusted."
+def rests_on(family: Collection[Tested], found: Retraining) -> Iterator[str]:
+    """How a family was tested, what so few patients can tell, what training again would move."""
+    counts = {one.found.patients for one in family}
+    few, many, number = min(counts), max(counts), counted(len(family), "comparison")
+    patients = counted(many, "patient") if few == many else f"{few} to {many} patients"
+    yield (
+        f"Paired over {patients}; sign-flip test, Holm over {number}, level {LEVEL:g}; the 95% "
+        "interval turns the test round and is not adjusted."
     )
-
-
-def too_few(patients: int, family: Sequence[PairedDifference]) -> Iterator[str]:
-    """Says so where no comparison of a family can reach a verdict, and why."""
-    lowest = min(1.0, len(family) * lowest_p(patients))
-    with_ties = min(holm([one.smallest_p for one in family]))
+    lowest = min(1.0, len(family) * lowest_p(many))
+    with_ties = min(holm([one.found.smallest_p for one in family]))
     if lowest > LEVEL:
         yield (
             f"With so few patients no comparison can reach a p below {lowest:.3g} after Holm, "
@@ -127,10 +123,23 @@ def too_few(patients: int, family: Sequence[PairedDifference]) -> Iterator[str]:
             f"No comparison could reach a p below {with_ties:.3g} after Holm, since most patients "
             "have the same score with both methods."
         )
+    if few < patients_for_interval():
+        yield f"An interval of a difference needs {patients_for_interval()} patients or more."
+    if found.known:
+        yield (
+            "With what training again would move, the standard error is estimated at "
+            f"{number_text('share', found.inflation)} times what a test over patients takes it to "
+            f"be (from {number}; column Retrained p)."
+        )
+    else:
+        yield (
+            "Verdicts are about the networks that were trained: how far training again would move "
+            "them cannot be told from these runs."
+        )
 
 
 def _what_would(
-    rest: Mapping[int, AgainstReference], labels: Mapping[int, str], patients: int
+    rest: Mapping[int, Against], labels: Mapping[int, str], patients: int
 ) -> Iterator[str]:
     """What it would take to separate the others, were the differences seen the true ones."""
     differing = {labels[place]: one for place, one in rest.items() if one.found.mean}
@@ -172,20 +181,6 @@ def _rounded(number: float) -> int:
     """Rounded up to two digits: more would be noise."""
     step: int = 10 ** max(0, len(str(int(number))) - 2)
     return math.ceil(number / step) * step
-
-
-def about_training(found: Retraining, comparisons: int) -> str:
-    """How far a verdict may hang on the very networks that were trained, in a sentence."""
-    if not found.known:
-        return (
-            "Verdicts are about the networks that were trained: how far training again would move "
-            "them cannot be told from these runs."
-        )
-    return (
-        "With what training again would move, the standard error is estimated at "
-        f"{number_text('share', found.inflation)} times what a test over patients takes it to be "
-        f"(from {counted(comparisons, 'comparison')}; column Retrained p)."
-    )
 
 
 def _groups(compared: Comparison) -> Iterator[str]:

@@ -2,10 +2,14 @@
 
 import csv
 import io
+import itertools
 import json
 import math
 from importlib.resources import files
+from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from tests.makers.rows import results
@@ -13,9 +17,10 @@ from tests.makers.rows import results
 from contrabench.contracts.registry import reports
 from contrabench.contracts.report import Report, cell_text, plain, tidy
 from contrabench.errors import RequestError
-from contrabench.report.side_by_side import compare_results
+from contrabench.report.board import board
+from contrabench.report.comparing import compare_results, side_by_side
 
-from .sides import METHOD, PROTOCOL, SOFTWARE, changed, recorded, study
+from .sides import METHOD, NOISE, PROTOCOL, SOFTWARE, changed, recorded, study
 
 HASH, OTHER = PROTOCOL["hash"], "0" * 16
 FIELD = [*study("scratch"), *study("gcl", 0.1, 1), *study("pcl", -0.1, 2)]
@@ -47,6 +52,191 @@ def table(section, name):
     return found.data.set_index(found.columns[0].name)
 
 
+# -- how far methods moved, against sums by hand and a brute-force test over sign patterns --
+
+
+def shifted(rows, shifts, noise=None):
+    """Rows with so much more Dice by method, and noise by patient."""
+    made = []
+    for row in rows:
+        extra = 0 if noise is None else NOISE[noise, int(row["patient"][1:])]
+        more = shifts.get(row["method"], 0) + extra
+        made.append({**row, "run": row["run"][::-1], "dice": row["dice"] + more})
+    return made
+
+
+def found(frame, ours, theirs, **more):
+    """What is said of each method, by its label, where both sides have it."""
+    sides = side_by_side(frame(*ours), frame(*theirs), **more)
+    ranks = [list(board(side, "asd_mm", "A").data["Rank"]) for side in sides]
+    pairs = enumerate(zip(*(side.entries for side in sides), strict=False))
+    return {
+        old.label: SimpleNamespace(
+            test=sides[1].against.get(place), ranks=tuple(rank[place] for rank in ranks)
+        )
+        for place, (old, new) in pairs
+        if old.label == new.label
+    }
+
+
+def labels(frame, ours, theirs):
+    """The methods of each side, in order."""
+    sides = side_by_side(frame(*ours), frame(*theirs))
+    return [[entry.label for entry in side.entries] for side in sides]
+
+
+def flips(differences):
+    """The definition of the sign-flip test, pattern by pattern."""
+    sums = [
+        abs(np.dot(signs, differences))
+        for signs in itertools.product((1, -1), repeat=len(differences))
+    ]
+    return np.mean([one >= abs(sum(differences)) - 1e-12 for one in sums])
+
+
+def step_down(values):
+    """Holm by its definition: the largest of all (n - rank) p up to one's own."""
+    order = np.argsort(values)
+    adjusted = [min(1, (len(values) - rank) * values[place]) for rank, place in enumerate(order)]
+    return dict(zip(order, np.maximum.accumulate(adjusted), strict=True))
+
+
+def test_differences_ps_and_holm_are_those_by_hand(frame):
+    rows = [row for row in FIELD if int(row["patient"][1:]) < 8]
+    other = [*shifted(rows[:8], {}, 4), *shifted(rows[8:16], {"gcl": 0.03}, 5), *rows[16:]]
+    moved = found(frame, rows, other)
+    ps = []
+    for name, start in (("scratch", 0), ("gcl", 8), ("pcl", 16)):
+        pairs = zip(rows[start : start + 8], other[start : start + 8], strict=True)
+        own = [second["dice"] - first["dice"] for first, second in pairs]
+        one = moved[name].test
+        assert one.found.mean == pytest.approx(np.mean(own))
+        assert one.found.p == pytest.approx(flips(own))
+        exact = stats.permutation_test(
+            (own,), np.mean, permutation_type="samples", n_resamples=np.inf
+        )
+        assert one.found.p == pytest.approx(exact.pvalue)
+        assert one.found.patients == 8
+        ps.append(one.found.p)
+    for place, name in enumerate(("scratch", "gcl", "pcl")):
+        assert moved[name].test.adjusted == pytest.approx(step_down(ps)[place])
+
+
+def test_a_planted_shift_is_found_in_its_method_alone(frame):
+    moved = found(frame, FIELD, shifted(FIELD, {"gcl": 0.02}))
+    assert {name: one.test.separated for name, one in moved.items()} == {
+        "gcl": True, "scratch": False, "pcl": False,
+    }  # fmt: skip
+    assert moved["gcl"].test.found.mean == pytest.approx(0.02)
+    back = found(frame, shifted(FIELD, {"gcl": 0.02}), FIELD)
+    assert back["gcl"].test.found.mean == pytest.approx(-0.02)
+
+
+def test_equal_sides_differ_nowhere(frame):
+    for one in found(frame, FIELD, FIELD).values():
+        assert (one.test.found.mean, one.test.found.p, one.test.adjusted) == (0, 1, 1)
+        assert one.ranks[0] == one.ranks[1]
+
+
+def test_training_that_moves_whole_folds_is_seen(frame):
+    """Folds go up and down as a whole: the test over patients is blind to it, ours is not."""
+    noise = np.random.default_rng(1).normal(0, 0.01, (2, 40))
+    moves = {"calm": np.zeros(5), "moved": np.array([0.06, 0.05, 0.07, -0.06, -0.02])}
+    ours = [row for fold in range(5) for row in study("scratch", fold=fold, patients=8)]
+    ours = [{**row, "patient": f"{row['fold']}{row['patient']}", "folds": 5} for row in ours]
+    seen = {}
+    for name, by_fold in moves.items():
+        theirs = [
+            {**row, "run": row["run"][::-1], "dice": row["dice"] + 0.03 + by_fold[row["fold"]] + e}
+            for row, e in zip(ours, noise[0], strict=True)
+        ]
+        _, seen[name] = side_by_side(frame(*ours), frame(*theirs))
+    calm, moved = (seen[name].against[0] for name in moves)
+    assert calm.separated
+    assert not calm.passing
+    assert moved.separated
+    assert moved.passing
+    assert seen["moved"].retraining.inflation > 2 > 1.5 > seen["calm"].retraining.inflation
+
+
+def test_other_patients_are_not_tested(frame):
+    fewer = [row for row in FIELD if row["method"] != "gcl" or row["patient"] != "p00"]
+    moved = found(frame, FIELD, fewer)
+    assert moved["gcl"].test is None
+    # The family is that of the others, and so are the ranks on B.
+    assert moved["scratch"].test.adjusted == 1
+    assert math.isnan(moved["gcl"].ranks[1])
+    assert (moved["scratch"].ranks, moved["pcl"].ranks) == ((2, 1), (3, 2))
+    renamed = [{**row, "patient": f"q{row['patient']}"} for row in FIELD]
+    moved = found(frame, FIELD, renamed)
+    assert {one.test for one in moved.values()} == {None}
+    # Each side still has an order of its own.
+    assert moved["gcl"].ranks == (1, 1)
+
+
+def test_a_method_of_one_side_stands_alone(frame):
+    sides = [*FIELD, *study("byol", 0.5)], [*study("vicreg", 0.9), *FIELD]
+    shared = ["gcl", "scratch", "pcl"]
+    assert labels(frame, *sides) == [[*shared, "byol"], [*shared, "vicreg"]]
+    # It takes no place from those that both sides have.
+    assert found(frame, *sides)["gcl"].ranks == (1, 1)
+
+
+def test_single_versions_stand_in_one_row_and_several_in_their_own(frame):
+    newer = [*FIELD[:12], *study("gcl", 0.2, 1, method_version=2)]
+    moved = found(frame, FIELD, newer)
+    assert moved["gcl"].test.found.mean == pytest.approx(0.1)
+    # The newest version of a variant needs no number, whatever stands on A.
+    more = study("gcl", 0.3, 1, method_version=2, deviations="long")
+    assert {"gcl", "gcl (long)"} < set(found(frame, [*FIELD, *more], [*newer, *more]))
+    both = [*FIELD, *study("gcl", 0.2, 1, method_version=2)]
+    assert found(frame, FIELD, both)["gcl (version 1)"].test.found.mean == 0
+    shared = ["gcl (version 1)", "scratch", "pcl"]
+    assert labels(frame, FIELD, both) == [shared, [*shared, "gcl"]]
+
+
+def test_deviations_make_another_method(frame):
+    other = [*FIELD[:12], *study("gcl", 0.1, 1, deviations="deep supervision")]
+    assert labels(frame, FIELD, other) == [
+        ["scratch", "gcl", "pcl"], ["scratch", "gcl (deep supervision)"],
+    ]  # fmt: skip
+
+
+def test_ranks_are_those_of_the_means(frame):
+    other = shifted(FIELD, {"pcl": 0.3})
+    moved = found(frame, FIELD, other)
+    for side, rows in enumerate((FIELD, other)):
+        means = pd.DataFrame(rows).groupby("method")["dice"].mean()
+        ranks = dict(zip(means.index, stats.rankdata(-means), strict=True))
+        assert {name: one.ranks[side] for name, one in moved.items()} == ranks
+
+
+def test_one_patient_is_no_evidence(frame):
+    first = [row for row in FIELD if row["patient"] == "p00"]
+    one = found(frame, first, shifted(first, {"gcl": 0.3}))["gcl"].test
+    assert (one.found.mean, one.found.p) == (pytest.approx(0.3), 1)
+    assert math.isnan(one.found.low)
+    assert math.isnan(one.retrained)
+
+
+def test_what_does_not_compare_is_ranked_and_not_subtracted(frame):
+    moved = found(frame, FIELD, shifted(FIELD, {"gcl": 0.2}), comparable=False)
+    assert {one.test for one in moved.values()} == {None}
+    assert moved["gcl"].ranks == (1, 1)
+
+
+def test_structures_that_do_not_apply_are_no_score(frame):
+    absent = [{**row, "structure": "RV", "flag": "not applicable"} for row in FIELD]
+    assert found(frame, [*FIELD, *absent], FIELD)["gcl"].test.found.mean == 0
+    gone = [{**row, "flag": "not applicable"} if row["patient"] == "p00" else row for row in FIELD]
+    assert found(frame, gone, FIELD)["gcl"].test is None
+    nowhere = [{**row, "flag": "not applicable"} for row in FIELD]
+    assert found(frame, nowhere, nowhere)["gcl"].test is None
+
+
+# -- whole comparisons ------------------------------------------------------------------
+
+
 @pytest.fixture
 def planted(frame):
     """One setting changed, and one method better by it."""
@@ -59,17 +249,17 @@ def planted(frame):
 def test_equal_sides_say_that_nothing_changed(frame):
     both = recorded(frame(*FIELD))
     what, side = compared(both, both).sections
-    assert what.verdict == (f"Nothing: the same protocol {HASH}.",)
-    assert [one.name for one in what.tables] == ["sides"]
-    assert list(table(what, "sides").loc["runs"]) == ["6", "6", "6"]
+    assert what.verdict == (f"Nothing changed: the same protocol {HASH}.",)
+    held = table(what, "what changed")
+    assert list(held.loc["runs"]) == list(held.loc["runs of both"]) == ["6", "6"]
+    assert list(held.index[-1:]) == ["runs of both"]
     assert side.verdict == (
-        "No score differs: on every patient the Dice of the 3 methods is the same.",
+        "No score differs: the Dice of 3 methods is the same on every patient.",
         "The order of the 3 methods by mean Dice is the same on both sides.",
     )
     cells = table(side, "side by side")
-    assert set(cells["B minus A"]) == {0}
+    assert set(cells["Dice vs A"]) == {0}
     assert set(cells["Adjusted p"]) == {1}
-    assert list(cells["Runs in common"]) == [2, 2, 2]
 
 
 def test_one_setting_and_one_method_are_found_and_no_other(planted):
@@ -77,18 +267,15 @@ def test_one_setting_and_one_method_are_found_and_no_other(planted):
     assert what.verdict == (
         "1 setting of the protocol changed: budget.finetune.images (1600 on A, 800 on B).",
     )
-    assert table(what, "what changed").to_dict("index") == {
-        "budget.finetune.images": {"A": "1600", "B": "800"}
-    }
+    assert list(table(what, "what changed").loc["budget.finetune.images"]) == ["1600", "800"]
     assert what.protocol == side.protocol == f"{HASH} and {OTHER}"
-    assert side.verdict[0].startswith("1 of 3 methods moved in Dice from A to B")
-    assert side.verdict[1].startswith("Better on B: gcl +0.050 (95% +0.050 to +0.050, adjusted p")
+    assert side.verdict[0].startswith("Better on B: gcl +0.050 (95% +0.050 to +0.050, adjusted p")
     assert "Not shown to have moved (B minus A): scratch 0.000, pcl 0.000." in side.verdict
     assert "Of all that is recorded one thing differs: budget.finetune.images." in side.verdict
     cells = table(side, "side by side")
     assert cells.loc["gcl", "Dice B"] - cells.loc["gcl", "Dice A"] == pytest.approx(0.05)
-    assert cells.loc["gcl", "B minus A"] == pytest.approx(0.05)
-    assert cells.loc["gcl", "Runs in common"] == 0
+    assert cells.loc["gcl", "Dice vs A"] == pytest.approx(0.05)
+    assert table(what, "what changed").loc["runs of both"].tolist() == ["0", "0"]
 
 
 def test_several_changes_are_never_put_down_to_one(frame):
@@ -101,7 +288,7 @@ def test_several_changes_are_never_put_down_to_one(frame):
     )
     what, side = compared(recorded(frame(*FIELD)), b).sections
     assert what.verdict[1].startswith(
-        "Beside the protocol changed: software: torch (2.14 on A, 2.15 on B)"
+        "Beside the protocol changed: gcl: code (c0de on A, f00d on B), "
     )
     assert "patients are paired by name" in told(what)
     (line,) = [line for line in side.verdict if "everything that changed together" in line]
@@ -113,29 +300,29 @@ def test_a_sentence_names_few_changes_and_the_table_all(frame):
     software = {f"package{number}": "1" for number in range(9)}
     both = [recorded(frame(*FIELD), software=dict.fromkeys(software, version)) for version in "12"]
     what = compared(*both).sections[0]
-    assert what.verdict[0].startswith(f"The same protocol {HASH}; beside it changed: ")
-    assert what.verdict[0].endswith("and 3 more.")
-    assert len(table(what, "what changed")) == 9
+    assert what.verdict[0] == f"The same protocol {HASH}."
+    assert what.verdict[1].startswith("Beside the protocol changed: package0 (1 on A, 2 on B), ")
+    assert what.verdict[1].endswith("and 3 more.")
+    assert {*software} < {*table(what, "what changed").index}
 
 
 def test_better_and_worse_are_two_sentences(frame):
     other = moved(moved(FIELD, "gcl", 0.05), "pcl", -0.02)
     side = compared(results(frame(*FIELD)), results(frame(*other))).sections[1]
-    assert side.verdict[0].startswith("2 of 3 methods moved")
-    assert side.verdict[1].startswith("Better on B: gcl +0.050 (")
-    assert side.verdict[2].startswith("Worse on B: pcl -0.020 (")
-    assert "pcl" not in side.verdict[1]
-    assert "gcl" not in side.verdict[2]
+    assert side.verdict[0].startswith("Better on B: gcl +0.050 (")
+    assert side.verdict[1].startswith("Worse on B: pcl -0.020 (")
+    assert "pcl" not in side.verdict[0]
+    assert "gcl" not in side.verdict[1]
 
 
 def test_missing_records_are_said(frame):
     whole, lost = recorded(frame(*FIELD)), recorded(frame(*FIELD), lost=("gcl",))
     what = compared(whole, lost).sections[0]
-    assert what.verdict == (f"Nothing that is recorded: the same protocol {HASH}.",)
+    assert what.verdict == (f"Nothing that is recorded changed: the same protocol {HASH}.",)
     assert "2 of 6 runs of B have no record" in told(what)
     other = results(frame(*moved(FIELD, "gcl", 0.05, protocol=OTHER)))
     what, side = compared(whole, other).sections
-    assert "no record of the runs of B" in what.verdict[0]
+    assert "which settings changed is not recorded" in what.verdict[0]
     assert "6 of 6 runs of B have no record" in told(what)
     assert "their records do not tell in what" in told(side)
 
@@ -143,10 +330,10 @@ def test_missing_records_are_said(frame):
 def test_few_patients_cannot_tell(frame):
     few = [row for row in FIELD if int(row["patient"][1:]) < 4]
     side = compared(results(frame(*few)), results(frame(*moved(few, "gcl", 0.3)))).sections[1]
-    assert side.verdict[0].startswith("With so few patients no comparison can reach a p below")
     # All four patients agree: 2 of 2^4 patterns, times three methods.
-    assert "a p below 0.375 after Holm" in side.verdict[0]
-    assert "moved in Dice" not in told(side)
+    few = "With so few patients no comparison can reach a p below 0.375 after Holm"
+    assert any(line.startswith(few) for line in side.verdict)
+    assert "Better" not in told(side)
     assert "An interval of a difference needs 6 patients or more." in side.verdict
 
 
@@ -155,9 +342,9 @@ def test_a_side_with_one_patient_is_compared_with_nobody(frame):
     side = compared(results(frame(*FIELD)), results(frame(*one))).sections[1]
     assert side.verdict[0].startswith("No method was tested on the same patients")
     assert "(A tested 12, B 1, 1 of them the same)" in told(side)
-    assert table(side, "side by side")["B minus A"].isna().all()
+    assert table(side, "side by side")["Dice vs A"].isna().all()
     both = compared(results(frame(*one)), results(frame(*moved(one, "gcl", 0.3)))).sections[1]
-    assert "a p below 1 after Holm" in both.verdict[0]
+    assert "a p below 1 after Holm" in told(both)
 
 
 def test_another_metric_contract_is_no_difference(frame):
@@ -165,7 +352,7 @@ def test_another_metric_contract_is_no_difference(frame):
     side = compared(results(frame(*FIELD)), results(frame(*other))).sections[1]
     assert side.verdict[0].startswith("The metric contracts differ (1 on A, 2 on B)")
     cells = table(side, "side by side")
-    assert cells[["B minus A", "p", "Adjusted p"]].isna().all(axis=None)
+    assert cells[["Dice vs A", "p", "Adjusted p"]].isna().all(axis=None)
     assert cells["Dice B"].notna().all()
     assert "beyond" not in told(side)
 
@@ -174,7 +361,7 @@ def test_other_structures_are_no_difference(frame):
     more = [*FIELD, *({**row, "structure": "aorta"} for row in FIELD)]
     side = compared(results(frame(*FIELD)), results(frame(*more))).sections[1]
     assert side.verdict[0].startswith("Not the same structures are scored (A LV; B LV, aorta)")
-    assert table(side, "side by side")["B minus A"].isna().all()
+    assert table(side, "side by side")["Dice vs A"].isna().all()
 
 
 def test_structures_that_apply_nowhere_and_distances_on_two_scales(frame):
@@ -205,7 +392,7 @@ def test_methods_of_one_side_are_named(frame):
     cells = table(side, "side by side")
     assert list(cells.index[-2:]) == ["byol", "vicreg"]
     assert math.isnan(cells.loc["byol", "Dice B"])
-    assert math.isnan(cells.loc["vicreg", "Patients in common"])
+    assert table(side, "runs").loc["vicreg", "Patients B"] == 12
 
 
 def test_other_draws_are_held_against_the_verdict(frame):
@@ -230,7 +417,8 @@ def test_several_protocols_each_have_their_sections(frame):
     ]
     assert "of B: ct, smoke budget, protocol 1111111111111111." in told(made.sections[0])
     assert "of B: " not in told(made.sections[2])
-    assert "Label budgets of A alone, not compared: 20%." in told(made.sections[2])
+    held = table(made.sections[2], "what changed").loc["label budgets"]
+    assert list(held) == ["10%, 20%", "10%"]
 
 
 def test_label_budgets_can_be_chosen(frame):
@@ -247,12 +435,6 @@ def test_rows_hold_each_run_once(frame):
     made = compared(results(a), results(b))
     assert made.rows["run"].nunique() == 10
     assert not made.rows.duplicated(["run", "case", "structure"]).any()
-    words = a.select_dtypes("object").columns
-    kept = [part.astype(dict.fromkeys(words, "category")) for part in (a, b)]
-    again = compared(*(results(part) for part in kept))
-    assert again.rows["run"].dtype == "category"
-    assert again.rows["run"].astype(str).tolist() == made.rows["run"].tolist()
-    assert [part.verdict for part in again.sections] == [part.verdict for part in made.sections]
 
 
 @pytest.fixture
@@ -294,9 +476,9 @@ def test_tidy_lines_hold_every_cell(planted):
     lines = list(csv.DictReader(io.StringIO(reports.get("csv")().render(planted))))
     assert len(lines) == len(list(tidy(planted)))
     side = planted.sections[1]
-    column = next(one for one in side.tables[0].columns if one.name == "B minus A")
-    shown = {line["method"]: line for line in lines if line["column"] == "B minus A"}
-    for name, value in table(side, "side by side")["B minus A"].items():
+    column = next(one for one in side.tables[0].columns if one.name == "Dice vs A")
+    shown = {line["method"]: line for line in lines if line["column"] == "Dice vs A"}
+    for name, value in table(side, "side by side")["Dice vs A"].items():
         assert float(shown[name]["value"]) == value
         assert shown[name]["text"].lstrip("'") == plain(cell_text(column, value))
 
