@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 from typer.main import get_command
@@ -12,44 +14,37 @@ from typer.main import get_command
 from contrabench.cli.app import app
 
 HEAVY = (
-    "torch",
-    "torchvision",
-    "monai",
-    "pandas",
-    "numpy",
-    "scipy",
-    "lightly",
-    "sklearn",
-    "pyarrow",
-    "nibabel",
-    "lightning",
-    "matplotlib",
-    "ray",
-    "vl_convert",
-)
+    "torch", "torchvision", "monai", "pandas", "numpy", "scipy", "lightly", "sklearn", "pyarrow",
+    "nibabel", "lightning", "matplotlib", "ray", "vl_convert",
+)  # fmt: skip
 FRAMEWORKS = {"torch", "torchvision", "monai", "lightly", "lightning"}
 
+PROGRAM = """
+import contextlib, io, json, sys
+heavy, steps = json.loads(sys.argv[1])
+loaded = {}
+for name, code in steps.items():
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            exec(code, {})
+    except SystemExit as end:
+        assert not end.code, name
+    loaded[name] = [module for module in heavy if module in sys.modules]
+print(json.dumps(loaded))
+"""
 
-def loaded_after(code: str, *arguments: str) -> set[str]:
-    """Runs code in a fresh interpreter and returns the heavy packages that it loaded."""
-    program = (
-        "import atexit, sys\n"
-        f"heavy = {HEAVY!r}\n"
-        "def tell():\n"
-        "    sys.stderr.write('\\nLOADED ' + ','.join(m for m in heavy if m in sys.modules))\n"
-        "atexit.register(tell)\n" + code
-    )
-    environment = {k: v for k, v in os.environ.items() if k != "CONTRABENCH_PLUGINS"}
+
+def loaded_after(steps: dict[str, str]) -> dict[str, set[str]]:
+    """Takes steps one after another in one fresh interpreter; the heavy packages after each."""
     done = subprocess.run(
-        [sys.executable, "-c", program, *arguments],
+        [sys.executable, "-c", PROGRAM, json.dumps([HEAVY, steps])],
         capture_output=True,
         text=True,
         check=False,
-        env=environment,
+        env={k: v for k, v in os.environ.items() if k != "CONTRABENCH_PLUGINS"},
     )
     assert done.returncode == 0, done.stderr
-    names = done.stderr.rpartition("LOADED ")[2].strip()
-    return set(names.split(",")) if names else set()
+    return {name: set(found) for name, found in json.loads(done.stdout).items()}
 
 
 def commands(command, *words):
@@ -60,78 +55,68 @@ def commands(command, *words):
 
 
 COMMANDS = list(commands(get_command(app)))
+LIGHT = {
+    name: f"import {name}"
+    for name in (
+        "contrabench",
+        "contrabench.plugins",
+        *(
+            f"contrabench.contracts.{module}"
+            for module in ("registry", "method", "options", "fingerprint", "report", "dataset",
+                           "views", "executor")
+        ),
+    )
+} | {
+    " ".join(words): f"from contrabench.cli.app import main\nmain({words})"
+    for words in ([*([*each, "--help"] for each in COMMANDS), ["--version"]])
+}  # fmt: skip
+TORCHLESS = {
+    "datasets": "from contrabench.contracts.registry import datasets\nassert datasets.names()",
+    "reports": "from contrabench.contracts.registry import reports\nassert reports.entries()",
+} | {
+    name: (
+        "import importlib, pkgutil\n"
+        f"package = importlib.import_module('contrabench.{name}')\n"
+        "for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
+        "    importlib.import_module(module.name)\n"
+    )
+    for name in ("statistics", "store", "report", "exchange")
+}
 
 
-def test_the_probe_sees_what_is_loaded():
-    assert loaded_after("import numpy") == {"numpy"}
+@cache
+def loaded() -> dict[str, set[str]]:
+    """What each step loads; the heavier ones come last."""
+    return loaded_after(LIGHT | TORCHLESS)
 
 
-def test_every_command_is_known():
-    """What the next test goes through is no empty list."""
+def test_every_command_is_known_and_the_probe_sees_what_is_loaded():
     top = {words[0] for words in COMMANDS if words}
     assert {"run", "report", "submit", "study", "plan", "status", "store", "doctor"} <= top
     assert ["methods", "show"] in COMMANDS
+    assert loaded()["report"] >= {"numpy", "pandas"}
 
 
-@pytest.mark.parametrize("words", [*([*each, "--help"] for each in COMMANDS), ["--version"]],
-                         ids=" ".join)  # fmt: skip
-def test_help_loads_nothing_heavy(words):
-    code = "from contrabench.cli.app import main\nmain(sys.argv[1:])"
-    assert loaded_after(code, *words) == set()
+@pytest.mark.parametrize("name", LIGHT)
+def test_contracts_and_help_load_nothing_heavy(name):
+    assert loaded()[name] == set()
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "contrabench",
-        "contrabench.errors",
-        "contrabench.protocol",
-        "contrabench.contracts.registry",
-        "contrabench.contracts.method",
-        "contrabench.contracts.options",
-        "contrabench.contracts.fingerprint",
-        "contrabench.plugins",
-        "contrabench.contracts.report",
-        "contrabench.contracts.dataset",
-        "contrabench.contracts.views",
-    ],
-)
-def test_contracts_load_nothing_heavy(module):
-    assert loaded_after(f"import {module}") == set()
+@pytest.mark.parametrize("name", TORCHLESS)
+def test_reading_reporting_and_listing_datasets_load_no_torch(name):
+    assert not loaded()[name] & FRAMEWORKS
 
 
-@pytest.mark.parametrize("name", ["statistics", "reports", "store", "report", "exchange"])
-def test_reading_and_reporting_load_no_torch(name):
-    code = (
-        "import importlib, pkgutil\n"
-        "name = 'contrabench.' + sys.argv[1]\n"
-        "package = importlib.import_module(name)\n"
-        "found = [*pkgutil.walk_packages(package.__path__, name + '.')]\n"
-        "for module in found:\n"
-        "    importlib.import_module(module.name)\n"
-        "assert found\n"
-        "from contrabench.contracts.registry import reports\nreports.entries()\n"
-    )
-    assert not loaded_after(code, name) & FRAMEWORKS
-
-
-def test_listing_methods_loads_no_framework_beside_torch():
-    code = "from contrabench.contracts.registry import methods\nassert methods.names()"
-    assert not loaded_after(code) & {"monai", "lightly", "lightning", "pandas"}
-
-
-def test_listing_datasets_loads_no_torch():
-    code = "from contrabench.contracts.registry import datasets\nassert datasets.names()"
-    assert not loaded_after(code) & {"torch", "monai", "lightly", "lightning"}
-
-
-def test_the_public_names_resolve():
-    code = (
+def test_listing_methods_loads_no_framework_beside_torch_and_public_names_resolve():
+    methods = "from contrabench.contracts.registry import methods\nassert methods.names()"
+    names = (
         "import contrabench\n"
         "for name in contrabench.__all__:\n"
         "    assert getattr(contrabench, name).__name__, name\n"
     )
-    assert "torch" in loaded_after(code)
+    found = loaded_after({"methods": methods, "names": names})
+    assert not found["methods"] & {"monai", "lightly", "lightning", "pandas"}
+    assert "torch" in found["names"]
     import contrabench
 
     assert set(contrabench.__all__) == set(contrabench._HOMES)
