@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 _END = ".tmp"
 
@@ -48,6 +49,14 @@ def write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file that anybody may have written; None if it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def sync_file(path: Path) -> None:
@@ -135,10 +144,8 @@ def sealed_files(folder: Path) -> dict[str, str] | None:
 
     None if the marker is missing, unreadable, or names a file outside the folder.
     """
-    try:
-        files = json.loads((folder / MARKER).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
+    marker = read_json(folder / MARKER)
+    files = marker.get("files") if isinstance(marker, dict) else None
     if not isinstance(files, dict) or not all(
         isinstance(value, str) and _inside(name) for name, value in files.items()
     ):

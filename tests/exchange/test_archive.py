@@ -125,7 +125,7 @@ def predictions(run):
 def lost_manifest(run):
     key = json.loads((run / "run.json").read_text())["manifests"]["split"]
     (run.parents[1] / "splits" / f"split-{key}.json").unlink()
-    return f"splits/split-{key}.json, which it names, is not there"
+    return f"splits/split-{key}.json', which it names, is not there"
 
 
 def manifest_elsewhere(run):
@@ -134,7 +134,7 @@ def manifest_elsewhere(run):
     (run / "run.json").write_text(json.dumps(record))
     (run / MARKER).unlink()
     seal_folder(run)
-    return "which no manifest is called"
+    return "which it names, is not there or bad"
 
 
 FAULTS = [changed_rows, lost_rows, lost_marker, predictions, lost_manifest, manifest_elsewhere]

@@ -27,23 +27,23 @@ import pyarrow.parquet as pq
 from contrabench import __version__
 from contrabench.errors import DiskFullError, RequestError, RunError
 from contrabench.exchange.vetting import LARGEST_FILE, read_manifest, unsafe, unsound
-from contrabench.files import MARKER, checksum, replacing, sealed_files
+from contrabench.files import MARKER, checksum, read_json, replacing, sealed_files
 from contrabench.progress import Reporter, Silent
 from contrabench.store.failures import is_disk_full
 from contrabench.store.rows import ROWS_FILE
-from contrabench.store.runs import RECORD_FILE, inner, read_json
+from contrabench.store.runs import RECORD_FILE, inner
 from contrabench.store.stages import RUNS, SPEC, SPLITS, finished_stages
 from contrabench.text import counted, one_line, size_words
 
 FORMAT = 1
 LISTING = "submission.json"
 SUFFIX = ".zip"
-RUN_FILES = (MARKER, ROWS_FILE, RECORD_FILE, SPEC)
+RUN_FILES = {MARKER, ROWS_FILE, RECORD_FILE, SPEC}
 LARGEST_ARCHIVE = 2**30
 MOST_FILES = 65_000
 """A little less than a ZIP without extensions can hold: some 16 000 runs."""
 MEMBER = re.compile(
-    rf"{RUNS}/[0-9a-f]{{16}}/({'|'.join(map(re.escape, RUN_FILES))})"
+    rf"{RUNS}/[0-9a-f]{{16}}/({'|'.join(map(re.escape, sorted(RUN_FILES)))})"
     rf"|{SPLITS}/(split|labels)-[0-9a-f]{{16}}\.json"
 )
 """What files beside the listing can be called; none of these names leads out of a folder."""
@@ -90,11 +90,9 @@ class Packed:
 def survey(store: Path, folders: Sequence[Path], reporter: Reporter) -> dict[str, Any]:
     """Looks through runs as a merge does; gives `submission.json` for them, one at least.
 
-    No dates, machines or people, so equal runs list equally: versions of the format and of
-    contrabench; datasets; protocols; methods, each with the versions that were run; numbers of runs
-    and rows; and every other file of the submission with its SHA-256 and size. UnfitError at the
-    first run that a merge would refuse, that holds more than a submission takes, or that names a
-    manifest which is not there.
+    No dates, machines or people, so equal runs list equally. UnfitError at the first run that a
+    merge would refuse, that holds more than a submission takes, or that names a manifest which is
+    not there.
     """
     files: dict[str, dict[str, Any]] = {}
     datasets, protocols, count = set[str](), set[str](), 0
@@ -102,7 +100,10 @@ def survey(store: Path, folders: Sequence[Path], reporter: Reporter) -> dict[str
     with reporter.track("looking through runs", len(folders)) as track:
         for number, folder in enumerate(folders, start=1):
             name = f"{RUNS}/{folder.name}"
-            if reason := unsafe(folder, RUNS) or _surplus(folder) or unsound(folder, RUNS):
+            if reason := unsafe(folder, RUNS) or unsound(folder, RUNS):
+                raise UnfitError(name, reason)
+            for file in (sealed_files(folder) or {}).keys() - RUN_FILES:
+                reason = f"it holds {file}, and a submission takes rows and records alone"
                 raise UnfitError(name, reason)
             rows = pq.ParquetFile(folder / ROWS_FILE).read(columns=_TOLD, use_threads=False)
             count += len(rows)
@@ -110,11 +111,13 @@ def survey(store: Path, folders: Sequence[Path], reporter: Reporter) -> dict[str
                 datasets.add(row["dataset"])
                 protocols.add(row["protocol"])
                 methods[row["method"]].add(row["method_version"])
-            manifests = [path for path in _manifests(folder, name) if path not in files]
-            for path in manifests:
-                if read_manifest(store / path) is None:
-                    raise UnfitError(name, f"{path}, which it names, is not there or bad")
-            for path in (*(f"{name}/{file}" for file in RUN_FILES), *manifests):
+            paths = [f"{name}/{file}" for file in RUN_FILES]
+            for kind, key in inner(read_json(folder / RECORD_FILE), "manifests").items():
+                path = f"{SPLITS}/{kind}-{key}.json"
+                if not MEMBER.fullmatch(path) or read_manifest(store / path) is None:
+                    raise UnfitError(name, f"{path[:80]!r}, which it names, is not there or bad")
+                paths.append(path)
+            for path in set(paths) - files.keys():
                 size = (store / path).stat().st_size
                 files[path] = {"sha256": checksum(store / path), "size": size}
             track.advance(number)
@@ -128,26 +131,6 @@ def survey(store: Path, folders: Sequence[Path], reporter: Reporter) -> dict[str
         "rows": count,
         "files": dict(sorted(files.items())),
     }
-
-
-def _surplus(folder: Path) -> str | None:
-    """What a run holds that no submission does."""
-    for name in (MARKER, *(sealed_files(folder) or ())):
-        if name not in RUN_FILES:
-            return f"it holds {name}, and a submission takes rows and records alone"
-        if (folder / name).stat().st_size > LARGEST_FILE:
-            return f"{name} is larger than {size_words(LARGEST_FILE)}"
-    return None
-
-
-def _manifests(folder: Path, run: str) -> Iterator[str]:
-    """The manifests that the record of a run names, as paths in the store."""
-    named = read_json(folder / RECORD_FILE).get("manifests", {})
-    for kind, key in named.items() if isinstance(named, dict) else [("manifests", named)]:
-        path = f"{SPLITS}/{kind}-{key}.json"
-        if not MEMBER.fullmatch(path):
-            raise UnfitError(run, f"its record names {path[:80]!r}, which no manifest is called")
-        yield path
 
 
 # -- packing ---------------------------------------------------------------------------

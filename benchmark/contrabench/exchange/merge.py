@@ -294,19 +294,16 @@ class _Merge:
 
 def _compare(folder: Path, place: Path, kind: str) -> tuple[Verdict, str]:
     """Tells a duplicate of what is there from a conflict with it."""
-    if kind != RUNS or _same_marker(folder, place):
+    if kind != RUNS:
         return "duplicate", ""
-    if reason := unsafe(folder, kind) or unsound(folder, kind):
+    if reason := unsafe(folder, kind):
+        return "refused", reason
+    theirs, ours = sealed_files(folder) or {}, sealed_files(place) or {}
+    if theirs[ROWS_FILE] == ours.get(ROWS_FILE):
+        return "duplicate", ""
+    if reason := unsound(folder, kind):
         return "refused", reason
     # As frames, in which two missing numbers are equal.
     if read_run(folder)[0].to_pandas().equals(read_run(place)[0].to_pandas()):
         return "duplicate", ""
     return "conflict", f"its rows are not those of {place}, which is kept"
-
-
-def _same_marker(folder: Path, place: Path) -> bool:
-    """Whether both markers tell the same checksum of the rows."""
-    if folder.is_symlink() or (folder / MARKER).is_symlink():
-        return False
-    theirs, ours = sealed_files(folder) or {}, sealed_files(place) or {}
-    return ROWS_FILE in ours and theirs.get(ROWS_FILE) == ours[ROWS_FILE]

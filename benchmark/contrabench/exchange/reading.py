@@ -11,19 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow.compute as pc
-
 from contrabench.exchange.archive import SUFFIX, ArchiveError, unpacked
 from contrabench.files import checksum
 from contrabench.progress import Reporter, Silent
 from contrabench.store.results import (
+    EMPTY,
     LAYOUT,
     Part,
     Results,
-    load_part,
+    joined,
+    load_copy,
     read_part,
     read_results,
     results_of,
+    save_copy,
 )
 from contrabench.store.rows import ROWS_FILE, SCHEMA
 from contrabench.store.runs import finished_runs
@@ -72,13 +73,12 @@ def results_at(path: Path, reporter: Reporter | None = None) -> Results:
     unpacked.
     """
     if path.is_file():
-        return results_of([_read_archive(path)])
+        return results_of(_read_archive(path))
     archives = archives_of(path)
     if not archives:
         found, skipped = read_results(path, reporter), passed_over(path)
         return replace(found, problems=(skipped, *found.problems)) if skipped else found
-    parts, problems = list[Part](), list[str]()
-    taken: dict[str, tuple[str, Part]] = {}
+    board, problems = EMPTY, list[str]()
     with (reporter or Silent()).track("looking through archives", len(archives)) as track:
         for number, archive in enumerate(archives, start=1):
             try:
@@ -86,14 +86,17 @@ def results_at(path: Path, reporter: Reporter | None = None) -> Results:
             except ArchiveError as error:
                 problems.append(f"{archive} is left out: {error.reason}")
             else:
+                known, new = dict(board.stamps()), part.stamps()
                 problems += [
                     f"{archive}/{RUNS}/{run} is left out: an archive before it has other rows of "
                     "this run, and these are kept"
-                    for run in _drop_known(part, taken)
+                    for run, stamp in new
+                    if known.get(run, stamp) != stamp
+                    and not _rows_of(part, run).equals(_rows_of(board, run))
                 ]
-                parts.append(part)
+                board = joined(board, part.only([run not in known for run, _ in new]))
             track.advance(number)
-    return results_of(parts, problems)
+    return results_of(board, problems)
 
 
 def _read_archive(archive: Path) -> Part:
@@ -105,13 +108,13 @@ def _read_archive(archive: Path) -> Part:
         place = cache_folder() / f"{checksum(archive)}-{LAYOUT}.zip"
     except OSError as error:
         raise ArchiveError(archive, f"it cannot be read ({error.strerror})") from error
-    part = load_part(place)
+    part = load_copy(place)
     if part is None:
         with unpacked(archive) as store:
             # The checksum of its rows tells whether another archive has the same of a run.
             runs = {run: checksum(store / RUNS / run / ROWS_FILE) for run in finished_runs(store)}
             part = read_part(store, runs, [], Silent())
-        part.save(place)
+        save_copy(part, place)
     return part
 
 
@@ -124,25 +127,8 @@ def cache_folder() -> Path:
     return home / "contrabench"
 
 
-def _drop_known(part: Part, taken: dict[str, tuple[str, Part]]) -> list[str]:
-    """Leaves out of a part the runs that another has; gives those that have other rows there.
-
-    `taken` has stamp and part of the runs of the archives before it; it gets those of this one.
-    """
-    others = []
-    known = zip(part.known["run"].to_pylist(), part.known["stamp"].to_pylist(), strict=True)
-    for place, (run, stamp) in enumerate(known):
-        kept, home = taken.setdefault(run, (stamp, part))
-        if home is part:
-            continue
-        if stamp != kept and not _rows_of(part, run).equals(_rows_of(home, run)):
-            others.append(run)
-        part.live[place] = False
-    return others
-
-
 def _rows_of(part: Part, run: str) -> pd.DataFrame:
     """Rows of one run as a frame, in which two missing numbers are equal."""
-    table = part.rows(SCHEMA.names).cast(SCHEMA)
-    frame: pd.DataFrame = table.filter(pc.equal(table["run"], run)).to_pandas()
+    rows = part.only([key == run for key, _ in part.stamps()]).rows
+    frame: pd.DataFrame = rows.cast(SCHEMA).to_pandas()
     return frame

@@ -7,23 +7,21 @@ which is looked through without running any of it.
 
 from __future__ import annotations
 
-import json
 import re
 import stat
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from contrabench.data.splits import LabelManifest, Split
-from contrabench.files import MARKER, damage_of, sealed_files
+from contrabench.files import MARKER, damage_of, read_json, sealed_files
 from contrabench.protocol import digest
 from contrabench.store.rows import ROWS_FILE
-from contrabench.store.runs import RECORD_FILE, read_run
+from contrabench.store.runs import RECORD_FILE, inner, read_run
 from contrabench.store.stages import RUNS, SPEC, incomplete_weights, misnamed
 from contrabench.text import size_words
 
@@ -60,16 +58,15 @@ def _dangers(folder: Path, kind: str) -> Iterator[str]:
         if Path(name).suffix not in _CHECKS and not (kind == RUNS and name == ROWS_FILE):
             yield f"it holds {name}, and files of that kind are never taken in"
         yield from _irregular(folder / name)
+        if Path(name).suffix == ".json" or kind == RUNS:
+            yield from _too_large(folder / name)
     for name in (SPEC, ROWS_FILE, RECORD_FILE) if kind == RUNS else (SPEC,):
         if name not in names:
             yield f"it has no {name}"
 
 
 def unsound(folder: Path, kind: str) -> str | None:
-    """Says what is wrong with the content of a folder that is not `unsafe`, or None.
-
-    The folder is named by its key.
-    """
+    """Says what is wrong with the content of a folder that is not `unsafe`, or None."""
     if fault := damage_of(folder):
         return fault
     for name in sorted(sealed_files(folder) or ()):
@@ -91,12 +88,9 @@ def _bad_run(folder: Path) -> str | None:
     table, fault = read_run(folder)
     if fault:
         return f"{ROWS_FILE}: {fault}"
-    protocol = _json(folder / SPEC).get("protocol")
-    if not isinstance(protocol, dict) or table["protocol"].unique().to_pylist() != [
-        digest(protocol)
-    ]:
+    protocol, record = inner(read_json(folder / SPEC), "protocol"), read_json(folder / RECORD_FILE)
+    if table["protocol"].unique().to_pylist() != [digest(protocol)]:
         return f"{ROWS_FILE} is under another protocol than {SPEC}"
-    record = _json(folder / RECORD_FILE)
     if not isinstance(record, dict) or record.get("run") != folder.name:
         return f"{RECORD_FILE} is the record of another run"
     return None
@@ -132,16 +126,8 @@ def _too_large(path: Path) -> Iterator[str]:
         yield f"{path.name} is larger than {size_words(LARGEST_FILE)}"
 
 
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def _bad_json(path: Path) -> str | None:
-    for fault in _too_large(path):
-        return fault
-    try:
-        _json(path)
-    except (OSError, ValueError, RecursionError):
+    if read_json(path) is None:
         return f"{path.name} is no JSON"
     return None
 
@@ -152,15 +138,10 @@ def _bad_arrays(path: Path) -> str | None:
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
                 with archive.open(name) as file:
-                    version = np.lib.format.read_magic(file)
-                    read = (
-                        np.lib.format.read_array_header_1_0
-                        if version == (1, 0)
-                        else np.lib.format.read_array_header_2_0
-                    )
-                    if read(file)[2].hasobject:
+                    np.lib.format.read_magic(file)
+                    if np.lib.format.read_array_header_1_0(file)[2].hasobject:
                         return f"{path.name} holds a pickle, and pickles are never taken in"
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
+    except (OSError, ValueError, zipfile.BadZipFile, RuntimeError):
         return f"{path.name} is no archive of arrays"
     return None
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contrabench.errors import ContrabenchError, DiskFullError, RunError
-from contrabench.files import write_text
+from contrabench.files import read_json, write_text
 from contrabench.text import one_line
 
 
@@ -39,13 +39,12 @@ def log_path(home: Path, key: str) -> Path:
 def read_failure(home: Path, key: str) -> Failure | None:
     """The recorded failure of a stage, or None."""
     path = failure_path(home, key)
-    try:
-        reason = str(json.loads(path.read_text(encoding="utf-8"))["reason"])
-    except FileNotFoundError:
+    if not path.is_file():
         return None
-    except (OSError, ValueError, KeyError, TypeError):
-        reason = f"it failed, and its record {path} cannot be read"
-    return Failure(reason, log_path(home, key))
+    record = read_json(path)
+    reason = record.get("reason") if isinstance(record, dict) else None
+    unreadable = f"it failed, and its record {path} cannot be read"
+    return Failure(str(reason or unreadable), log_path(home, key))
 
 
 def write_failure(home: Path, key: str, reason: str) -> None:

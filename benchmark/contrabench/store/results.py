@@ -7,19 +7,17 @@ changed is not taken from it; whoever reads while many runs are not in it writes
 
 from __future__ import annotations
 
-import io
 import time
 import zipfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from contrabench.files import replacing
 from contrabench.progress import Reporter, Silent
@@ -34,15 +32,17 @@ if TYPE_CHECKING:
 COPY_FROM = 200
 """Runs outside the copy, and these at least a twentieth of all, for which it is written."""
 _BATCH = 1000
-"""Runs that are held as single tables at a time."""
+"""Runs whose rows are small tables at a time."""
 _STALE_S = 3600.0
 """Age at which a half-written copy is what a killed process left."""
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 _ROWS = pa.schema([field.with_type(_TEXT) if field.name in TEXT else field for field in SCHEMA])
 """The rows in memory and in a copy: every word once."""
-_FACTS = pa.schema([field.with_type(_TEXT) if field.name in WORDS else field for field in FACTS])
-_KNOWN = pa.schema([*_FACTS, ("stamp", pa.string()), ("rows", pa.int64())])
-LAYOUT = digest({"version": 5, "rows": str(_ROWS), "runs": str(_KNOWN)}, 8)
+_RUNS = pa.schema(
+    [field.with_type(_TEXT) if field.name in WORDS else field for field in FACTS]
+    + [("stamp", pa.string()), ("count", pa.int64())]
+)
+LAYOUT = digest({"version": 6, "rows": str(_ROWS), "runs": str(_RUNS)}, 8)
 """Part of a copy's name: another release's copies are not read.
 
 The version is raised whenever rows or records are read in another way.
@@ -66,84 +66,78 @@ class Results:
     problems: tuple[str, ...] = ()
 
 
-class Part:
-    """Rows and facts of some runs, held as Parquet in memory.
+class Part(NamedTuple):
+    """Some runs: their rows, and facts, stamp and number of rows of each in the same order."""
 
-    `known` has facts, stamp and number of rows of each run, in the order of their rows; `live`,
-    shape (runs,), which of them are taken from here.
-    """
+    rows: pa.Table
+    runs: pa.Table
 
-    def __init__(self, rows: pa.Buffer | bytes, known: pa.Table) -> None:
-        self._rows = pq.ParquetFile(pa.BufferReader(rows))
-        self._bytes = rows
-        self.known = known
-        self.live = np.ones(len(known), np.bool_)
+    def stamps(self) -> list[tuple[str, str]]:
+        """Key and stamp of each run."""
+        return list(zip(*self.runs.select(["run", "stamp"]).to_pydict().values(), strict=True))
 
-    def rows(self, columns: Sequence[str]) -> pa.Table:
-        """Some columns of the rows of the runs that are taken from here."""
-        table = self._rows.read(columns=list(columns), use_threads=False)
-        if self.live.all():
-            return table
-        return table.filter(pa.array(np.repeat(self.live, self.known["rows"].to_numpy())))
-
-    def facts(self) -> pa.Table:
-        """What is known of the runs that are taken from here."""
-        return self.known.filter(pa.array(self.live))
-
-    def save(self, path: Path) -> None:
-        """Writes a copy; where that cannot be done, there is none."""
-        known = io.BytesIO()
-        pq.write_table(self.known, known, compression="zstd")
-        with suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            for left in path.parent.glob(f".{path.name}.*"):
-                if time.time() - left.stat().st_mtime > _STALE_S:
-                    left.unlink()
-            with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as file:
-                file.writestr("rows.parquet", self._bytes)
-                file.writestr("runs.parquet", known.getvalue())
+    def only(self, live: Sequence[bool]) -> Part:
+        """Some of the runs."""
+        mask = np.array(live, np.bool_)
+        if mask.all():
+            return self
+        rows = np.repeat(mask, self.runs["count"].to_numpy())
+        return Part(self.rows.filter(pa.array(rows)), self.runs.filter(pa.array(mask)))
 
 
-def load_part(path: Path) -> Part | None:
+EMPTY = Part(_ROWS.empty_table(), _RUNS.empty_table())
+
+
+def joined(*parts: Part) -> Part:
+    """The rows and runs of some parts."""
+    rows, runs = zip(*parts, strict=True)
+    return Part(pa.concat_tables(rows), pa.concat_tables(runs))
+
+
+def save_copy(part: Part, path: Path) -> None:
+    """Writes a copy; where that cannot be done, there is none."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{path.name}.*"):
+            if time.time() - left.stat().st_mtime > _STALE_S:
+                left.unlink()
+        with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as file:
+            for name, table in part._asdict().items():
+                sink = pa.BufferOutputStream()
+                pq.write_table(table, sink, compression="zstd")
+                file.writestr(name, sink.getvalue())
+
+
+def load_copy(path: Path) -> Part | None:
     """Reads a copy; None if there is none, or its checksums tell that it is damaged."""
     try:
         with zipfile.ZipFile(path) as file:
-            rows, known = (file.read(f"{name}.parquet") for name in ("rows", "runs"))
-        return Part(rows, pq.read_table(pa.BufferReader(known), schema=_KNOWN))
+            return Part(*(pq.read_table(pa.BufferReader(file.read(name))) for name in Part._fields))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, pa.ArrowException):
         return None
 
 
-def read_part(
-    store: Path, runs: dict[str, str], problems: list[str], reporter: Reporter, *others: Part
-) -> Part:
-    """Reads the runs whose keys and stamps are given, one by one, and joins `others` to them.
+def read_part(store: Path, runs: dict[str, str], problems: list[str], reporter: Reporter) -> Part:
+    """Reads the runs whose keys and stamps are given, one by one.
 
     `problems` gets a line for each run that cannot be trusted.
     """
-    sink, found = pa.BufferOutputStream(), [_KNOWN.empty_table()]
+    batches, facts = [_ROWS.empty_table()], list[dict[str, Any]]()
     keys = list(runs)
-    with (
-        pq.ParquetWriter(sink, _ROWS, compression="zstd") as writer,
-        reporter.track("reading runs", len(keys)) as track,
-    ):
-        for part in others:
-            writer.write_table(part.rows(SCHEMA.names))
-            found.append(part.facts())
+    with reporter.track("reading runs", len(keys)) as track:
         for start in range(0, len(keys), _BATCH):
-            tables, facts = [SCHEMA.empty_table()], []
+            tables = [SCHEMA.empty_table()]
             for number, run in enumerate(keys[start : start + _BATCH], start + 1):
                 table, fault = read_run(store / RUNS / run)
                 if fault:
                     problems.append(f"run {run} is left out: {fault}")
                 else:
                     tables.append(table)
-                    known = {"stamp": runs[run], "rows": len(table)}
-                    facts.append(read_facts(store / RUNS / run) | known)
+                    about = {"stamp": runs[run], "count": len(table)}
+                    facts.append(read_facts(store / RUNS / run) | about)
                 track.advance(number)
-            writer.write_table(pa.concat_tables(tables).combine_chunks().cast(_ROWS))
-            found.append(pa.Table.from_pylist(facts, schema=_KNOWN))
-    return Part(sink.getvalue(), pa.concat_tables(found))
+            batches.append(pa.concat_tables(tables).combine_chunks().cast(_ROWS))
+    return Part(pa.concat_tables(batches), pa.Table.from_pylist(facts, schema=_RUNS))
 
 
 def read_results(
@@ -154,20 +148,18 @@ def read_results(
     `columns` are those of the rows that are wanted, in this order; all by default.
     """
     place = store / f"rows-copy-{LAYOUT}.zip"
-    runs, problems, parts = finished_runs(store), list[str](), list[Part]()
-    copy = load_part(place)
-    if copy:
-        held = zip(copy.known["run"].to_pylist(), copy.known["stamp"].to_pylist(), strict=True)
-        copy.live[:] = [runs.get(run) == stamp for run, stamp in held]
-        parts.append(copy)
-    known = {run for part in parts for run in part.facts()["run"].to_pylist()}
-    missing = {run: stamp for run, stamp in runs.items() if run not in known}
-    if len(missing) >= COPY_FROM and len(missing) * 20 >= len(runs):
-        parts = [read_part(store, missing, problems, reporter or Silent(), *parts)]
-        parts[0].save(place)
-    elif missing:
-        parts.append(read_part(store, missing, problems, Silent()))
-    return results_of(parts, problems, columns)
+    runs, problems = finished_runs(store), list[str]()
+    part = load_copy(place) or EMPTY
+    part = part.only([runs.get(run) == stamp for run, stamp in part.stamps()])
+    held = dict(part.stamps())
+    missing = {run: stamp for run, stamp in runs.items() if run not in held}
+    many = len(missing) >= COPY_FROM and len(missing) * 20 >= len(runs)
+    if missing:
+        teller = reporter if reporter and many else Silent()
+        part = joined(part, read_part(store, missing, problems, teller))
+    if many:
+        save_copy(part, place)
+    return results_of(part, problems, columns)
 
 
 def read_rows(
@@ -179,43 +171,29 @@ def read_rows(
 
 
 def results_of(
-    parts: Sequence[Part], problems: Iterable[str] = (), columns: Sequence[str] | None = None
+    part: Part, problems: Iterable[str] = (), columns: Sequence[str] | None = None
 ) -> Results:
-    """The rows and facts of all parts as frames, in the order of the runs' keys."""
+    """Rows and facts as frames, in the order of the runs' keys."""
     import pandas as pd
 
-    known = pa.concat_tables([_KNOWN.empty_table(), *(part.facts() for part in parts)])
-    facts = known.select(FACTS.names).unify_dictionaries().sort_by("run").to_pandas()
-    place = np.argsort(np.argsort(known["run"].to_numpy(zero_copy_only=False)))
-    rank = np.repeat(place, known["rows"].to_numpy())
-    order = np.argsort(rank, kind="stable") if (np.diff(rank) < 0).any() else None
-    # Column by column, so that no more than one is in memory twice.
+    facts = part.runs.select(FACTS.names).unify_dictionaries().sort_by("run").to_pandas()
+    place = np.argsort(np.argsort(part.runs["run"].to_numpy()))
+    rank = np.repeat(place, part.runs["count"].to_numpy())
+    order = np.argsort(rank, kind="stable") if (np.diff(rank) < 0).any() else slice(None)
     wanted = SCHEMA.names if columns is None else columns
-    data = {name: _column(parts, name, order) for name in wanted}
+    data = {name: _values(part.rows[name])[order] for name in wanted}
     rows = pd.DataFrame(data, columns=pd.Index(wanted), copy=False)
     return Results(rows, facts.set_index("run"), tuple(problems))
 
 
-def _column(parts: Sequence[Part], name: str, order: NDArray[np.intp] | None) -> Any:
-    """One column of all parts; words as categories, numbers as narrow as they can be."""
+def _values(column: pa.ChunkedArray) -> Any:
+    """Words as categories, in the order of the alphabet; numbers as narrow as they can be."""
     import pandas as pd
 
-    tables = [part.rows([name]) for part in parts]
-    found = pa.concat_tables([pa.schema([_ROWS.field(name)]).empty_table(), *tables])
-    values = found.unify_dictionaries()[name].combine_chunks()
-    if name in TEXT:
-        values = values.chunk(0) if isinstance(values, pa.ChunkedArray) else values
-        codes, words = values.indices.to_numpy(), values.dictionary.to_pylist()
-        used = np.bincount(codes, minlength=len(words)) > 0
-        names = sorted(word for word, here in zip(words, used, strict=True) if here)
-        places = {word: place for place, word in enumerate(names)}
-        codes = np.array([places.get(word, -1) for word in words], np.int32)[codes]
-        codes = codes if order is None else codes[order]
-        return pd.Categorical.from_codes(codes, categories=pd.Index(names, dtype="str"))
-    numbers = values.to_numpy(zero_copy_only=False)
+    if column.type == _TEXT:
+        words = pd.Categorical(column.to_pandas()).remove_unused_categories()
+        return words.set_categories(pd.Index(sorted(words.categories), dtype="str"))
+    numbers = column.to_numpy()
     small = np.iinfo(np.int32)
-    if numbers.dtype == np.int64 and (
-        not numbers.size or small.min <= numbers.min() <= numbers.max() <= small.max
-    ):
-        numbers = numbers.astype(np.int32)
-    return numbers if order is None else numbers[order]
+    fits = not numbers.size or small.min <= numbers.min() <= numbers.max() <= small.max
+    return numbers.astype(np.int32) if numbers.dtype == np.int64 and fits else numbers

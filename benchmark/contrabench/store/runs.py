@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contrabench.files import MARKER, damage_of, sealed_files
+from contrabench.files import MARKER, damage_of, read_json, sealed_files
 from contrabench.store.rows import ROWS_FILE, SCHEMA, row_fault, version_fault
 from contrabench.store.stages import RUNS, SPEC
 from contrabench.text import counted
@@ -144,14 +144,6 @@ def inner(spec: Any, name: str) -> dict[str, Any]:
     """A part of a JSON object that is an object itself; empty where there is none."""
     found = spec.get(name) if isinstance(spec, dict) else None
     return found if isinstance(found, dict) else {}
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file that somebody else may have written; None if it is none."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
 
 
 def _number(value: Any) -> float | None:

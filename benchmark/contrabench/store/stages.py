@@ -7,7 +7,6 @@ written and the folder gets its name. A folder without the suffix is therefore c
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from contrabench.errors import RunError, StageBusyError
-from contrabench.files import damage_of, finish_folder, write_text
+from contrabench.files import damage_of, finish_folder, read_json, write_text
 from contrabench.progress import Reporter
 from contrabench.protocol import canonical_json, digest
 from contrabench.store.failures import forget_failure, record_error
@@ -79,10 +78,10 @@ def finished_stages(store: Path, kind: str) -> list[Path]:
 
 def misnamed(folder: Path, kind: str) -> str | None:
     """Says why the name of a stage's folder is not the hash of its specification, or None."""
+    spec = read_json(folder / SPEC)
     try:
-        spec = json.loads((folder / SPEC).read_text(encoding="utf-8"))
-        key = "" if "kind" in spec else key_of(kind, spec)
-    except (OSError, ValueError, TypeError, RecursionError):
+        key = key_of(kind, spec) if isinstance(spec, dict) and "kind" not in spec else ""
+    except (ValueError, RecursionError):
         key = ""
     if not key:
         return f"its {SPEC} is no specification of a stage"
