@@ -7,18 +7,19 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
 from contrabench.cli.asked import StudyArguments, takes
-from contrabench.cli.common import JsonOption, console, examples, write_json
+from contrabench.cli.common import JsonOption, console, examples, plain_table, write_json
 from contrabench.cli.options import MACHINE
 from contrabench.cli.study_view import headline
 from contrabench.progress import clock
 from contrabench.text import counted, size_words
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from contrabench.study.forecast import Forecast
     from contrabench.study.graph import Graph, PlannedStage
     from contrabench.study.scheduler import Board
@@ -120,12 +121,8 @@ def _runs(stages: list[PlannedStage], place: str) -> str:
     """Runs that differ in labels, draws and seeds alone, in one line."""
     labels = ", ".join(dict.fromkeys(stage.spec.labels for stage in stages))
     draws = ", ".join(str(draw) for draw in sorted({stage.spec.draw for stage in stages}))
-    where = f"{place}, " if place else ""
-    words = "draw" if draws.isdigit() else "draws"
-    return (
-        f"fine-tune, evaluate, rows: {where}{labels}, {words} {draws} "
-        f"({counted(len(stages), 'run')})"
-    )
+    where = f"{f'{place}, ' if place else ''}{labels}, draw{'' if draws.isdigit() else 's'} {draws}"
+    return f"fine-tune, evaluate, rows: {where} ({counted(len(stages), 'run')})"
 
 
 def _before(graph: Graph, stage: PlannedStage) -> str | None:
@@ -161,12 +158,9 @@ def _counts(board: Board, expected: Forecast) -> Table:
     """Stages by kind and state, and the work that is left of each kind."""
     from contrabench.stages.kind import kinds
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     found = {_status(board, key) for key in board.status}
     shown = [state for state in _SHOWN if state in found]
-    table.add_column("stages")
-    for heading in (*shown, "all", "work left"):
-        table.add_column(heading, justify="right")
+    table = plain_table("stages", right=(*shown, "all", "work left"))
     for kind in kinds().values():
         stages = board.graph.of_kind(kind.name)
         counts = Counter(_status(board, stage.key) for stage in stages)
@@ -183,11 +177,8 @@ def _remarks(session: Session, board: Board, expected: Forecast) -> list[str]:
     runtime = session.runtime
     lines = []
     if expected.seconds:
-        known = []
-        if expected.recorded:
-            known.append(f"{counted(expected.recorded, 'kind')} of stages that ran here before")
-        if expected.measured:
-            known.append(f"{counted(expected.measured, 'kind')} of stages measured now")
+        told = ((expected.recorded, "that ran here before"), (expected.measured, "measured now"))
+        known = [f"{counted(number, 'kind')} of stages {when}" for number, when in told if number]
         lines.append(
             f"Expected: {clock(expected.seconds)} with {counted(expected.workers, 'worker')} "
             f"({runtime.device}, {counted(runtime.threads, 'thread')} each), from "

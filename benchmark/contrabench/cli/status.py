@@ -6,9 +6,8 @@ import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from contrabench.cli.common import JsonOption, console, examples, write_json
+from contrabench.cli.common import JsonOption, console, examples, plain_table, write_json
 from contrabench.cli.options import ConfigOption, StoreOption
 from contrabench.errors import RequestError
 from contrabench.progress import clock
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from contrabench.study.status import StageStatus, StudyStatus
+
+_WORDS = ("done", "running", "failed", "to do")
 
 app = typer.Typer()
 
@@ -64,36 +65,27 @@ def _show(screen: Console, item: StudyStatus) -> None:
         style="bold",
         soft_wrap=True,
     )
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("stages")
-    for heading in ("done", "running", "failed", "to do"):
-        table.add_column(heading, justify="right")
+    table = plain_table("stages", right=_WORDS)
     for kind in kinds().values():
         stages = [stage for stage in item.stages if stage.kind == kind.name]
         counts = [sum(_word(stage) == word for stage in stages) for word in _WORDS]
         table.add_row(kind.plural, *map(str, counts))
     screen.print(table)
     for stage in item.stages:
-        if stage.beat is not None:
-            beat = stage.beat
+        if (beat := stage.beat) is not None:
             left = "" if beat.left is None else f", {clock(beat.left)} left"
             where = f"{beat.done}/{beat.total}{left} {beat.detail}".rstrip()
             screen.print(f"running on {beat.host}: {stage.title}: {where}", soft_wrap=True)
     for stage in item.stages:
         if stage.failure is not None and stage.beat is None:
-            screen.print(
-                f"failed: {stage.title}: {stage.failure.reason}\n  log: {stage.failure.log}",
-                soft_wrap=True,
-            )
+            why = f"{stage.failure.reason}\n  log: {stage.failure.log}"
+            screen.print(f"failed: {stage.title}: {why}", soft_wrap=True)
     undone = sum(_word(stage) == "to do" for stage in item.stages)
     running = any(stage.beat is not None for stage in item.stages)
     if undone and not running:
         screen.print(
             f"Nobody is at work on the {counted(undone, 'stage')} to do; give the command again."
         )
-
-
-_WORDS = ("done", "running", "failed", "to do")
 
 
 def _word(stage: StageStatus) -> str:

@@ -27,15 +27,8 @@ _BYTES = 60_000
 """Rows and record of one run."""
 _TRACKED = ("dice", "asd_mm", "asd_voxel")
 _PACKAGES = (
-    "torch",
-    "monai",
-    "lightly",
-    "lightning",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "nibabel",
-    "safetensors",
+    *("torch", "lightning", "monai", "lightly", "numpy", "scipy"),
+    *("scikit-learn", "nibabel", "safetensors"),
 )
 
 
