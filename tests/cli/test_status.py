@@ -8,8 +8,7 @@ import pytest
 from contrabench.files import seal_folder
 from contrabench.store.failures import log_path, write_failure
 from contrabench.store.stages import home_of
-from contrabench.study.heartbeat import Beat, Heartbeat
-from contrabench.study.status import study_id, write_study
+from contrabench.study.status import Beat, Heartbeat, study_id, write_study
 
 
 @pytest.fixture

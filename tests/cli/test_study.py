@@ -21,9 +21,8 @@ from contrabench.files import seal_folder
 from contrabench.store.failures import log_path, write_failure
 from contrabench.store.stages import home_of
 from contrabench.study.forecast import learned
-from contrabench.study.heartbeat import Beat, Heartbeat
 from contrabench.study.spec import StudySpec, read_study
-from contrabench.study.status import study_id
+from contrabench.study.status import Beat, Heartbeat, study_id
 
 HERE = ["--device", "cpu", "--threads", "1"]
 

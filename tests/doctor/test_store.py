@@ -18,9 +18,8 @@ from contrabench.doctor.store import (
 from contrabench.files import MARKER, seal_folder, temporary_sibling
 from contrabench.progress import Silent
 from contrabench.store.failures import write_failure
-from contrabench.study.heartbeat import Heartbeat
 from contrabench.study.spec import StudySpec
-from contrabench.study.status import StudyFile, StudyStage
+from contrabench.study.status import Heartbeat, StudyFile, StudyStage
 
 
 def findings(store, deep=False):

@@ -10,8 +10,8 @@ import pytest
 
 from contrabench.store.failures import log_path
 from contrabench.store.stages import home_of
-from contrabench.study import heartbeat as module
-from contrabench.study.heartbeat import SILENT_SECONDS, Beat, Heartbeat, beat_path, read_beat
+from contrabench.study import status as module
+from contrabench.study.status import SILENT_SECONDS, Beat, Heartbeat, beat_path, read_beat
 
 KEY = "0123456789abcdef"
 

@@ -12,7 +12,7 @@ from contrabench.errors import DataError, RequestError
 from contrabench.progress import Silent
 from contrabench.references import REFERENCES
 from contrabench.store.rows import ROWS_FILE
-from contrabench.study import job as job_module
+from contrabench.study import session as session_module
 from contrabench.study.executors.in_process import InProcessExecutor
 from contrabench.study.session import plan_study
 from contrabench.study.spec import make_study
@@ -126,4 +126,4 @@ def test_notes_tell_what_was_left_out(tmp_path):
 
 @pytest.fixture(autouse=True)
 def _no_data_of_other_tests():
-    job_module._read.clear()
+    session_module._read.clear()

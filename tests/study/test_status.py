@@ -10,8 +10,14 @@ from tests.makers.studies import plan_tiny
 from contrabench.files import seal_folder
 from contrabench.store.failures import write_failure
 from contrabench.store.stages import home_of
-from contrabench.study.heartbeat import Heartbeat
-from contrabench.study.status import FILE, read_studies, study_folder, study_id, write_study
+from contrabench.study.status import (
+    FILE,
+    Heartbeat,
+    read_studies,
+    study_folder,
+    study_id,
+    write_study,
+)
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +29,11 @@ def test_a_study_is_found_with_its_stages_in_the_order_of_the_plan(session, tmp_
     folder = write_study(tmp_path, session.spec, session.graph)
     assert folder == study_folder(tmp_path, session.spec)
     (found,) = read_studies(tmp_path)
-    assert found.file.spec == session.spec
-    assert found.file.study == study_id(session.spec) == folder.name
+    assert found.spec == session.spec
+    assert found.study == study_id(session.spec) == folder.name
     assert [stage.key for stage in found.stages] == list(session.graph.stages)
     assert {stage.state for stage in found.stages} == {"to do"}
-    assert time.time() - found.file.begun < 60
+    assert time.time() - found.begun < 60
 
 
 def test_states_come_from_the_stages_themselves(session, tmp_path):
@@ -59,7 +65,7 @@ def test_the_study_that_was_continued_last_comes_first(session, tmp_path, monkey
     for spec in (session.spec, other, session.spec):
         write_study(tmp_path, spec, session.graph)
         now["time"] += 1.0
-    assert [item.file.spec for item in read_studies(tmp_path)] == [session.spec, other]
+    assert [item.spec for item in read_studies(tmp_path)] == [session.spec, other]
 
 
 def spoilt(**changes):
@@ -115,7 +121,7 @@ def test_a_file_that_is_damaged_or_hostile_is_ignored(session, tmp_path, name):
     other = write_study(tmp_path, session.spec.model_copy(update={"draws": 9}), session.graph)
     path.write_text(SPOILT[name](content))
     (left,) = read_studies(tmp_path)
-    assert left.file.study == other.name
+    assert left.study == other.name
 
 
 def test_an_untouched_file_is_not_ignored_by_the_same_path(session, tmp_path):

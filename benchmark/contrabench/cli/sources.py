@@ -133,7 +133,7 @@ def _part(name: str, store: Path, results: Results) -> Results:
     from contrabench.study.status import read_studies
 
     studies = {
-        item.file.study: {stage.key for stage in item.stages if stage.kind == "runs"}
+        item.study: {stage.key for stage in item.stages if stage.kind == "runs"}
         for item in read_studies(store)
     }
     protocols = sorted(map(str, results.rows["protocol"].unique()))

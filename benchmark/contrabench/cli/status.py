@@ -16,7 +16,7 @@ from contrabench.text import counted
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from contrabench.study.status import StageStatus, StudyStatus
+    from contrabench.study.status import StudyFile, StudyStage
 
 _WORDS = ("done", "running", "failed", "to do")
 
@@ -38,9 +38,9 @@ def status(
 
     place = load_config(config, store).store
     found = read_studies(place)
-    wanted = [item for item in found if item.file.study.startswith(study or "")]
+    wanted = [item for item in found if item.study.startswith(study or "")]
     if not wanted:
-        there = ", ".join(item.file.study for item in found) or "none"
+        there = ", ".join(item.study for item in found) or "none"
         raise RequestError(
             f"there is no study{f' {study}' if study else ''} in {place}; there are: {there}. "
             "Begin one with `bench study`, or name another folder with --store"
@@ -52,15 +52,15 @@ def status(
         _show(console(), item)
 
 
-def _show(screen: Console, item: StudyStatus) -> None:
+def _show(screen: Console, item: StudyFile) -> None:
     """One study: counts by kind, what is at work, what has failed."""
     from contrabench.stages.kind import kinds
 
-    spec = item.file.spec
+    spec = item.spec
     # The clock of another machine may be ahead.
-    ago = clock(max(0.0, time.time() - item.file.begun))
+    ago = clock(max(0.0, time.time() - item.begun))
     screen.print(
-        f"study {item.file.study}: {', '.join(spec.methods)} on {spec.dataset}, "
+        f"study {item.study}: {', '.join(spec.methods)} on {spec.dataset}, "
         f"{', '.join(spec.labels)} of the labels; begun or continued {ago} ago",
         style="bold",
         soft_wrap=True,
@@ -88,16 +88,16 @@ def _show(screen: Console, item: StudyStatus) -> None:
         )
 
 
-def _word(stage: StageStatus) -> str:
+def _word(stage: StudyStage) -> str:
     """The state of a stage; one that is being tried again is running, not failed."""
     return stage.state if stage.beat is None else "running"
 
 
-def _as_json(item: StudyStatus) -> dict[str, Any]:
+def _as_json(item: StudyFile) -> dict[str, Any]:
     return {
-        "study": item.file.study,
-        "begun": item.file.begun,
-        "spec": item.file.spec.model_dump(mode="json"),
+        "study": item.study,
+        "begun": item.begun,
+        "spec": item.spec.model_dump(mode="json"),
         "counts": {word: sum(_word(stage) == word for stage in item.stages) for word in _WORDS},
         "stages": [
             {

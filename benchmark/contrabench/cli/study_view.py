@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from contrabench.contracts.executor import Executor
     from contrabench.study.forecast import Timing
     from contrabench.study.graph import PlannedStage
-    from contrabench.study.heartbeat import Beat
     from contrabench.study.scheduler import Board, Status
     from contrabench.study.session import Session
+    from contrabench.study.status import Beat
 
 _REFRESH = 4
 _LINE_SECONDS = 60.0
@@ -148,7 +148,7 @@ class StudyView:
         return (waiting + running) / self.crew.slots
 
     def _running(self) -> list[tuple[PlannedStage, Beat | None]]:
-        from contrabench.study.heartbeat import read_beat
+        from contrabench.study.status import read_beat
 
         return [
             (stage, read_beat(self.session.store, stage.node.kind, key))

@@ -67,7 +67,7 @@ def _runs_of(store: Path, study: str) -> tuple[set[str], int]:
     from contrabench.store.stages import RUNS
     from contrabench.study.status import read_studies
 
-    found = {item.file.study: item for item in read_studies(store)}
+    found = {item.study: item for item in read_studies(store)}
     hint = "Give the id as `bench status` shows it, or leave out --study for all finished runs"
     item = found[unique_beginning(study, found, f"study in {store}", hint)]
     stages = [stage for stage in item.stages if stage.kind == RUNS]

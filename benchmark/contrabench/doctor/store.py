@@ -20,7 +20,6 @@ from contrabench.store.stages import (
     kinds_in,
     misnamed,
 )
-from contrabench.study.heartbeat import read_beat
 from contrabench.text import counted, size_words, some
 
 SMALL = 2**20
@@ -154,6 +153,8 @@ def _named(paths: Sequence[Path]) -> str:
 
 def check_unfinished(store: Path) -> Looking:
     """Finds what killed processes left behind; what is at work is left alone."""
+    from contrabench.study.status import read_beat
+
     at_work = 0
     for kind in kinds_in(store):
         home = home_of(store, kind)
@@ -227,7 +228,7 @@ def check_studies(store: Path) -> Looking:
         if lacking:
             yield Finding(
                 "information",
-                f"study {study.file.study}: {len(lacking)} of its {counted(len(runs), 'run')} are "
+                f"study {study.study}: {len(lacking)} of its {counted(len(runs), 'run')} are "
                 f"not there: {some(lacking)}",
                 "it is at work, was stopped, or a stage has failed",
                 "see how it stands with bench status; the same bench study goes on from there",

@@ -1,4 +1,4 @@
-"""A study on its data and its store: planned, ready to be shown or to be run."""
+"""A study on its data and its store, planned; its stages are jobs for any worker."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contrabench.contracts import discovery
-from contrabench.contracts.executor import Executor
+from contrabench.contracts.executor import Executor, Outcome
 from contrabench.data.prepare import PreparedCase
-from contrabench.progress import Reporter
+from contrabench.errors import ContrabenchError, DiskFullError, RunError, StageBusyError
+from contrabench.progress import Reporter, Silent
+from contrabench.protocol import canonical_json
+from contrabench.stages.kind import Making, nodes_of
 from contrabench.stages.prepare import prepare
-from contrabench.stages.run import Run
+from contrabench.stages.run import Run, RunSpec
+from contrabench.store.failures import record_error
+from contrabench.store.stages import StageStore, home_of
 from contrabench.study.graph import Graph, PlannedStage, draw_graph
-from contrabench.study.job import StageJob, remember
 from contrabench.study.runs import runs_of
 from contrabench.study.scheduler import Board, Listener, Scheduler, survey
 from contrabench.study.spec import StudySpec
-from contrabench.study.status import write_study
-from contrabench.training.runtime import Runtime
+from contrabench.study.status import Heartbeat, write_study
+from contrabench.training.runtime import Runtime, resolve_device
 
 
 @dataclass(frozen=True)
@@ -42,22 +46,13 @@ class Session:
 
     def job(self, stage: PlannedStage) -> StageJob:
         """The job of a stage, for any worker."""
-        return StageJob(
-            spec=stage.spec,
-            root=self.root,
-            kind=stage.node.kind,
-            key=stage.key,
-            store=self.store.resolve(),
-            runtime=self.runtime,
-            plugins=tuple(discovery.listed()),
-        )
+        store, plugins = self.store.resolve(), tuple(discovery.listed())
+        kind, key = stage.node.kind, stage.key
+        return StageJob(stage.spec, self.root, kind, key, store, self.runtime, plugins)
 
     def run(self, board: Board, executor: Executor, listener: Listener) -> str:
         """Works off what is to do; returns why it stopped before its end, or ""."""
         write_study(self.store, self.spec, self.graph)
-        first = next(iter(self.graph.stages.values())).spec
-        # An executor may make its jobs in this process.
-        remember(first, self.root, self.store.resolve(), self.cases)
         return Scheduler(board, self.store, executor, self.job, listener).run()
 
 
@@ -73,6 +68,73 @@ def plan_study(
     runs, notes = runs_of(spec, runtime.device, runtime.precision)
     # Workers may have other folders to start from.
     root = None if root is None else root.resolve()
-    dataset, pixels = runs[0].open_dataset(root), runs[0].budget.pixels
-    cases = prepare(dataset, spec.dataset, pixels, store, reporter)
+    _read.clear()
+    cases = _cases(runs[0], root, store, reporter)
     return Session(spec, root, store, runtime, cases, draw_graph(runs, cases, root), notes)
+
+
+@dataclass(frozen=True)
+class StageJob:
+    """One stage to be made, with store and data as the machine that makes it reaches them."""
+
+    spec: RunSpec
+    root: Path | None
+    kind: str
+    key: str
+    store: Path
+    runtime: Runtime
+    plugins: tuple[Path, ...] = ()
+
+    def __call__(self, reporter: Reporter | None = None) -> Outcome:
+        """Makes the stage and never raises; what goes wrong is on record and in the outcome."""
+        try:
+            self._make(reporter or Silent())
+        except StageBusyError as error:
+            return Outcome(self.key, "busy", str(error))
+        except DiskFullError as error:
+            return Outcome(self.key, "full", str(error))
+        except KeyboardInterrupt:
+            return Outcome(self.key, "stopped", "stopped on request")
+        except ContrabenchError as error:
+            return Outcome(self.key, "failed", str(error))
+        return Outcome(self.key, "done")
+
+    def _make(self, reporter: Reporter) -> None:
+        """Makes the stage, its heart beating; what goes wrong is on record when it is raised."""
+        heartbeat = Heartbeat(self.store, self.kind, self.key, reporter)
+        try:
+            for path in self.plugins:
+                discovery.add(path)
+            resolve_device(self.runtime.device)
+            self.runtime.prepare()
+            cases = _cases(self.spec, self.root, self.store, Silent())
+            run = Run(self.spec, cases, self.root)
+            node = next((node for node in nodes_of(run) if node.key == self.key), None)
+            if node is None:
+                raise RunError(
+                    "this worker draws up other stages than the plan: its version of contrabench, "
+                    "of a plug-in or of the data differs; bring them in line and run the study "
+                    "again"
+                )
+        # A stranger's plug-in runs here, and may raise anything.
+        except Exception as error:
+            home = home_of(self.store, self.kind)
+            raise record_error(home, self.key, self.kind, error) from error
+        with heartbeat.beating():
+            store = StageStore(self.store, heartbeat)
+            Making(run, store, self.runtime, heartbeat).make(node, wait=False)
+
+
+_read: dict[str, list[PreparedCase]] = {}
+"""The cases of the dataset that this process worked on last, for all jobs on the same data."""
+
+
+def _cases(spec: RunSpec, root: Path | None, store: Path, reporter: Reporter) -> list[PreparedCase]:
+    """The prepared cases of a run."""
+    pixels, place = spec.budget.pixels, store.resolve()
+    data = canonical_json([spec.dataset, spec.dataset_options, str(root), pixels, str(place)])
+    if data not in _read:
+        cases = prepare(spec.open_dataset(root), spec.dataset, pixels, store, reporter)
+        _read.clear()
+        _read[data] = cases
+    return _read[data]
