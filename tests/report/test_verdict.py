@@ -1,11 +1,13 @@
 """What the verdict says, word by word, of studies whose truth was planted."""
 
+import math
+
 import numpy as np
 import pytest
-from tests.makers.rows import results
 
-from contrabench.contracts.report import is_missing
-from contrabench.report.build import build_report
+from contrabench.report.comparison import compare
+from contrabench.report.entries import label_budgets
+from contrabench.report.verdict import remarks, verdict
 
 
 def study(method, moves, noise, number=0, patients=20, labels=None, scale=0.02):
@@ -19,8 +21,9 @@ def study(method, moves, noise, number=0, patients=20, labels=None, scale=0.02):
 
 
 def text(frame, *rows):
-    (section,) = build_report(results(frame(*rows)), "bench report").sections
-    return "\n".join((*section.verdict, *section.notes))
+    (budget,) = label_budgets(frame(*rows))
+    compared = compare(budget.entries)
+    return "\n".join((*verdict(compared), *remarks(compared, budget.distance)))
 
 
 EVEN = np.zeros(5)
@@ -127,9 +130,8 @@ def test_label_draws_are_planned_for_only_where_they_were_repeated(frame):
             for row in once for draw in (0, 1)]  # fmt: skip
 
     def draws(*given):
-        (section,) = build_report(results(frame(*given)), "bench report").sections
-        board = section.tables[0].data.set_index("Method")
-        return board.loc["gcl", "Draws needed"]
+        (budget,) = label_budgets(frame(*given))
+        return next(iter(compare(budget.entries).family.values())).draws_needed
 
-    assert is_missing(draws(*once))
-    assert not is_missing(draws(*rows))
+    assert math.isnan(draws(*once))
+    assert not math.isnan(draws(*rows))
