@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from contrabench.contracts.views import ViewSpec
-from contrabench.protocol import ENCODER, Frozen, Optimizer, Schedule
+from contrabench.protocol import ENCODER, ORIENTATIONS, Frozen, Optimizer, Orientation, Schedule
 from contrabench.protocol import Options as _Options
 
 if TYPE_CHECKING:
@@ -71,6 +71,11 @@ class Deviations(Frozen):
     deep_supervision: bool = Field(
         default=False, description="fine-tune with heads on three levels"
     )
+
+    @property
+    def orientations(self) -> tuple[Orientation, ...]:
+        """What volumes are cut in for pre-training."""
+        return ORIENTATIONS if self.views == "all" else ("axial",)
 
     def labels(self) -> tuple[str, ...]:
         """The deviations in force, as short words for a table."""

@@ -49,6 +49,7 @@ class PreparedCase:
             of the native grid in canonical orientation.
         fingerprint: hash of everything the arrays depend on: files, dataset code and
             options, structures, recipe, pixels, and the version of the preparation.
+        image_hash: of the voxels as they were read, to tell the same image under two names.
         outside: share of the reference's foreground that lies outside the field of view.
     """
 
@@ -62,12 +63,13 @@ class PreparedCase:
     native_affine: NDArray[np.float64]
     native_shape: tuple[int, int, int]
     fingerprint: str
+    image_hash: str
     outside: float
     folder: Path = field(repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travels to another process as the name of its folder, not as its voxels."""
-        return _reopen, (self.case, self.patient, self.labelled, self.folder)
+        return _open, (Case(self.case, self.patient, labelled=self.labelled), self.folder)
 
     def native_label(self) -> NDArray[np.uint8]:
         """Reads the reference on the native grid, in canonical orientation; RunError if none."""
@@ -119,9 +121,8 @@ def prepare_dataset(
             digest({**common, **about}, length=32),
             lambda work: _fill(work, dataset, case, recipe, pixels),
         )
-        meta = _meta(home)
-        prepared.append(_open(case, home, meta))
-        return str(meta["image_hash"])
+        prepared.append(_open(case, home))
+        return prepared[-1].image_hash
 
     try:
         for_each_case(dataset, cases, obtain, progress)
@@ -158,18 +159,9 @@ def _fill(work: Path, dataset: Dataset, case: Case, recipe: DataRecipe, pixels: 
     (work / _META).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
 
 
-def _meta(home: Path) -> dict[str, Any]:
-    meta: dict[str, Any] = json.loads((home / _META).read_text(encoding="utf-8"))
-    return meta
-
-
-def _reopen(case: str, patient: str, labelled: bool, home: Path) -> PreparedCase:
-    """Opens a case again in another process."""
-    return _open(Case(id=case, patient=patient, labelled=labelled), home, _meta(home))
-
-
-def _open(case: Case, home: Path, meta: dict[str, Any]) -> PreparedCase:
+def _open(case: Case, home: Path) -> PreparedCase:
     """Maps a finished folder; copy-on-write, so that no reader can change the cache."""
+    meta = json.loads((home / _META).read_text(encoding="utf-8"))
     return PreparedCase(
         case=case.id,
         patient=case.patient,
@@ -181,6 +173,7 @@ def _open(case: Case, home: Path, meta: dict[str, Any]) -> PreparedCase:
         native_affine=np.array(meta["native_affine"]),
         native_shape=tuple(meta["native_shape"]),
         fingerprint=home.name,
+        image_hash=meta["image_hash"],
         outside=meta["outside"],
         folder=home,
     )

@@ -40,7 +40,7 @@ class Pretrain(Kind):
             "stage": stage.model_dump(mode="json"),
             "steps": work.steps,
             "phase": work.phase.model_dump(mode="json", exclude={"images"}),
-            "orientations": list(run.orientations),
+            "orientations": list(run.spec.deviations.orientations),
             "data": run.data_of(run.pool(stage)),
             "labelled": list(run.manifest.patients) if stage.labels else None,
             "input": before,
@@ -115,7 +115,9 @@ def pretrain(
     if before is not None:
         backbone.load_state_dict(load_weights(before))
     labelled = run.manifest.patients if stage.labels else None
-    bank = build_bank(run.cases, run.pool(stage), labelled, run.orientations, runtime.torch_device)
+    bank = build_bank(
+        run.cases, run.pool(stage), labelled, run.spec.deviations.orientations, runtime.torch_device
+    )
     seen = audit.check_bank(bank, run.split, run.manifest, stage.labels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for("objective", spec.method, stage.name, spec.seeds.init))
@@ -127,7 +129,7 @@ def pretrain(
         "seen": seen,
         "heads": count_parameters(objective),
         "views": len(stage.views),
-        "orientations": list(run.orientations),
+        "orientations": list(run.spec.deviations.orientations),
     }
     seed = seed_for(node.name, spec.seeds.views)
     train(run, node, task, backbone, work.phase, seed, runtime, reporter, folder, tracking, told)

@@ -25,12 +25,10 @@ from contrabench.data.splits import draw_labels, make_split
 from contrabench.errors import RequestError
 from contrabench.protocol import (
     METRIC_CONTRACT,
-    ORIENTATIONS,
     PROTOCOL_VERSION,
     BackboneSpec,
     Budget,
     Frozen,
-    Orientation,
     Protocol,
     Recipe,
     Seeds,
@@ -161,11 +159,6 @@ class Run:
     def classes(self) -> int:
         """Structures and background."""
         return len(self.dataset.structures) + 1
-
-    @property
-    def orientations(self) -> tuple[Orientation, ...]:
-        """Cuts of the volumes that are pre-trained on."""
-        return ORIENTATIONS if self.spec.deviations.views == "all" else ("axial",)
 
     @property
     def finetune_steps(self) -> int:

@@ -61,6 +61,7 @@ def make_case(
         native_affine=np.diag([4.0, 4.0, 8.0, 1.0]),
         native_shape=(pixels, pixels, depth),
         fingerprint=f"{number:032x}",
+        image_hash="",
         outside=0.0,
         folder=Path(os.devnull),
     )

@@ -19,7 +19,7 @@ from contrabench.data.bank import SliceBank, build_bank
 from contrabench.errors import AuditError
 from contrabench.model.weights import build_backbone
 from contrabench.progress import Silent
-from contrabench.protocol import ORIENTATIONS, BackboneSpec, Options, Phase, Seeds, seed_for
+from contrabench.protocol import BackboneSpec, Options, Phase, Seeds, seed_for
 from contrabench.testing.conformity import FaultError, NotApplicableError
 from contrabench.testing.phantoms import practice_cases
 from contrabench.training.loop import fit
@@ -84,7 +84,7 @@ class StageTrial:
             practice_cases(),
             labelled if self.stage.labelled_slices_only else pool,
             labelled if labels else None,
-            ORIENTATIONS if self.method.deviations.views == "all" else ("axial",),
+            self.method.deviations.orientations,
             torch.device("cpu"),
         )
 
