@@ -69,7 +69,7 @@ def simulate(store: Path, runs: int) -> None:
 
     from contrabench.files import checksum
     from contrabench.store.rows import ROWS_FILE, SCHEMA, SCHEMA_VERSION
-    from contrabench.store.runs import RECORD_FILE
+    from contrabench.store.runs import RUN_RECORD
     from contrabench.store.stages import SPEC, key_of
 
     random = np.random.default_rng(0)
@@ -106,9 +106,9 @@ def simulate(store: Path, runs: int) -> None:
         table = pa.table({field.name: columns[field.name] for field in SCHEMA}, schema=SCHEMA)
         pq.write_table(table, folder / ROWS_FILE, compression="zstd")
         (folder / SPEC).write_text(json.dumps(spec))
-        (folder / RECORD_FILE).write_text(json.dumps(record(key, cell)))
+        (folder / RUN_RECORD).write_text(json.dumps(record(key, cell)))
         # As `seal_folder` writes it, without waiting for the disk three hundred thousand times.
-        sums = {name: checksum(folder / name) for name in (ROWS_FILE, RECORD_FILE, SPEC)}
+        sums = {name: checksum(folder / name) for name in (ROWS_FILE, RUN_RECORD, SPEC)}
         (folder / "done.json").write_text(json.dumps({"files": sums}))
 
 

@@ -14,8 +14,8 @@ from contrabench.progress import Silent
 from contrabench.protocol import Budget, Phase, Seeds
 from contrabench.stages.kind import Making, nodes_of
 from contrabench.stages.prepare import prepare
-from contrabench.stages.rows import RUN_RECORD
 from contrabench.stages.run import Run, RunSpec
+from contrabench.store.runs import RUN_RECORD
 from contrabench.store.stages import StageStore
 from contrabench.study.runs import runs_of
 from contrabench.study.session import plan_study

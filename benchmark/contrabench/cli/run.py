@@ -131,7 +131,7 @@ def _served(board: Board) -> list[str]:
 def _record(folder: Path) -> dict[str, Any]:
     import json
 
-    from contrabench.stages.rows import RUN_RECORD
+    from contrabench.store.runs import RUN_RECORD
 
     found: dict[str, Any] = json.loads((folder / RUN_RECORD).read_text(encoding="utf-8"))
     return found

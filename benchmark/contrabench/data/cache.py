@@ -18,7 +18,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from contrabench.contracts.dataset import Case, Dataset
-from contrabench.files import checksum, damage_of, finish_folder, temporary_sibling, write_text
+from contrabench.files import (
+    checksum,
+    damage_of,
+    finish_folder,
+    read_json,
+    temporary_sibling,
+    write_text,
+)
 
 _log = logging.getLogger(__name__)
 _SETTLED = 2_000_000_000
@@ -70,24 +77,30 @@ def _lock(folder: Path, key: str) -> Path:
 
 
 class FileIndex:
-    """SHA-256 of files by path, size and time of change; a damaged file of them counts as empty."""
+    """SHA-256 of files by path, size and time of change, kept in a JSON file.
+
+    One that is missing or damaged counts as empty.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._known = _read(path)
-        self._new: dict[str, tuple[int, int, str]] = {}
+        self._new: dict[str, str] = {}
 
     def sha256(self, path: Path) -> str:
-        """Hash of a file's bytes, read only if the file is new or has changed; or OSError."""
-        name, status = str(path.resolve()), path.stat()
-        stamp = (status.st_size, status.st_mtime_ns)
-        known = self._known.get(name)
-        if known is not None and known[:2] == stamp:
-            return known[2]
+        """Hash of a file's bytes, read only if the file is new or has changed.
+
+        Raises:
+            OSError: if the file cannot be read.
+        """
+        status = path.stat()
+        stamp = f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
+        if stamp in self._known:
+            return self._known[stamp]
         settled = time.time_ns() - status.st_mtime_ns > _SETTLED
         value = checksum(path)
         if settled:
-            self._known[name] = self._new[name] = (*stamp, value)
+            self._known[stamp] = self._new[stamp] = value
         return value
 
     def save(self) -> None:
@@ -97,12 +110,9 @@ class FileIndex:
             self._new.clear()
 
 
-def _read(path: Path) -> dict[str, tuple[int, int, str]]:
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8")).items()
-        return {name: (int(size), int(time), str(key)) for name, (size, time, key) in entries}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
+def _read(path: Path) -> dict[str, str]:
+    found = read_json(path)
+    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
 
 
 def fingerprint_of(dataset: Dataset, case: Case, index: FileIndex) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 from contrabench.doctor.findings import Finding, Looking, watched
 from contrabench.files import damage_of, is_locked, is_temporary, sealed_files, size_of
 from contrabench.progress import Reporter
-from contrabench.stages.rows import RUN_RECORD
 from contrabench.store.failures import read_failure
+from contrabench.store.runs import RUN_RECORD
 from contrabench.store.stages import (
     RUNS,
     finished_stages,

@@ -31,14 +31,14 @@ from contrabench.files import MARKER, checksum, read_json, replacing, sealed_fil
 from contrabench.progress import Reporter, Silent
 from contrabench.store.failures import is_disk_full
 from contrabench.store.rows import ROWS_FILE
-from contrabench.store.runs import RECORD_FILE, inner
+from contrabench.store.runs import RUN_RECORD, inner
 from contrabench.store.stages import RUNS, SPEC, SPLITS, finished_stages
 from contrabench.text import counted, one_line, size_words
 
 FORMAT = 1
 LISTING = "submission.json"
 SUFFIX = ".zip"
-RUN_FILES = {MARKER, ROWS_FILE, RECORD_FILE, SPEC}
+RUN_FILES = {MARKER, ROWS_FILE, RUN_RECORD, SPEC}
 LARGEST_ARCHIVE = 2**30
 MOST_FILES = 65_000
 """A little less than a ZIP without extensions can hold: some 16 000 runs."""
@@ -112,7 +112,7 @@ def survey(store: Path, folders: Sequence[Path], reporter: Reporter) -> dict[str
                 protocols.add(row["protocol"])
                 methods[row["method"]].add(row["method_version"])
             paths = [f"{name}/{file}" for file in RUN_FILES]
-            for kind, key in inner(read_json(folder / RECORD_FILE), "manifests").items():
+            for kind, key in inner(read_json(folder / RUN_RECORD), "manifests").items():
                 path = f"{SPLITS}/{kind}-{key}.json"
                 if not MEMBER.fullmatch(path) or read_manifest(store / path) is None:
                     raise UnfitError(name, f"{path[:80]!r}, which it names, is not there or bad")

@@ -7,7 +7,6 @@ alone, and the same command goes on with it. Sources are never written.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections import Counter
@@ -22,7 +21,14 @@ from contrabench.errors import DiskFullError, RequestError, RunError, StageBusyE
 from contrabench.exchange.archive import ArchiveError, unpacked
 from contrabench.exchange.reading import archives_of, passed_over
 from contrabench.exchange.vetting import read_manifest, unsafe, unsound
-from contrabench.files import MARKER, damage_of, is_temporary, sealed_files, temporary_sibling
+from contrabench.files import (
+    MARKER,
+    damage_of,
+    is_temporary,
+    read_json,
+    sealed_files,
+    temporary_sibling,
+)
 from contrabench.progress import Reporter, Silent
 from contrabench.store.failures import is_disk_full
 from contrabench.store.rows import ROWS_FILE
@@ -138,7 +144,13 @@ def merge_stores(
             f"cannot write to {target} ({error.strerror}); what was taken in is complete. Mend "
             "that and run the same command again"
         ) from error
-    return merge.result()
+
+    def count(*verdicts: Verdict) -> Counter[str]:
+        return Counter(item.kind for item in merge.outcomes if item.verdict in verdicts)
+
+    left_out = [item for item in merge.outcomes if item.reason]
+    taken = count("taken", "replaced")
+    return MergeResult(taken, count("replaced"), count("duplicate"), left_out)
 
 
 def _check_source(source: Path, target: Path) -> None:
@@ -160,16 +172,6 @@ class _Merge:
         self.target, self.dry_run = target, dry_run
         self.outcomes: list[Outcome] = []
 
-    def result(self) -> MergeResult:
-        """What has been done so far, in numbers."""
-
-        def count(*verdicts: Verdict) -> Counter[str]:
-            return Counter(item.kind for item in self.outcomes if item.verdict in verdicts)
-
-        left_out = [item for item in self.outcomes if item.reason]
-        taken = count("taken", "replaced")
-        return MergeResult(taken, count("replaced"), count("duplicate"), left_out)
-
     def take_all(self, sources: Sequence[Path], rows_only: bool, teller: Reporter) -> None:
         """Takes in the stores, then the archives, one unpacked at a time."""
         for kind in () if self.dry_run else kinds_in(self.target):
@@ -177,14 +179,15 @@ class _Merge:
                 if left.is_dir() and is_temporary(left):  # a killed merge has left it
                     shutil.rmtree(left, ignore_errors=True)
         stores = [source for source in sources if is_store(source)]
-        for skipped in filter(None, map(passed_over, stores)):
-            teller.line(f"note: {skipped}")
+        for line in (line for store in stores for line in passed_over(store)):
+            teller.line(f"note: {line}")
         if stores:
             kinds = {kind for store in stores for kind in kinds_in(store) if _KIND.fullmatch(kind)}
             # The runs come last, so that what they rest on is there when they are.
             order = (*(() if rows_only else sorted(kinds - {RUNS})), RUNS)
             self._take_stores(stores, order, teller)
-        archives = [archive for source in sources for archive in archives_of(source)]
+        others = [source for source in sources if source not in stores]
+        archives = [archive for source in others for archive in archives_of(source)]
         if not archives:
             return
         with teller.track("looking through archives", len(archives)) as track:
@@ -262,14 +265,11 @@ class _Merge:
                     return "refused", f"the file {name} cannot be copied ({error.strerror})"
             if reason := unsafe(copy, kind) or unsound(copy, kind):
                 return "refused", reason
-            spec = json.loads((copy / SPEC).read_text(encoding="utf-8"))
-            made = StageStore(self.target, Silent()).run(kind, spec, move, wait=False)
+            store = StageStore(self.target, Silent())
+            made = store.run(kind, read_json(copy / SPEC), move, wait=False)
             return ("duplicate" if made.cached else verdict), ""
-        except StageBusyError:
-            return (
-                "busy",
-                f"another process is making {home / folder.name}; run this again when it is done",
-            )
+        except StageBusyError as error:
+            return "busy", f"{error}; run this again when it is done"
         finally:
             shutil.rmtree(copy.parent, ignore_errors=True)
 

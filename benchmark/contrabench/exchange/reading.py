@@ -39,29 +39,20 @@ _NAMED = 5
 
 
 def archives_of(source: Path) -> list[Path]:
-    """The archives of a path: a file is one; a folder that is no store is those in it, by name.
-
-    None otherwise.
-    """
+    """A file is an archive; of a folder, those in it, by name."""
     if source.is_file():
         return [source]
-    return [] if is_store(source) else _archives_in(source)
+    return sorted(item for item in source.glob(f"*{SUFFIX}") if not item.name.startswith("."))
 
 
-def passed_over(source: Path) -> str | None:
-    """Names the archives that lie in the folder of a store, and so are not read with it."""
-    found = _archives_in(source) if is_store(source) else []
-    if not found:
-        return None
-    named = some((item.name for item in found), _NAMED)
-    return (
-        f"{source} is a store itself, so the archives that lie in it are not read: {named}; "
+def passed_over(store: Path) -> list[str]:
+    """A line that names the archives in the folder of a store, which are not read with it."""
+    names = some((item.name for item in archives_of(store)), _NAMED)
+    line = (
+        f"{store} is a store itself, so the archives that lie in it are not read: {names}; "
         "name them, or move them to a folder of their own"
     )
-
-
-def _archives_in(folder: Path) -> list[Path]:
-    return sorted(item for item in folder.glob(f"*{SUFFIX}") if not item.name.startswith("."))
+    return [line] if names else []
 
 
 def results_at(path: Path, reporter: Reporter | None = None) -> Results:
@@ -75,9 +66,9 @@ def results_at(path: Path, reporter: Reporter | None = None) -> Results:
     if path.is_file():
         return results_of(_read_archive(path))
     archives = archives_of(path)
-    if not archives:
-        found, skipped = read_results(path, reporter), passed_over(path)
-        return replace(found, problems=(skipped, *found.problems)) if skipped else found
+    if is_store(path) or not archives:
+        found = read_results(path, reporter)
+        return replace(found, problems=(*passed_over(path), *found.problems))
     board, problems = EMPTY, list[str]()
     with (reporter or Silent()).track("looking through archives", len(archives)) as track:
         for number, archive in enumerate(archives, start=1):

@@ -21,7 +21,7 @@ from contrabench.data.splits import LabelManifest, Split
 from contrabench.files import MARKER, damage_of, read_json, sealed_files
 from contrabench.protocol import digest
 from contrabench.store.rows import ROWS_FILE
-from contrabench.store.runs import RECORD_FILE, inner, read_run
+from contrabench.store.runs import RUN_RECORD, inner, read_run
 from contrabench.store.stages import RUNS, SPEC, incomplete_weights, misnamed
 from contrabench.text import size_words
 
@@ -60,7 +60,7 @@ def _dangers(folder: Path, kind: str) -> Iterator[str]:
         yield from _irregular(folder / name)
         if Path(name).suffix == ".json" or kind == RUNS:
             yield from _too_large(folder / name)
-    for name in (SPEC, ROWS_FILE, RECORD_FILE) if kind == RUNS else (SPEC,):
+    for name in (SPEC, ROWS_FILE, RUN_RECORD) if kind == RUNS else (SPEC,):
         if name not in names:
             yield f"it has no {name}"
 
@@ -88,11 +88,11 @@ def _bad_run(folder: Path) -> str | None:
     table, fault = read_run(folder)
     if fault:
         return f"{ROWS_FILE}: {fault}"
-    protocol, record = inner(read_json(folder / SPEC), "protocol"), read_json(folder / RECORD_FILE)
+    protocol, record = inner(read_json(folder / SPEC), "protocol"), read_json(folder / RUN_RECORD)
     if table["protocol"].unique().to_pylist() != [digest(protocol)]:
         return f"{ROWS_FILE} is under another protocol than {SPEC}"
     if not isinstance(record, dict) or record.get("run") != folder.name:
-        return f"{RECORD_FILE} is the record of another run"
+        return f"{RUN_RECORD} is the record of another run"
     return None
 
 

@@ -18,8 +18,8 @@ from contrabench.progress import Reporter
 from contrabench.protocol import ORIENTATIONS, BackboneSpec, digest
 from contrabench.stages.kind import WEIGHTS
 from contrabench.stages.prepare import prepare
-from contrabench.stages.rows import RUN_RECORD
 from contrabench.stages.run import open_dataset
+from contrabench.store.runs import RUN_RECORD
 from contrabench.store.stages import SPEC, home_of
 from contrabench.text import unique_beginning
 from contrabench.training.checkpoint import load_weights

@@ -17,12 +17,12 @@ from contrabench.stages import audit
 from contrabench.stages.evaluate import SCORES
 from contrabench.stages.kind import Kind, Making, Node, read_record
 from contrabench.store.rows import ROWS_FILE, ResultRow, write_rows
+from contrabench.store.runs import RUN_RECORD
 from contrabench.store.stages import RUNS
 
 if TYPE_CHECKING:
     from contrabench.stages.run import Run
 
-RUN_RECORD = "run.json"
 _BYTES = 60_000
 """Rows and record of one run."""
 _TRACKED = ("dice", "asd_mm", "asd_voxel")

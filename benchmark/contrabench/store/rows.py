@@ -120,15 +120,14 @@ def write_rows(path: Path, rows: Sequence[ResultRow]) -> None:
     They are in the order of cases and structures. RunError if one that applies has no Dice or not
     exactly one distance.
     """
-    records = [
-        {
-            name: None if isinstance(value, float) and math.isnan(value) else value
-            for name, value in asdict(row).items()
+    records = [{"schema_version": SCHEMA_VERSION, **asdict(row)} for row in rows]
+    for record in records:
+        record |= {
+            name: None
+            for name, value in record.items()
+            if isinstance(value, float) and math.isnan(value)
         }
-        for row in rows
-    ]
-    versioned = [{"schema_version": SCHEMA_VERSION, **record} for record in records]
-    table = pa.Table.from_pylist(versioned, schema=SCHEMA)
+    table = pa.Table.from_pylist(records, schema=SCHEMA)
     if fault := row_fault(table):
         raise RunError(f"the rows for {path} were not written: {fault}; this is a fault in scoring")
     with replacing(path) as temporary:

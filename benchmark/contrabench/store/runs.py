@@ -20,7 +20,7 @@ from contrabench.store.rows import ROWS_FILE, SCHEMA, row_fault, version_fault
 from contrabench.store.stages import RUNS, SPEC
 from contrabench.text import counted
 
-RECORD_FILE = "run.json"
+RUN_RECORD = "run.json"
 NUMBERS = (
     "pretrain_seconds",
     "finetune_seconds",
@@ -119,7 +119,7 @@ def _not_its_own(table: pa.Table, run: str) -> str:
 
 def read_facts(folder: Path) -> dict[str, Any]:
     """The facts of the run in a folder that its key names, one row of `FACTS`."""
-    record, spec = (read_json(folder / name) for name in (RECORD_FILE, SPEC))
+    record, spec = (read_json(folder / name) for name in (RUN_RECORD, SPEC))
     cost, manifests = inner(record, "cost"), inner(record, "manifests")
     method = inner(spec, "method")
     labelled = inner(record, "patients").get("labelled", [])
@@ -154,10 +154,7 @@ def _number(value: Any) -> float | None:
 
 
 def _json(found: dict[str, Any]) -> str:
-    try:
-        return json.dumps(found, sort_keys=True, separators=(",", ":")) if found else ""
-    except RecursionError:
-        return ""
+    return json.dumps(found, sort_keys=True, separators=(",", ":")) if found else ""
 
 
 def _machine(runtime: dict[str, Any]) -> str:
