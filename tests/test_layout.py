@@ -18,8 +18,7 @@ FILES = sorted(file for folder in CONTENT for file in (ROOT / folder).glob("*.py
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 NAMED = {
-    "cli/listings.py": {"mmgl", "acdc"},
-    "cli/options.py": {"phantom"},
+    "cli/common.py": {"phantom"},
     "references.py": {"scratch", "scratch_long"},
     "testing/checks_training.py": {"simclr"},
 }

@@ -10,7 +10,7 @@ import pytest
 from tests.doctor.looking import findings_of
 
 from contrabench.doctor import rows as doctor
-from contrabench.doctor.rows import check_readable, check_repeats, check_values, impossible
+from contrabench.doctor.rows import check_readable, check_values, impossible
 from contrabench.evaluation.metrics import StructureScore, score_case
 from contrabench.files import seal_folder
 from contrabench.store.results import read_rows
@@ -26,6 +26,7 @@ NOTHING = dict.fromkeys(("dice", "surface_dice_2mm", *DIAGONAL)) | {
 }  # fmt: skip
 VOXELS = dict.fromkeys(("asd_mm", "hd95_mm", "surface_dice_2mm", "asd_slice2d_mm"))
 
+TWICE = "a structure of a case that has a row already"
 PLANTED = [
     ("dice outside 0 to 1", {"dice": 1.3}),
     ("dice outside 0 to 1", {"dice": -0.1}),
@@ -77,7 +78,7 @@ def test_each_planted_value_is_named_alone(tmp_path, build, words, changes):
 
 def test_every_fault_is_planted_above(tmp_path, build):
     rows = read(tmp_path, build.rows(KEY))
-    assert {words for words, _, _ in impossible(rows)} == {words for words, _ in PLANTED}
+    assert {words for words, _, _ in impossible(rows)} == {TWICE, *(words for words, _ in PLANTED)}
 
 
 @pytest.mark.parametrize("changes", [{}, MISSED, INVENTED, NOTHING, {**VOXELS, "asd_voxel": 2.0}])
@@ -123,15 +124,14 @@ def test_nothing_that_scoring_gives_is_a_fault(tmp_path, build, known):
     assert set(frame["flag"]) == {"", "prediction empty", "reference empty", "not applicable"}
     assert ((frame["asd_mm" if known else "asd_voxel"] == 0) & (frame["dice"] < 1)).any()
     assert not findings_of(check_values, frame)
-    assert not findings_of(check_repeats, frame)
 
 
 def test_a_row_that_is_there_twice_is_named(tmp_path, build):
     rows = build.rows(KEY)
-    (finding,) = findings_of(check_repeats, read(tmp_path, [*rows, rows[2]]))
+    (finding,) = findings_of(check_values, read(tmp_path, [*rows, rows[2]]))
     assert finding.severity == "error"
-    assert f"run {KEY}" in finding.what
-    assert finding.what.endswith(f": {rows[2].case}, {rows[2].structure}")
+    assert f"run {KEY}: 1 row with {TWICE}" in finding.what
+    assert f"{rows[2].case}, {rows[2].structure}" in finding.what
 
 
 def test_unreadable_runs_are_told_by_reason_unless_their_files_are(store, build):
@@ -167,7 +167,7 @@ def rows(store):
 
 def told(rows):
     """What each check of whole tables finds, if it finds anything."""
-    checks = list(doctor.CHECKS.values())[2:]
+    checks = list(doctor.CHECKS.values())[1:]
     return {check: found for check in checks if (found := findings_of(check, rows))}
 
 

@@ -33,23 +33,16 @@ from contrabench.cli.common import PluginOption, examples, show_error
 from contrabench.errors import ContrabenchError
 
 
-class InterruptError(ContrabenchError):
-    """The user pressed Ctrl-C."""
-
-    exit_code = 130
-
-
 class Bench(TyperGroup):
     """The top-level group; an interrupt ends it with one line like any other error."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs the command of a context; InterruptError if the user presses Ctrl-C."""
+        """Runs the command of a context."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            raise InterruptError(
-                "interrupted; what is finished is kept, run the same command again"
-            ) from None
+            show_error("interrupted; what is finished is kept, run the same command again")
+            raise typer.Exit(130) from None
 
 
 def _version(wanted: bool) -> None:
@@ -69,9 +62,7 @@ app = typer.Typer(
 
 @app.callback(
     epilog=examples(
-        "bench run --method mmgl --labels 10%",
-        "bench methods show mmgl",
-        "bench report",
+        "bench run --method mmgl --labels 10%", "bench methods show mmgl", "bench report"
     )
 )
 def bench(

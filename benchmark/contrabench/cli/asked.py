@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hin
 
 import typer
 
-from contrabench.cli.common import PluginOption
-from contrabench.cli.options import (
+from contrabench.cli.common import (
     DEFAULT_DATASET,
     MACHINE,
     PROTOCOL,
@@ -21,6 +20,7 @@ from contrabench.cli.options import (
     DataOption,
     DatasetOptions,
     Device,
+    PluginOption,
     Precision,
     StoreOption,
 )

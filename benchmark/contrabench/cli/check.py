@@ -22,7 +22,6 @@ from contrabench.text import counted
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from contrabench.contracts.method import Method
     from contrabench.testing import CheckResult, ConformityReport
 
 _COLOURS = {"passed": "green", "failed": "bold red", "skipped": "dim"}
@@ -48,12 +47,7 @@ def check(
     every: Annotated[bool, typer.Option("--all", help="Check every method.")] = False,
     option: Annotated[
         list[str] | None,
-        typer.Option(
-            "-o",
-            "--option",
-            metavar="NAME=VALUE",
-            help="Option of the methods; may be repeated.",
-        ),
+        typer.Option("-o", "--option", metavar="NAME=VALUE", help="Option of the methods."),
     ] = None,
     as_json: JsonOption = False,
     plugin: PluginOption = None,
@@ -64,16 +58,27 @@ def check(
     """
     if every == bool(wanted):
         raise RequestError("name the methods or files to check, or give --all")
+    from contrabench.contracts.options import parse_options
+    from contrabench.contracts.registry import methods
+    from contrabench.testing import find_methods
     from contrabench.testing.kit import check_class
 
     as_json = as_json or bool(context.obj)
-    chosen, broken = _chosen(None if every else wanted)
-    options = {name: _options(name, method, option) for name, method in chosen.items()}
+    entries = methods.entries() if every else ()
+    broken = [{"name": entry.name, "reason": entry.error} for entry in entries if entry.error]
+    chosen = {entry.name: entry.value for entry in entries if entry.value is not None}
+    for text in wanted or ():
+        chosen |= find_methods(text)
+    asked = {
+        name: parse_options(method.Options, option, f"method '{name}'").model_dump()
+        for name, method in chosen.items()
+        if option
+    }
     told: list[dict[str, Any]] = []
     screen = console(stderr=as_json)
     for name, method in chosen.items():
         began = time.monotonic()
-        report = check_class(method, options[name], name)
+        report = check_class(method, asked.get(name), name)
         seconds = time.monotonic() - began
         told.append({"name": name, "seconds": round(seconds, 1), **report.as_dict()})
         if not as_json:
@@ -87,47 +92,20 @@ def check(
         raise typer.Exit(1)
 
 
-def _chosen(
-    wanted: list[str] | None,
-) -> tuple[dict[str, type[Method]], list[dict[str, str]]]:
-    """The methods that were asked for, each once, and of all those what cannot be used."""
-    from contrabench.contracts.registry import methods
-    from contrabench.testing import find_methods
-
-    if wanted is not None:
-        return {name: found for text in wanted for name, found in find_methods(text).items()}, []
-    entries = methods.entries()
-    broken = [{"name": entry.name, "reason": entry.error} for entry in entries if entry.error]
-    return {entry.name: entry.value for entry in entries if entry.value is not None}, broken
-
-
-def _options(name: str, method: type[Method], pairs: list[str] | None) -> dict[str, Any] | None:
-    """The options of `-o` as the method takes them."""
-    from contrabench.contracts.options import parse_options
-
-    if not pairs:
-        return None
-    return parse_options(method.Options, pairs, f"method '{name}'").model_dump()
-
-
 def _show(screen: Console, name: str, report: ConformityReport, seconds: float) -> None:
     """The checks of a method as a table, stages beside each other where they agree."""
     title = f"{name}: {report.summary()} ({clock(seconds)})"
     table = plain_table("check", "stage", "outcome", "why", title=title, style="dim")
-    for result, stages in _joined(report):
-        colour = _COLOURS[result.status]
-        why = result.reason + (f"\n{result.hint}" if result.hint else "")
-        table.add_row(result.check, stages or "-", f"[{colour}]{result.status}[/]", why)
-    screen.print(table, markup=True)
-    if report.failures:
-        screen.print(f"{counted(len(report.failures), 'check')} of '{name}' failed")
-    screen.print()
-
-
-def _joined(report: ConformityReport) -> list[tuple[CheckResult, str]]:
-    """The results, with those of several stages as one where they are the same."""
     rows: dict[tuple[str, str, str], tuple[CheckResult, list[str]]] = {}
     for result in report.results:
         key = (result.check, result.status, result.reason)
         rows.setdefault(key, (result, []))[1].append(result.stage)
-    return [(result, ", ".join(stages)) for result, stages in rows.values()]
+    for result, stages in rows.values():
+        colour = _COLOURS[result.status]
+        why = result.reason + (f"\n{result.hint}" if result.hint else "")
+        outcome = f"[{colour}]{result.status}[/]"
+        table.add_row(result.check, ", ".join(stages) or "-", outcome, why)
+    screen.print(table, markup=True)
+    if report.failures:
+        screen.print(f"{counted(len(report.failures), 'check')} of '{name}' failed")
+    screen.print()

@@ -1,4 +1,4 @@
-"""What the commands share: consoles, tables, JSON, the options of all."""
+"""What the commands share: options, each written once; consoles, tables and JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -18,18 +18,15 @@ from rich.text import Text
 
 from contrabench.errors import RequestError
 
+DEFAULT_DATASET = "phantom"
+DEFAULT_STORE = Path("contrabench-runs")
+PROTOCOL, MACHINE, PLACES = "What to compare", "This machine", "Files"
 PIPE_WIDTH = 200
 """Columns of a table that is written to a file or a pipe."""
 
-LONG = 60
-"""Characters above which a list of facts gets one line for each."""
 
-
-def use_plugins(paths: list[Path] | None) -> list[Path] | None:
-    """Adds the paths of `--plugin`; runs while the command line is read.
-
-    RequestError if there is no plug-in at a path, or its name is taken.
-    """
+def _use_plugins(paths: list[Path] | None) -> list[Path] | None:
+    """Adds the paths of `--plugin` while the command line is read."""
     from contrabench.contracts import discovery
 
     for path in paths or ():
@@ -37,19 +34,47 @@ def use_plugins(paths: list[Path] | None) -> list[Path] | None:
     return paths
 
 
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["auto", "float32", "bf16"]
+
 PluginOption = Annotated[
     list[Path] | None,
     typer.Option(
         "--plugin",
         metavar="PATH",
-        callback=use_plugins,
+        callback=_use_plugins,
         help="Plug-in file or folder; may be repeated. Extends CONTRABENCH_PLUGINS.",
         show_default=False,
     ),
 ]
 """A parameter of this type adds the plug-ins by itself; the command need not read it."""
-
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON instead of tables.")]
+DataOption = Annotated[
+    Path | None, typer.Option(help="Folder of the dataset's files.", rich_help_panel=PLACES)
+]
+DatasetOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-d",
+        "--dataset-option",
+        metavar="NAME=VALUE",
+        help="Option of the dataset, see 'bench datasets show'; may be repeated.",
+        rich_help_panel=PROTOCOL,
+    ),
+]
+StoreOption = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="CONTRABENCH_STORE",
+        help=f"Folder of results; {DEFAULT_STORE} by default.",
+        rich_help_panel=PLACES,
+        show_default=False,
+    ),
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(help="Configuration file: data folders, the store.", rich_help_panel=PLACES),
+]
 
 
 def examples(*commands: str) -> str:
@@ -95,15 +120,8 @@ def plain_table(
     *left: str, right: Sequence[str] = (), title: str | None = None, style: str = "bold"
 ) -> Table:
     """A table without lines, of columns of words and then of numbers; nothing is ever cut."""
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        pad_edge=False,
-        padding=(0, 2, 0, 0),
-        header_style=style,
-    )
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style=style)
+    table.title, table.title_justify, table.title_style = title, "left", "bold"
     for heading in left:
         table.add_column(heading, no_wrap=heading == left[0], overflow="fold")
     for heading in right:
@@ -121,13 +139,13 @@ def words(value: Any) -> str:
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
-    """Prints names and values in two columns; a value goes on in a new line, and is never cut."""
+    """Prints names and values in two columns; of a long list each item has a line."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts.items():
         text = words(value)
-        if isinstance(value, list) and len(text) > LONG:
+        if isinstance(value, list) and len(text) > 60:
             text = "\n".join(words(item) for item in value)
         table.add_row(name.replace("_", " "), text)
     console().print(table)

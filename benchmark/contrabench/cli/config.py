@@ -8,12 +8,9 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from contrabench.cli.options import DEFAULT_STORE
+from contrabench.cli.common import DEFAULT_STORE
 from contrabench.errors import RequestError
 from contrabench.protocol import Frozen
-
-FILE = "contrabench.toml"
-ENVIRONMENT = "CONTRABENCH_CONFIG"
 
 
 class Config(Frozen):
@@ -34,10 +31,10 @@ def load_config(path: Path | None = None, store: Path | None = None) -> Config:
     the default. A `store` of the command line wins. RequestError if a file that was named is not
     there, or any is not understood.
     """
-    named = path or (Path(os.environ[ENVIRONMENT]) if os.environ.get(ENVIRONMENT) else None)
-    file = named or Path(FILE)
+    named = path or os.environ.get("CONTRABENCH_CONFIG")
+    file = Path(named or "contrabench.toml")
     if not file.is_file():
-        if named is not None:
+        if named:
             raise RequestError(f"there is no configuration file at {named}")
         return Config(store=store or DEFAULT_STORE)
     try:

@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from contrabench.cli.common import JsonOption, PluginOption, console, examples, write_json
-from contrabench.cli.options import ConfigOption, DataOption, DatasetOptions, StoreOption
+from contrabench.cli.common import (
+    ConfigOption,
+    DataOption,
+    DatasetOptions,
+    JsonOption,
+    PluginOption,
+    StoreOption,
+    console,
+    examples,
+    write_json,
+)
 from contrabench.errors import RequestError
 from contrabench.text import counted
 
@@ -19,7 +28,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from contrabench.contracts.dataset import Dataset
-    from contrabench.doctor.findings import Examined, Finding
+    from contrabench.doctor.findings import Examined
 
 SHOWN = 5
 """Findings of one check that are told on the screen; `--json` tells all."""
@@ -77,7 +86,8 @@ def doctor(
             if not checks or check.area != checks[-1].area:
                 place = f" {settings.store}" if check.area == "store" else ""
                 screen.print(f"{chr(10) if checks else ''}{check.area}{place}", style="bold")
-            _show_check(screen, check)
+            mark = _mark(_WORDS[check.worst] if check.worst else "ok")
+            screen.print(Text.assemble(mark, f"{check.title}: {check.seen}"), soft_wrap=True)
         checks.append(check)
     counts: Counter[str] = Counter(
         finding.severity for check in checks for finding in check.findings
@@ -116,32 +126,20 @@ def _dataset(name: str | None, root: Path | None, options: list[str]) -> Dataset
     return open_dataset(name, parsed.model_dump(mode="json"), root)
 
 
-def _show_check(screen: Console, check: Examined) -> None:
-    """One line: how it stands, what was looked for, and how much was looked at."""
-    word = "ok" if check.worst is None else _WORDS[check.worst]
-    line = Text.assemble(_mark(word), f"{check.title}: {check.seen}")
-    screen.print(line, soft_wrap=True)
-
-
 def _show_findings(screen: Console, checks: list[Examined]) -> None:
     """The findings, the worst first, each with its meaning and its remedy."""
     for severity, word in _WORDS.items():
         for check in checks:
             found = [one for one in check.findings if one.severity == severity]
             for finding in found[:SHOWN]:
-                screen.print()
-                _show_finding(screen, finding, word)
+                screen.print(Text.assemble("\n", _mark(word), finding.what), soft_wrap=True)
+                if finding.means:
+                    screen.print(" " * _INDENT + finding.means, style="dim", soft_wrap=True)
+                if finding.do:
+                    screen.print(" " * _INDENT + f"-> {finding.do}", soft_wrap=True)
             if len(found) > SHOWN:
                 more = f"and {len(found) - SHOWN} more under '{check.title}'; --json tells all"
                 screen.print(" " * _INDENT + more, style="dim", soft_wrap=True)
-
-
-def _show_finding(screen: Console, finding: Finding, word: str) -> None:
-    screen.print(Text.assemble(_mark(word), finding.what), soft_wrap=True)
-    if finding.means:
-        screen.print(" " * _INDENT + finding.means, style="dim", soft_wrap=True)
-    if finding.do:
-        screen.print(" " * _INDENT + f"-> {finding.do}", soft_wrap=True)
 
 
 def _mark(word: str) -> tuple[str, str]:

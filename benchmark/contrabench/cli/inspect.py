@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from contrabench.cli.common import (
+    ConfigOption,
+    DataOption,
+    Device,
     JsonOption,
     PluginOption,
+    StoreOption,
     console,
     examples,
     plain_table,
     write_json,
 )
-from contrabench.cli.options import ConfigOption, DataOption, Device, StoreOption
 from contrabench.errors import RequestError
 
 if TYPE_CHECKING:
@@ -32,13 +34,6 @@ NOTES = (
     "probe: R2 of the share of a structure in a cell of the map, by ridge regression on unseen "
     "patients; 0 is what the mean of the other patients reaches.",
 )
-
-
-class ProjectionName(StrEnum):
-    """Layout of the picture."""
-
-    tsne = "tsne"
-    umap = "umap"
 
 
 app = typer.Typer()
@@ -71,8 +66,8 @@ def inspect(
         Path | None, typer.Option(metavar="FILE.png", help="Picture of the first tap's features.")
     ] = None,
     projection: Annotated[
-        ProjectionName, typer.Option(help="Layout of the picture; umap needs umap-learn.")
-    ] = ProjectionName.tsne,
+        Literal["tsne", "umap"], typer.Option(help="Layout of the picture; umap needs umap-learn.")
+    ] = "tsne",
     device: Annotated[Device, typer.Option(help="Where to compute features.")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
     config: ConfigOption = None,
@@ -81,6 +76,7 @@ def inspect(
 ) -> None:
     """Compare a run's pre-trained features with those of its random start."""
     from contrabench.cli.config import load_config
+    from contrabench.inspection.embedding_plot import check_projection, draw
     from contrabench.inspection.pretrained import find_run, read_pretrained, training_bank
     from contrabench.inspection.representation import Viewer, compare
     from contrabench.progress import ConsoleReporter
@@ -89,7 +85,11 @@ def inspect(
     settings = load_config(config, store)
     pretrained = read_pretrained(find_run(run, settings.store), stage)
     wanted = _taps(taps, pretrained)
-    _check_picture(out, projection)
+    if out is not None:
+        # Before the work, so that a picture that could not be written does not cost it.
+        if not (out.suffix == ".png" and out.parent.is_dir()):
+            raise RequestError(f"--out takes a .png file in a folder that exists, not {out}")
+        check_projection(projection)
     runtime = make_runtime(device, "float32", threads)
     screen = console(stderr=json)
     reporter = ConsoleReporter(screen)
@@ -102,13 +102,11 @@ def inspect(
     else:
         _show(screen, pretrained, viewer, reports)
     if out is not None:
-        from contrabench.inspection.embedding_plot import draw
-
         tap = wanted[0]
         networks = pretrained.networks()
         points = {name: viewer.points(network, tap) for name, network in networks.items()}
         title = f"{_title(pretrained)}, {tap}"
-        draw(out, title, points, viewer.structures, bank.patients, projection.value)
+        draw(out, title, points, viewer.structures, bank.patients, projection)
         screen.print(f"wrote {out}", soft_wrap=True)
 
 
@@ -123,17 +121,6 @@ def _taps(text: str | None, pretrained: Pretrained) -> tuple[str, ...]:
         named = ", ".join(unknown) or f"'{text}'"
         raise RequestError(f"no tap named {named}; the taps are {', '.join(known)}")
     return wanted
-
-
-def _check_picture(out: Path | None, projection: ProjectionName) -> None:
-    """Refuses a picture that could not be written, before the work is done."""
-    if out is None:
-        return
-    if not (out.suffix == ".png" and out.parent.is_dir()):
-        raise RequestError(f"--out takes a .png file in a folder that exists, not {out}")
-    from contrabench.inspection.embedding_plot import check_projection
-
-    check_projection(projection.value)
 
 
 def _title(pretrained: Pretrained) -> str:

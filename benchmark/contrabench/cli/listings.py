@@ -41,7 +41,7 @@ class Kind:
 
     Attributes:
         word: for one of them; its registry and its command are called by the plural.
-        example: the name of one, for examples.
+        example: a command that shows one.
         shows: what `show` tells, for its help.
         flag: that sets an option of one.
         listed: fact to heading, of what the list tells; those without one are in JSON alone.
@@ -80,11 +80,11 @@ class Kind:
         ) -> None:
             self._show(name, as_json or bool(context.obj))
 
-        lines = (f"bench {plural}", f"bench {plural} show {self.example}")
         text = f"List the {plural}; `show NAME` tells all of one."
-        app.callback(invoke_without_command=True, help=text, epilog=examples(*lines))(list_all)
-        lines = (lines[1], f"{lines[1]} --json")
-        app.command("show", help=f"Show a {self.word}: {self.shows}.", epilog=examples(*lines))(
+        epilog = examples(f"bench {plural}", self.example)
+        app.callback(invoke_without_command=True, help=text, epilog=epilog)(list_all)
+        text = f"Show a {self.word}: {self.shows}."
+        app.command("show", help=text, epilog=examples(self.example, f"{self.example} --json"))(
             show
         )
         return app
@@ -190,56 +190,35 @@ def _method(method: type[Method]) -> Facts:
 def _method_tables(facts: Facts) -> Tables:
     stages, published = facts.pop("stages"), facts.pop("published")
     yield "Pre-training stages", [_stage_row(stage) for stage in stages], "none"
-    yield "Published recipe (--recipe published)", _recipe_rows(published), "none known"
+    recipe: list[Facts] = []
     if published:
         facts["left common"] = published["unknown"]
+        options = [f"{name}={value}" for name, value in published["options"].items()]
+        recipe = [
+            {"stage": name, **paper, "options": options}
+            for name, paper in published["stages"].items()
+        ]
+    yield "Published recipe (--recipe published)", recipe, "none known"
 
 
 def _stage_row(stage: Facts) -> Facts:
     """One stage: how many views, and the switches in words."""
-    draws = []
-    if stage["labelled_slices_only"]:
-        draws.append("labelled slices only")
+    draws = ["labelled slices only"] if stage["labelled_slices_only"] else []
     if stage["partitions"]:
         draws.append(f"one slice of each of {stage['partitions']} parts of a volume")
     return {
         "stage": stage["name"],
         "views": [_view_words(view) for view in stage["views"]],
-        "trains": stage["trains"],
-        "labels": stage["labels"],
-        "share": stage["share"],
+        **{name: stage[name] for name in ("trains", "labels", "share")},
         "draws": "; ".join(draws) or "uniformly",
     }
 
 
 def _view_words(view: Facts) -> str:
-    parts = [part for part in ("spatial", "intensity") if view[part] is not None]
-    text = " + ".join(parts) or "unchanged"
+    text = " + ".join(part for part in ("spatial", "intensity") if view[part]) or "unchanged"
     if view["geometry_of"] is not None:
         text += f", placed as view {view['geometry_of']}"
     return text if view["scale"] == 1 else f"{text}, side x {view['scale']:g}"
-
-
-def _recipe_rows(published: Facts | None) -> list[Facts]:
-    """The paper's optimisation of each stage, with the options it changes."""
-    if published is None:
-        return []
-    options = ", ".join(f"{name}={value}" for name, value in published["options"].items())
-    return [
-        {
-            "stage": stage,
-            "optimiser": paper["optimizer"],
-            "rate": f"{paper['lr']:g}"
-            + (f" per {paper['lr_batch']} images" if paper["lr_batch"] else ""),
-            "batch": paper["batch"],
-            "decay": f"{paper['weight_decay']:g}",
-            "warm-up": f"{paper['warmup']:.0%}",
-            "schedule": paper["schedule"],
-            "options": options,
-            "source": paper["source"],
-        }
-        for stage, paper in published["stages"].items()
-    ]
 
 
 def _dataset(dataset: type[Dataset]) -> Facts:
@@ -286,7 +265,7 @@ def _backbone_tables(facts: Facts) -> Tables:
 
 METHODS = Kind(
     word="method",
-    example="mmgl",
+    example="bench methods show mmgl",
     shows="paper, options, stages, what it hands over and what was inferred",
     flag="-o",
     listed={
@@ -299,7 +278,7 @@ METHODS = Kind(
 )  # fmt: skip
 DATASETS = Kind(
     word="dataset",
-    example="acdc",
+    example="bench datasets show acdc",
     shows="source, terms, expected files, structures, preparation, options",
     flag="-d",
     listed={
@@ -312,7 +291,7 @@ DATASETS = Kind(
 )  # fmt: skip
 BACKBONES = Kind(
     word="backbone",
-    example="unet",
+    example="bench backbones show unet",
     shows="source, parts that are trained and handed over, named feature maps, options",
     flag="-b",
     listed={"title": "title", "source": "source", "version": "version", "origin": "origin"},

@@ -26,10 +26,7 @@ app = typer.Typer()
 
 @app.command(
     "new",
-    epilog=examples(
-        "bench methods new my_method",
-        "bench methods new my_method --out experiments",
-    ),
+    epilog=examples("bench methods new my_method", "bench methods new my_method --out experiments"),
 )
 def new_method(
     name: Annotated[
@@ -42,13 +39,13 @@ def new_method(
 ) -> None:
     """Write NAME.py: a method that runs as it stands, to make your own of."""
     file = out / f"{name}.py"
-    check_name(name)
+    _check_name(name)
     if file.exists():
         raise RequestError(
             f"{file} exists already and is left as it is; choose another name, or another folder "
             "with --out"
         )
-    check_free(name)
+    _check_free(name)
     with writing(file):
         out.mkdir(parents=True, exist_ok=True)
         file.write_text(starting_file(name), encoding="utf-8")
@@ -62,7 +59,7 @@ def new_method(
         console().print(line, soft_wrap=True)
 
 
-def check_name(name: str) -> None:
+def _check_name(name: str) -> None:
     """Refuses a name that cannot be that of a file, a module and a method at once."""
     if not _NAME.fullmatch(name) or keyword.iskeyword(name):
         near = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
@@ -78,7 +75,7 @@ def check_name(name: str) -> None:
         )
 
 
-def check_free(name: str) -> None:
+def _check_free(name: str) -> None:
     """Refuses a name that another method or module has."""
     from contrabench.contracts.registry import methods
 
@@ -96,10 +93,7 @@ def check_free(name: str) -> None:
 
 
 def starting_file(name: str) -> str:
-    """Python source of a method's starting file, in which method, file and classes bear the name.
-
-    It is one that `check_name` accepts.
-    """
+    """A method's starting file, in which the method, its file and its classes bear a name."""
     # The template is a module of its own, so that it is checked like all others.
     template = Path(__file__).parents[1] / "templates" / f"{_TEMPLATE}.py"
     text = template.read_text(encoding="utf-8")

@@ -11,8 +11,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from contrabench.cli.asked import StudyArguments, takes
-from contrabench.cli.common import JsonOption, console, examples, plain_table, write_json
-from contrabench.cli.options import MACHINE
+from contrabench.cli.common import MACHINE, JsonOption, console, examples, plain_table, write_json
 from contrabench.cli.study_view import headline
 from contrabench.progress import clock
 from contrabench.text import counted, size_words

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from contrabench.cli.common import (
+    Device,
     JsonOption,
     PluginOption,
+    Precision,
     console,
     examples,
     plain_table,
     write_json,
 )
-from contrabench.cli.options import Device, Precision
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from contrabench.inspection.profile import StageProfile
     from contrabench.progress import ConsoleReporter
     from contrabench.protocol import Budget
     from contrabench.training.runtime import Runtime
@@ -130,7 +130,20 @@ def _show(screen: Console, found: list[dict[str, Any]]) -> None:
     table = plain_table("method", "stage", right=numbers)
     for row in found:
         for stage in row["stages"]:
-            table.add_row(row["method"], *_cells(stage, cuda))
+            table.add_row(
+                row["method"],
+                stage.stage,
+                f"{1e3 * stage.step.median:.1f}",
+                f"({1e3 * stage.step.low:.1f} to {1e3 * stage.step.high:.1f})",
+                "-" if stage.ratio is None else f"{stage.ratio:.2f}",
+                f"{stage.slices_per_second:.0f}",
+                f"{stage.views_share:.0%}",
+                f"{stage.flops / 1e9:.3g}",
+                f"{stage.saved_mb:.0f}",
+                *(["-" if stage.peak_mb is None else f"{stage.peak_mb:.0f}"] if cuda else []),
+                f"{stage.backbone_parameters / 1e6:.2f} M",
+                f"{stage.head_parameters / 1e6:.2f} M",
+            )
         if not row["stages"] and not row["failed"]:
             table.add_row(row["method"], "no pre-training")
     screen.print(table)
@@ -139,20 +152,3 @@ def _show(screen: Console, found: list[dict[str, Any]]) -> None:
             screen.print(f"not measured: {row['method']}: {row['failed']}", soft_wrap=True)
     for note in NOTES:
         screen.print(note, style="dim", soft_wrap=True)
-
-
-def _cells(stage: StageProfile, cuda: bool) -> list[str]:
-    """The row of a stage behind the method's name."""
-    return [
-        stage.stage,
-        f"{1e3 * stage.step.median:.1f}",
-        f"({1e3 * stage.step.low:.1f} to {1e3 * stage.step.high:.1f})",
-        "-" if stage.ratio is None else f"{stage.ratio:.2f}",
-        f"{stage.slices_per_second:.0f}",
-        f"{stage.views_share:.0%}",
-        f"{stage.flops / 1e9:.3g}",
-        f"{stage.saved_mb:.0f}",
-        *(["-" if stage.peak_mb is None else f"{stage.peak_mb:.0f}"] if cuda else []),
-        f"{stage.backbone_parameters / 1e6:.2f} M",
-        f"{stage.head_parameters / 1e6:.2f} M",
-    ]

@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from contrabench.cli.common import PluginOption, examples, writing
-from contrabench.cli.options import DEFAULT_STORE, PLACES, ConfigOption
+from contrabench.cli.common import (
+    DEFAULT_STORE,
+    PLACES,
+    ConfigOption,
+    PluginOption,
+    examples,
+    writing,
+)
 from contrabench.cli.rendering import SCREEN, chosen_format, load_format, rendered
 from contrabench.cli.sources import is_path
 from contrabench.errors import RequestError

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from contrabench.cli.common import JsonOption, console, examples, plain_table, write_json
-from contrabench.cli.options import ConfigOption, StoreOption
+from contrabench.cli.common import (
+    ConfigOption,
+    JsonOption,
+    StoreOption,
+    console,
+    examples,
+    plain_table,
+    write_json,
+)
 from contrabench.errors import RequestError
 from contrabench.progress import clock
 from contrabench.text import counted

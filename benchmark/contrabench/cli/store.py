@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from contrabench.cli.common import JsonOption, console, examples, print_rows, write_json
-from contrabench.cli.options import DEFAULT_STORE, PLACES, ConfigOption, StoreOption
+from contrabench.cli.common import (
+    DEFAULT_STORE,
+    PLACES,
+    ConfigOption,
+    JsonOption,
+    StoreOption,
+    console,
+    examples,
+    print_rows,
+    write_json,
+)
 from contrabench.errors import RequestError
 from contrabench.files import size_of
 from contrabench.text import size_words

@@ -10,8 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from contrabench.cli.asked import StudyArguments, takes
-from contrabench.cli.common import JsonOption, console, examples, write_json, writing
-from contrabench.cli.options import MACHINE
+from contrabench.cli.common import MACHINE, JsonOption, console, examples, write_json, writing
 from contrabench.cli.study_view import StudyView, end_of, headline
 from contrabench.errors import RequestError
 from contrabench.text import counted

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from contrabench.cli.common import JsonOption, console, examples, print_facts, write_json
-from contrabench.cli.options import ConfigOption, StoreOption
+from contrabench.cli.common import (
+    ConfigOption,
+    JsonOption,
+    StoreOption,
+    console,
+    examples,
+    print_facts,
+    write_json,
+)
 from contrabench.text import counted, size_words, unique_beginning
 
 if TYPE_CHECKING:

@@ -83,6 +83,8 @@ def impossible(rows: pd.DataFrame) -> Iterator[tuple[str, list[str], pd.Series[b
     Yields what it is, after "rows with"; the columns that show it; and the rows that say it, shape
     (rows,).
     """
+    twice = rows.duplicated(["run", "case", "structure"])
+    yield "a structure of a case that has a row already", ["dice"], twice
     for column in SHARES:
         wrong = rows[column].notna() & ~rows[column].between(0, 1)
         yield f"{column} outside 0 to 1", [column], wrong
@@ -120,20 +122,6 @@ def impossible(rows: pd.DataFrame) -> Iterator[tuple[str, list[str], pd.Series[b
         ["fold", "folds", "fraction", "labelled_patients", "train_patients"],
         fold | share | ~labelled.between(1, trained),
     )
-
-
-def check_repeats(rows: pd.DataFrame) -> Looking:
-    """Looks for a structure that a run has scored twice in one case."""
-    twice = rows[rows.duplicated(["run", "case", "structure"])]
-    for run, part in twice.groupby("run", observed=True):
-        names = part[["case", "structure"]].astype(str).agg(", ".join, axis=1).unique()
-        yield Finding(
-            "error",
-            f"run {run}: rows that are there more than once: {some(names)}",
-            "a case would count twice in a mean",
-            _delete(run),
-        )
-    return counted(len(rows), "row")
 
 
 def check_schema(rows: pd.DataFrame) -> Looking:
@@ -245,7 +233,6 @@ def check_references(rows: pd.DataFrame) -> Looking:
 
 CHECKS: dict[str, Callable[[pd.DataFrame], Looking]] = {
     "impossible values": check_values,
-    "repeated rows": check_repeats,
     "schema of the rows": check_schema,
     "metric contracts": check_contracts,
     "cases of the runs": check_cases,
