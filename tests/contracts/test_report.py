@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from contrabench.cli.sources import results_in
 from contrabench.contracts.report import TIDY, Column, number_text, number_value, tidy
+from contrabench.exchange.reading import results_at
 from contrabench.report.build import build_report
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -15,7 +15,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 @pytest.fixture(scope="module")
 def lines():
     """The tidy lines of a study of two label budgets, with literature beside it."""
-    return list(tidy(build_report(results_in(DOCS / "example" / "mmwhs.zip"), "bench report")))
+    return list(tidy(build_report(results_at(DOCS / "example" / "mmwhs.zip"), "bench report")))
 
 
 def test_tidy_lines_of_a_real_report_say_what_they_are_about(lines):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,23 +17,24 @@ from contrabench.cli.common import (
     PLACES,
     ConfigOption,
     PluginOption,
+    console,
     examples,
     writing,
 )
-from contrabench.cli.rendering import SCREEN, chosen_format, load_format, rendered
-from contrabench.cli.sources import is_path
-from contrabench.errors import RequestError
+from contrabench.errors import ContrabenchError, RequestError, RunError
 from contrabench.files import replacing
-from contrabench.text import counted
+from contrabench.text import counted, one_line, unique_beginning
 
 if TYPE_CHECKING:
     from contrabench.contracts.report import Report
+    from contrabench.store.results import Results
 
+SCREEN = "terminal"
+"""The format of a report that nothing else is said of."""
 FORMATS = (
     "terminal, html, markdown, latex, csv, parquet, json, or a plug-in; by default what the "
     f"suffix of --out says, else {SCREEN}."
 )
-
 
 app = typer.Typer()
 
@@ -101,9 +104,11 @@ def report(
 ) -> None:
     """Show what the runs say: verdict, leaderboard and all that stands behind them."""
     from contrabench.cli.config import load_config
+    from contrabench.contracts.registry import reports
 
-    name = chosen_format(format_name, as_json, out)
-    renderer = load_format(name)
+    name = _chosen_format(format_name, as_json, out)
+    with _strangers_code(name):
+        renderer = reports.get(name)()
     if compare and pictures:
         raise RequestError("a comparison has no gallery; leave out --pictures, or --compare")
     if renderer.info.binary and out is None:
@@ -114,24 +119,37 @@ def report(
     if out is not None:
         with writing(out):
             out.parent.mkdir(parents=True, exist_ok=True)
-    place = _near(load_config(config, store).store)
-    words = _command(context, None if compare and all(map(is_path, compare)) else place)
-    words += ["--compare", *compare] if compare else []
-    words += ["--format", name]
-    for option, values in (("--dataset", dataset), ("--labels", labels)):
-        words += [word for value in values or () for word in (option, value)]
-    words += ["--pictures", str(pictures)] if pictures else []
-    command = shlex.join(words)
+    place, here = load_config(config, store).store, Path.cwd()
+    place = place.relative_to(here) if place.is_relative_to(here) else place
+    contexts = [context.parent, context] if context.parent else [context]
+    plugins = [path for each in contexts for path in each.params.get("plugin") or ()]
+    parts: list[tuple[object, ...]] = [
+        *(("--plugin", path) for path in dict.fromkeys(plugins)),
+        *([] if compare and all(map(_is_path, compare)) else [("--store", place)]),
+        *([("--compare", *compare)] if compare else []),
+        ("--format", name),
+        *(("--dataset", one) for one in dataset or ()),
+        *(("--labels", one) for one in labels or ()),
+        *([("--pictures", pictures)] if pictures else []),
+    ]
+    command = shlex.join(["bench", "report", *(str(word) for part in parts for word in part)])
     if compare:
         made = _compared(compare, place, command, dataset or (), labels or ())
     else:
         drawn = renderer.info.pictures or pictures is not None
         made = _reported(place, command, dataset or (), labels or (), drawn)
     if pictures:
-        made = _with_files(made, pictures, out)
-    content = rendered(name, renderer, made, on_screen=out is None)
-    if pictures:
-        _tell_files(made, pictures, name, content)
+        made = _with_pictures(made, pictures, out)
+    content: object
+    with _strangers_code(name):
+        content = renderer.show(made) if out is None else renderer.render(made)
+        if not isinstance(content, str | bytes):
+            raise TypeError(f"it returned {type(content).__name__}, and neither text nor bytes")
+    galleries = [section.gallery for section in made.sections if section.gallery]
+    files = [Path(one.file).name for gallery in galleries for one in gallery.exhibits if one.file]
+    if files and not any(file in str(content) for file in files):
+        number = counted(len(files), "picture")
+        typer.echo(f"note: {number} written to {pictures}; {name} does not refer to them", err=True)
     if out is None:
         typer.echo(content, nl=False)
         return
@@ -140,66 +158,56 @@ def report(
     typer.echo(f"wrote {out}", err=True)
 
 
-def _command(context: typer.Context, store: Path | None) -> list[str]:
-    """The first words of the command that makes a report again, whatever files configure."""
-    groups = [context.parent, context] if context.parent else [context]
-    plugins = [path for group in groups for path in group.params.get("plugin") or ()]
-    return [
-        *("bench", "report"),
-        *(word for path in dict.fromkeys(plugins) for word in ("--plugin", str(path))),
-        *(("--store", str(store)) if store else ()),
-    ]
+def _chosen_format(name: str | None, as_json: bool, out: Path | None) -> str:
+    """The name of the format: as it was asked for, else as the suffix of the file says."""
+    if as_json and name not in (None, "json"):
+        raise RequestError(f"--json and --format {name} contradict each other; give one")
+    if as_json or name is not None:
+        return name or "json"
+    if out is None or not out.suffix:
+        return SCREEN
+    from contrabench.contracts.registry import reports
+
+    known = {one.name: one.value.info.suffix for one in reports.entries() if one.value is not None}
+    fitting = [name for name, suffix in known.items() if suffix == out.suffix.lower()]
+    if not fitting:
+        raise RequestError(
+            f"no report format has files that end in {out.suffix}; name one with --format, or a "
+            f"file in {', '.join(sorted({*known.values()}))}"
+        )
+    if len(fitting) > 1:
+        raise RequestError(
+            f"{out} may be of the format {' or '.join(fitting)}; name one with --format"
+        )
+    return fitting[0]
 
 
-def _near(path: Path) -> Path:
-    """A path as a reader would write it in this folder."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+@contextmanager
+def _strangers_code(name: str) -> Iterator[None]:
+    """Around code of a format, which may raise anything."""
+    try:
+        yield
+    except ContrabenchError:
+        raise
+    except Exception as error:
+        raise RunError(
+            f"the report format '{name}' failed: {one_line(error)}; nothing was written. Mend it, "
+            "or choose another with --format"
+        ) from error
 
 
 def _reported(
-    store: Path,
-    command: str,
-    datasets: Sequence[str],
-    labels: Sequence[str],
-    pictures: bool,
+    store: Path, command: str, datasets: Sequence[str], labels: Sequence[str], pictures: bool
 ) -> Report:
     """The report on one result, with a gallery for a format that shows pictures."""
-    from contrabench.cli.sources import results_in, wanted
     from contrabench.report.build import build_report
 
-    results = wanted(results_in(store), datasets, labels)
-    gallery = None
+    results, gallery = _wanted(_results_in(store), datasets, labels), None
     if pictures:
         from contrabench.report.gallery.make import make_gallery
 
         gallery = partial(make_gallery, store, runs=results.runs)
     return build_report(results, command, labels, gallery)
-
-
-def _with_files(made: Report, folder: Path, out: Path | None) -> Report:
-    """The report with its gallery written to files; tells what could not be drawn."""
-    from contrabench.report.gallery.svg import write_pictures
-
-    galleries = [section.gallery for section in made.sections if section.gallery]
-    for note in dict.fromkeys(note for one in galleries if not one.exhibits for note in one.notes):
-        typer.echo(f"note: {note}", err=True)
-    with writing(folder, "another folder with --pictures"):
-        return write_pictures(made, folder, out.parent if out else Path())
-
-
-def _tell_files(made: Report, folder: Path, name: str, content: str | bytes) -> None:
-    """Tells of pictures that were written and that the report does not lead to."""
-    files = [
-        Path(exhibit.file).name
-        for section in made.sections
-        if section.gallery
-        for exhibit in section.gallery.exhibits
-    ]
-    text = content if isinstance(content, str) else ""
-    if files and not any(file in text for file in files):
-        number = counted(len(files), "picture")
-        typer.echo(f"note: {number} written to {folder}; {name} does not refer to them", err=True)
 
 
 def _compared(
@@ -210,12 +218,119 @@ def _compared(
     labels: Sequence[str],
 ) -> Report:
     """Two results side by side."""
-    from contrabench.cli.sources import both_sides, wanted
     from contrabench.report.changes import SIDES
     from contrabench.report.comparing import compare_results
 
+    # A name that is mistyped is told before archives are unpacked.
+    found = {name: _side(name, store) for name in sorted({*names}, key=_is_path)}
     a, b = (
-        wanted(held, datasets, labels, f"{side} ({name})")
-        for held, side, name in zip(both_sides(names, store), SIDES, names, strict=True)
+        _wanted(found[name], datasets, labels, f" of {side} ({name})")
+        for side, name in zip(SIDES, names, strict=True)
     )
     return compare_results(a, b, names, command, labels)
+
+
+def _with_pictures(made: Report, folder: Path, out: Path | None) -> Report:
+    """The report with its gallery written to files; tells what could not be drawn."""
+    from contrabench.report.gallery.svg import write_pictures
+
+    galleries = [section.gallery for section in made.sections if section.gallery]
+    for note in dict.fromkeys(note for one in galleries if not one.exhibits for note in one.notes):
+        typer.echo(f"note: {note}", err=True)
+    with writing(folder, "another folder with --pictures"):
+        return write_pictures(made, folder, out.parent if out else Path())
+
+
+def _results_in(path: Path) -> Results:
+    """Reads a store, an archive of `bench submit`, or a folder of archives; tells what is left out.
+
+    RequestError if there is no finished run, or an archive is not sound.
+    """
+    from contrabench.contracts.report import plain
+    from contrabench.exchange.reading import results_at
+    from contrabench.progress import ConsoleReporter
+
+    if not path.exists():
+        raise RequestError(
+            f"there is no folder or file {path}; make results with `bench run`, or name another "
+            "place with --store"
+        )
+    reporter: Any = ConsoleReporter(console(stderr=True))
+    results = results_at(path, reporter)
+    for problem in results.problems:
+        typer.echo(plain(f"note: {problem}"), err=True)
+    if results.rows.empty:
+        advice = (
+            "the notes above tell what was left out and why"
+            if results.problems
+            else "make one with `bench run`, or name another folder with --store"
+        )
+        raise RequestError(
+            f"{path} holds no finished run that can be used, so there is nothing to report; "
+            f"{advice}"
+        )
+    return results
+
+
+def _is_path(name: str) -> bool:
+    """Whether a side of a comparison is a folder or a file, and not a part of the store."""
+    return Path(name).exists()
+
+
+def _side(name: str, store: Path) -> Results:
+    """Reads one side of a comparison: a path, or a study or protocol by its beginning."""
+    if _is_path(name):
+        return _results_in(Path(name))
+    from contrabench.study.status import read_studies
+
+    try:
+        results = _results_in(store)
+    except RequestError as error:
+        raise RequestError(
+            f"'{name}' is no path, and cannot be looked for among studies and protocols: {error}"
+        ) from error
+    studies = {
+        item.study: {stage.key for stage in item.stages if stage.kind == "runs"}
+        for item in read_studies(store)
+    }
+    protocols = sorted(map(str, results.rows["protocol"].unique()))
+    what = f"study or protocol in {store}"
+    found = unique_beginning(name, (*studies, *protocols), what, "There is no such path either")
+    rows = results.rows
+    rows = rows[rows["run"].isin(studies[found]) if found in studies else rows["protocol"] == found]
+    if rows.empty:
+        raise RequestError(f"the study {found} has no finished run yet; see `bench status`")
+    return replace(results, rows=rows)
+
+
+def _wanted(
+    results: Results, datasets: Sequence[str], labels: Sequence[str], holder: str = ""
+) -> Results:
+    """The rows of the wanted datasets; label budgets are only looked for among these.
+
+    Those that are not asked for may still serve as references. RequestError if no row has a value
+    that was asked for.
+    """
+    from contrabench.report.entries import labels_of
+
+    rows = results.rows
+    _look_for("dataset", datasets, sorted(map(str, rows["dataset"].unique())), holder)
+    if datasets:
+        rows = rows[rows["dataset"].isin(datasets)]
+        holder = f" on {' and '.join(datasets)}{holder}"
+    _look_for("labels", labels, labels_of(rows), holder)
+    return replace(results, rows=rows)
+
+
+def _look_for(option: str, values: Sequence[str], present: Sequence[str], holder: str) -> None:
+    for value in values:
+        if value not in present:
+            hint = "there are"
+            # A bare number, `10` or `0.1`, is told its budget.
+            if value.replace(".", "", 1).isdecimal():
+                readings = (f"{float(value):g}%", f"{100 * float(value):g}%")
+                meant = [known for known in present if known in readings]
+                hint = f"did you mean {meant[0]}? There are" if meant else hint
+            raise RequestError(
+                f"no finished run{holder} has --{option} {value}; {hint}: {', '.join(present)}"
+            )

@@ -15,7 +15,7 @@ from contrabench.report.appendix import appendix
 from contrabench.report.board import make_table
 from contrabench.report.build import TABLE, title_of
 from contrabench.report.completeness import complete_runs
-from contrabench.report.entries import grouped
+from contrabench.report.entries import grouped, labels_of
 from contrabench.text import counted, some
 
 if TYPE_CHECKING:
@@ -67,8 +67,7 @@ class Side:
     @property
     def labels(self) -> list[str]:
         """Its label budgets, few labels first."""
-        known = self.rows[["labels", "fraction"]].drop_duplicates().astype({"labels": str})
-        return list(known.sort_values(["fraction", "labels"])["labels"])
+        return labels_of(self.rows)
 
     @property
     def runs(self) -> int:

@@ -147,6 +147,12 @@ class LabelBudget:
         return next((entry for entry in self.entries if entry.label == label), None)
 
 
+def labels_of(rows: pd.DataFrame) -> list[str]:
+    """The label budgets of some rows by name, few labels first."""
+    known = rows[["labels", "fraction"]].drop_duplicates().astype({"labels": str})
+    return list(known.sort_values(["fraction", "labels"])["labels"].unique())
+
+
 def label_budgets(rows: pd.DataFrame) -> list[LabelBudget]:
     """The label budgets of one protocol, few labels first; each has full supervision as well.
 
