@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -48,12 +49,9 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Side:
-    """What one side holds of one protocol.
+    """What one side holds of one protocol: its rows, and what is known of all runs of the side.
 
-    Attributes:
-        rows: its result rows.
-        facts: the facts of all runs of the side, as `contrabench.store.results.Results`.
-        gaps: one line for each group of runs that lack rows and were left out.
+    `gaps` is one line for each group of runs that lack rows and were left out.
     """
 
     rows: pd.DataFrame
@@ -74,11 +72,12 @@ class Side:
         """How many."""
         return int(self.rows["run"].nunique())
 
-    @property
+    @cached_property
     def recorded(self) -> Side:
-        """The same without the runs whose record is not at hand."""
+        """One row of each run whose record is at hand."""
         known = self.facts.index[self.facts["protocol"].fillna("").astype(str) != ""]
-        return replace(self, rows=self.rows[self.rows["run"].isin(known)])
+        rows = self.rows.drop_duplicates("run")
+        return replace(self, rows=rows[rows["run"].isin(known)])
 
 
 Sides = tuple[Side, Side]
@@ -90,17 +89,8 @@ def side_pairs(a: Results, b: Results, labels: Sequence[str]) -> tuple[list[Side
 
     Protocols that are equal belong together. Of the others those do that are the only ones
     of their side with this dataset, budget and recipe; dataset and budget; dataset.
-
-    Args:
-        a: one side.
-        b: the other one.
-        labels: label budgets to look at; all where there are none.
-
-    Returns:
-        The pairs in the order of A, and one line for each side with protocols left over.
-
-    Raises:
-        RequestError: if there is no pair.
+    Label budgets are those of `labels`, all where there are none. With the pairs, in the order of
+    A, comes one line for each side with protocols left over. RequestError if there is no pair.
     """
     sides = [_sides(results, labels) for results in (a, b)]
     pairs: dict[int, int] = {}
@@ -160,12 +150,8 @@ class Change:
 class Changes:
     """What differs between two sides beside their scores.
 
-    Attributes:
-        protocol: settings of the protocol; None where they differ and nobody can tell in
-            what.
-        others: everything else that is known to differ.
-        following: settings of the protocol that differ because others of it do, and so are
-            no changes of their own.
+    `protocol` is None where its settings differ and nobody can tell in what; `following` are
+    settings of it that differ because others do, and so are no changes of their own.
     """
 
     protocol: tuple[Change, ...] | None
@@ -200,8 +186,9 @@ def find_changes(sides: Sides) -> Changes:
     asked = _common(known, _METHODS)
     others = [*_differing(asked, "methods"), *_differing(asked, "software")]
     others += _differing(_common(asked, _CELLS), "manifests")
+    every = _common(sides, _METHODS)
     for name, column in (("folds", "fold"), ("label draws", "draw"), ("seeds", "seed")):
-        run = [sorted(map(int, it.rows[column].unique())) for it in _common(sides, _METHODS)]
+        run = [sorted(map(int, side.rows[column].unique())) for side in every]
         if run[0] != run[1]:
             others.append(Change(f"{name} run", *(", ".join(map(str, each)) for each in run)))
     if sides[0].word("protocol") == sides[1].word("protocol"):
@@ -221,10 +208,11 @@ def find_changes(sides: Sides) -> Changes:
 
 
 def _common(sides: Sides, columns: list[str]) -> Sides:
-    """Of each side the runs whose values in some columns the other side has as well."""
-    keys = [pd.MultiIndex.from_frame(side.rows[columns].astype(str)) for side in sides]
-    paired = zip(sides, keys, keys[::-1], strict=True)
-    first, second = (replace(it, rows=it.rows[own.isin(other)]) for it, own, other in paired)
+    """One row of each run whose values in some columns the other side has as well."""
+    runs = [side.rows.drop_duplicates("run") for side in sides]
+    keys = [pd.MultiIndex.from_frame(rows[columns].astype(str)) for rows in runs]
+    kept = (rows[own.isin(other)] for rows, own, other in zip(runs, keys, keys[::-1], strict=True))
+    first, second = (replace(side, rows=rows) for side, rows in zip(sides, kept, strict=True))
     return first, second
 
 

@@ -41,22 +41,11 @@ BETWEEN = (f"Dice vs {FROM}", "95% low", "95% high", "Adjusted p", "Retrained p"
 def compare_results(
     a: Results, b: Results, names: tuple[str, str], command: str, labels: Sequence[str] = ()
 ) -> Report:
-    """Computes every table of a comparison of two results.
+    """For each pair of protocols what changed, then the label budgets that both sides have.
 
-    Args:
-        a: one side.
-        b: the other one.
-        names: what the user calls them, e.g. two paths.
-        command: the command that makes the report again.
-        labels: label budgets to show; all by default.
-
-    Returns:
-        For each pair of protocols a section on what changed, then one for each label
-        budget that both have.
-
-    Raises:
-        RequestError: if no protocol of A has a counterpart in B, or a row lacks the
-            metric of the others.
+    `names` are what the user calls the sides, e.g. two paths; `labels` the label budgets to show,
+    all by default. RequestError if no protocol of A has a counterpart in B, or a row lacks the
+    metric of the others.
     """
     pairs, lonely = side_pairs(a, b, labels)
     # A name cannot end the command that it stands in.
@@ -131,20 +120,12 @@ def side_by_side(
     """Compares every method of two sides with itself.
 
     A method is the same on both sides where variant, deviations and version are, or where
-    each side has a single version of it.
+    each side has a single version of it. The rows are those of one protocol at one label budget;
+    `comparable` is whether scores of the two sides are of the same quantity.
 
-    Args:
-        first: result rows of A: one protocol at one label budget.
-        second: those of B.
-        comparable: whether scores of the two sides are of the same quantity.
-
-    Returns:
-        Each side: first the methods that both have, compared with each other, best Dice on A
-        first; then its own. `against` is empty on A, and on B holds B minus A, one family, of
-        those with a score of the same patients on both.
-
-    Raises:
-        RequestError: if a row lacks the metric of the others.
+    Each side holds first the methods that both have, compared with each other, best Dice on A
+    first; then its own. `against` is empty on A, and on B holds B minus A, one family, of those
+    with a score of the same patients on both. RequestError if a row lacks the metric of the others.
     """
     ours, theirs = (sorted(side, key=_last) for side in _entries((first, second)))
     on_b = {entry.label: entry for entry in theirs}
