@@ -358,7 +358,7 @@ def rank_coverage(rng: Generator, studies: int) -> Rows:
             for _ in range(studies // 5):
                 scores = pd.DataFrame(means + normal(rng, (patients, METHODS)))
                 limits = rank_limits(pairwise(scores))
-                table = rank_stability(scores, resamples=500).table
+                table, _ = rank_stability(scores, resamples=500)
                 both.append([
                     ((found["low"] <= truth) & (truth <= found["high"])).all()
                     for found in (limits, table)

@@ -79,7 +79,7 @@ def test_full_supervision_is_shown_but_competes_with_nobody(frame):
     compared = compare(entries)
     assert compared.members == (1, 2)
     assert set(compared.against) == {0, 1}
-    assert set(compared.family) == {1}
+    assert set(compared.family) == {"mmgl"}
     assert compared.against[0].found.mean == pytest.approx(0.3)
     assert compared.against[1].adjusted == compared.against[1].found.p
     assert compared.leader == 1

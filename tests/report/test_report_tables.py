@@ -83,7 +83,7 @@ def test_ranks_groups_and_limits_stand_in_the_leaderboard(frame):
 
 def test_rank_stability_is_that_of_the_statistics(frame):
     (section,) = sections(frame, *FIELD)
-    found, moved = table(section, "rank stability"), rank_stability(scores(FIELD, ORDER)).table
+    found, moved = table(section, "rank stability"), rank_stability(scores(FIELD, ORDER))[0]
     assert found["First places"].to_dict() == moved["first"].to_dict()
     assert found["Resampled 95% low"].to_dict() == moved["low"].to_dict()
     asd = pd.DataFrame({

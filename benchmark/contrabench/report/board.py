@@ -12,22 +12,11 @@ import pandas as pd
 
 from contrabench.contracts.report import NAME, NONE, Column, Kind, Table, number_text
 from contrabench.references import REFERENCE
-from contrabench.report.comparison import (
-    Against,
-    Comparison,
-    needed,
-    shared_variance,
-)
+from contrabench.report.comparison import Against, Comparison, needed, shared_variance
 from contrabench.report.entries import Entry, labelled
 from contrabench.statistics.aggregate import structure_means
 from contrabench.statistics.design import MOST
-from contrabench.statistics.ranking import (
-    BY_SCORE,
-    SCHEMES,
-    kendall,
-    rank_methods,
-    rank_stability,
-)
+from contrabench.statistics.ranking import BY_SCORE, SCHEMES, kendall, rank_methods, rank_stability
 from contrabench.statistics.signflip import LEVEL
 from contrabench.text import counted
 
@@ -121,7 +110,6 @@ def _ends(metric: str) -> tuple[str, str]:
 
 
 def _against(one: Against, heading: str) -> dict[str, Any]:
-    wins = (one.wins.probability, one.wins.low, one.wins.high)
     return {
         heading: one.found.mean,
         "95% low": one.found.low,
@@ -130,7 +118,7 @@ def _against(one: Against, heading: str) -> dict[str, Any]:
         "Smallest p": one.found.smallest_p,
         "Adjusted p": one.adjusted,
         "Retrained p": one.retrained,
-        **dict(zip(_WINS, wins, strict=True)),
+        **dict(zip(_WINS, one.wins, strict=True)),
         **_needed_cells(one.found.mean, one.separated, one.patients_needed, one.draws_needed),
     }
 
@@ -234,11 +222,11 @@ def stability_table(compared: Comparison, distance: str) -> Table | None:
     dice = compared.scores("dice")
     ranks = {f"Dice {scheme}": rank_methods(dice, scheme) for scheme in SCHEMES}
     ranks[f"{asd_heading(distance)} {BY_SCORE}"] = rank_methods(-compared.scores(distance))
-    stability = rank_stability(dice)
+    stability, resampled = rank_stability(dice)
     rows = []
     for place in compared.members:
         entry = compared.entries[place]
-        moved = stability.table.loc[entry.label]
+        moved = stability.loc[entry.label]
         rows.append({
             **names_of(entry),
             **{name: found[entry.label] for name, found in ranks.items()},
@@ -248,7 +236,7 @@ def stability_table(compared: Comparison, distance: str) -> Table | None:
     by_mean, *others = np.array(list(ranks.values()))
     taus = zip(list(ranks)[1:], kendall(np.array(others), by_mean), strict=True)
     against = ", ".join(f"{name} {number_text('share', tau)}" for name, tau in taus)
-    known = stability.tau[~np.isnan(stability.tau)]
+    known = resampled[~np.isnan(resampled)]
     middle = number_text("share", float(np.median(known)) if known.size else math.nan)
     notes = (
         f"Kendall's tau with the ranking by mean Dice: {against}; over resampled patients, median "

@@ -87,30 +87,40 @@ class Comparison:
             the patients that all of them have a score of.
         against: by place, each of these against the reference.
         retraining: what training again adds to `against`.
-        members: places of the entries that are compared with each other.
-        pairs: these, in that order, named by their labels; None for fewer than two.
-        lasting: the adjusted p of the pairs that allow for training again, as a matrix.
     """
 
     entries: tuple[Entry, ...]
     paired: dict[int, Entry]
     against: dict[int, Against]
     retraining: Retraining
-    members: tuple[int, ...]
-    pairs: Pairwise | None
-    lasting: pd.DataFrame | None
 
     @property
-    def family(self) -> dict[int, Against]:
-        """The comparisons with the reference that are tested together."""
-        return {place: one for place, one in self.against.items() if not math.isnan(one.adjusted)}
+    def family(self) -> dict[str, Against]:
+        """The comparisons with the reference that are tested together, by label."""
+        known = {self.entries[place].label: one for place, one in self.against.items()}
+        return {label: one for label, one in known.items() if not math.isnan(one.adjusted)}
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """Places of the entries that are compared with each other."""
+        return tuple(place for place, entry in self.paired.items() if not entry.is_ceiling)
+
+    @cached_property
+    def pairs(self) -> Pairwise | None:
+        """All members with each other, named by their labels; None for fewer than two."""
+        return pairwise(self.scores("dice")) if len(self.members) > 1 else None
+
+    @cached_property
+    def lasting(self) -> pd.DataFrame | None:
+        """The adjusted p of the pairs that allow for training again, as a matrix."""
+        folds = _shared_folds([self.paired[place] for place in self.members])
+        return self.pairs.retrained(folds) if self.pairs else None
 
     @cached_property
     def letters(self) -> dict[int, str]:
         """Tie group letters by place in `entries`."""
-        if self.pairs is None:
-            return {}
-        return dict(zip(self.members, letters(self.pairs.separated().to_numpy()), strict=True))
+        marks = letters(self.pairs.separated().to_numpy()) if self.pairs else ()
+        return dict(zip(self.members, marks, strict=False))
 
     @cached_property
     def limits(self) -> dict[int, tuple[int, int]]:
@@ -129,40 +139,30 @@ class Comparison:
 
     def scores(self, metric: str) -> pd.DataFrame:
         """The members' scores, one row per patient, one column per label."""
-        return member_scores([self.paired[place] for place in self.members], metric)
+        members = (self.paired[place] for place in self.members)
+        return pd.DataFrame({entry.label: entry.scores[metric] for entry in members})
 
 
 def compare(entries: Sequence[Entry]) -> Comparison:
     """Compares what was tested on the same patients."""
-    paired = same_patients(entries)
-    members = tuple(place for place in paired if not entries[place].is_ceiling)
+    paired = _same_patients(entries)
     reference = reference_of(list(paired.values()))
-    against: dict[int, Against] = {}
-    trained = UNKNOWN
-    if reference is not None:
-        others = {place: entry for place, entry in paired.items() if not entry.is_reference}
-        against, trained = all_against({place: (it, reference) for place, it in others.items()})
-    pairs = lasting = None
-    if len(members) > 1:
-        chosen = [paired[place] for place in members]
-        pairs = pairwise(member_scores(chosen, "dice"))
-        lasting = pairs.retrained(shared_folds(chosen))
-    return Comparison(tuple(entries), paired, against, trained, members, pairs, lasting)
+    against, trained = all_against({
+        place: (entry, reference)
+        for place, entry in paired.items()
+        if reference and not entry.is_reference
+    })  # fmt: skip
+    return Comparison(tuple(entries), paired, against, trained)
 
 
-def member_scores(entries: Sequence[Entry], metric: str) -> pd.DataFrame:
-    """Scores of entries with the same patients, one row per patient, one column per label."""
-    return pd.DataFrame({entry.label: entry.scores[metric] for entry in entries})
-
-
-def shared_folds(entries: Sequence[Entry]) -> list[int] | None:
-    """The fold that tests each patient, the same in all; None where the entries disagree on it."""
+def _shared_folds(entries: Sequence[Entry]) -> list[int] | None:
+    """The fold that tests each patient; None where the entries disagree on patients or folds."""
     folds = [entry.tested.loc[entry.scores.index] for entry in entries]
     same = all(one.equals(folds[0]) for one in folds)
-    return [int(fold) for fold in folds[0]] if same else None
+    return [int(fold) for fold in folds[0]] if folds and same else None
 
 
-def same_patients(entries: Sequence[Entry]) -> dict[int, Entry]:
+def _same_patients(entries: Sequence[Entry]) -> dict[int, Entry]:
     """The entries that most others share their tested patients with, on those all can score.
 
     A method that finds nothing where there is nothing has no score there, and was tested all
@@ -184,9 +184,7 @@ def same_patients(entries: Sequence[Entry]) -> dict[int, Entry]:
     return {place: entry.on(scored) for place, entry in same.items()} if len(scored) else {}
 
 
-def all_against(
-    pairs: Mapping[int, tuple[Entry, Entry]],
-) -> tuple[dict[int, Against], Retraining]:
+def all_against(pairs: Mapping[int, tuple[Entry, Entry]]) -> tuple[dict[int, Against], Retraining]:
     """Compares the first entry of each pair with the second; those that compete are one family.
 
     Both entries of a pair have scores of the same patients. What training again adds to all of
@@ -200,11 +198,10 @@ def all_against(
     family = {place: pair for place, pair in pairs.items() if not pair[0].is_ceiling}
     ps = [found[place].p for place in family]
     entries = [entry for pair in family.values() for entry in pair]
-    same = len({tuple(entry.scores.index) for entry in entries}) == 1
-    folds = shared_folds(entries) if same else None
+    folds = _shared_folds(entries)
     trained, retrained = UNKNOWN, [math.nan] * len(ps)
     if folds is not None:
-        gaps = np.stack([score_gaps(*pair) for pair in family.values()])
+        gaps = np.stack([_score_gaps(*pair) for pair in family.values()])
         # Pairs may share networks: their reference, or a pre-training.
         trained = retraining(gaps, folds, with_reference(len(ps)))
         retrained = retrained_ps(gaps, ps, trained).tolist()
@@ -220,7 +217,7 @@ def all_against(
     return against, trained
 
 
-def score_gaps(entry: Entry, other: Entry) -> NDArray[np.float64]:
+def _score_gaps(entry: Entry, other: Entry) -> NDArray[np.float64]:
     """Differences in Dice by patient, shape (patients,), of entries with the same patients."""
     ours, theirs = (one.scores["dice"].to_numpy(dtype=float) for one in (entry, other))
     return score_differences(ours, theirs)
@@ -241,7 +238,7 @@ def needed(
     and label draws on these patients; infinite where no number would do, NaN with fewer than two
     patients, and for draws where these are not repeated.
     """
-    gaps = score_gaps(entry, other)
+    gaps = _score_gaps(entry, other)
     if len(gaps) < 2:
         return math.nan, math.nan
     mean = float(gaps.mean())

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from contrabench.contracts.report import Column, Kind, Section, Table
@@ -34,14 +32,14 @@ def efficiency_section(
         for entry in budget.entries:
             entries.setdefault(entry.label, entry)
     tables = [_curves(shown, list(entries.values()))]
-    curve = _scratch(known)
-    if isinstance(curve, _Curve):
-        tables.append(_labels_saved(shown, list(entries.values()), curve))
+    curve, notes = _scratch(known)
+    if curve is not None:
+        tables.append(_labels_saved(shown, list(entries.values()), curve, notes))
     return Section(
         title=f"{name}, across label budgets",
         protocol=str(shown[0].rows["protocol"].iloc[0]),
         tables=tuple(tables),
-        notes=() if isinstance(curve, _Curve) else (curve,),
+        notes=() if curve is not None else notes,
         dataset=str(shown[0].rows["dataset"].iloc[0]),
     )
 
@@ -84,25 +82,15 @@ def _curves(shown: Sequence[LabelBudget], entries: Sequence[Entry]) -> Table:
     return make_table("label efficiency", columns, cells, notes=tuple(notes))
 
 
-@dataclass(frozen=True)
-class _Curve:
-    """Training from scratch over the label budgets: ascending counts of labelled patients.
+def _scratch(known: Sequence[LabelBudget]) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
+    """Scores from scratch, one row per patient, one column per number of labelled patients.
 
-    `scores` have one row per patient, one column per count; `notes` say what of scratch is not in
-    it, or not as it was run.
+    None where there is no curve; and why, or what of scratch is not in it, or not as it was run.
     """
-
-    counts: list[float]
-    scores: pd.DataFrame
-    notes: tuple[str, ...]
-
-
-def _scratch(known: Sequence[LabelBudget]) -> _Curve | str:
-    """The curve of scratch; or why there is none, in a sentence."""
     references = [(budget.labels, reference_of(budget.entries)) for budget in known]
     found = [(name, entry) for name, entry in references if entry is not None and len(entry.scores)]
     if len({labelled_count(entry.rows) for _, entry in found}) < 2:
-        return f"Labels saved need {REFERENCE} at two label budgets or more."
+        return None, (f"Labels saved need {REFERENCE} at two label budgets or more.",)
     patients = max((entry.scores.index for _, entry in found), key=len)
     points: dict[float, dict[str, pd.Series[float]]] = {}
     partial = []
@@ -112,9 +100,9 @@ def _scratch(known: Sequence[LabelBudget]) -> _Curve | str:
         else:
             partial.append(name)
     if len(points) < 2:
-        return (
+        return None, (
             f"Labels saved are not given: {REFERENCE} was not tested on the same patients at "
-            "two label budgets or more."
+            "two label budgets or more.",
         )
     notes = [
         f"{' and '.join(same)} are the same number of labelled patients: the mean of their "
@@ -127,17 +115,21 @@ def _scratch(known: Sequence[LabelBudget]) -> _Curve | str:
             f"The curve of {REFERENCE} is without {' and '.join(partial)}, where it was not tested "
             f"on the same {len(patients)} patients."
         )
-    counts = sorted(points)
-    scores = {count: pd.DataFrame(points[count]).mean(axis=1) for count in counts}
-    return _Curve(counts, pd.DataFrame(scores), tuple(notes))
+    scores = {count: pd.DataFrame(points[count]).mean(axis=1) for count in sorted(points)}
+    return pd.DataFrame(scores), tuple(notes)
 
 
-def _labels_saved(shown: Sequence[LabelBudget], entries: Sequence[Entry], curve: _Curve) -> Table:
+def _labels_saved(
+    shown: Sequence[LabelBudget],
+    entries: Sequence[Entry],
+    curve: pd.DataFrame,
+    notes: Sequence[str],
+) -> Table:
     """How many labelled patients training from scratch needs to reach each method."""
     columns = list(NAMES)
     rivals = [entry for entry in entries if not (entry.is_reference or entry.is_ceiling)]
     cells = [dict[str, Any](names_of(entry)) for entry in rivals]
-    matrix = np.asarray(curve.scores, dtype=float)
+    counts = [float(str(count)) for count in curve]
     for budget in shown:
         present = [budget.find(entry.label) for entry in rivals]
         if not any(present):
@@ -149,11 +141,11 @@ def _labels_saved(shown: Sequence[LabelBudget], entries: Sequence[Entry], curve:
             for name, heading in zip(names, ("labelled patients", _LOW, _HIGH), strict=True)
         ]
         for found, row in zip(present, cells, strict=True):
-            if found is not None and found.scores.index.equals(curve.scores.index):
-                needed = labels_needed(curve.counts, matrix, found.scores["dice"])
-                numbers = (_patients(number, curve) for number in needed)
+            if found is not None and found.scores.index.equals(curve.index):
+                needed = labels_needed(counts, curve, found.scores["dice"])
+                numbers = (_patients(number, counts) for number in needed)
                 row |= dict(zip(names, numbers, strict=True))
-    notes = (
+    about = (
         f"The number of labelled patients with which {REFERENCE} has the same Dice; what it needs "
         "beyond those of the column is what the method saves.",
         f"The curve of {REFERENCE} is linear in the logarithm of the number between label budgets; "
@@ -162,13 +154,13 @@ def _labels_saved(shown: Sequence[LabelBudget], entries: Sequence[Entry], curve:
         f"does not tell {REFERENCE} from the method.",
         "The interval is about the networks that were trained. What training again would change is "
         f"not in it: in simulated studies its 95% are {_COVERED}.",
-        *curve.notes,
+        *notes,
     )
-    return make_table("labels saved", columns, cells, notes=notes)
+    return make_table("labels saved", columns, cells, notes=about)
 
 
-def _patients(number: float, curve: _Curve) -> str:
+def _patients(number: float, counts: Sequence[float]) -> str:
     """Labelled patients as the table shows them: `5.3`, `more than 16`, `fewer than 2`."""
     if math.isinf(number):
-        return f"more than {curve.counts[-1]:g}"
-    return f"{number:.3g}" if number else f"fewer than {curve.counts[0]:g}"
+        return f"more than {counts[-1]:g}"
+    return f"{number:.3g}" if number else f"fewer than {counts[0]:g}"

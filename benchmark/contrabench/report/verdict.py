@@ -37,18 +37,13 @@ def verdict(compared: Comparison) -> tuple[str, ...]:
 
 def _against_reference(compared: Comparison) -> Iterator[str]:
     family = compared.family
-    labels = {place: compared.entries[place].label for place in family}
     if not family:
         yield _alone(compared)
         return
-    patients = next(iter(family.values())).found.patients
-    named = {labels[place]: one for place, one in family.items()}
     better, worse = f"In Dice better than {REFERENCE}", f"In Dice worse than {REFERENCE}"
-    yield from told(named, better, worse, f"Cannot be separated from {REFERENCE} in Dice")
-    rest = {place: one for place, one in family.items() if not one.separated}
-    if rest:
-        yield from _what_would(rest, labels, patients)
-    yield from rests_on(named.values(), compared.retraining)
+    yield from told(family, better, worse, f"Cannot be separated from {REFERENCE} in Dice")
+    yield from _what_would({label: one for label, one in family.items() if not one.separated})
+    yield from rests_on(family.values(), compared.retraining)
 
 
 def _alone(compared: Comparison) -> str:
@@ -92,10 +87,8 @@ def told(family: Mapping[str, Tested], better: str, worse: str, rest: str) -> It
 
 
 def _amount(one: Tested) -> str:
-    mean, low, high = (
-        number_text("difference", number)
-        for number in (one.found.mean, one.found.low, one.found.high)
-    )
+    found = one.found
+    mean, low, high = (number_text("difference", n) for n in (found.mean, found.low, found.high))
     ps = f"adjusted p {number_text('p', one.adjusted)}"
     if not math.isnan(one.retrained):
         ps += f", retrained p {number_text('p', one.retrained)}"
@@ -138,29 +131,24 @@ def rests_on(family: Collection[Tested], found: Retraining) -> Iterator[str]:
         )
 
 
-def _what_would(
-    rest: Mapping[int, Against], labels: Mapping[int, str], patients: int
-) -> Iterator[str]:
-    """What it would take to separate the others, were the differences seen the true ones."""
-    differing = {labels[place]: one for place, one in rest.items() if one.found.mean}
-    ways = {
-        "patients": {label: one.patients_needed for label, one in differing.items()},
-        f"label draws on these {counted(patients, 'patient')}": {
-            label: one.draws_needed for label, one in differing.items()
-        },
-    }
-    parts = [text for noun, numbers in ways.items() if (text := _least(numbers, noun))]
-    if parts:
+def _what_would(rest: Mapping[str, Against]) -> Iterator[str]:
+    """What it would take to separate these, were the differences seen the true ones."""
+    differing = {label: one for label, one in rest.items() if one.found.mean}
+    wanted = {label: one.patients_needed for label, one in differing.items()}
+    draws = {label: one.draws_needed for label, one in differing.items()}
+    patients = counted(max((one.found.patients for one in rest.values()), default=0), "patient")
+    ways = (_least(wanted, "patients"), _least(draws, f"label draws on these {patients}"))
+    if any(ways):
         yield (
-            f"To separate these with 80% power would take {', or '.join(parts)}, if the "
-            "differences seen were the true ones and training again moved nothing."
+            f"To separate these with 80% power would take {', or '.join(filter(None, ways))}, if "
+            "the differences seen were the true ones and training again moved nothing."
         )
-    elif any(math.isinf(one.patients_needed) for one in differing.values()):
+    elif any(map(math.isinf, wanted.values())):
         yield (
             f"Not even {MOST} patients would separate these, if the differences seen were the true "
             "ones."
         )
-    same = [labels[place] for place, one in rest.items() if not one.found.mean]
+    same = [label for label, one in rest.items() if not one.found.mean]
     if same:
         yield f"No difference at all was seen for {', '.join(same)}."
 
@@ -189,8 +177,7 @@ def _groups(compared: Comparison) -> Iterator[str]:
     if pairs is None or lasting is None or (pairs.pairs == 1 and compared.family):
         return
     family = "the one pair" if pairs.pairs == 1 else f"all {counted(pairs.pairs, 'pair')} (Holm)"
-    separated = pairs.separated()
-    number = int(separated.to_numpy().sum()) // 2
+    number = int(pairs.separated().to_numpy().sum()) // 2
     if number:
         stay = int((lasting <= LEVEL).to_numpy().sum()) // 2
         known = not lasting.isna().to_numpy().any()
@@ -202,21 +189,14 @@ def _groups(compared: Comparison) -> Iterator[str]:
         )
         if compared.leader >= 0:
             leader = compared.entries[compared.leader].label
-            others = lasting.loc[leader].drop(leader)
-            if not known:
-                more = ""
-            elif (others <= LEVEL).all():
+            more = "; with networks trained anew that is not shown" if known else ""
+            if (lasting.loc[leader].drop(leader) <= LEVEL).all():
                 more = ", and would be with networks trained anew"
-            else:
-                more = "; with networks trained anew that is not shown"
             yield f"{leader} is the best, separated from every other method{more}."
-    elif any(one.separated for one in compared.family.values()):
-        yield (
-            f"Over {family}, which ask for more than the comparisons with {REFERENCE} alone, no "
-            "method is separated from any other."
-        )
     else:
-        yield f"Over {family}, no method is separated from any other."
+        apart = any(one.separated for one in compared.family.values())
+        asks = f" which ask for more than the comparisons with {REFERENCE} alone," if apart else ""
+        yield f"Over {family},{asks} no method is separated from any other."
     if pairs.lowest_reachable > LEVEL:
         yield (
             f"With so few patients no pair could reach a p below {pairs.lowest_reachable:.3g} "
@@ -251,31 +231,24 @@ def _coverage(compared: Comparison) -> Iterator[str]:
                 f"{entry.label}: {repeated} of {len(runs)} runs repeat the fold, draw and seed of "
                 "another one, made by another version; all are averaged."
             )
-    yield from _without_score(compared)
-    reference = reference_of(entries)
-    if reference is not None:
-        others = [
-            entries[place].label
-            for place in compared.family
-            if entries[place].streams != reference.streams
-        ]
-        if others:
-            yield (
-                f"Not the same label draws and seeds as {REFERENCE}: {', '.join(others)}. Their "
-                "differences hold the variation of draws and seeds as well."
-            )
-
-
-def _without_score(compared: Comparison) -> Iterator[str]:
-    """Patients on whom some method has no score, so that nothing can be paired."""
-    entries = [compared.entries[place] for place in compared.paired]
-    lacking = {entry.label: len(entry.tested) - len(entry.scores) for entry in entries}
-    named = ", ".join(f"{label} {number}" for label, number in lacking.items() if number)
-    if named:
-        kept = counted(len(next(iter(compared.paired.values())).scores), "patient")
+    paired = compared.paired
+    lost = {entries[p].label: len(entries[p].tested) - len(entries[p].scores) for p in paired}
+    if any(lost.values()):
+        kept = counted(len(next(iter(paired.values())).scores), "patient")
         yield (
             "Patients on whom a method rightly finds nothing have no score of it, and are left out "
-            f"of every comparison, which rests on {kept}: {named}."
+            f"of every comparison, which rests on {kept}: {_numbers(lost)}."
+        )
+    reference = reference_of(entries)
+    others = [
+        entry.label
+        for entry in entries
+        if reference and entry.label in compared.family and entry.streams != reference.streams
+    ]
+    if others:
+        yield (
+            f"Not the same label draws and seeds as {REFERENCE}: {', '.join(others)}. Their "
+            "differences hold the variation of draws and seeds as well."
         )
 
 
@@ -291,5 +264,9 @@ def _flags(entries: Sequence[Entry]) -> Iterator[str]:
     for flag, meaning in meanings.items():
         counts = {entry.label: int((entry.rows["flag"] == flag).sum()) for entry in entries}
         if any(counts.values()):
-            by_method = ", ".join(f"{label} {count}" for label, count in counts.items() if count)
-            yield f"In {sum(counts.values())} of {rows} rows {meaning}: {by_method}."
+            yield f"In {sum(counts.values())} of {rows} rows {meaning}: {_numbers(counts)}."
+
+
+def _numbers(counts: Mapping[str, int]) -> str:
+    """The methods that have any, with their numbers."""
+    return ", ".join(f"{label} {count}" for label, count in counts.items() if count)

@@ -17,12 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from contrabench.errors import RequestError
-from contrabench.statistics.retraining import (
-    UNKNOWN,
-    retrained_ps,
-    retraining,
-    with_reference,
-)
+from contrabench.statistics.retraining import UNKNOWN, retrained_ps, retraining, with_reference
 from contrabench.statistics.signflip import (
     LEVEL,
     holm,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import combinations
 from string import ascii_lowercase
 
@@ -32,22 +31,6 @@ BY_SCORE, BY_RANK, BY_TESTS = SCHEMES = ("mean score", "mean rank", "significant
 """What methods are ranked by."""
 
 
-@dataclass(frozen=True)
-class RankStability:
-    """How a ranking moves when patients are resampled.
-
-    Attributes:
-        table: one row per method: `low` and `high` of the 95 % range of its rank over
-            resamples, `first` (share of first places, ties divided).
-        ranks: rank of each method (column) in each resample (row).
-        tau: `kendall` between each resample's ranking and that of all patients.
-    """
-
-    table: pd.DataFrame
-    ranks: pd.DataFrame
-    tau: Floats
-
-
 def rank_methods(scores: pd.DataFrame, scheme: str = BY_SCORE) -> pd.Series[float]:
     """Ranks methods (columns of scores, higher is better), 1 for the best; ties share their mean.
 
@@ -63,23 +46,23 @@ def rank_methods(scores: pd.DataFrame, scheme: str = BY_SCORE) -> pd.Series[floa
     return pd.Series(_ranks(merits[None, :])[0], index=names)
 
 
-def rank_stability(scores: pd.DataFrame, resamples: int = RESAMPLES) -> RankStability:
+def rank_stability(scores: pd.DataFrame, resamples: int = RESAMPLES) -> tuple[pd.DataFrame, Floats]:
     """Ranks mean scores again with patients drawn with replacement (Wiesenfarth et al. 2021).
 
-    The range says how stable the ranking is. It is no confidence interval of a true rank, which
-    near ties no bootstrap gives (Xie, Singh and Zhang 2009); `rank_limits` is. NaN for one patient.
+    Gives `low` and `high` of the 95 % range of each method's rank and its share of first places,
+    ties divided; and Kendall's tau-b of each sample's ranking with that of all patients. The range
+    says how stable the ranking is. It is no confidence interval of a true rank, which near ties no
+    bootstrap gives (Xie, Singh and Zhang 2009); `rank_limits` is. NaN for one patient.
     """
     values, names = complete_scores(scores)
-    patients = len(values)
-    full = _ranks(values.mean(axis=0)[None, :])[0]
-    ranks = _ranks(resampled_counts(patients, resamples) @ values / patients)
     table = pd.DataFrame(math.nan, index=names, columns=["low", "high", "first"])
-    if patients < 2:
-        return RankStability(table, pd.DataFrame(columns=names), np.array([math.nan]))
+    if len(values) < 2:
+        return table, np.array([math.nan])
+    ranks = _ranks(resampled_counts(len(values), resamples) @ values / len(values))
     best = ranks == ranks.min(axis=1, keepdims=True)
     table["low"], table["high"] = np.quantile(ranks, [0.025, 0.975], 0, method="inverted_cdf")
     table["first"] = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
-    return RankStability(table, pd.DataFrame(ranks, columns=names), kendall(ranks, full))
+    return table, kendall(ranks, _ranks(values.mean(axis=0)[None, :])[0])
 
 
 def rank_limits(compared: Pairwise) -> pd.DataFrame:
