@@ -166,7 +166,7 @@ def test_every_check_needs_earlier_ones_alone():
     names = list(CHECKS)
     for name, item in CHECKS.items():
         assert set(item.needs) < set(names[: names.index(name)]) or not item.needs
-        assert item.about
+        assert item.check.__name__ == f"check_{name}"
 
 
 def test_a_report_knows_whether_it_passed():
@@ -178,7 +178,6 @@ def test_a_report_knows_whether_it_passed():
     assert not ConformityReport((passed, failed)).passed
     assert ConformityReport((passed, failed)).failures == (failed,)
     assert ConformityReport((passed, failed)).summary() == "1 passed, 1 failed, 0 skipped"
-    assert ConformityReport((passed,)).only("order").results == ()
 
 
 # -- on the command line --------------------------------------------------------------

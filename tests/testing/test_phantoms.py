@@ -10,13 +10,16 @@ from contrabench.contracts.views import Batch, SliceInfo, View
 from contrabench.testing.phantoms import (
     exchange,
     exchange_masks,
-    first_two,
     repeat_first_view,
-    reverse,
+    take,
     with_images_of,
 )
 
 COUNT = 5
+
+
+def reverse(batch):
+    return take(batch, torch.arange(COUNT).flip(0))
 
 
 def numbered(*shape):
@@ -55,7 +58,7 @@ def test_reversing_turns_everything(batch):
 
 
 def test_the_first_two(batch):
-    two = first_two(batch)
+    two = take(batch, torch.arange(2))
     assert two.size == 2
     assert whose(two.views[2]) == [[0, 1]] * 3
     assert two.info.patient.tolist() == [0, 1]

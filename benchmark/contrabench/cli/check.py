@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,9 +21,7 @@ from contrabench.progress import clock
 from contrabench.text import counted
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from contrabench.testing import CheckResult, ConformityReport
+    from contrabench.testing import ConformityReport
 
 _COLOURS = {"passed": "green", "failed": "bold red", "skipped": "dim"}
 
@@ -60,51 +59,49 @@ def check(
         raise RequestError("name the methods or files to check, or give --all")
     from contrabench.contracts.options import parse_options
     from contrabench.contracts.registry import methods
-    from contrabench.testing import find_methods
-    from contrabench.testing.kit import check_class
+    from contrabench.testing.kit import check_method, find_methods
 
-    as_json = as_json or bool(context.obj)
-    entries = methods.entries() if every else ()
+    entries = methods.entries() if every else []
     broken = [{"name": entry.name, "reason": entry.error} for entry in entries if entry.error]
     chosen = {entry.name: entry.value for entry in entries if entry.value is not None}
     for text in wanted or ():
         chosen |= find_methods(text)
-    asked = {
-        name: parse_options(method.Options, option, f"method '{name}'").model_dump()
+    options = {
+        name: parse_options(method.Options, option, f"method '{name}'").model_dump(mode="json")
         for name, method in chosen.items()
         if option
     }
+    as_json = as_json or bool(context.obj)
     told: list[dict[str, Any]] = []
-    screen = console(stderr=as_json)
-    for name, method in chosen.items():
+    for name in chosen:
         began = time.monotonic()
-        report = check_class(method, asked.get(name), name)
+        report = check_method(name, options.get(name))
         seconds = time.monotonic() - began
-        told.append({"name": name, "seconds": round(seconds, 1), **report.as_dict()})
+        facts = {"name": name, "seconds": round(seconds, 1), "passed": report.passed}
+        told.append({**facts, **asdict(report)})
         if not as_json:
-            _show(screen, name, report, seconds)
+            _show(name, report, seconds)
     if as_json:
         write_json({"methods": told, "broken": broken})
     else:
         for item in broken:
-            screen.print(f"not usable: {item['name']}: {item['reason']}", soft_wrap=True)
+            console().print(f"not usable: {item['name']}: {item['reason']}", soft_wrap=True)
     if broken or not all(item["passed"] for item in told):
         raise typer.Exit(1)
 
 
-def _show(screen: Console, name: str, report: ConformityReport, seconds: float) -> None:
+def _show(name: str, report: ConformityReport, seconds: float) -> None:
     """The checks of a method as a table, stages beside each other where they agree."""
+    rows: dict[tuple[str, str, str], list[str]] = {}
+    for item in report.results:
+        why = item.reason + (f"\n{item.hint}" if item.hint else "")
+        rows.setdefault((item.check, item.status, why), []).append(item.stage)
     title = f"{name}: {report.summary()} ({clock(seconds)})"
     table = plain_table("check", "stage", "outcome", "why", title=title, style="dim")
-    rows: dict[tuple[str, str, str], tuple[CheckResult, list[str]]] = {}
-    for result in report.results:
-        key = (result.check, result.status, result.reason)
-        rows.setdefault(key, (result, []))[1].append(result.stage)
-    for result, stages in rows.values():
-        colour = _COLOURS[result.status]
-        why = result.reason + (f"\n{result.hint}" if result.hint else "")
-        outcome = f"[{colour}]{result.status}[/]"
-        table.add_row(result.check, ", ".join(stages) or "-", outcome, why)
+    for (check_name, status, why), stages in rows.items():
+        outcome = f"[{_COLOURS[status]}]{status}[/]"
+        table.add_row(check_name, ", ".join(stages) or "-", outcome, why)
+    screen = console()
     screen.print(table, markup=True)
     if report.failures:
         screen.print(f"{counted(len(report.failures), 'check')} of '{name}' failed")

@@ -18,7 +18,6 @@ LONGEST = 25
 """Characters of a name; longer ones stretch every table that they stand in."""
 
 _TEMPLATE = "my_method"
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 app = typer.Typer()
@@ -38,14 +37,37 @@ def new_method(
     plugin: PluginOption = None,
 ) -> None:
     """Write NAME.py: a method that runs as it stands, to make your own of."""
+    from contrabench.contracts.registry import methods
+
+    # The name is that of a file, a module and a method at once.
+    if not _usable(name):
+        near = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+        raise RequestError(
+            f"'{name}' cannot be the name of a method's file; use lower-case letters, digits and "
+            f"underscores, a letter first" + (f", such as {near}" if _usable(near) else "")
+        )
+    if len(name) > LONGEST:
+        raise RequestError(
+            f"'{name}' has {len(name)} characters, and would stretch every table; use {LONGEST} "
+            "at most, and the title in the file for the rest"
+        )
     file = out / f"{name}.py"
-    _check_name(name)
     if file.exists():
         raise RequestError(
             f"{file} exists already and is left as it is; choose another name, or another folder "
             "with --out"
         )
-    _check_free(name)
+    for entry in methods.entries():
+        if entry.name == name:
+            raise RequestError(
+                f"there is a method '{name}' already ({entry.origin}); choose another name"
+            )
+    module = importlib.util.find_spec(name)
+    if module is not None and module.origin is not None:
+        raise RequestError(
+            f"'{name}' is the name of an installed Python module, which the file would hide from "
+            "programs beside it; choose another name"
+        )
     with writing(file):
         out.mkdir(parents=True, exist_ok=True)
         file.write_text(starting_file(name), encoding="utf-8")
@@ -59,37 +81,8 @@ def new_method(
         console().print(line, soft_wrap=True)
 
 
-def _check_name(name: str) -> None:
-    """Refuses a name that cannot be that of a file, a module and a method at once."""
-    if not _NAME.fullmatch(name) or keyword.iskeyword(name):
-        near = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-        usable = _NAME.fullmatch(near) and not keyword.iskeyword(near)
-        raise RequestError(
-            f"'{name}' cannot be the name of a method's file; use lower-case letters, digits and "
-            f"underscores, a letter first" + (f", such as {near}" if usable else "")
-        )
-    if len(name) > LONGEST:
-        raise RequestError(
-            f"'{name}' has {len(name)} characters, and would stretch every table; use {LONGEST} "
-            "at most, and the title in the file for the rest"
-        )
-
-
-def _check_free(name: str) -> None:
-    """Refuses a name that another method or module has."""
-    from contrabench.contracts.registry import methods
-
-    for entry in methods.entries():
-        if entry.name == name:
-            raise RequestError(
-                f"there is a method '{name}' already ({entry.origin}); choose another name"
-            )
-    module = importlib.util.find_spec(name)
-    if module is not None and module.origin is not None:
-        raise RequestError(
-            f"'{name}' is the name of an installed Python module, which the file would hide from "
-            "programs beside it; choose another name"
-        )
+def _usable(name: str) -> bool:
+    return bool(re.fullmatch(r"[a-z][a-z0-9_]*", name)) and not keyword.iskeyword(name)
 
 
 def starting_file(name: str) -> str:

@@ -1,25 +1,34 @@
-"""Checks of what a method declares; nothing is trained for them."""
+"""Checks of what a method declares as a whole, and of what it hands over."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import ValidationError
 
-from contrabench.contracts.method import Method, Published, Stage
-from contrabench.errors import ContrabenchError
+from contrabench.errors import AuditError, ContrabenchError
+from contrabench.model.weights import hand_off
 from contrabench.protocol import canonical_json
-from contrabench.testing.conformity import CheckList, FaultError
-from contrabench.testing.trial import Trial
-
-CHECKS = CheckList()
+from contrabench.references import REFERENCE_FAMILY
+from contrabench.testing.trial import FaultError, Trial, network
 
 
-def first_fault(error: ValidationError) -> str:
-    """The first thing that pydantic found wrong, in one line."""
+def _first_fault(error: ValueError) -> str:
+    """The first thing that is wrong with some values, in one line."""
+    if not isinstance(error, ValidationError):
+        return str(error)
     detail = error.errors()[0]
     return f"'{'.'.join(str(part) for part in detail['loc'])}': {detail['msg']}"
 
 
-@CHECKS.enter(whole=True)
+def _demand_known(names: Sequence[str], known: Sequence[str], who: str, kind: str) -> None:
+    """A fault if somebody names what is not known."""
+    if strange := [name for name in names if name not in known]:
+        raise FaultError(
+            f"{who} '{strange[0]}', which is no {kind}", f"there are {', '.join(known) or 'none'}"
+        )
+
+
 def check_options(trial: Trial) -> None:
     """Every option has a valid default and a description, and survives JSON."""
     method = trial.method_class
@@ -39,10 +48,9 @@ def check_options(trial: Trial) -> None:
         # pydantic takes defaults on trust; read back as input they are looked at.
         method.Options.model_validate(made.model_dump())
         again = method.Options.model_validate_json(canonical_json(made))
-    except (ValidationError, ValueError) as error:
-        text = first_fault(error) if isinstance(error, ValidationError) else str(error)
+    except ValueError as error:
         raise FaultError(
-            f"the options do not survive being written and read again ({text})",
+            f"the options do not survive being written and read again ({_first_fault(error)})",
             "let every default fit its own constraints, and use types that JSON knows",
         ) from error
     if again != made:
@@ -52,7 +60,6 @@ def check_options(trial: Trial) -> None:
         )
 
 
-@CHECKS.enter(whole=True)
 def check_declaration(trial: Trial) -> None:
     """The method says what it is: title, family, paper, and what was inferred."""
     method = trial.method_class
@@ -74,12 +81,10 @@ def check_declaration(trial: Trial) -> None:
         )
 
 
-@CHECKS.enter("options", whole=True)
 def check_stages(trial: Trial) -> None:
     """Names differ, parts are known, views can be made, and the recipe fits the stages."""
-    method = trial.method
-    stages = method.stages()
-    if stages != method.stages():
+    stages = trial.method.stages()
+    if stages != trial.method.stages():
         raise FaultError(
             "stages() returns something else when asked again",
             "let it depend on the options alone",
@@ -91,8 +96,27 @@ def check_stages(trial: Trial) -> None:
             "give each a name of its own; results are kept under it",
         )
     for stage in stages:
-        _check_parts(stage, trial.backbone.parts)
-        _check_views(stage)
+        who = f"stage '{stage.name}'"
+        _demand_known(stage.trains, network().parts, f"{who} trains", "part of the backbone")
+        if not stage.trains or len(set(stage.trains)) < len(stage.trains):
+            raise FaultError(
+                f"{who} trains no part of the backbone, or one twice",
+                "name each part that it trains once in Stage.trains",
+            )
+        if not stage.views:
+            raise FaultError(f"{who} has no view", "give it one ViewSpec at least")
+        for number, view in enumerate(stage.views):
+            if view.geometry_of is not None and view.geometry_of >= number:
+                raise FaultError(
+                    f"view {number} of {who} takes the geometry of view {view.geometry_of}, "
+                    "which is not made before it",
+                    "let `geometry_of` name an earlier view",
+                )
+        if stage.labelled_slices_only and not stage.labels:
+            raise FaultError(
+                f"{who} draws labelled slices only, but declares labels=False",
+                "declare labels=True: which slices are labelled is knowledge of the labels",
+            )
     for each in trial.stages:
         try:
             each.batches(1)
@@ -101,56 +125,44 @@ def check_stages(trial: Trial) -> None:
                 f"the views of stage '{each.stage.name}' cannot be used: {error}",
                 "look at Stage.views and Stage.partitions",
             ) from error
-    if method.published is not None:
-        _check_recipe(method, method.published)
+    _check_recipe(trial)
 
 
-def _check_parts(stage: Stage, parts: tuple[str, ...]) -> None:
-    if unknown := [part for part in stage.trains if part not in parts]:
-        raise FaultError(
-            f"stage '{stage.name}' trains '{unknown[0]}', which is no part of the backbone",
-            f"the parts are {', '.join(parts)}",
-        )
-    if not stage.trains or len(set(stage.trains)) < len(stage.trains):
-        raise FaultError(
-            f"stage '{stage.name}' trains no part of the backbone, or one twice",
-            "name each part that it trains once in Stage.trains",
-        )
-
-
-def _check_views(stage: Stage) -> None:
-    if not stage.views:
-        raise FaultError(f"stage '{stage.name}' has no view", "give it one ViewSpec at least")
-    for number, view in enumerate(stage.views):
-        if view.geometry_of is not None and view.geometry_of >= number:
-            raise FaultError(
-                f"view {number} of stage '{stage.name}' takes the geometry of view "
-                f"{view.geometry_of}, which is not made before it",
-                "let `geometry_of` name an earlier view",
-            )
-    if stage.labelled_slices_only and not stage.labels:
-        raise FaultError(
-            f"stage '{stage.name}' draws labelled slices only, but declares labels=False",
-            "declare labels=True: which slices are labelled is knowledge of the labels",
-        )
-
-
-def _check_recipe(method: Method, published: Published) -> None:
-    """The published recipe names stages and options that the method has."""
+def _check_recipe(trial: Trial) -> None:
+    """The published recipe, if there is one, names stages and options that the method has."""
+    method, kind, published = trial.method, trial.method_class, trial.method.published
+    if published is None:
+        return
     try:
-        options = method.Options.model_validate(
-            {**method.options.model_dump(), **published.options}
-        )
+        options = kind.Options.model_validate({**method.options.model_dump(), **published.options})
     except ValidationError as error:
         raise FaultError(
-            f"`published.options` do not fit the method's ({first_fault(error)})",
+            f"`published.options` do not fit the method's ({_first_fault(error)})",
             "name options of the method, with values that they take",
         ) from error
     # Options may leave a stage out that the recipe knows.
-    made = (method, type(method)(), type(method)(options))
-    names = [stage.name for each in made for stage in each.stages()]
-    if strange := [name for name in published.stages if name not in names]:
+    stages = (stage for each in (method, kind(), kind(options)) for stage in each.stages())
+    names = list(dict.fromkeys(stage.name for stage in stages))
+    _demand_known(list(published.stages), names, "`published.stages` names", "stage")
+
+
+def check_hand_off(trial: Trial) -> None:
+    """What is handed over was trained, and its tensors fit a fresh backbone."""
+    method, parts = trial.method, trial.method.transfers()
+    trained = {part for stage in method.stages() for part in stage.trains}
+    _demand_known(parts, network().parts, "transfers() names", "part of the backbone")
+    if untrained := [part for part in parts if part not in trained]:
         raise FaultError(
-            f"`published.stages` names '{strange[0]}', which is no stage",
-            f"the stages are {', '.join(dict.fromkeys(names)) or 'none'}",
+            f"'{untrained[0]}' is handed over, but no stage trains it",
+            "leave it out of transfers(), or train it: its initial weights are there anyway",
         )
+    if trained and not parts and method.info.family != REFERENCE_FAMILY:
+        raise FaultError(
+            "nothing is handed over, so that the pre-training is in vain",
+            "name parts in transfers(), or declare the family 'reference' for a control",
+        )
+    if parts:
+        try:
+            hand_off(trial.stages[-1].end, network(1), parts)
+        except AuditError as error:
+            raise FaultError(str(error), "keep the backbone's layers as they are") from error

@@ -2,40 +2,123 @@
 
 from __future__ import annotations
 
+import json
+import random
+import re
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 from unittest import SkipTest
 
+import numpy as np
 import torch
-from pydantic import ValidationError
 
 from contrabench.contracts import discovery, registry
 from contrabench.contracts.method import Method
+from contrabench.contracts.options import parse_options
 from contrabench.errors import RequestError
-from contrabench.protocol import Options
-from contrabench.testing import checks_declared, checks_losses, checks_training
-from contrabench.testing.conformity import (
-    CheckResult,
-    ConformityReport,
-    FaultError,
-    NotApplicableError,
-    Requirement,
-)
-from contrabench.testing.trial import Trial
+from contrabench.testing import checks_declared as declared
+from contrabench.testing import checks_training as training
+from contrabench.testing.trial import FaultError, Trial
 from contrabench.text import one_line
 
+Status = Literal["passed", "failed", "skipped"]
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One thing that a method must do.
+
+    Attributes:
+        check: raises FaultError, or SkipTest where it does not apply; gives what it measured.
+        needs: checks that must not have failed; without them it would tell their fault again.
+        whole: looks at the method as a whole, and not at each stage.
+    """
+
+    check: Callable[[Any], str | None]
+    needs: tuple[str, ...] = ()
+    whole: bool = False
+
+
 CHECKS: Mapping[str, Requirement] = MappingProxyType(
-    checks_declared.CHECKS | checks_losses.CHECKS | checks_training.CHECKS
+    {
+        "options": Requirement(declared.check_options, whole=True),
+        "declaration": Requirement(declared.check_declaration, whole=True),
+        "stages": Requirement(declared.check_stages, ("options",), whole=True),
+        "labels": Requirement(training.check_labels, ("stages",)),
+        "finite": Requirement(training.check_finite, ("labels",)),
+        "inputs": Requirement(training.check_inputs, ("finite",)),
+        "batch_of_two": Requirement(training.check_batch_of_two, ("finite",)),
+        "deterministic": Requirement(training.check_deterministic, ("finite",)),
+        "gradients": Requirement(training.check_gradients, ("inputs",)),
+        "resume": Requirement(training.check_resume, ("gradients", "deterministic")),
+        "order": Requirement(training.check_order, ("resume",)),
+        "negatives": Requirement(training.check_negatives, ("resume",)),
+        "collapse": Requirement(training.check_collapse, ("negatives",)),
+        "positives": Requirement(training.check_positives, ("collapse",)),
+        "hand_off": Requirement(declared.check_hand_off, ("stages",), whole=True),
+        "cost": Requirement(training.check_cost, ("inputs",)),
+    }
 )
 """All checks by name, in the order in which they are made."""
 
-_REMEMBERED: dict[tuple[type[Method], str, str], ConformityReport] = {}
+_REMEMBERED: dict[tuple[type[Method], str, str], tuple[CheckResult, ...]] = {}
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What one check found.
+
+    Attributes:
+        status: whether the method passed it; skipped where it does not apply.
+        reason: why it failed or was skipped, or what it measured.
+        hint: what to do about a failure.
+        stage: the stage it looked at; empty for the method as a whole.
+    """
+
+    check: str
+    status: Status
+    reason: str = ""
+    hint: str = ""
+    stage: str = ""
+    method: str = ""
+
+
+@dataclass(frozen=True)
+class ConformityReport:
+    """All results, of one method or of several, in the order of the checks."""
+
+    results: tuple[CheckResult, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no check failed."""
+        return not self.failures
+
+    @property
+    def failures(self) -> tuple[CheckResult, ...]:
+        """The results of the checks that failed."""
+        return tuple(result for result in self.results if result.status == "failed")
+
+    def summary(self) -> str:
+        """How many checks passed, failed and were skipped."""
+        count = Counter(result.status for result in self.results)
+        return f"{count['passed']} passed, {count['failed']} failed, {count['skipped']} skipped"
+
+    def failures_text(self) -> str:
+        """The failures, each with its reason and its hint."""
+        lines = [f"the contract of a method is not kept: {self.summary()}"]
+        for item in self.failures:
+            stage = f", stage '{item.stage}'" if item.stage else ""
+            lines += [f"  {item.method}: {item.check}{stage}"]
+            lines += [f"    {item.reason}", f"    {item.hint}"]
+        return "\n".join(lines)
 
 
 def check_method(
@@ -48,9 +131,15 @@ def check_method(
     unknown name, a file that cannot be imported, or an option that the method does not take.
     """
     known = {method.__name__: method} if isinstance(method, type) else find_methods(method)
+    pairs = [f"{key}={json.dumps(value)}" for key, value in (options or {}).items()]
     results: list[CheckResult] = []
     for name, found in known.items():
-        results += check_class(found, options, name).results
+        made = parse_options(found.Options, pairs, f"method '{name}'") if pairs else None
+        key = (found, name, repr(made))
+        if key not in _REMEMBERED:
+            with _keeping_global_state():
+                _REMEMBERED[key] = tuple(_results(Trial(found, made), name))
+        results += _REMEMBERED[key]
     return ConformityReport(tuple(results))
 
 
@@ -70,9 +159,8 @@ def assert_conforms(
     """
     if check is not None and check not in CHECKS:
         raise RequestError(f"there is no check '{check}'; the checks are {', '.join(CHECKS)}")
-    report = check_method(method, options)
-    if check is not None:
-        report = report.only(check)
+    results = check_method(method, options).results
+    report = ConformityReport(tuple(one for one in results if check in (None, one.check)))
     if not report.passed:
         raise AssertionError(report.failures_text())
     if check is not None and all(result.status == "skipped" for result in report.results):
@@ -86,9 +174,13 @@ def find_methods(wanted: str | Path) -> dict[str, type[Method]]:
     path is added to the plug-ins of this process. RequestError if there is no such name, or the
     file cannot be imported or registers no method.
     """
-    if isinstance(wanted, str) and not _is_path(wanted):
+    path = Path(wanted).expanduser().resolve()
+    if (
+        isinstance(wanted, str)
+        and not re.search(r"[/\\]|\.py$", wanted)
+        and (not Path(wanted).exists() or wanted in registry.methods.names())
+    ):
         return {wanted: registry.methods.get(wanted)}
-    path = _real(wanted)
     files = set(discovery.sources([path]).values())
     # A file that is a built-in, or of an installed distribution, is known by its own module.
     if not (found := _registered_in(files)):
@@ -104,97 +196,60 @@ def find_methods(wanted: str | Path) -> dict[str, type[Method]]:
     return found
 
 
-def _is_path(text: str) -> bool:
-    if text.endswith(".py") or "/" in text or "\\" in text:
-        return True
-    return Path(text).exists() and text not in registry.methods.names()
-
-
 def _registered_in(files: set[Path]) -> dict[str, type[Method]]:
     """The methods whose classes are written in one of some files."""
-    usable = {item.name: item.value for item in registry.methods.entries() if item.value}
-    homes = {
-        name: getattr(sys.modules.get(value.__module__), "__file__", None)
-        for name, value in usable.items()
-    }
-    return {name: usable[name] for name, home in homes.items() if home and _real(home) in files}
-
-
-def _real(path: str | Path) -> Path:
-    return Path(path).expanduser().resolve()
-
-
-def check_class(
-    method: type[Method], options: Mapping[str, Any] | None, name: str
-) -> ConformityReport:
-    """As `check_method`, of one class under the name that it goes by."""
-    made: Options | None = None
-    if options is not None:
-        try:
-            made = method.Options.model_validate(dict(options))
-        except ValidationError as error:
-            raise RequestError(
-                f"option of method '{name}': {checks_declared.first_fault(error)}"
-            ) from error
-    key = (method, name, repr(made))
-    if key not in _REMEMBERED:
-        with _quiet():
-            _REMEMBERED[key] = ConformityReport(tuple(_results(Trial(method, made), name)))
-    return _REMEMBERED[key]
+    found = {}
+    for item in registry.methods.entries():
+        if item.value is not None:
+            home = getattr(sys.modules.get(item.value.__module__), "__file__", None)
+            if home and Path(home).resolve() in files:
+                found[item.name] = item.value
+    return found
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """One thread, as the checks promise, and torch's random state left as it was."""
-    threads = torch.get_num_threads()
+def _keeping_global_state() -> Iterator[None]:
+    """One thread; it and the random states of torch, NumPy and Python are as before at the end."""
+    threads, python, numpy = torch.get_num_threads(), random.getstate(), np.random.get_state()
     torch.set_num_threads(1)
     try:
         with torch.random.fork_rng(devices=[]):
             yield
     finally:
         torch.set_num_threads(threads)
+        random.setstate(python)
+        np.random.set_state(numpy)
 
 
 def _results(trial: Trial, method: str) -> Iterator[CheckResult]:
     """Makes all checks of a method; skips those whose needs failed, so that a fault fails once."""
     broken: set[tuple[str, str]] = set()
     for name, item in CHECKS.items():
-        looks = {"": partial(_no_stage)}
-        if item.whole:
-            looks = {"": partial(item.look, trial)}
-        elif ("stages", "") not in broken and trial.stages:
-            looks = {each.stage.name: partial(item.look, each) for each in trial.stages}
-        for stage, look in looks.items():
-            cause = next((need for need in item.needs if {(need, stage), (need, "")} & broken), "")
-            if cause:
-                result = CheckResult(name, "skipped", f"needs '{cause}'", "", stage, method)
-            else:
-                result = _made(look, name, stage, method)
-            if cause or result.status == "failed":
+        looked_at: dict[str, Any] = {"": trial}
+        if not item.whole and ("stages", "") not in broken and trial.stages:
+            looked_at = {each.stage.name: each for each in trial.stages}
+        for stage, each in looked_at.items():
+            status: Status = "passed"
+            hint = ""
+            try:
+                for need in item.needs:
+                    if {(need, stage), (need, "")} & broken:
+                        broken.add((name, stage))
+                        raise SkipTest(f"needs '{need}'")
+                if not item.whole and not stage:
+                    raise SkipTest("the method has no pre-training stage")
+                reason = item.check(each) or ""
+            except SkipTest as error:
+                status, reason = "skipped", str(error)
+            except FaultError as error:
+                status, reason, hint = "failed", str(error), error.hint
+            # A stranger's code runs here, and may raise anything.
+            except Exception as error:
+                # The author's frame is the last one outside of torch's code.
+                frames = traceback.extract_tb(error.__traceback__)
+                own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
+                status, reason = "failed", one_line(error)
+                hint = f"raised in {Path(own[-1].filename).name}, line {own[-1].lineno}"
+            if status == "failed":
                 broken.add((name, stage))
-            yield result
-
-
-def _no_stage() -> str | None:
-    raise NotApplicableError("the method has no pre-training stage")
-
-
-def _made(look: partial[str | None], check: str, stage: str, method: str) -> CheckResult:
-    """Makes one check of one stage."""
-    try:
-        return CheckResult(check, "passed", look() or "", "", stage, method)
-    except NotApplicableError as error:
-        return CheckResult(check, "skipped", str(error), "", stage, method)
-    except FaultError as error:
-        return CheckResult(check, "failed", error.reason, error.hint, stage, method)
-    # A stranger's code runs here, and may raise anything.
-    except Exception as error:
-        hint = f"raised in {_place(error)}"
-        return CheckResult(check, "failed", one_line(error), hint, stage, method)
-
-
-def _place(error: BaseException) -> str:
-    """File and line of the frame that is the author's: the last one outside of torch's code."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
-    return f"{Path(own[-1].filename).name}, line {own[-1].lineno}"
+            yield CheckResult(name, status, reason, hint, stage, method)

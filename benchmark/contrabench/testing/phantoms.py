@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Sequence
+from dataclasses import fields, is_dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from contrabench.contracts.views import Batch
@@ -49,7 +47,12 @@ def make_case(
     label[radius < 0.6] = 2
     label[radius < 0.4] = 1
     image = label.astype(np.float32) + 0.1 * generator.standard_normal(label.shape, np.float32)
-    image += np.float32(variety) * _texture(grid, body)
+    # A smooth pattern of its own for each case, of deviation 0.5.
+    pattern = np.zeros(label.shape)
+    for _ in range(_WAVES):
+        frequency, phase = body.uniform(-6, 6, 3), body.uniform(0, 2 * np.pi)
+        pattern += np.cos(sum(f * a for f, a in zip(frequency, grid, strict=True)) + phase)
+    image += np.float32(variety) * (0.5 * pattern / np.sqrt(_WAVES / 2)).astype(np.float32)
     case = PreparedCase(
         case=f"case_{number:02d}",
         patient=patient or f"patient_{number:02d}",
@@ -70,16 +73,6 @@ def make_case(
     return case
 
 
-def _texture(grid: Sequence[NDArray[np.float64]], body: np.random.Generator) -> NDArray[np.float32]:
-    """A smooth pattern of its own for each case, of deviation 0.5."""
-    pattern = np.zeros(grid[0].shape)
-    for _ in range(_WAVES):
-        frequency, phase = body.uniform(-6, 6, 3), body.uniform(0, 2 * np.pi)
-        pattern += np.cos(sum(f * a for f, a in zip(frequency, grid, strict=True)) + phase)
-    scaled: NDArray[np.float32] = (0.5 * pattern / np.sqrt(_WAVES / 2)).astype(np.float32)
-    return scaled
-
-
 @lru_cache(maxsize=1)
 def practice_cases() -> tuple[PreparedCase, ...]:
     """The cases that every check trains on: one volume of each of eight patients."""
@@ -94,29 +87,16 @@ def take(value: Any, rows: Tensor) -> Any:
     """
     if isinstance(value, Tensor):
         return value[rows]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [item.name for item in dataclasses.fields(value)]
-        return dataclasses.replace(value, **{n: take(getattr(value, n), rows) for n in fields})
+    if is_dataclass(value) and not isinstance(value, type):
+        names = [item.name for item in fields(value)]
+        return replace(value, **{name: take(getattr(value, name), rows) for name in names})
     return tuple(take(item, rows) for item in value) if isinstance(value, tuple) else value
-
-
-def reverse(batch: Batch) -> Batch:
-    """The same slices from the last to the first."""
-    turned: Batch = take(batch, torch.arange(batch.size).flip(0))
-    return turned
-
-
-def first_two(batch: Batch) -> Batch:
-    """The first two slices alone."""
-    two: Batch = take(batch, torch.arange(2))
-    return two
 
 
 def exchange_masks(batch: Batch) -> Batch:
     """Gives each slice the masks of another one; the same other in every view."""
     rows = torch.arange(batch.size).roll(2)
-    views = tuple(dataclasses.replace(view, masks=take(view.masks, rows)) for view in batch.views)
-    return dataclasses.replace(batch, views=views)
+    return Batch(tuple(replace(v, masks=take(v.masks, rows)) for v in batch.views), batch.info)
 
 
 def exchange(batch: Batch) -> Batch:
@@ -126,24 +106,23 @@ def exchange(batch: Batch) -> Batch:
     """
     rows = torch.arange(batch.size).roll(1)
     first, *later = exchange_masks(batch).views
-    moved = (dataclasses.replace(take(view, rows), masks=view.masks) for view in later)
-    return dataclasses.replace(batch, views=(first, *moved))
+    moved = (replace(take(view, rows), masks=view.masks) for view in later)
+    return Batch((first, *moved), batch.info)
 
 
 def repeat_first_view(batch: Batch) -> Batch:
     """Makes every pair perfect: later views of the first view's size become that view."""
     first = batch.views[0]
-    views = tuple(
-        dataclasses.replace(view, image=first.image, geometry=first.geometry, masks=first.masks)
+    views = (
+        replace(view, image=first.image, geometry=first.geometry, masks=first.masks)
         if view.image.shape == first.image.shape
         else view
         for view in batch.views
     )
-    return dataclasses.replace(batch, views=views)
+    return Batch(tuple(views), batch.info)
 
 
 def with_images_of(batch: Batch, other: Batch) -> Batch:
     """A batch that shows the images of another of the same stage, and is else as it was."""
     pairs = zip(batch.views, other.views, strict=True)
-    views = tuple(dataclasses.replace(own, image=strange.image) for own, strange in pairs)
-    return dataclasses.replace(batch, views=views)
+    return Batch(tuple(replace(own, image=strange.image) for own, strange in pairs), batch.info)
