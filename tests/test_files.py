@@ -64,3 +64,7 @@ def test_temporary_names_are_told_from_others(tmp_path):
     assert is_temporary(first)
     for name in ("a.json", ".a.json", "a.tmp"):
         assert not is_temporary(tmp_path / name)
+
+
+def test_a_folder_that_is_not_there_yet_will_lie_in_the_nearest_one_that_is(tmp_path):
+    assert files.nearest_there(tmp_path / "a" / "b") == files.nearest_there(tmp_path) == tmp_path

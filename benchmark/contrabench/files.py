@@ -92,6 +92,12 @@ def size_of(path: Path) -> int:
         return 0
 
 
+def nearest_there(path: Path) -> Path:
+    """A path, or the first of its parents that exists: where a folder lies, or will lie."""
+    place = path.absolute()
+    return next(one for one in (place, *place.parents) if one.exists())
+
+
 def is_locked(lock: Path) -> bool:
     """Whether a process holds a lock, which is not made; also true where that cannot be told."""
     from filelock import FileLock, Timeout

@@ -11,7 +11,7 @@ from contrabench.progress import Silent
 from contrabench.stages.kind import RECORD, WEIGHTS
 from contrabench.store.stages import home_of
 from contrabench.study import forecast as module
-from contrabench.study.forecast import Timing, disk_of, forecast, free_disk, learned, measure
+from contrabench.study.forecast import Timing, disk_of, forecast, learned, measure
 from contrabench.training.checkpoint import save_weights
 from contrabench.training.runtime import Runtime
 
@@ -112,8 +112,7 @@ def test_a_damaged_record_tells_nothing(session, tmp_path, content):
     (folder / RECORD).write_text(content)
     timing = Timing(tmp_path, RUNTIME)
     timing.learn(task.node)
-    assert not timing.knows(task.node)
-    assert timing.expect(task.node) == 0.0
+    assert timing.expect(task.node) is None
 
 
 @pytest.mark.parametrize("other", [{"threads": 2}, {"compile": True}, {"precision": "bf16"}])
@@ -123,7 +122,7 @@ def test_another_machine_s_records_are_not_taken_for_ours(session, tmp_path, oth
     recorded(tmp_path, task, 3.0, Runtime(**switches))
     timing = Timing(tmp_path, RUNTIME)
     timing.learn(task.node)
-    assert not timing.knows(task.node)
+    assert timing.expect(task.node) is None
     mine = Timing(tmp_path, Runtime(**switches))
     mine.learn(task.node)
     assert mine.expect(task.node) == pytest.approx(3.0)
@@ -182,10 +181,5 @@ def test_stages_of_one_cost_take_the_same_steps(session):
 def test_an_odd_measurement_does_not_carry_the_median(session):
     node = of_kind(session, "finetune")[0].node
     timing = Timing(session.store, RUNTIME)
-    for value in (1.0, 1.1, 50.0):
-        timing.set(node, value)
+    timing.known[node.cost] = [1.0, 1.1, 50.0]
     assert timing.expect(node) == pytest.approx(statistics.median([1.0, 1.1, 50.0]) * node.units)
-
-
-def test_the_free_disk_of_a_store_that_is_not_there_yet_is_that_of_its_place(tmp_path):
-    assert free_disk(tmp_path / "a" / "b") == pytest.approx(free_disk(tmp_path), rel=0.01)

@@ -11,9 +11,9 @@ from contrabench.errors import RequestError
 from contrabench.files import seal_folder
 from contrabench.stages.kind import kinds, nodes_of
 from contrabench.stages.run import Run
-from contrabench.store.failures import write_failure
+from contrabench.store.failures import read_failure, write_failure
 from contrabench.store.stages import home_of
-from contrabench.study.graph import draw_graph, failure_of, state_of
+from contrabench.study.graph import draw_graph, state_of
 from contrabench.study.runs import runs_of
 from contrabench.study.spec import make_study
 from contrabench.testing import make_case
@@ -149,7 +149,7 @@ def test_the_state_of_a_stage_is_that_of_its_folder(tmp_path, kind):
     assert state_of(tmp_path, kind, key) == "to do"
     write_failure(home, key, "no luck")
     assert state_of(tmp_path, kind, key) == "failed"
-    assert failure_of(tmp_path, kind, key).reason == "no luck"
+    assert read_failure(home, key).reason == "no luck"
     (home / key).mkdir()
     assert state_of(tmp_path, kind, key) == "failed"
     seal_folder(home / key)

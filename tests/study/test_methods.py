@@ -7,7 +7,7 @@ from tests.makers.studies import specs_of
 
 from contrabench.contracts import registry
 from contrabench.errors import RequestError
-from contrabench.study.methods import Asked, read_methods, split_words
+from contrabench.study.runs import Asked, read_methods, split_words
 
 
 def names(*words, exclude=()):
@@ -109,8 +109,8 @@ def test_a_word_that_is_not_understood_is_refused_with_a_hint(word, hint):
 
 def test_deviations_stand_in_the_brackets_beside_options():
     (entry,) = read_methods(["mmgl[views=axial, stages=global, deep-supervision=false]"], [])
-    asked = Asked("mmgl", ("stages=global",), (("views", "axial"), ("deep_supervision", False)))
-    assert entry == asked
+    deviations = (("deep_supervision", False), ("views", "axial"))
+    assert entry == Asked("mmgl", (("stages", "global"),), deviations)
     (plain,) = read_methods(["mmgl[]"], [])
     assert plain == Asked("mmgl")
 

@@ -11,8 +11,7 @@ from contrabench.data.splits import parse_fraction
 from contrabench.errors import RequestError
 from contrabench.protocol import digest
 from contrabench.references import REFERENCES
-from contrabench.study.methods import read_methods
-from contrabench.study.runs import runs_of
+from contrabench.study.runs import read_methods, runs_of
 from contrabench.study.spec import make_study
 
 

@@ -254,7 +254,7 @@ class StudyArguments(Asked):
 
     def spec(self) -> StudySpec:
         """The study of the file, with what the command line says instead."""
-        from contrabench.study.methods import split_words
+        from contrabench.study.runs import split_words
         from contrabench.study.spec import make_study, read_study
 
         given = self.given()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from shutil import disk_usage
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ from rich.tree import Tree
 from contrabench.cli.asked import StudyArguments, takes
 from contrabench.cli.common import MACHINE, JsonOption, console, examples, plain_table, write_json
 from contrabench.cli.study_view import headline
+from contrabench.files import nearest_there
 from contrabench.progress import clock
 from contrabench.text import counted, size_words
 
@@ -171,8 +173,6 @@ def _counts(board: Board, expected: Forecast) -> Table:
 
 def _remarks(session: Session, board: Board, expected: Forecast) -> list[str]:
     """Time and disk in words, and what has failed."""
-    from contrabench.study.forecast import free_disk
-
     runtime = session.runtime
     lines = []
     if expected.seconds:
@@ -186,7 +186,7 @@ def _remarks(session: Session, board: Board, expected: Forecast) -> list[str]:
     if expected.disk:
         lines.append(
             f"Disk: about {size_words(expected.disk)} to be kept, "
-            f"{size_words(free_disk(session.store))} free."
+            f"{size_words(disk_usage(nearest_there(session.store)).free)} free."
         )
     if expected.unknown:
         lines.append(

@@ -134,7 +134,8 @@ def init(
 
 def _conclude(screen: Console, session: Session, board: Board) -> None:
     """What was done, what failed and why, and what to do next."""
-    from contrabench.study.graph import failure_of
+    from contrabench.store.failures import read_failure
+    from contrabench.store.stages import home_of
 
     count = board.count
     words = [f"{counted(count('done'), 'stage')} made", f"{count('cached')} served from the store"]
@@ -142,7 +143,7 @@ def _conclude(screen: Console, session: Session, board: Board) -> None:
     words += [f"{count('blocked')} not tried because of that"] if count("blocked") else []
     screen.print(f"{', '.join(words)}.", soft_wrap=True)
     for stage in board.failed:
-        failure = failure_of(session.store, stage.node.kind, stage.key)
+        failure = read_failure(home_of(session.store, stage.node.kind), stage.key)
         where = f"\n  log: {failure.log}" if failure and failure.log.is_file() else ""
         screen.print(f"failed: {stage.title}: {board.reasons[stage.key]}{where}", soft_wrap=True)
     if board.failed:

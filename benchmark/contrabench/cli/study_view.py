@@ -140,7 +140,7 @@ class StudyView:
     def _left(self) -> float:
         stages = self.board.graph.stages
         waiting = sum(
-            self.timing.expect(stages[key].node)
+            self.timing.expect(stages[key].node) or 0.0
             for key, status in self.board.status.items()
             if status == "waiting"
         )

@@ -16,6 +16,7 @@ from packaging.specifiers import SpecifierSet
 from contrabench.contracts import discovery, registry
 from contrabench.doctor.findings import Finding, Looking
 from contrabench.errors import ContrabenchError
+from contrabench.files import nearest_there
 from contrabench.text import counted, one_line, size_words
 
 DISTRIBUTION = "contrabench"
@@ -212,7 +213,7 @@ def check_training() -> Looking:
 
 def check_disk(store: Path) -> Looking:
     """Compares the free space of the store's disk with what a study wants."""
-    there = next(path for path in (store.absolute(), *store.absolute().parents) if path.exists())
+    there = nearest_there(store)
     free = shutil.disk_usage(there).free
     if free < DISK_NEEDED:
         yield Finding(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import statistics
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,27 +24,20 @@ class Timing:
 
     def __init__(self, store: Path, runtime: Runtime) -> None:
         self.store, self.device = store, _device(runtime.record())
-        self.known: dict[str, list[float]] = {}
+        self.known: dict[str, list[float]] = defaultdict(list)
 
     def learn(self, node: Node) -> None:
         """Takes up what a finished stage took, if it was made on this device."""
         told = recorded_seconds(self.store, node) if node.units else None
         if told is not None and _device(told[1]) == self.device:
-            self.set(node, told[0] / node.units)
+            self.known[node.cost].append(told[0] / node.units)
 
-    def set(self, node: Node, per_unit: float) -> None:
-        """Takes up a measurement."""
-        self.known.setdefault(node.cost, []).append(per_unit)
-
-    def knows(self, node: Node) -> bool:
-        """Whether it can tell how long a node takes."""
-        return not node.units or node.cost in self.known
-
-    def expect(self, node: Node) -> float:
-        """Seconds that a node is expected to take; 0 for one that it does not know."""
-        if not node.units or node.cost not in self.known:
+    def expect(self, node: Node) -> float | None:
+        """Seconds that a node is expected to take; None if nothing tells."""
+        if not node.units:
             return 0.0
-        return statistics.median(self.known[node.cost]) * node.units
+        known = self.known.get(node.cost)
+        return statistics.median(known) * node.units if known else None
 
 
 def _device(record: dict[str, Any]) -> tuple[object, ...]:
@@ -79,20 +72,25 @@ def forecast(
     """Foretells what is left to do, taking a few steps where no finished stage tells the time."""
     timing = learned(session)
     recorded = len(timing.known)
-    waiting = [
-        stage for key, stage in session.graph.stages.items() if board.status[key] == "waiting"
-    ]
+    waiting = board.those("waiting")
     if measuring:
         _measure(session, timing, waiting, reporter)
-    by_kind: dict[str, float] = {}
+    by_kind: dict[str, float] = defaultdict(float)
+    # Stages of one cost keep alike.
+    kept: dict[tuple[str, str], int] = {}
+    unknown = disk = 0
     for stage in waiting:
-        kind = stage.node.kind
-        by_kind[kind] = by_kind.get(kind, 0.0) + timing.expect(stage.node)
+        kind, seconds = stage.node.kind, timing.expect(stage.node)
+        by_kind[kind] += seconds or 0.0
+        unknown += seconds is None
+        if (kind, stage.node.cost) not in kept:
+            kept[kind, stage.node.cost] = disk_of(session, stage)
+        disk += kept[kind, stage.node.cost]
     return Forecast(
         seconds=sum(by_kind.values()) / workers,
-        by_kind=by_kind,
-        unknown=sum(not timing.knows(stage.node) for stage in waiting),
-        disk=_disk(session, waiting),
+        by_kind=dict(by_kind),
+        unknown=unknown,
+        disk=disk,
         recorded=recorded,
         measured=len(timing.known) - recorded,
         workers=workers,
@@ -121,35 +119,15 @@ def _measure(
     session: Session, timing: Timing, waiting: list[PlannedStage], reporter: Reporter
 ) -> None:
     """Measures one stage of each cost that is not known yet."""
-    unknown = (stage for stage in reversed(waiting) if not timing.knows(stage.node))
-    wanted = {stage.node.cost: stage for stage in unknown}
+    unknown = [stage for stage in waiting if timing.expect(stage.node) is None]
+    wanted = {stage.node.cost: stage for stage in reversed(unknown)}
     if not wanted:
         return
     with reporter.track("measuring steps", len(wanted)) as track:
         for number, stage in enumerate(reversed(wanted.values()), start=1):
             try:
-                timing.set(stage.node, measure(session, stage))
+                timing.known[stage.node.cost].append(measure(session, stage))
             # A stranger's code runs here; the study itself will say what is wrong with it.
             except Exception as error:
                 reporter.line(f"  {stage.title}: cannot be measured ({error})")
             track.advance(number, f"{stage.node.doing} {stage.variant}")
-
-
-def _disk(session: Session, waiting: list[PlannedStage]) -> int:
-    """Bytes that the stages to do will keep; those of one cost keep alike."""
-    known: dict[tuple[str, str], int] = {}
-    total = 0
-    for stage in waiting:
-        alike = (stage.node.kind, stage.node.cost)
-        if alike not in known:
-            known[alike] = disk_of(session, stage)
-        total += known[alike]
-    return total
-
-
-def free_disk(store: Path) -> int:
-    """Bytes that are free where a store lies, or will lie."""
-    place = store.absolute()
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free

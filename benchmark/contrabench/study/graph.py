@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -12,13 +12,13 @@ from contrabench.files import MARKER
 from contrabench.stages import audit
 from contrabench.stages.kind import Node, nodes_of
 from contrabench.stages.run import Run, RunSpec
-from contrabench.store.failures import Failure, read_failure
+from contrabench.store.failures import read_failure
 from contrabench.store.stages import RUNS, home_of
 
 State = Literal["done", "failed", "to do"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class PlannedStage:
     """A stage of a study, with the first run that needs it and how many rest on it."""
 
@@ -80,7 +80,6 @@ def draw_graph(specs: Sequence[RunSpec], cases: Sequence[PreparedCase], root: Pa
         AuditError: rule 1, if a patient would be trained on and tested.
     """
     stages: dict[str, PlannedStage] = {}
-    needed: dict[str, int] = {}
     asked, seen = 0, set()
     for spec in specs:
         run = Run(spec, cases, root)
@@ -92,19 +91,12 @@ def draw_graph(specs: Sequence[RunSpec], cases: Sequence[PreparedCase], root: Pa
         asked += sum(node.kind == "pretrain" for node in nodes)
         variant = spec.variant()
         for node in nodes:
-            needed[node.key] = needed.get(node.key, 0) + 1
-            stages.setdefault(node.key, PlannedStage(node, spec, variant))
-    counted = {key: replace(stage, runs=needed[key]) for key, stage in stages.items()}
-    return Graph(counted, asked)
+            stages.setdefault(node.key, PlannedStage(node, spec, variant)).runs += 1
+    return Graph(stages, asked)
 
 
 def state_of(store: Path, kind: str, key: str) -> State:
     """Whether a stage is in the store, has failed, or is still to be made."""
     if (home_of(store, kind) / key / MARKER).is_file():
         return "done"
-    return "failed" if failure_of(store, kind, key) else "to do"
-
-
-def failure_of(store: Path, kind: str, key: str) -> Failure | None:
-    """Why a stage failed when it was last tried, or None."""
-    return read_failure(home_of(store, kind), key)
+    return "failed" if read_failure(home_of(store, kind), key) else "to do"

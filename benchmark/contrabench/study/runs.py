@@ -1,23 +1,55 @@
-"""From a study to its runs, in one step: every method, and the references that stand beside it."""
+"""From a study to its runs: methods as it names them, and the references beside them.
+
+A method is named by its name, its family, `all`, or an option set in brackets.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import itertools
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, get_origin
 
 from contrabench.budgets import BUDGETS, find_budget
 from contrabench.contracts import registry
-from contrabench.contracts.method import Deviations
+from contrabench.contracts.method import Deviations, Method
 from contrabench.contracts.options import parse_options
 from contrabench.errors import RequestError
-from contrabench.protocol import Budget, Seeds, digest
-from contrabench.references import FULL, LONGER, REFERENCE
+from contrabench.protocol import Budget, Frozen, Options, Seeds, digest
+from contrabench.references import FULL, LONGER, REFERENCE, REFERENCE_FAMILY
 from contrabench.stages.recipe import share_out, usual_options
 from contrabench.stages.run import RunSpec
-from contrabench.study.methods import Asked, plain, read_methods
 from contrabench.study.spec import StudySpec
+from contrabench.text import did_you_mean
 
 _EVERY_LABEL = "100%"
+_ALL = "all"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One method, with the options and the deviations that were asked for, by name.
+
+    `named`: whether it was named, rather than a member of a family or of all.
+    """
+
+    name: str
+    options: tuple[tuple[str, Any], ...] = ()
+    deviations: tuple[tuple[str, Any], ...] = ()
+    named: bool = True
+
+    @property
+    def method(self) -> type[Method]:
+        """The plug-in."""
+        return registry.methods.get(self.name)
+
+    def deviating(self, spec: StudySpec) -> Deviations:
+        """The method's own deviations, under those of the study, under those of its own words."""
+        asked = {name: getattr(spec, name) for name in Deviations.model_fields}
+        study = {name: value for name, value in asked.items() if value is not None}
+        return self.method.deviations.model_copy(update=study | dict(self.deviations))
 
 
 def runs_of(
@@ -39,22 +71,21 @@ def runs_of(
     asked, notes = _methods(spec)
     common = _common(spec, device, precision)
     # Everything that a method's words mean is looked up once, not in each of its runs.
-    meant = {id(one): _meaning(spec, one, common["budget"]) for one in asked}
-    full = plain(REFERENCE)
-    meant[id(full)] = _meaning(spec, full, common["budget"])
+    cells = [
+        (meaning, labels, draw)
+        for meaning in [_meaning(spec, one, common["budget"]) for one in asked]
+        for labels in spec.labels
+        # All labels are the same in every draw.
+        for draw in ((0,) if labels == _EVERY_LABEL else spec.draw_numbers)
+    ]
+    if FULL not in spec.without:
+        cells.append((_meaning(spec, _plain(REFERENCE), common["budget"]), _EVERY_LABEL, 0))
     runs: dict[str, RunSpec] = {}
-    for fold in spec.tested:
-        for seed in spec.seed_numbers:
-            for one, labels, draw in _cells(spec, asked, full):
-                run = RunSpec(
-                    **common,
-                    **meant[id(one)],
-                    labels=labels,
-                    fold=fold,
-                    draw=draw,
-                    seeds=Seeds(init=seed, views=seed, order=seed),
-                )
-                runs.setdefault(digest(run), run)
+    for fold, seed, cell in itertools.product(spec.tested, spec.seed_numbers, cells):
+        meaning, labels, draw = cell
+        seeds = Seeds(init=seed, views=seed, order=seed)
+        run = RunSpec(**common, **meaning, labels=labels, fold=fold, draw=draw, seeds=seeds)
+        runs.setdefault(digest(run), run)
     return tuple(runs.values()), tuple(notes)
 
 
@@ -69,11 +100,11 @@ def _methods(spec: StudySpec) -> tuple[list[Asked], list[str]]:
             notes.append(f"left out: {text}")
         else:
             wanted.append(one)
-    references = [plain(name) for name in (REFERENCE, LONGER) if name not in spec.without]
+    references = [_plain(name) for name in (REFERENCE, LONGER) if name not in spec.without]
     if REFERENCE not in spec.without and any(
-        one.deviating(_deviations(spec)).deep_supervision for one in wanted
+        one.deviating(spec).deep_supervision for one in wanted
     ):
-        references.append(plain(REFERENCE, deep_supervision=True))
+        references.append(_plain(REFERENCE, deep_supervision=True))
     if spec.without:
         notes.append(
             f"references switched off: {', '.join(spec.without)}; every table will say that they "
@@ -84,28 +115,18 @@ def _methods(spec: StudySpec) -> tuple[list[Asked], list[str]]:
     return [*references, *named], notes
 
 
-def _deviations(spec: StudySpec) -> dict[str, Any]:
-    """The deviations that a study asks of every method."""
-    asked = {name: getattr(spec, name) for name in Deviations.model_fields}
-    return {name: value for name, value in asked.items() if value is not None}
+def _plain(name: str, **deviations: Any) -> Asked:
+    """A reference as tables look for it: without deviations, whatever the study asks."""
+    return Asked(name, deviations=tuple({**Deviations().model_dump(), **deviations}.items()))
 
 
 def _common(spec: StudySpec, device: str, precision: str) -> dict[str, Any]:
     """What all runs of a study share."""
-    dataset = registry.datasets.get(spec.dataset)
-    backbone = registry.backbones.get(spec.backbone)
-    pairs: dict[str, tuple[Any, dict[str, Any], str]] = {
-        "dataset_options": (dataset, spec.dataset_options, f"dataset '{spec.dataset}'"),
-        "backbone_options": (backbone, spec.backbone_options, f"backbone '{spec.backbone}'"),
-    }
-    options = {
-        name: parse_options(kind.Options, _pairs(values), what).model_dump(mode="json")
-        for name, (kind, values, what) in pairs.items()
-    }
     return {
         "dataset": spec.dataset,
+        "dataset_options": _options(registry.datasets, "dataset", spec),
         "backbone": spec.backbone,
-        **options,
+        "backbone_options": _options(registry.backbones, "backbone", spec),
         "folds": spec.folds,
         "budget": _budget(spec, device),
         "recipe": spec.recipe,
@@ -113,30 +134,29 @@ def _common(spec: StudySpec, device: str, precision: str) -> dict[str, Any]:
     }
 
 
+def _options(plugins: registry.Registry[Any], what: str, spec: StudySpec) -> dict[str, Any]:
+    """All options of a study's dataset or backbone, checked as those of the command line are."""
+    name, given = getattr(spec, what), getattr(spec, f"{what}_options")
+    pairs = [
+        f"{key}={value if isinstance(value, str) else json.dumps(value, default=str)}"
+        for key, value in given.items()
+    ]
+    cls: type[Options] = plugins.get(name).Options
+    return parse_options(cls, pairs, f"{what} '{name}'").model_dump(mode="json")
+
+
 def _meaning(spec: StudySpec, one: Asked, budget: Budget) -> dict[str, Any]:
     """A method with all its options and deviations."""
     kind = one.method
-    asked = parse_options(kind.Options, one.options, f"method '{one.name}'")
-    wanted = {name: getattr(asked, name) for name in asked.model_fields_set}
-    options = kind.Options.model_validate({**usual_options(kind, spec.recipe), **wanted})
+    usual = usual_options(kind, spec.recipe)
+    options = kind.Options.model_validate({**usual, **dict(one.options)})
     # Asked here already, so that a recipe that is not known costs no preparation.
     share_out(kind(options), budget, spec.recipe)
     return {
         "method": one.name,
         "options": options.model_dump(mode="json"),
-        "deviations": one.deviating(_deviations(spec)),
+        "deviations": one.deviating(spec),
     }
-
-
-def _cells(spec: StudySpec, asked: list[Asked], full: Asked) -> Iterator[tuple[Asked, str, int]]:
-    """Method, label fraction and draw of each run of one fold and seed."""
-    for one in asked:
-        for labels in spec.labels:
-            # All labels are the same in every draw.
-            for draw in (0,) if labels == _EVERY_LABEL else spec.draw_numbers:
-                yield one, labels, draw
-    if FULL not in spec.without:
-        yield full, _EVERY_LABEL, 0
 
 
 def _budget(spec: StudySpec, device: str) -> Budget:
@@ -155,12 +175,94 @@ def _budget(spec: StudySpec, device: str) -> Budget:
     return budget.model_copy(update=phases)
 
 
-def _pairs(options: dict[str, Any]) -> list[str]:
-    """Options of a file as `name=value`."""
-    return [f"{name}={_text(value)}" for name, value in options.items()]
+def read_methods(words: Sequence[str], exclude: Sequence[str]) -> list[Asked]:
+    """Reads the methods of a study, each once, in the order they are named.
+
+    Words are such as `mmgl`, `instance contrast`, `all`, `mmgl[stages=global, views=axial]`. A name
+    that is excluded is left out even where it is also named.
+
+    Raises:
+        RequestError: for an unknown word or option, or if nothing is left.
+    """
+    left_out = {name for word in exclude for name in _members(word.strip())}
+    found: list[Asked] = []
+    for word in words:
+        name, bracket, inside = word.strip().partition("[")
+        if bracket:
+            if not inside.endswith("]"):
+                raise RequestError(f"'{word}' has no closing bracket; write name[option=value]")
+            asked = [_with_options(name.strip(), split_words(inside[:-1]))]
+        else:
+            members = _members(name)
+            asked = [Asked(member, named=members == [name]) for member in members]
+        found += [one for one in asked if one.name not in left_out and one not in found]
+    if not found:
+        raise RequestError(
+            "no method is left in the study; name one of 'bench methods' or exclude less"
+        )
+    return found
 
 
-def _text(value: object) -> str:
-    if isinstance(value, list):
-        return f"[{', '.join(_text(item) for item in value)}]"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def split_words(text: str) -> list[str]:
+    """Splits a list at its commas, but not at those inside of brackets."""
+    parts, depth = [""], 0
+    for mark in text:
+        depth += {"[": 1, "]": -1}.get(mark, 0)
+        if mark == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += mark
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _members(word: str) -> list[str]:
+    """The methods that a word stands for; references belong to none but their own family."""
+    entries = list(registry.methods.entries())
+    if word in (entry.name for entry in entries):
+        # A plug-in that is broken tells why.
+        registry.methods.get(word)
+        return [word]
+    families: dict[str, list[str]] = defaultdict(list)
+    for entry in entries:
+        if entry.value is not None:
+            families[entry.value.info.family].append(entry.name)
+    if word == _ALL:
+        families.pop(REFERENCE_FAMILY, None)
+        return list(itertools.chain(*families.values()))
+    wanted = word.lower().replace("-", " ").replace("_", " ")
+    for family, members in families.items():
+        if family.lower().replace("-", " ") == wanted:
+            return members
+    names = list(registry.methods.names())
+    hint = did_you_mean(word, [*names, *families])
+    raise RequestError(
+        f"there is no method or family '{word}'; {hint}methods are {', '.join(names)}; families "
+        f"are {', '.join(sorted(families))}; or write all"
+    )
+
+
+def _with_options(name: str, pairs: Sequence[str]) -> Asked:
+    """A method with what stands in its brackets: options of its own, and deviations."""
+    method = registry.methods.get(name)
+    options: list[str] = []
+    deviations: list[str] = []
+    for pair in pairs:
+        key = pair.partition("=")[0].strip().replace("-", "_")
+        (deviations if key in Deviations.model_fields else options).append(pair)
+
+    def given(cls: type[Frozen], pairs: list[str]) -> tuple[tuple[str, Any], ...]:
+        values = parse_options(cls, pairs, f"method '{name}'")
+        return tuple((key, getattr(values, key)) for key in sorted(values.model_fields_set))
+
+    options = [_listed(method, pair) for pair in options]
+    return Asked(name, given(method.Options, options), given(Deviations, deviations))
+
+
+def _listed(method: type[Method], pair: str) -> str:
+    """A list as tables write it, `a+b`, in the brackets that options are read with."""
+    key, sign, text = pair.partition("=")
+    field = method.Options.model_fields.get(key.strip().replace("-", "_"))
+    is_list = field is not None and get_origin(field.annotation) in (tuple, list)
+    if not is_list or text.strip().startswith("["):
+        return pair
+    return f"{key}{sign}[{text.replace('+', ',')}]"

@@ -12,9 +12,9 @@ from typing import Literal, Protocol
 
 from contrabench.contracts.executor import Executor, Job, Outcome
 from contrabench.files import damage_of
-from contrabench.store.failures import write_failure
-from contrabench.store.stages import RUNS, home_of
-from contrabench.study.graph import Graph, PlannedStage, failure_of, state_of
+from contrabench.store.failures import read_failure, write_failure
+from contrabench.store.stages import home_of
+from contrabench.study.graph import Graph, PlannedStage, state_of
 from contrabench.training.stop import Interrupted, calm_stop
 
 Status = Literal[
@@ -47,22 +47,30 @@ class Board:
 
     def count(self, *wanted: Status) -> int:
         """Number of stages with one of these."""
-        counts = Counter(self.status.values())
-        return sum(counts[status] for status in wanted)
+        return sum(status in wanted for status in self.status.values())
+
+    def those(self, status: Status) -> list[PlannedStage]:
+        """The stages with a status, in order."""
+        return [stage for key, stage in self.graph.stages.items() if self.status[key] == status]
 
     @property
     def failed(self) -> list[PlannedStage]:
         """The stages that have failed, in order."""
-        return [stage for stage in self.graph.stages.values() if self.status[stage.key] == "failed"]
+        return self.those("failed")
 
     @property
     def complete(self) -> bool:
         """Whether all rows are there."""
-        return all(
-            self.status[stage.key] in ("done", "cached")
-            for stage in self.graph.stages.values()
-            if stage.node.kind == RUNS
-        )
+        return all(self.status[run.key] in ("done", "cached") for run in self.graph.runs)
+
+    def culprit(self, stage: PlannedStage) -> str:
+        """Why a stage cannot be made; "" if it can, now or later."""
+        for key in stage.node.inputs:
+            if self.status[key] == "failed":
+                return f"{self.graph.stages[key].title} failed"
+            if self.status[key] == "blocked":
+                return self.reasons[key]
+        return ""
 
 
 def survey(graph: Graph, store: Path, retry_failed: bool = False) -> Board:
@@ -71,38 +79,21 @@ def survey(graph: Graph, store: Path, retry_failed: bool = False) -> Board:
     A stage is needed if a run is missing that rests on it; one whose dependants are all
     there is not made again, should it be gone.
     """
-    found = {key: state_of(store, stage.node.kind, key) for key, stage in graph.stages.items()}
-    board = Board(graph, {})
-    needed: set[str] = set()
-    for key, stage in reversed(list(graph.stages.items())):
-        wanted = stage.node.kind == RUNS or key in needed
-        if found[key] == "done":
+    board = Board(graph, dict.fromkeys(graph.stages, "not needed"))
+    needed = {run.key for run in graph.runs}
+    for key, stage in reversed(graph.stages.items()):
+        if state_of(store, stage.node.kind, key) == "done":
             board.status[key] = "cached"
-        elif wanted:
+        elif key in needed:
             needed.update(stage.node.inputs)
             board.status[key] = "waiting"
-        else:
-            board.status[key] = "not needed"
-    board.status = {key: board.status[key] for key in graph.stages}
-    for key, stage in graph.stages.items():
-        if board.status[key] != "waiting":
-            continue
-        failure = failure_of(store, stage.node.kind, key)
+    for stage in board.those("waiting"):
+        failure = read_failure(home_of(store, stage.node.kind), stage.key)
         if failure is not None and not retry_failed:
-            board.status[key], board.reasons[key] = "failed", failure.reason
-        elif culprit := _culprit(board, stage):
-            board.status[key], board.reasons[key] = "blocked", culprit
+            board.status[stage.key], board.reasons[stage.key] = "failed", failure.reason
+        elif culprit := board.culprit(stage):
+            board.status[stage.key], board.reasons[stage.key] = "blocked", culprit
     return board
-
-
-def _culprit(board: Board, stage: PlannedStage) -> str:
-    """Why a stage cannot be made; "" if it can, now or later."""
-    for key in stage.node.inputs:
-        if board.status[key] == "failed":
-            return f"{board.graph.stages[key].title} failed"
-        if board.status[key] == "blocked":
-            return board.reasons[key]
-    return ""
 
 
 class Scheduler:
@@ -155,8 +146,7 @@ class Scheduler:
         stages = self.board.graph.stages
         needed = {
             key
-            for stage in stages.values()
-            if self.board.status[stage.key] == "waiting"
+            for stage in self.board.those("waiting")
             for key in stage.node.inputs
             if self.board.status[key] == "cached"
         }
@@ -171,9 +161,8 @@ class Scheduler:
         status = self.board.status
         return [
             stage
-            for stage in self.board.graph.stages.values()
-            if status[stage.key] == "waiting"
-            and all(status[key] in ("done", "cached") for key in stage.node.inputs)
+            for stage in self.board.those("waiting")
+            if all(status[key] in ("done", "cached") for key in stage.node.inputs)
         ]
 
     def _submit(self) -> None:
@@ -181,12 +170,10 @@ class Scheduler:
         for stage in self._ready():
             if self.board.count("running") >= self.executor.slots:
                 return
-            if self.not_before.get(stage.key, 0.0) > now:
-                continue
-            if stage.key in self.not_before and self._settled_by_another(stage):
-                continue
-            self._set(stage, "running")
-            self.executor.submit(self.job(stage))
+            again = self.not_before.get(stage.key)
+            if again is None or (again <= now and not self._settled_by_another(stage)):
+                self._set(stage, "running")
+                self.executor.submit(self.job(stage))
 
     def _settled_by_another(self, stage: PlannedStage) -> bool:
         """Takes over what another process has made of a stage that it was at work on."""
@@ -194,13 +181,14 @@ class Scheduler:
         state = state_of(self.store, kind, key)
         if state == "done":
             self._set(stage, "cached")
-        elif failure := failure_of(self.store, kind, key):
+        elif failure := read_failure(home_of(self.store, kind), key):
             self._fail(stage, failure.reason)
         return state != "to do"
 
     def _end(self, outcome: Outcome) -> None:
         """Draws the consequences of how a job ended."""
         stage = self.board.graph.stages[outcome.key]
+        self.attempts[stage.key] += outcome.end == "lost"
         if outcome.end == "done":
             self._set(stage, "done")
         elif outcome.end == "failed":
@@ -215,26 +203,19 @@ class Scheduler:
         elif outcome.end == "stopped" or self.stopping:
             self._set(stage, "stopped", outcome.reason)
             self.stop(self.stopping or "a worker was asked to stop")
+        elif self.attempts[stage.key] < ATTEMPTS:
+            # Its worker died; it goes on at its checkpoint.
+            self._set(stage, "waiting", f"{outcome.reason}; it is begun again")
         else:
-            self._lost(stage, outcome.reason)
-
-    def _lost(self, stage: PlannedStage, reason: str) -> None:
-        """Begins a stage again whose worker died, a few times; it goes on at its checkpoint."""
-        self.attempts[stage.key] += 1
-        if self.attempts[stage.key] < ATTEMPTS:
-            self._set(stage, "waiting", f"{reason}; it is begun again")
-            return
-        text = f"{reason}; that happened {ATTEMPTS} times"
-        write_failure(home_of(self.store, stage.node.kind), stage.key, text)
-        self._fail(stage, text)
+            text = f"{outcome.reason}; that happened {ATTEMPTS} times"
+            write_failure(home_of(self.store, stage.node.kind), stage.key, text)
+            self._fail(stage, text)
 
     def _fail(self, stage: PlannedStage, reason: str) -> None:
         """Marks a stage as failed and all that rests on it as blocked."""
         self._set(stage, "failed", reason)
-        for other in self.board.graph.stages.values():
-            if self.board.status[other.key] == "waiting" and (
-                culprit := _culprit(self.board, other)
-            ):
+        for other in self.board.those("waiting"):
+            if culprit := self.board.culprit(other):
                 self._set(other, "blocked", culprit)
 
     def _set(self, stage: PlannedStage, status: Status, reason: str = "") -> None:

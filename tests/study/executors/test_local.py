@@ -13,10 +13,11 @@ from tests.makers.studies import plan_tiny
 from contrabench import plugins
 from contrabench.contracts import discovery, registry
 from contrabench.contracts.executor import Crew
+from contrabench.store.failures import read_failure
 from contrabench.store.results import read_rows
 from contrabench.store.rows import ROWS_FILE
+from contrabench.store.stages import home_of
 from contrabench.study.executors.local import LocalExecutor, _end_of
-from contrabench.study.graph import failure_of
 
 TROUBLES = Path(__file__).with_name("troubles.py")
 SMALL = {"labels": ["50%"], "draws": 1, "folds": 2, "test_folds": [0]}
@@ -72,10 +73,10 @@ def test_every_trouble_costs_its_own_stage_alone(executor, tmp_path):
     # Fine-tuning, evaluation and rows of each wait for what failed.
     assert board.count("blocked") == 3 * len(kinds)
     for task in board.failed:
-        failure = failure_of(store, "pretrain", task.key)
+        failure = read_failure(home_of(store, "pretrain"), task.key)
         assert failure.reason == board.reasons[task.key]
     error = next(t for t in board.failed if t.variant == "troubles[kind=error]")
-    assert "Traceback" in failure_of(store, "pretrain", error.key).log.read_text()
+    assert "Traceback" in read_failure(home_of(store, "pretrain"), error.key).log.read_text()
     found, problems = read_rows(store)
     assert not problems
     assert set(found["variant"]) == {"scratch", "scratch_long", "troubles"}
