@@ -179,7 +179,7 @@ def test_a_healthy_store_has_no_leftovers(store):
 def test_a_stage_that_was_left_is_told_with_its_size(store, half):
     (finding,) = leftovers(store)
     assert finding.severity == "information"
-    assert "pretrain: 1 unfinished stage, nobody at work, 3.9 KiB" in finding.what
+    assert "pretrain: 1 unfinished stage, 3.9 KiB" in finding.what
     assert half.name in finding.what
     assert half.is_dir()
 
@@ -199,7 +199,7 @@ def test_a_process_that_is_gone_is_told(store):
     journal.path.write_text(json.dumps({**content, "pid": dead}))
     (finding,) = leftovers(store)
     assert finding.severity == "information"
-    assert "finetune: 1 stage said to be at work" in finding.what
+    assert "finetune: 1 stale heartbeat" in finding.what
     assert journal.path.name in finding.what
 
 

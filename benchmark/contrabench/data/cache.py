@@ -13,6 +13,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -22,6 +23,8 @@ from contrabench.files import (
     checksum,
     damage_of,
     finish_folder,
+    is_locked,
+    is_temporary,
     read_json,
     temporary_sibling,
     write_text,
@@ -61,15 +64,24 @@ def obtain(folder: Path, key: str, make: Callable[[Path], None]) -> Path:
 
 def sweep(folder: Path) -> None:
     """Removes the temporary folders of killed processes; those at work are left alone."""
-    for stale in folder.glob(".*.tmp"):
-        lock = _lock(folder, stale.name[1:].split(".")[0])
-        if not stale.is_dir() or not lock.exists():
-            continue
-        try:
-            with FileLock(lock, timeout=0):
-                shutil.rmtree(stale, ignore_errors=True)
-        except Timeout:
-            continue
+    for stale in left_behind(folder)[0]:
+        with suppress(Timeout), FileLock(_lock_of(stale), timeout=0):
+            shutil.rmtree(stale, ignore_errors=True)
+
+
+def left_behind(folder: Path) -> tuple[list[Path], int]:
+    """The temporary folders of killed processes, and the number of those at work.
+
+    One that never had a lock was not made here, and is none.
+    """
+    there = [path for path in folder.glob(".*") if is_temporary(path) and path.is_dir()]
+    found = [path for path in there if _lock_of(path).exists()]
+    stale = [path for path in found if not is_locked(_lock_of(path))]
+    return stale, len(found) - len(stale)
+
+
+def _lock_of(temporary: Path) -> Path:
+    return _lock(temporary.parent, temporary.name[1:].split(".")[0])
 
 
 def _lock(folder: Path, key: str) -> Path:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from contrabench.contracts.dataset import Dataset
+from contrabench.data.cache import left_behind
 from contrabench.data.reading import check_cases
 from contrabench.doctor.findings import Finding, Looking, watched
 from contrabench.errors import DataError
-from contrabench.files import damage_of, is_locked, is_temporary, size_of
+from contrabench.files import damage_of, size_of
 from contrabench.progress import Reporter
 from contrabench.text import counted, size_words
 
@@ -32,8 +33,7 @@ def check_prepared(store: Path, reporter: Reporter) -> Looking:
 
 def check_unfinished(store: Path) -> Looking:
     """Finds what killed processes left while they prepared volumes."""
-    temporary = [path for path in (store / PREPARED).glob(".*") if is_temporary(path)]
-    stale = [path for path in temporary if not is_locked(_lock_of(path))]
+    stale, at_work = left_behind(store / PREPARED)
     if stale:
         yield Finding(
             "information",
@@ -42,12 +42,7 @@ def check_unfinished(store: Path) -> Looking:
             "they are never read",
             "nothing: the next run that prepares data removes them",
         )
-    return f"{len(temporary) - len(stale) or 'none'} at work"
-
-
-def _lock_of(temporary: Path) -> Path:
-    """The lock under which a prepared folder with this temporary name is made."""
-    return temporary.with_name(f"{temporary.name[1:].split('.')[0]}.lock")
+    return f"{at_work or 'none'} at work"
 
 
 def check_dataset(dataset: Dataset, reporter: Reporter) -> Looking:

@@ -53,8 +53,8 @@ class Examined:
     @property
     def worst(self) -> Severity | None:
         """The severity of its worst finding."""
-        found = {finding.severity for finding in self.findings}
-        return next((severity for severity in SEVERITIES if severity in found), None)
+        found = (finding.severity for finding in self.findings)
+        return min(found, key=SEVERITIES.index, default=None)
 
 
 def look(area: str, title: str, check: Callable[[], Looking]) -> Examined:

@@ -10,7 +10,7 @@ from pathlib import Path
 from contrabench.doctor.findings import Finding, Looking, watched
 from contrabench.files import damage_of, is_locked, is_temporary, sealed_files, size_of
 from contrabench.progress import Reporter
-from contrabench.store.failures import read_failure
+from contrabench.store.failures import failures_in
 from contrabench.store.runs import RUN_RECORD
 from contrabench.store.stages import (
     RUNS,
@@ -25,7 +25,6 @@ from contrabench.text import counted, size_words, some
 SMALL = 2**20
 """Bytes up to which a stage's file is read in full without `--deep`."""
 _KEY = re.compile("[0-9a-f]{16}")
-_WORK, _RUNNING, _FAILED = ".work", ".running.json", ".failed.json"
 
 
 def no_store(store: Path) -> Looking:
@@ -158,54 +157,31 @@ def check_unfinished(store: Path) -> Looking:
     at_work = 0
     for kind in kinds_in(store):
         home = home_of(store, kind)
-        begun = _all(home, _WORK)
+        begun = sorted(home.glob("*.work"))
         halves = [path for path in begun if not is_locked(path.with_suffix(".lock"))]
         at_work += len(begun) - len(halves)
-        beats = [path for path in _all(home, _RUNNING) if not read_beat(store, kind, _key(path))]
+        beats = sorted(home.glob("*.running.json"))
+        beats = [path for path in beats if not read_beat(store, kind, path.name.split(".")[0])]
         temporary = [path for path in sorted(home.glob(".*")) if is_temporary(path)]
-        if halves:
-            yield Finding(
-                "information",
-                f"{kind}: {counted(len(halves), 'unfinished stage')}, nobody at work, "
-                f"{_named(halves)}",
-                "a process was stopped or has failed; the same command goes on from there",
-                f"run the study again; or delete the folders in {home}",
-            )
-        if beats:
-            yield Finding(
-                "information",
-                f"{kind}: {counted(len(beats), 'stage')} said to be at work by a process that is "
-                f"gone: {some(path.name for path in beats)}",
-                "a worker was killed; its stage is free to be taken up",
-                f"run the study again; or delete the files in {home}",
-            )
-        if temporary:
-            yield Finding(
-                "information",
-                f"{kind}: {counted(len(temporary), 'temporary file')}, {_named(temporary)}",
-                "a process is writing them, or was killed while it did; they are never read",
-                f"delete them from {home} when nobody is at work",
-            )
+        stopped = "a process was stopped or has failed; the same command goes on from there"
+        killed = "a worker was killed; its stage is free to be taken up"
+        written = "a process is writing them, or was killed while it did; they are never read"
+        for paths, what, means, do in (
+            (halves, "unfinished stage", stopped, "run the study again; or"),
+            (beats, "stale heartbeat", killed, "run the study again; or"),
+            (temporary, "temporary file", written, "when nobody is at work,"),
+        ):
+            if paths:
+                told = f"{kind}: {counted(len(paths), what)}, {_named(paths)}"
+                yield Finding("information", told, means, f"{do} delete them from {home}")
     return f"{counted(at_work, 'stage') if at_work else 'none'} at work"
-
-
-def _all(home: Path, suffix: str) -> list[Path]:
-    return sorted(home.glob(f"*{suffix}"))
-
-
-def _key(path: Path) -> str:
-    return path.name.partition(".")[0]
 
 
 def check_failed(store: Path) -> Looking:
     """Lists the stages that have failed, with reason and log."""
     number = 0
     for kind in kinds_in(store):
-        home = home_of(store, kind)
-        for key in map(_key, _all(home, _FAILED)):
-            failure = read_failure(home, key)
-            if failure is None:
-                continue
+        for key, failure in failures_in(home_of(store, kind)).items():
             number += 1
             log = f" (log: {failure.log})" if failure.log.is_file() else ""
             yield Finding(

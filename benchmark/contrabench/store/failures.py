@@ -47,6 +47,12 @@ def read_failure(home: Path, key: str) -> Failure | None:
     return Failure(str(reason or unreadable), log_path(home, key))
 
 
+def failures_in(home: Path) -> dict[str, Failure]:
+    """The recorded failures of the stages of one kind, by key."""
+    keys = sorted(path.name.partition(".")[0] for path in home.glob("*.failed.json"))
+    return {key: found for key in keys if (found := read_failure(home, key))}
+
+
 def write_failure(home: Path, key: str, reason: str) -> None:
     """Records a failure; the latest one replaces those before."""
     content = {"reason": reason, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
