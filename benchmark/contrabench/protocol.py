@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -83,6 +84,20 @@ class Phase(Frozen):
     def steps(self) -> int:
         """Optimiser steps: images divided by batch, at least one."""
         return max(1, self.images // self.batch)
+
+    def rate(self, step: int, steps: int) -> float:
+        """Learning rate of a step, counted from 0, of `steps` in the whole stage.
+
+        It is `lr * (step + 1) / w` in the first w = round(warmup * steps) steps, then
+        `lr * (1 + cos(pi * t)) / 2` with t from 0 to just below 1, or `lr` throughout.
+        """
+        warm = round(self.warmup * steps)
+        if step < warm:
+            return self.lr * (step + 1) / warm
+        if self.schedule == "constant":
+            return self.lr
+        share = (step - warm) / max(1, steps - warm)
+        return self.lr * (1 + math.cos(math.pi * share)) / 2
 
 
 class Budget(Frozen):

@@ -10,7 +10,7 @@ from contrabench.contracts.objective import StepResult
 from contrabench.progress import Silent
 from contrabench.protocol import Phase, seed_for
 from contrabench.training.loop import fit
-from contrabench.training.optimizer import build_optimizer, rate
+from contrabench.training.optimizer import build_optimizer
 from contrabench.training.runtime import Runtime
 from contrabench.training.step import Step, TrainingTask, saved_for_backward
 
@@ -52,7 +52,7 @@ def by_hand(task, phase, steps, precision):
     for number in range(steps):
         torch.manual_seed(seed_for("step", 0, number))
         for group in optimizer.param_groups:
-            group["lr"] = rate(number, steps, phase)
+            group["lr"] = phase.rate(number, steps)
         for part in range(phase.accumulate):
             with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
                 loss = task(task.batch(number, part, phase.accumulate)).loss

@@ -1,8 +1,7 @@
-"""The optimisers (AdamW of the common recipe, and what papers used) and the learning rate."""
+"""The optimisers: AdamW of the common recipe, and what papers used."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -31,18 +30,3 @@ def build_optimizer(parameters: Sequence[nn.Parameter], phase: Phase) -> torch.o
     groups = [group for group in (arrays, vectors) if group["params"]]
     optimizer: torch.optim.Optimizer = LARS(groups, lr=phase.lr, momentum=phase.momentum)
     return optimizer
-
-
-def rate(step: int, steps: int, phase: Phase) -> float:
-    """Learning rate of a step, counted from 0, of `steps` in the whole stage.
-
-    It is `lr * (step + 1) / w` in the first w = round(warmup * steps) steps, then
-    `lr * (1 + cos(pi * t)) / 2` with t from 0 to just below 1, or `lr` throughout.
-    """
-    warm = round(phase.warmup * steps)
-    if step < warm:
-        return phase.lr * (step + 1) / warm
-    if phase.schedule == "constant":
-        return phase.lr
-    share = (step - warm) / max(1, steps - warm)
-    return phase.lr * (1 + math.cos(math.pi * share)) / 2

@@ -19,7 +19,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from contrabench.contracts.objective import StepResult
 from contrabench.errors import RunError
 from contrabench.protocol import Phase, seed_for
-from contrabench.training.optimizer import build_optimizer, rate
+from contrabench.training.optimizer import build_optimizer
 from contrabench.training.runtime import Runtime
 
 
@@ -97,7 +97,7 @@ class Step:
         """
         torch.manual_seed(seed_for("step", self.seed, number))
         for group in self.optimizer.param_groups:
-            group["lr"] = rate(number, self.steps, self.phase)
+            group["lr"] = self.phase.rate(number, self.steps)
         parts = self.phase.accumulate
         logs: dict[str, Tensor] = {}
         for part in range(parts):
