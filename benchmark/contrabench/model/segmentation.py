@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from monai.losses import DiceCELoss
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -57,9 +56,10 @@ class SegmentationLoss(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.dice = DiceCELoss(
-            include_background=False, to_onehot_y=True, softmax=True, batch=True, lambda_ce=0.0
-        )
+        # MONAI takes seconds to import, which only a loss should cost.
+        from monai.losses import DiceLoss
+
+        self.dice = DiceLoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
 
     def _single(self, logits: Tensor, target: Tensor) -> Tensor:
         entropy = functional.cross_entropy(logits, target, ignore_index=IGNORE)
