@@ -24,7 +24,7 @@ class BackboneInfo(Frozen):
 
     title: str
     source: str = Field(description="paper or library that it follows")
-    version: int = Field(default=1, description="raised when the same weights give other maps")
+    version: int = Field(1, description="raised when the same weights give other maps")
 
 
 class Backbone(nn.Module, ABC):

@@ -31,15 +31,15 @@ class MethodInfo(Frozen):
     family: str = Field(description="e.g. reference, instance contrast, local contrast")
     paper: str = Field(description="authors, venue, year, DOI; or why there is none")
     fidelity: Fidelity
-    inferred: tuple[str, ...] = Field(default=(), description="details that no source settles")
-    needs: tuple[str, ...] = Field(default=(), description="what the data must give beside images")
+    inferred: tuple[str, ...] = Field((), description="details that no source settles")
+    needs: tuple[str, ...] = Field((), description="what the data must give beside images")
     against_collapse: AgainstCollapse = Field(
-        default="negatives",
+        "negatives",
         description="what keeps all embeddings from becoming one: `negatives` that repel, "
         "`clusters` of equal size, `decorrelation` of dimensions, `asymmetry` of the branches "
         "(a stopped gradient), or `nothing`, for a loss that one embedding would not satisfy",
     )
-    version: int = Field(default=1, description="raised when the method computes something else")
+    version: int = Field(1, description="raised when the method computes something else")
 
 
 class Stage(Frozen):
@@ -48,29 +48,19 @@ class Stage(Frozen):
     name: str
     views: tuple[ViewSpec, ...] = (ViewSpec(), ViewSpec())
     trains: tuple[str, ...] = ENCODER
-    labels: bool = Field(
-        default=False, description="sees the masks of the label manifest, nothing else"
-    )
-    labelled_slices_only: bool = Field(
-        default=False, description="draws slices of labelled patients only"
-    )
+    labels: bool = Field(False, description="sees the masks of the label manifest, nothing else")
+    labelled_slices_only: bool = Field(False, description="draws slices of labelled patients only")
     partitions: int = Field(
-        default=0,
-        ge=0,
-        description="draw one slice from each of this many parts of a volume; 0: uniform",
+        0, ge=0, description="draw one slice from each of this many parts of a volume; 0: uniform"
     )
-    share: float = Field(default=1.0, gt=0, description="of the method's pre-training images")
+    share: float = Field(1.0, gt=0, description="of the method's pre-training images")
 
 
 class Deviations(Frozen):
     """What a run changes besides its pre-training; any method can have each of them."""
 
-    views: Literal["axial", "all"] = Field(
-        default="axial", description="orientations pre-trained on"
-    )
-    deep_supervision: bool = Field(
-        default=False, description="fine-tune with heads on three levels"
-    )
+    views: Literal["axial", "all"] = Field("axial", description="orientations pre-trained on")
+    deep_supervision: bool = Field(False, description="fine-tune with heads on three levels")
 
     @property
     def orientations(self) -> tuple[Orientation, ...]:
@@ -89,18 +79,12 @@ class Optimisation(Frozen):
     optimizer: Optimizer
     lr: float = Field(gt=0, description="peak rate, for `lr_batch` images in a step")
     lr_batch: int | None = Field(
-        default=None,
-        gt=0,
-        description="the rate grows with the batch from this one; None: it stays",
+        None, gt=0, description="the rate grows with the batch from this one; None: it stays"
     )
-    batch: int | None = Field(
-        default=None, gt=0, description="images in a step; None: the budget's"
-    )
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd and lars")
-    weight_decay: float = Field(default=0.0, ge=0)
-    warmup: float = Field(
-        default=0.0, ge=0, lt=1, description="share of the steps with a rising rate"
-    )
+    batch: int | None = Field(None, gt=0, description="images in a step; None: the budget's")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd and lars")
+    weight_decay: float = Field(0.0, ge=0)
+    warmup: float = Field(0.0, ge=0, lt=1, description="share of the steps with a rising rate")
     schedule: Schedule = "cosine"
     source: str = Field(description="where these values stand")
 
@@ -110,10 +94,10 @@ class Published(Frozen):
 
     stages: dict[str, Optimisation] = Field(description="by name of the stage")
     options: dict[str, Any] = Field(
-        default={}, description="options that the paper sets otherwise than the defaults here"
+        {}, description="options that the paper sets otherwise than the defaults here"
     )
     unknown: tuple[str, ...] = Field(
-        default=(), description="what no source gives or the harness cannot take, and stays common"
+        (), description="what no source gives or the harness cannot take, and stays common"
     )
 
 

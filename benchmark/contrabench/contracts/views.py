@@ -54,43 +54,35 @@ class Spatial(Frozen):
     """Geometry of a view; all parameters are drawn for each image of a batch."""
 
     crop_area: Annotated[Range, AfterValidator(_share)] = Field(
-        default=(0.4, 1.0), description="area of the crop / slice"
+        (0.4, 1.0), description="area of the crop / slice"
     )
     aspect: Annotated[Range, AfterValidator(_holds_one)] = Field(
-        default=(0.8, 1.25), description="width / height of the crop, relative to the slice's"
+        (0.8, 1.25), description="width / height of the crop, relative to the slice's"
     )
-    rotation_deg: float = Field(default=15.0, ge=0, description="largest angle to either side")
-    flip: bool = Field(default=False, description="mirror left and right; hearts are not symmetric")
+    rotation_deg: float = Field(15.0, ge=0, description="largest angle to either side")
+    flip: bool = Field(False, description="mirror left and right; hearts are not symmetric")
     elastic_sd: float = Field(
-        default=0.02,
-        ge=0,
-        description="deviation of the smooth displacement / side, held short of folding",
+        0.02, ge=0, description="deviation of the smooth displacement / side, held short of folding"
     )
-    elastic_cells: int = Field(
-        default=5, ge=2, description="control points of the displacement per axis"
-    )
+    elastic_cells: int = Field(5, ge=2, description="control points of the displacement per axis")
 
 
 class Intensity(Frozen):
     """Appearance of a view; each part is applied to an image with its own probability."""
 
-    brightness_sd: float = Field(
-        default=0.5, ge=0, description="largest shift, in image deviations"
-    )
-    contrast: Range = Field(default=(0.75, 1.25), description="factor about the image mean")
-    gamma: Range = Field(default=(0.7, 1.5), description="exponent on the image's own range")
-    noise_sd: float = Field(default=0.1, ge=0, description="largest noise, in image deviations")
-    blur_px: float = Field(
-        default=1.0, ge=0, description="largest deviation of the Gaussian blur, pixels"
-    )
-    probability: float = Field(default=0.8, ge=0, le=1, description="of each part, for each image")
+    brightness_sd: float = Field(0.5, ge=0, description="largest shift, in image deviations")
+    contrast: Range = Field((0.75, 1.25), description="factor about the image mean")
+    gamma: Range = Field((0.7, 1.5), description="exponent on the image's own range")
+    noise_sd: float = Field(0.1, ge=0, description="largest noise, in image deviations")
+    blur_px: float = Field(1.0, ge=0, description="largest deviation of the Gaussian blur, pixels")
+    probability: float = Field(0.8, ge=0, le=1, description="of each part, for each image")
 
 
 class Occlusion(Frozen):
     """Blocks hidden from the network, drawn for each image; their number is fixed."""
 
-    share: float = Field(default=0.6, gt=0, lt=1, description="of the blocks that are hidden")
-    cells: int = Field(default=8, ge=2, description="blocks per axis")
+    share: float = Field(0.6, gt=0, lt=1, description="of the blocks that are hidden")
+    cells: int = Field(8, ge=2, description="blocks per axis")
 
     @property
     def hidden(self) -> int:
@@ -118,8 +110,8 @@ class ViewSpec(Frozen):
 
     spatial: Spatial | None = Spatial()
     intensity: Intensity | None = Intensity()
-    scale: float = Field(default=1.0, gt=0, le=1)
-    geometry_of: int | None = Field(default=None, ge=0)
+    scale: float = Field(1.0, gt=0, le=1)
+    geometry_of: int | None = Field(None, ge=0)
     occlusion: Occlusion | None = None
 
 
