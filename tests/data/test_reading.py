@@ -5,7 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
-from contrabench import Case, DataError, Volume
+from contrabench import DataError, Volume
 from contrabench.contracts.dataset import Structure
 from contrabench.data.prepare import prepare_dataset
 from contrabench.data.reading import check_cases, volume_faults
@@ -151,9 +151,8 @@ def test_not_3d(sound, shape):
 def test_affine_without_volume():
     image = np.arange(64, dtype=np.float32).reshape(4, 4, 4)
     volume = Volume(image, None, np.diag([1.0, 1.0, 0.0, 1.0]))
-    faults = volume_faults(Case("a", "a", labelled=False), volume, (Structure(name="x", value=1),))
-    assert len(faults) == 1
-    assert "affine" in faults[0]
+    (fault,) = volume_faults(volume, False, (Structure(name="x", value=1),))
+    assert "affine" in fault
 
 
 def test_same_image_under_two_patients(sound):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -131,8 +131,8 @@ def load_checked(dataset: Dataset, case: Case) -> Volume:
         volume = dataset.load(case)
     except OSError as error:
         raise DataError([f"{case.id}: cannot be read ({error})"], where=case.id) from error
-    if faults := volume_faults(case, volume, dataset.structures):
-        raise DataError(faults, where=case.id)
+    if faults := list(volume_faults(volume, case.labelled, dataset.structures)):
+        raise DataError([f"{case.id}: {fault}" for fault in faults], where=case.id)
     return canonical(volume)
 
 
@@ -170,67 +170,52 @@ def check_cases(dataset: Dataset, progress: Callable[[int, int, str], None] | No
     )
 
 
-def volume_faults(case: Case, volume: Volume, structures: Sequence[Structure]) -> list[str]:
+def volume_faults(volume: Volume, labelled: bool, structures: Sequence[Structure]) -> Iterator[str]:
     """Everything that is wrong with one volume, a line for each fault."""
-    faults: list[str] = []
     image, label = volume.image, volume.label
     if image.ndim != 3 or min(image.shape) < 1:
-        return [f"{case.id}: the image has shape {image.shape} and is no 3D volume"]
+        yield f"the image has shape {image.shape} and is no 3D volume"
+        return
     sides = np.linalg.norm(volume.affine[:3, :3], axis=0)
     if not np.isfinite(volume.affine).all() or abs(np.linalg.det(volume.affine)) < 1e-9:
-        faults.append(
-            f"{case.id}: the affine of the image has no volume (voxel sides {sides.round(6)}); "
-            "its geometry is unknown, so write the right one into the header"
+        yield (
+            f"the affine of the image has no volume (voxel sides {sides.round(6)}); its geometry "
+            "is unknown, so write the right one into the header"
         )
     if bad := int(np.count_nonzero(~np.isfinite(image))):
-        faults.append(f"{case.id}: {bad} voxels of the image are NaN or infinite; replace them")
+        yield f"{bad} voxels of the image are NaN or infinite; replace them"
     elif image.min() == image.max():
-        faults.append(f"{case.id}: all voxels of the image are {image.flat[0]}; it is not a scan")
-    if not case.labelled:
-        return faults
+        yield f"all voxels of the image are {image.flat[0]}; it is not a scan"
+    if not labelled:
+        return
     if label is None:
-        return [*faults, f"{case.id}: has no label, but the dataset lists it as labelled"]
+        yield "has no label, but the dataset lists it as labelled"
+        return
     if label.shape != image.shape:
-        faults.append(
-            f"{case.id}: image {image.shape} and label {label.shape} differ in shape; one of them "
-            "belongs to another volume or was resampled"
+        yield (
+            f"image {image.shape} and label {label.shape} differ in shape; one of them belongs to "
+            "another volume or was resampled"
         )
     elif volume.label_affine is not None:
-        faults += _geometry_faults(case, volume, volume.label_affine)
-    return faults + _value_faults(case, label, structures)
-
-
-def _geometry_faults(case: Case, volume: Volume, label_affine: NDArray[np.float64]) -> list[str]:
-    """Compares the places that the two affines give to the corners of the volume."""
-    corners = np.array([(*c, 1) for c in product(*((0, n) for n in volume.image.shape))])
-    image = (corners @ volume.affine.T)[:, :3]
-    label = (corners @ label_affine.T)[:, :3]
-    apart = float(np.linalg.norm(image - label, axis=1).max())
-    diagonal = float(np.linalg.norm(image[0] - image[-1]))
-    if apart <= _TOLERANCE * diagonal:
-        return []
-    return [
-        f"{case.id}: the affines of image and label differ, by up to {apart:.1f} mm at a "
-        "corner; one of them was moved, mirrored or written with another header"
-    ]
-
-
-def _value_faults(
-    case: Case, label: NDArray[np.integer], structures: Sequence[Structure]
-) -> list[str]:
+        corners = np.array([(*c, 1) for c in product(*((0, n) for n in image.shape))])
+        one, other = ((corners @ a.T)[:, :3] for a in (volume.affine, volume.label_affine))
+        apart = float(np.linalg.norm(one - other, axis=1).max())
+        if apart > _TOLERANCE * float(np.linalg.norm(one[0] - one[-1])):
+            yield (
+                f"the affines of image and label differ, by up to {apart:.1f} mm at a corner; one "
+                "of them was moved, mirrored or written with another header"
+            )
     known = np.isin(label, [0, *(structure.value for structure in structures)])
-    values, counts = np.unique(label[~known], return_counts=True)
-    faults = [
-        f"{case.id}: label value {value} ({count} voxels) is none of "
-        f"{', '.join(f'{s.value} {s.name}' for s in structures)}; mend the label or the map"
-        for value, count in zip(values, counts, strict=True)
-    ]
-    if not faults and not label.any():
-        faults.append(
-            f"{case.id}: the label has no foreground; an empty reference cannot be scored, "
-            "so delineate it or leave the case out"
+    for value, count in zip(*np.unique(label[~known], return_counts=True), strict=True):
+        yield (
+            f"label value {value} ({count} voxels) is none of "
+            f"{', '.join(f'{s.value} {s.name}' for s in structures)}; mend the label or the map"
         )
-    return faults
+    if known.all() and not label.any():
+        yield (
+            "the label has no foreground; an empty reference cannot be scored, so delineate it or "
+            "leave the case out"
+        )
 
 
 def image_hash(volume: Volume) -> str:
