@@ -45,7 +45,7 @@ class Lab:
             else:
                 save_file(tensors, folder / "weights.safetensors")
 
-        return StageStore(root, Silent()).run(kind, {"seed": seed}, make).folder
+        return StageStore(root, Silent()).run(kind, {"seed": seed}, make)
 
     @classmethod
     def run(cls, root, seed=0, wall=1.0, stages=True, **rows):
@@ -67,7 +67,7 @@ class Lab:
             "split": save_manifest(root / "splits", "split", split),
             "labels": save_manifest(root / "splits", "labels", labels),
         }
-        return StageStore(root, Silent()).run("runs", spec, make).folder
+        return StageStore(root, Silent()).run("runs", spec, make)
 
     @staticmethod
     def spec(seed):

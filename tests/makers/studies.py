@@ -16,7 +16,7 @@ from contrabench.stages.kind import Making, nodes_of
 from contrabench.stages.prepare import prepare
 from contrabench.stages.run import Run, RunSpec
 from contrabench.store.runs import RUN_RECORD
-from contrabench.store.stages import StageStore
+from contrabench.store.stages import StageStore, home_of
 from contrabench.study.runs import runs_of
 from contrabench.study.session import plan_study
 from contrabench.study.spec import make_study
@@ -100,9 +100,9 @@ def make_run(spec, cases, store, reporter=None):
     run, teller = Run(spec, cases), reporter or Silent()
     making = Making(run, StageStore(store, teller), RUNTIME, teller)
     for node in nodes_of(run):
-        output = making.make(node)
-    record = json.loads((output.folder / RUN_RECORD).read_text())
-    return Made(output.key, output.folder, record, output.cached)
+        cached = (home_of(store, node.kind) / node.key).is_dir()
+        folder = making.make(node)
+    return Made(folder.name, folder, json.loads((folder / RUN_RECORD).read_text()), cached)
 
 
 @pytest.fixture(scope="session")

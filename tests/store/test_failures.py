@@ -7,6 +7,7 @@ import sqlite3
 import pytest
 
 from contrabench.errors import DiskFullError, RequestError, RunError
+from contrabench.files import damage_of
 from contrabench.progress import Silent
 from contrabench.store import failures as module
 from contrabench.store.failures import (
@@ -115,7 +116,7 @@ def test_a_full_disk_is_no_failure_of_the_stage(tmp_path):
     home = home_of(tmp_path, "pretrain")
     assert not list(home.glob("*.failed.json"))
     assert not list(home.glob("*.log"))
-    assert not store.run("pretrain", {"a": 1}, lambda folder: None).cached
+    assert damage_of(store.run("pretrain", {"a": 1}, lambda folder: None)) is None
 
 
 def test_a_disk_that_is_full_when_the_failure_is_recorded_is_told_as_such(tmp_path, monkeypatch):

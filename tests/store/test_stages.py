@@ -34,19 +34,18 @@ def test_a_stage_is_made_once(tmp_path):
 
     first = store.run("k", {"a": 1}, make)
     second = store.run("k", {"a": 1}, make)
-    assert (first.cached, second.cached, len(calls)) == (False, True, 1)
-    assert first.folder == second.folder
-    assert (second.folder / "value.txt").read_text() == "42"
-    assert damage_of(second.folder) is None
+    assert (first, len(calls)) == (second, 1)
+    assert (second / "value.txt").read_text() == "42"
+    assert damage_of(second) is None
 
 
 def test_the_key_depends_on_content_not_on_order(tmp_path):
     store = StageStore(tmp_path, Silent())
     first = store.run("k", {"a": 1, "b": [1, 2]}, write)
-    assert store.run("k", {"b": [1, 2], "a": 1}, write).key == first.key
+    assert store.run("k", {"b": [1, 2], "a": 1}, write) == first
     for other in ({"a": 1, "b": [2, 1]}, {"a": 2, "b": [1, 2]}, {"a": 1}):
-        assert store.run("k", other, write).key != first.key
-    assert store.run("l", {"a": 1, "b": [1, 2]}, write).key != first.key
+        assert store.run("k", other, write).name != first.name
+    assert store.run("l", {"a": 1, "b": [1, 2]}, write).name != first.name
 
 
 def test_a_failure_is_recorded_never_served_and_tried_again(tmp_path):
@@ -64,7 +63,7 @@ def test_a_failure_is_recorded_never_served_and_tried_again(tmp_path):
         assert not reason.exists(), "an attempt under way has not failed"
         write(folder)
 
-    assert not store.run("k", {}, again).cached
+    assert damage_of(store.run("k", {}, again)) is None
     assert not list((tmp_path / "stages" / "k").glob("*.failed.json"))
 
 
@@ -72,7 +71,7 @@ def test_a_failure_is_recorded_never_served_and_tried_again(tmp_path):
 def test_damaged_content_is_made_again_with_a_word(tmp_path, spoil):
     notes = Notes()
     store = StageStore(tmp_path, notes)
-    folder = store.run("k", {}, write).folder
+    folder = store.run("k", {}, write)
     if spoil == "change":
         (folder / "value.txt").write_text("43")
     elif spoil == "remove":
@@ -80,8 +79,7 @@ def test_damaged_content_is_made_again_with_a_word(tmp_path, spoil):
     else:
         (folder / MARKER).write_text("{")
     again = store.run("k", {}, write)
-    assert not again.cached
-    assert (again.folder / "value.txt").read_text() == "42"
+    assert (again / "value.txt").read_text() == "42"
     assert "made again" in notes.lines[0]
 
 
@@ -99,7 +97,7 @@ def test_what_an_interrupted_attempt_left_is_there_for_the_next(tmp_path):
         assert (folder / "half").read_text() == "1"
         write(folder)
 
-    assert not store.run("k", {}, go_on).cached
+    assert damage_of(store.run("k", {}, go_on)) is None
 
 
 def _slow(root: str, log: str) -> None:
@@ -135,4 +133,4 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
         time.sleep(0.02)
     os.kill(worker.pid, signal.SIGKILL)
     worker.join()
-    assert not StageStore(tmp_path / "s", Silent()).run("k", {}, write).cached
+    assert damage_of(StageStore(tmp_path / "s", Silent()).run("k", {}, write)) is None

@@ -266,8 +266,8 @@ class _Merge:
             if reason := unsafe(copy, kind) or unsound(copy, kind):
                 return "refused", reason
             store = StageStore(self.target, Silent())
-            made = store.run(kind, read_json(copy / SPEC), move, wait=False)
-            return ("duplicate" if made.cached else verdict), ""
+            store.run(kind, read_json(copy / SPEC), move, wait=False)
+            return verdict, ""
         except StageBusyError as error:
             return "busy", f"{error}; run this again when it is done"
         finally:

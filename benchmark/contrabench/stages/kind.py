@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import contrabench.stages as folder_of_kinds
 from contrabench.files import write_text
-from contrabench.store.stages import StageOutput, StageStore, home_of, key_of
+from contrabench.store.stages import StageStore, home_of, key_of
 
 if TYPE_CHECKING:
     from contrabench.progress import Reporter
@@ -84,7 +84,7 @@ class Making:
     runtime: Runtime
     reporter: Reporter
 
-    def make(self, node: Node, wait: bool = True) -> StageOutput:
+    def make(self, node: Node, wait: bool = True) -> Path:
         """Makes a node whose inputs are done, or finds it in the store.
 
         Raises:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +26,6 @@ SPLITS = "splits"
 """The folder of a store's splits and label manifests, which are named by the hash of content."""
 RUNS = "runs"
 """The kind whose stages are the rows of the runs."""
-
-
-@dataclass(frozen=True)
-class StageOutput:
-    """A stage that is done; `cached` is whether it was there already.
-
-    Its key is the hash of everything that its content depends on.
-    """
-
-    kind: str
-    key: str
-    folder: Path
-    cached: bool
 
 
 def key_of(kind: str, spec: Mapping[str, Any]) -> str:
@@ -139,8 +125,8 @@ class StageStore:
         spec: Mapping[str, Any],
         make: Callable[[Path], None],
         wait: bool = True,
-    ) -> StageOutput:
-        """Returns the stage's output, making it if it is not there.
+    ) -> Path:
+        """Returns the folder of a stage, making it if it is not there.
 
         Args:
             kind: folder of the stage.
@@ -160,11 +146,11 @@ class StageStore:
         final, work = home / key, home / f"{key}.work"
         with locked(home / f"{key}.lock", f"this {kind} stage", self.reporter, wait):
             if final.is_dir():
-                if problem := damage_of(final):
-                    self.reporter.line(f"  {kind} {key}: {problem}; it is made again")
-                    shutil.rmtree(final)
-                else:
-                    return StageOutput(kind, key, final, cached=True)
+                problem = damage_of(final)
+                if problem is None:
+                    return final
+                self.reporter.line(f"  {kind} {key}: {problem}; it is made again")
+                shutil.rmtree(final)
             # Whoever waits for this attempt must not take an earlier failure for its end.
             forget_failure(home, key)
             try:
@@ -178,4 +164,4 @@ class StageStore:
                     raise
                 raise shown from error
             forget_failure(home, key)
-        return StageOutput(kind, key, final, cached=False)
+        return final
