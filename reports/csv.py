@@ -12,7 +12,8 @@ from io import StringIO
 from typing import Any
 
 from contrabench import ReportFormat, register_report
-from contrabench.contracts.report import TIDY, Report, ReportInfo, plain, tidy
+from contrabench.contracts.report import Report, ReportInfo, plain
+from contrabench.report.tidy import TIDY, tidy
 
 
 @register_report("csv")

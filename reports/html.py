@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from contrabench import ReportFormat, register_report
-from contrabench.contracts.report import Report, ReportInfo, code_pieces, number_text
+from contrabench.contracts.report import Report, ReportInfo, number_text
+from contrabench.report.tidy import code_pieces
 
 
 @register_report("html")

@@ -16,9 +16,9 @@ from contrabench.contracts.report import (
     Section,
     Table,
     is_missing,
-    number_value,
     plain,
 )
+from contrabench.report.tidy import number_value
 
 SCHEMA_VERSION = 1
 

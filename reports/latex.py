@@ -19,9 +19,9 @@ from contrabench.contracts.report import (
     ReportInfo,
     Section,
     Table,
-    code_pieces,
     plain,
 )
+from contrabench.report.tidy import code_pieces
 
 PREAMBLE = (
     "% A fragment for \\input; the preamble needs \\usepackage{booktabs} and "

@@ -15,10 +15,10 @@ from contrabench.contracts.report import (
     ReportInfo,
     Section,
     Table,
-    code_pieces,
     number_text,
     plain,
 )
+from contrabench.report.tidy import code_pieces
 
 _MARKUP = re.compile(r"[\\|*`\[\]~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from contrabench import ReportFormat, register_report
-from contrabench.contracts.report import TIDY, Report, ReportInfo, tidy
+from contrabench.contracts.report import Report, ReportInfo
+from contrabench.report.tidy import TIDY, tidy
 
 TYPES = {"row": pa.int32(), "value": pa.float64()}
 """Every other column is text."""

@@ -142,11 +142,12 @@ def known():
     from contrabench.model.weights import build_backbone
     from contrabench.objectives.momentum import Queue
     from contrabench.protocol import PARTS, BackboneSpec
+    from contrabench.report import tidy
 
     names = {*contrabench.__all__, *PARTS, *UNet.taps, *budgets.BUDGETS}
     for choices in (method.Fidelity, method.AgainstCollapse):
         names |= set(typing.get_args(choices))
-    names |= set(dir(contrabench.contracts.report))
+    names |= set(dir(contrabench.contracts.report)) | set(dir(tidy))
     for module in (method, spec):
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, BaseModel):

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from contrabench.contracts.report import TIDY, Column, number_text, number_value, tidy
+from contrabench.contracts.report import Column, number_text
 from contrabench.exchange.reading import results_at
 from contrabench.report.build import build_report
+from contrabench.report.tidy import TIDY, number_value, tidy
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -15,10 +15,11 @@ from scipy import stats
 from tests.makers.rows import results
 
 from contrabench.contracts.registry import reports
-from contrabench.contracts.report import Report, cell_text, plain, tidy
+from contrabench.contracts.report import Report, cell_text, plain
 from contrabench.errors import RequestError
 from contrabench.report.board import board
 from contrabench.report.comparing import compare_results, side_by_side
+from contrabench.report.tidy import tidy
 
 from .sides import METHOD, NOISE, PROTOCOL, SOFTWARE, changed, recorded, study
 

@@ -14,7 +14,6 @@ from contrabench.contracts.registry import reports
 from contrabench.contracts.report import (
     MISSING,
     NAME,
-    TIDY,
     Column,
     PlotData,
     Report,
@@ -22,6 +21,7 @@ from contrabench.contracts.report import (
     cell_text,
     plain,
 )
+from contrabench.report.tidy import TIDY
 
 FORMATS = ("terminal", "markdown", "latex", "csv", "json", "parquet")
 

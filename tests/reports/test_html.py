@@ -16,20 +16,11 @@ import pytest
 
 from contrabench.contracts.gallery import Drawing, Exhibit, Gallery, Plane
 from contrabench.contracts.registry import reports
-from contrabench.contracts.report import (
-    NAME,
-    Column,
-    PlotData,
-    Report,
-    Table,
-    number_text,
-    plain,
-    tidy,
-)
+from contrabench.contracts.report import NAME, Column, PlotData, Report, Table, number_text, plain
 from contrabench.report.page import points as plots
 from contrabench.report.page import view
-from contrabench.report.page.shades import shades
-from contrabench.report.page.view import breakable, choices, typeset
+from contrabench.report.page.view import breakable, choices, shades, typeset
+from contrabench.report.tidy import tidy
 
 VOID = {"meta", "link", "wbr", "br", "hr", "img", "input"}
 NASTY = "</script><script>alert(2)</script><!-- & \" ' \u2028"

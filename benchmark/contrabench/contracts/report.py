@@ -7,9 +7,7 @@ written by `cell_text`, so that all formats show the same numbers.
 from __future__ import annotations
 
 import math
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -24,19 +22,12 @@ if TYPE_CHECKING:
 
 Kind = Literal["text", "count", "rank", "score", "share", "difference", "distance", "p", "seconds"]
 
-_CODE = re.compile(r"`([^`]*)`")
-
 _DIGITS = {"distance": 2, "share": 2, "seconds": 1}
 
 NAME = "name"
 """The part of the columns that say what a row is about."""
 METHOD, DEVIATIONS = "Method", "Deviations"
 """The names of those columns in a table with one row per method."""
-TIDY = (
-    "dataset", "labels", "section", "protocol", "table", "row", "method", "deviations",
-    "row_name", "part", "column", "structure", "heading", "metric", "kind", "value", "text",
-)  # fmt: skip
-"""The keys of a line of `tidy`."""
 MISSING = "–"
 """What stands where a number could not be computed; never 0 and never nothing."""
 NONE = "none"
@@ -189,62 +180,9 @@ class ReportFormat(ABC):
         return self.render(report)
 
 
-def tidy(report: Report) -> Iterator[dict[str, str | int | float | None]]:
-    """Every cell of a report as one line, for formats that are read by a notebook.
-
-    The keys are those of `TIDY` in this order, whatever the tables are: `row` from 0, `value` with
-    all digits (None for a text or a missing number), `text` as every format shows it.
-    """
-    for section in report.sections:
-        for table in section.tables:
-            for row in range(len(table.data)):
-                place: dict[str, str | int | float | None] = {
-                    "dataset": plain(section.dataset),
-                    "labels": plain(section.labels),
-                    "section": plain(section.title),
-                    "protocol": plain(section.protocol),
-                    "table": plain(table.name),
-                    "row": row,
-                    **_names(table, row),
-                }
-                others = table.part(*table.parts)
-                for column, text in zip(others, table.texts(row, others), strict=True):
-                    yield place | {
-                        "part": plain(column.part),
-                        "column": plain(column.name),
-                        "structure": plain(section.structure(column)),
-                        "heading": plain(column.heading),
-                        "metric": plain(column.metric),
-                        "kind": column.kind,
-                        "value": number_value(column, table.data[column.name].iloc[row]),
-                        "text": text,
-                    }
-
-
-def _names(table: Table, row: int) -> dict[str, str]:
-    """What a row is about: the method that it is one of, and what else names it."""
-    named = table.part(NAME)
-    texts = dict(zip((column.name for column in named), table.texts(row, named), strict=True))
-    method, deviations = texts.pop(METHOD, ""), texts.pop(DEVIATIONS, "")
-    return {"method": method, "deviations": deviations, "row_name": ", ".join(texts.values())}
-
-
-def number_value(column: Column, value: Any) -> int | float | None:
-    """A cell as the number it holds; None for a text and for what is missing."""
-    if column.kind == "text" or is_missing(value):
-        return None
-    return round(value) if column.kind == "count" else float(value)
-
-
 def is_missing(value: object) -> bool:
     """Whether a cell holds nothing: None, or NaN, which a missing text may have become."""
     return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def code_pieces(note: str) -> list[tuple[str, bool]]:
-    """Cuts a note at the commands between its backticks: each piece, and whether it is one."""
-    pieces = [(piece, number % 2 == 1) for number, piece in enumerate(_CODE.split(note))]
-    return [(piece, is_code) for piece, is_code in pieces if piece]
 
 
 def plain(text: object) -> str:

@@ -69,7 +69,7 @@ class PreparedCase:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travels to another process as the name of its folder, not as its voxels."""
-        return _open, (Case(self.case, self.patient, labelled=self.labelled), self.folder)
+        return open_case, (Case(self.case, self.patient, labelled=self.labelled), self.folder)
 
     def native_label(self) -> NDArray[np.uint8]:
         """Reads the reference on the native grid, in canonical orientation; RunError if none."""
@@ -121,7 +121,7 @@ def prepare_dataset(
             digest({**common, **about}, length=32),
             lambda work: _fill(work, dataset, case, recipe, pixels),
         )
-        prepared.append(_open(case, home))
+        prepared.append(open_case(case, home))
         return prepared[-1].image_hash
 
     try:
@@ -159,7 +159,7 @@ def _fill(work: Path, dataset: Dataset, case: Case, recipe: DataRecipe, pixels: 
     (work / _META).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
 
 
-def _open(case: Case, home: Path) -> PreparedCase:
+def open_case(case: Case, home: Path) -> PreparedCase:
     """Maps a finished folder; copy-on-write, so that no reader can change the cache."""
     meta = json.loads((home / _META).read_text(encoding="utf-8"))
     return PreparedCase(

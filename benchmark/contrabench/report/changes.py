@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from contrabench.contracts.report import NAME, Column, Report, Section, Table, plain, tidy
+from contrabench.contracts.report import NAME, Column, Report, Section, Table, plain
 from contrabench.errors import RequestError
 from contrabench.report.appendix import appendix
 from contrabench.report.board import make_table
 from contrabench.report.build import TABLE, title_of
 from contrabench.report.completeness import complete_runs
 from contrabench.report.entries import grouped, labels_of
+from contrabench.report.tidy import tidy
 from contrabench.text import counted, some
 
 if TYPE_CHECKING:

@@ -53,7 +53,11 @@ def write_case(store, fingerprint):
     folder.mkdir(parents=True)
     np.save(folder / "image.npy", resample_image(image, grid))
     np.savez_compressed(folder / "native_label.npz", label=label)
-    meta = {"affine": grid.affine.tolist(), "native_affine": affine.tolist()}
+    np.save(folder / "label.npy", label)
+    meta = {
+        "affine": grid.affine.tolist(), "native_affine": affine.tolist(), "spacing": SPACING,
+        "native_shape": SHAPE, "image_hash": fingerprint, "outside": 0.0,
+    }  # fmt: skip
     (folder / "meta.json").write_text(json.dumps(meta))
     seal_folder(folder)
 

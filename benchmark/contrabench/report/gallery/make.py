@@ -47,7 +47,7 @@ def make_gallery(store: Path, budget: LabelBudget, runs: pd.DataFrame) -> Galler
         for drawing in one.drawings:
             try:
                 prediction = shelf.prediction(drawing.run, one.case)
-                canvas = canvas or Canvas(shelf.scan(prediction.fingerprint), prediction, known)
+                canvas = canvas or Canvas(*shelf.scan(prediction), prediction.structures, known)
                 drawings.append(replace(drawing, contours=canvas.contours(prediction)))
             except LostError as reason:
                 lost[str(reason)] += 1

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from contrabench.contracts.gallery import Contours, Plane
-from contrabench.data.grid import covered, operator
+from contrabench.data.grid import covered, operator, spacing_of
+from contrabench.data.prepare import PreparedCase
 from contrabench.report.gallery.contours import PIXELS, class_contours, outside_in
-from contrabench.report.gallery.stored import DAMAGED, OTHER_IMAGE, LostError, Prediction, Scan
+from contrabench.report.gallery.stored import DAMAGED, OTHER_IMAGE, LostError, Prediction
 
 _ORIENTATIONS = (("axial", 2, "R"), ("coronal", 1, "R"), ("sagittal", 0, "A"))
 """Name, axis that the plane is perpendicular to, and what lies on the viewer's left."""
@@ -22,13 +23,10 @@ _PERCENTILES = (1.0, 99.0)
 
 @dataclass(frozen=True)
 class Cut:
-    """One plane through a native grid, and the part of it that is shown.
+    """One plane through a native grid, perpendicular to `axis`, and the part of it that is shown.
 
-    Attributes:
-        name: axial, coronal or sagittal.
-        axis: the axis that the plane is perpendicular to.
-        left: the side of the patient on the viewer's left.
-        spans: first and last voxel index that is shown, by axis of the volume.
+    `left` is the side of the patient on the viewer's left, `spans` the first and last voxel index
+    that is shown, by axis of the volume.
     """
 
     name: str
@@ -93,45 +91,51 @@ def place_cuts(
 class Canvas:
     """What the pictures of one case have in common: its cuts, with image and reference.
 
-    `prediction` names the case and its structures, and nothing else; `known` is whether the
-    spacing is, and planes are measured in voxels where it is not.
+    The reference is on the native grid; `known` is whether the spacing is, and planes are measured
+    in voxels where it is not.
     """
 
-    def __init__(self, scan: Scan, prediction: Prediction, known: bool) -> None:
-        self.structures = prediction.structures
-        self._case = (prediction.fingerprint, scan.reference.shape)
-        self._sides = scan.spacing if known else (1.0, 1.0, 1.0)
-        self._cuts = place_cuts(scan.reference, scan.relation, scan.image.shape)
-        window = grey_window(scan.image)
-        self.planes = tuple(self._plane(cut, scan, window) for cut in self._cuts)
+    def __init__(
+        self,
+        case: PreparedCase,
+        reference: NDArray[np.uint8],
+        structures: tuple[str, ...],
+        known: bool,
+    ) -> None:
+        self.structures = structures
+        self._case, self._reference = case, reference
+        self._relation = np.linalg.inv(case.affine) @ case.native_affine
+        self._sides = spacing_of(case.native_affine) if known else (1.0, 1.0, 1.0)
+        self._cuts = place_cuts(reference, self._relation, case.image.shape)
+        window = grey_window(case.image)
+        self.planes = tuple(self._plane(cut, window) for cut in self._cuts)
 
     def contours(self, prediction: Prediction) -> tuple[Contours, ...]:
         """Traces a prediction in each plane; LostError if it does not belong to this case."""
-        fingerprint, shape = self._case
-        if prediction.fingerprint != fingerprint:
+        if prediction.fingerprint != self._case.fingerprint:
             raise LostError(OTHER_IMAGE)
-        if prediction.classes.shape != shape:
+        if prediction.classes.shape != self._reference.shape:
             raise LostError(DAMAGED)
         return tuple(self._traced(cut, prediction.classes) for cut in self._cuts)
 
-    def _plane(self, cut: Cut, scan: Scan, window: tuple[float, float]) -> Plane:
+    def _plane(self, cut: Cut, window: tuple[float, float]) -> Plane:
         axes = (cut.across, cut.down)
         width, height = (
             self._sides[axis] * (cut.spans[axis][1] - cut.spans[axis][0] + 1) for axis in axes
         )
-        first, second = (self._sides[axis] / float(scan.relation[axis, axis]) for axis in axes)
+        first, second = (self._sides[axis] / float(self._relation[axis, axis]) for axis in axes)
         pixels = pixel_count((width, height), (first, second))
-        values = sample_plane(scan.image, cut, scan.relation, pixels, window[0])
+        values = sample_plane(self._case.image, cut, self._relation, pixels, window[0])
         return Plane(
             name=cut.name,
             number=cut.index + 1,
-            count=scan.reference.shape[cut.axis],
+            count=self._reference.shape[cut.axis],
             left=cut.left,
             width=width,
             height=height,
             png=grey_png(values, window),
-            reference=self._traced(cut, scan.reference),
-            order=outside_in(cut.of(scan.reference), len(self.structures)),
+            reference=self._traced(cut, self._reference),
+            order=outside_in(cut.of(self._reference), len(self.structures)),
         )
 
     def _traced(self, cut: Cut, classes: NDArray[np.uint8]) -> Contours:

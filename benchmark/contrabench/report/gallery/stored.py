@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from contrabench.data.grid import spacing_of
+from contrabench.contracts.dataset import Case
+from contrabench.data.prepare import PreparedCase, open_case
 from contrabench.files import damage_of
 
 _KEY = re.compile(r"[0-9a-f]+")
@@ -42,20 +43,6 @@ class Prediction:
     structures: tuple[str, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Scan:
-    """A prepared case: image (X, Y, Z) on the working grid, class indices on the native grid.
-
-    The reference is in canonical orientation; `relation` maps native voxel index to working voxel
-    index, 4 x 4; `spacing` is native voxel sides in mm.
-    """
-
-    image: NDArray[np.float32]
-    reference: NDArray[np.uint8]
-    relation: NDArray[np.float64]
-    spacing: tuple[float, float, float]
-
-
 class Shelf:
     """Reads a store; a folder that differs from its checksums counts as damaged.
 
@@ -82,16 +69,12 @@ class Shelf:
         except _FOREIGN as error:
             raise LostError(DAMAGED) from error
 
-    def scan(self, fingerprint: str) -> Scan:
-        """Reads the image that predictions were made from, and its reference."""
-        home = self._open("prepared", fingerprint, NO_IMAGE)
+    def scan(self, prediction: Prediction) -> tuple[PreparedCase, NDArray[np.uint8]]:
+        """The image that a prediction was made from, and its reference on the native grid."""
+        home = self._open("prepared", prediction.fingerprint, NO_IMAGE)
         try:
-            meta = _json(home / "meta.json")
-            native, working = np.array(meta["native_affine"]), np.array(meta["affine"])
-            with np.load(home / "native_label.npz") as file:
-                reference = file["label"]
-            image = np.load(home / "image.npy", mmap_mode="r")
-            return Scan(image, reference, np.linalg.inv(working) @ native, spacing_of(native))
+            found = open_case(Case(id=home.name, patient="", labelled=True), home)
+            return found, found.native_label()
         except _FOREIGN as error:
             raise LostError(DAMAGED) from error
 

@@ -34,11 +34,8 @@ _NO_NAME = re.compile(r"[^a-z0-9]+")
 class Picture:
     """The planes of an exhibit side by side, with the reference or what one method predicted.
 
-    Attributes:
-        name: the method, or `Reference`.
-        value: its mean Dice, or the names of the planes.
-        svg: the element; those of an exhibit refer to image and reference in the first.
-        drawing: what is shown; None for the reference.
+    `value` is its mean Dice, or the names of the planes. Elements of an exhibit refer to image and
+    reference in its first. `drawing` is None for the reference.
     """
 
     name: str

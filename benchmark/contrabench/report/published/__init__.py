@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from contrabench.errors import RunError
 from contrabench.protocol import Frozen
 
 SOURCES, NUMBERS = "sources.csv", "numbers.csv"
 
-Line = TypeVar("Line", bound=BaseModel)
 Text = Annotated[str, Field(min_length=1)]
 Options = Annotated[
     dict[str, str], BeforeValidator(lambda text: dict([text.split("=", 1)]) if text else {})
@@ -110,31 +108,25 @@ def literature() -> Literature:
 
 def read_literature(folder: Traversable) -> Literature:
     """Reads and checks `sources.csv` and `numbers.csv`; RunError naming the first fault."""
-    sources = tuple(_lines(folder / SOURCES, Source))
-    numbers = tuple(_lines(folder / NUMBERS, Number))
+    lines: list[Any] = []
+    for name in (SOURCES, NUMBERS):
+        try:
+            text = (folder / name).read_text("utf-8")
+        except (OSError, UnicodeError) as error:
+            raise _fault(name, f"it cannot be read ({error})") from error
+        lines.append(list(csv.DictReader(text.splitlines())))
     try:
-        return Literature(sources=sources, numbers=numbers)
+        return Literature(sources=lines[0], numbers=lines[1])
     except ValidationError as error:
-        raise _fault(f"{SOURCES} and {NUMBERS}", error) from None
-
-
-def _lines(file: Traversable, kind: type[Line]) -> Iterator[Line]:
-    try:
-        reader: csv.DictReader[Any] = csv.DictReader(file.read_text("utf-8").splitlines())
-        for cells in reader:
-            yield kind.model_validate(cells)
-    except ValidationError as error:
-        raise _fault(f"{file.name}, line {reader.line_num}", error) from None
-    except (OSError, UnicodeError) as error:
-        raise _fault(file.name, error) from error
-
-
-def _fault(place: str, error: Exception) -> RunError:
-    fault = f"it cannot be read ({error})"
-    if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
-        place = ", ".join([place, *map(str, first["loc"])])
-        fault = first["msg"].removeprefix("Value error, ")
+        where = f"{SOURCES} and {NUMBERS}"
+        if first["loc"]:
+            kind, row, *column = first["loc"]
+            where = ", ".join([f"{kind}.csv", f"line {int(row) + 2}", *map(str, column)])
+        raise _fault(where, first["msg"].removeprefix("Value error, ")) from None
+
+
+def _fault(place: str, fault: str) -> RunError:
     return RunError(
         f"published numbers, {place}: {fault}; no report can be made beside them. Install the "
         "package again."
