@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from contrabench.errors import RequestError
-from contrabench.report.completeness import complete_runs
+from contrabench.report.completeness import complete_runs, concerning, incomplete_runs
 
 WORDS = ("run", "case", "structure", "labels", "variant", "deviations", "flag")
 STRUCTURES = ("LV", "RV", "MYO")
@@ -52,15 +52,21 @@ def made(request, frame):
 
 
 def left_out(found):
-    return {run for one in found.incomplete for run in one.runs}
+    return {run for one in found[1] for run in one.runs}
+
+
+def notes(found, labels):
+    """What the table of a label budget tells."""
+    kept, incomplete = found
+    return [one.note for one in concerning(labels, incomplete, kept)]
 
 
 def test_whole_runs_are_handed_back_as_they_came(made):
     rows = made(study())
     found = complete_runs(rows)
-    assert found.rows is rows
-    assert found.incomplete == ()
-    assert found.notes("10%") == ()
+    assert found[0] is rows
+    assert found[1] == []
+    assert notes(found, "10%") == []
 
 
 CELL = {"method": "mmgl", "labels": "10%", "seed": 1}
@@ -82,21 +88,21 @@ def test_planted_gaps_are_found_and_named(made, gone, folds, count, named):
     expected = set(rows[chosen & rows["fold"].isin(folds)]["run"])
     assert len(expected) == len(folds)
     assert left_out(found) == expected == lacking(rows)
-    pd.testing.assert_frame_equal(found.rows, rows[~rows["run"].isin(expected)])
-    (note,) = found.notes("10%")
+    pd.testing.assert_frame_equal(found[0], rows[~rows["run"].isin(expected)])
+    (note,) = notes(found, "10%")
     assert note.startswith(f"Left out: {len(folds)} of 4 runs of mmgl at 10%, ")
     assert all(run in note for run in expected)
     assert f"They lack {count}" in note
     assert f": {named}." in note
     assert "\n" not in note
-    assert found.notes("100%") == ()
+    assert notes(found, "100%") == []
 
 
 def test_a_structure_that_a_whole_method_lacks(made):
     rows = made(without(study(), method="mmgl", structure="RV"))
     found = complete_runs(rows)
     assert left_out(found) == set(rows[rows["variant"] == "mmgl"]["run"])
-    assert set(found.rows["variant"]) == {"scratch"}
+    assert set(found[0]["variant"]) == {"scratch"}
 
 
 def test_what_does_not_apply_is_no_gap(made):
@@ -104,12 +110,12 @@ def test_what_does_not_apply_is_no_gap(made):
     for row in rows:
         if row["method"] == "mmgl" and row["structure"] == "RV":
             row["flag"] = "not applicable"
-    assert complete_runs(made(rows)).incomplete == ()
+    assert incomplete_runs(made(rows)) == []
 
 
 def test_a_fold_that_only_one_method_ran_is_no_gap(made):
     rows = made(without(study(), method="mmgl", fold=1))
-    assert complete_runs(rows).incomplete == ()
+    assert incomplete_runs(rows) == []
 
 
 def test_a_row_twice_fills_no_gap(made):
@@ -129,14 +135,14 @@ def test_random_deletions_as_the_definition_finds_them(made, seed):
     assert expected
     found = complete_runs(kept)
     assert left_out(found) == expected
-    assert set(found.rows["run"]) == set(kept["run"]) - expected
+    assert set(found[0]["run"]) == set(kept["run"]) - expected
 
 
 def test_each_variant_has_a_line_of_its_own_and_deviations_are_told(made):
     rows = list(study())
     rows += [{**row, "deviations": "budget"} for row in rows]
     rows = [row for row in rows if row["method"] == "scratch" or row["case"] != "p1_ed"]
-    assert [note.split(", ")[0] for note in complete_runs(made(rows)).notes("10%")] == [
+    assert [note.split(", ")[0] for note in notes(complete_runs(made(rows)), "10%")] == [
         "Left out: 2 of 4 runs of mmgl at 10%", "Left out: 2 of 4 runs of mmgl (budget) at 10%",
         "Left out: 2 of 4 runs of mmgl at 100%", "Left out: 2 of 4 runs of mmgl (budget) at 100%",
     ]  # fmt: skip
@@ -144,7 +150,7 @@ def test_each_variant_has_a_line_of_its_own_and_deviations_are_told(made):
 
 def test_a_gap_in_full_supervision_is_told_at_every_budget(made):
     found = complete_runs(made(without(study(), labels="100%", seed=0, case="p0_ed")))
-    assert [len(found.notes(labels)) for labels in ("10%", "100%")] == [2, 2]
+    assert [len(notes(found, labels)) for labels in ("10%", "100%")] == [2, 2]
 
 
 def test_a_budget_of_which_nothing_is_left_is_told_by_the_others(made):
@@ -152,9 +158,9 @@ def test_a_budget_of_which_nothing_is_left_is_told_by_the_others(made):
     rows = [row for row in study(budgets=budgets) if row["labels"] != "5%" or
             row["case"] not in ("p0_ed", "p1_ed")]  # fmt: skip
     found = complete_runs(made(rows))
-    assert set(found.rows["labels"]) == {"10%", "20%"}
-    assert found.notes("10%") == found.notes("20%") != ()
-    assert all("at 5%" in note for note in found.notes("10%"))
+    assert set(found[0]["labels"]) == {"10%", "20%"}
+    assert notes(found, "10%") == notes(found, "20%") != []
+    assert all("at 5%" in note for note in notes(found, "10%"))
 
 
 def test_where_no_run_is_whole_there_is_no_table_but_a_line(made):
@@ -166,4 +172,4 @@ def test_where_no_run_is_whole_there_is_no_table_but_a_line(made):
 
 
 def test_no_rows_at_all(made):
-    assert complete_runs(made([])).incomplete == ()
+    assert incomplete_runs(made([])) == []

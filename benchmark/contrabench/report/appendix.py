@@ -112,9 +112,8 @@ def _manifests(each: pd.DataFrame, told: pd.DataFrame) -> Table:
     shown = ["labels", "fold", "draw", *counts, *facts]
     joined = pd.concat([each[["fraction", *shown[:6]]], told[facts].astype(str)], axis=1)
     joined = joined.drop_duplicates().sort_values(["fraction", "fold", "draw", "labels_manifest"])
-    names = [column.name for column in _MANIFEST_COLUMNS]
-    lines = zip(*(joined[name].tolist() for name in shown), strict=True)
-    rows = [dict(zip(names, line, strict=True)) for line in lines]
+    joined = joined[shown].set_axis([column.name for column in _MANIFEST_COLUMNS], axis=1)
+    rows: list[Any] = joined.to_dict("records")
     return make_table("manifests", _MANIFEST_COLUMNS, rows, detail=True)
 
 

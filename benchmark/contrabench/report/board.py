@@ -13,7 +13,7 @@ import pandas as pd
 from contrabench.contracts.report import NAME, NONE, Column, Kind, Table, number_text
 from contrabench.references import REFERENCE
 from contrabench.report.comparison import Against, Comparison, needed, shared_variance
-from contrabench.report.entries import Entry, labelled
+from contrabench.report.entries import Entry, LabelBudget, labelled
 from contrabench.statistics.aggregate import structure_means
 from contrabench.statistics.design import MOST
 from contrabench.statistics.ranking import BY_SCORE, SCHEMES, kendall, rank_methods, rank_stability
@@ -66,7 +66,6 @@ def make_table(
 def board(compared: Comparison, distance: str, other: str = REFERENCE) -> Table:
     """The leaderboard: means, differences to `other` as the table calls it, ranks, tests."""
     asd, against = asd_heading(distance), f"Dice vs {other}"
-    metrics = {"Dice": "dice", asd: distance}
     result: dict[Kind, Sequence[str]] = {
         "score": ["Dice"], "distance": [asd], "difference": [against, *_INTERVAL],
         "p": ["Adjusted p", "Retrained p"], "text": ["Group"],
@@ -85,13 +84,8 @@ def board(compared: Comparison, distance: str, other: str = REFERENCE) -> Table:
         best, worst = compared.limits.get(place, (math.nan, math.nan))
         rows.append({
             **names_of(entry),
-            **{
-                name: number
-                for metric, column in metrics.items()
-                for name, number in zip(
-                    (metric, *_ends(metric)), entry.means[column], strict=True
-                )
-            },
+            **_mean_cells("Dice", entry.means["dice"]),
+            **_mean_cells(asd, entry.means[distance]),
             **(_against(one, against) if one else {}),
             "Group": compared.letters.get(place),
             "Rank": ranks.get(place, math.nan),
@@ -107,6 +101,10 @@ def board(compared: Comparison, distance: str, other: str = REFERENCE) -> Table:
 
 def _ends(metric: str) -> tuple[str, str]:
     return f"{metric} 95% low", f"{metric} 95% high"
+
+
+def _mean_cells(metric: str, numbers: tuple[float, float, float]) -> dict[str, float]:
+    return dict(zip((metric, *_ends(metric)), numbers, strict=True))
 
 
 def _against(one: Against, heading: str) -> dict[str, Any]:
@@ -141,26 +139,23 @@ def _needed(number: float, none_would_do: str) -> str | None:
     return none_would_do if math.isinf(number) else str(int(number))
 
 
-def by_structure(entries: Sequence[Entry], structures: Sequence[str], distance: str) -> Table:
+def by_structure(budget: LabelBudget) -> Table:
     """The means of each structure."""
-    metrics: dict[str, tuple[str, Kind]] = {
-        "Dice": ("dice", "score"),
-        asd_heading(distance): (distance, "distance"),
-    }
+    asd = asd_heading(budget.distance)
+    metrics = {"Dice": "dice", asd: budget.distance}
+    kinds: dict[str, Kind] = {"Dice": "score", asd: "distance"}
     shown = [
         Column(f"{name}: {metric}", kind, f"{metric} by structure", name, metric)
-        for metric, (_, kind) in metrics.items()
-        for name in structures
+        for metric, kind in kinds.items()
+        for name in dict.fromkeys(budget.rows["structure"])
     ]
     rows = []
-    for entry in entries:
-        means = structure_means(entry.rows, ["dice", distance])
-        cells = {
-            f"{name}: {metric}": value
-            for metric, (column, _) in metrics.items()
-            for name, value in means[column].items()
-        }
-        rows.append(names_of(entry) | cells)
+    for entry in budget.entries:
+        means = structure_means(entry.rows, list(metrics.values()))
+        cells = dict[str, Any](names_of(entry))
+        for metric, column in metrics.items():
+            cells |= {f"{name}: {metric}": value for name, value in means[column].items()}
+        rows.append(cells)
     return make_table(STRUCTURES, (*NAMES, *shown), rows)
 
 

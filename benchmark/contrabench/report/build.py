@@ -24,7 +24,7 @@ from contrabench.report.board import (
     variance_table,
 )
 from contrabench.report.comparison import compare
-from contrabench.report.completeness import complete_runs, missing_references
+from contrabench.report.completeness import complete_runs, concerning, missing_references
 from contrabench.report.efficiency import efficiency_section
 from contrabench.report.entries import LabelBudget, grouped, label_budgets
 from contrabench.report.literature import literature_table
@@ -59,8 +59,8 @@ def build_report(
     gaps: list[str] = []
     several_contracts = results.rows["metric_contract"].nunique() > 1
     for _, given in grouped(results.rows, TABLE):
-        whole = complete_runs(given)
-        part, left_out = whole.rows, [one.note for one in whole.incomplete]
+        part, incomplete = complete_runs(given)
+        left_out = [one.note for one in incomplete]
         gaps += left_out
         budgets = label_budgets(part)
         shown = [budget for budget in budgets if not labels or budget.labels in labels]
@@ -73,8 +73,9 @@ def build_report(
             if budget.is_ceiling and len(shown) > 1 and not labels:
                 continue
             section = _section(budget, name, results.runs)
-            lacking = [one.note for one in missing_references(part, budget.labels)]
-            notes = (*whole.notes(budget.labels), *lacking, *section.notes)
+            lacking = [one.note for one in concerning(budget.labels, incomplete, part)]
+            lacking += [one.note for one in missing_references(part, budget.labels)]
+            notes = (*lacking, *section.notes)
             drawn = gallery(budget) if gallery else None
             sections.append(replace(section, notes=notes, gallery=drawn))
         known = appendix(part[part["labels"].isin(labels)] if labels else part, results.runs, name)
@@ -97,14 +98,13 @@ def title_of(rows: pd.DataFrame, name_contract: bool = False) -> str:
 
 def _section(budget: LabelBudget, name: str, runs: pd.DataFrame) -> Section:
     compared = compare(budget.entries)
-    structures = list(dict.fromkeys(budget.rows["structure"]))
     tables = (
         board(compared, budget.distance),
         pair_table(compared),
         next_method_table(compared),
         stability_table(compared, budget.distance),
         variance_table(compared),
-        by_structure(budget.entries, structures, budget.distance),
+        by_structure(budget),
         how_run(budget.entries),
         cost_table(budget.entries, runs),
         literature_table(budget, dataset_options(budget.rows, runs)),

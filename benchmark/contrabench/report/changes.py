@@ -123,8 +123,8 @@ def _sides(results: Results, labels: Sequence[str]) -> list[Side]:
     rows = results.rows[results.rows["labels"].isin(labels)] if labels else results.rows
     wholes = [complete_runs(part) for _, part in grouped(rows, TABLE)]
     return [
-        Side(whole.rows, results.runs, tuple(one.note for one in whole.incomplete))
-        for whole in wholes
+        Side(kept, results.runs, tuple(one.note for one in incomplete))
+        for kept, incomplete in wholes
     ]
 
 

@@ -89,38 +89,29 @@ def _items(rows: pd.DataFrame) -> set[str]:
     return {f"{structure} of {case}" for case, structure in rows[_ITEM].to_numpy()}
 
 
-@dataclass(frozen=True)
-class Completed:
-    """The rows of one protocol without those of incomplete runs, and what was left out."""
-
-    rows: pd.DataFrame
-    incomplete: tuple[Incomplete, ...]
-
-    def notes(self, labels: str) -> tuple[str, ...]:
-        """What the table of a label budget must say: what it lacks, and full supervision.
-
-        And what budgets lack of which no run is left, as no table of theirs could say it.
-        """
-        left = set(self.rows["labels"].astype(str).unique()) if self.incomplete else set()
-        return tuple(
-            one.note
-            for one in self.incomplete
-            if one.labels == labels or one.ceiling or one.labels not in left
-        )
-
-
-def complete_runs(rows: pd.DataFrame) -> Completed:
-    """Leaves the incomplete runs out of the rows; RequestError if no run is left."""
+def complete_runs(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Incomplete]]:
+    """The rows without those of incomplete runs, and these; RequestError if no run is left."""
     incomplete = incomplete_runs(rows)
-    if not incomplete:
-        return Completed(rows, ())
-    kept = rows[~rows["run"].isin({run for one in incomplete for run in one.runs})]
-    if kept.empty:
+    kept = rows
+    if incomplete:
+        kept = rows[~rows["run"].isin({run for one in incomplete for run in one.runs})]
+    if incomplete and kept.empty:
         raise RequestError(
             "every run of this protocol lacks rows that another one has, so no table can be "
             f"made; {incomplete[0].note}"
         )
-    return Completed(kept, tuple(incomplete))
+    return kept, incomplete
+
+
+def concerning(labels: str, incomplete: list[Incomplete], kept: pd.DataFrame) -> list[Incomplete]:
+    """Those that the table of a label budget must tell of, from `complete_runs`.
+
+    That is its own, full supervision, and budgets of which no run is left, having no table.
+    """
+    left = set(kept["labels"].astype(str).unique()) if incomplete else set()
+    return [
+        one for one in incomplete if one.ceiling or one.labels == labels or one.labels not in left
+    ]
 
 
 @dataclass(frozen=True)
