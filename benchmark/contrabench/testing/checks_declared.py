@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
+from contrabench.contracts.method import Deviations, MethodInfo
 from contrabench.errors import AuditError, ContrabenchError
 from contrabench.model.weights import hand_off
 from contrabench.protocol import canonical_json
@@ -64,6 +65,11 @@ def check_declaration(trial: Trial) -> None:
     """The method says what it is: title, family, paper, and what was inferred."""
     method = trial.method_class
     info = method.info
+    if not isinstance(info, MethodInfo) or not isinstance(method.deviations, Deviations):
+        raise FaultError(
+            "`info` is no MethodInfo or `deviations` no Deviations",
+            "make them of contrabench.MethodInfo and contrabench.Deviations",
+        )
     for name in ("title", "family", "paper"):
         if not getattr(info, name).strip():
             raise FaultError(
