@@ -136,7 +136,8 @@ def bench(tmp_path, monkeypatch, capsys):
     for kind in ("method", "dataset", "backbone"):
         own = Registry(kind, package)
         monkeypatch.setattr(registry, f"{kind}s", own)
-        monkeypatch.setattr(registry, f"register_{kind}", own.register)
+        # Once asked for, the public name is the package's own attribute.
+        monkeypatch.setattr(f"contrabench.register_{kind}", own.register)
     monkeypatch.setenv(discovery.VARIABLE, "")
     monkeypatch.setenv("COLUMNS", "220")
     monkeypatch.setattr(plugins, "__path__", list(plugins.__path__))
