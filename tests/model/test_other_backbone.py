@@ -16,8 +16,8 @@ from contrabench.training.tasks import set_trainable
 class Tiny(Backbone):
     info = BackboneInfo(title="Tiny", source="nowhere")
     parts = ("down", "up")
-    taps = ("down", "middle", "up")
-    deepest, finest, deep_taps, multiple = "down", "up", ("up", "middle", "down"), 4
+    taps = ("down", "half", "up")
+    deepest, finest, deep_taps, multiple = "down", "up", ("up", "half", "down"), 4
 
     def __init__(self, spec, options):
         super().__init__(spec, options)
@@ -27,8 +27,8 @@ class Tiny(Backbone):
 
     def forward(self, image, taps):
         maps = {"down": self.down(image)}
-        maps["middle"] = functional.interpolate(maps["down"], scale_factor=2)
-        maps["up"] = self.up(functional.interpolate(maps["middle"], scale_factor=2))
+        maps["half"] = functional.interpolate(maps["down"], scale_factor=2)
+        maps["up"] = self.up(functional.interpolate(maps["half"], scale_factor=2))
         return {tap: maps[tap] for tap in taps}
 
 
@@ -41,7 +41,7 @@ def test_it_segments(deep):
     model = build_segmenter(tiny(2), 3, deep, 0)
     image = torch.randn(2, 2, 16, 16)
     logits = model(image)
-    assert list(logits) == (["up", "middle", "down"] if deep else ["up"])
+    assert list(logits) == (["up", "half", "down"] if deep else ["up"])
     SegmentationLoss()(logits, torch.ones(2, 16, 16, dtype=torch.long)).backward()
     assert all(weight.grad is not None for weight in model.parameters())
     assert model.predict(image).shape == (2, 3, 16, 16)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -62,7 +63,7 @@ def _machine(help_text: str, *names: str, least: int | None = None, **shown: Any
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class Asked(ABC):
     """What runs and studies have in common; None where the command line says nothing."""
 
     dataset: Annotated[str | None, _value("From 'bench datasets'; phantom by default.")] = None
@@ -121,9 +122,9 @@ class Asked:
     config: ConfigOption = None
     plugin: PluginOption = None
 
+    @abstractmethod
     def spec(self) -> StudySpec:
         """The study that is asked for; RequestError if something in it is wrong."""
-        raise NotImplementedError
 
     @property
     def stages_at_once(self) -> int | None:

@@ -24,20 +24,19 @@ class Segmenter(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.taps = backbone.deep_taps if deep else (backbone.finest,)
-        self.heads = nn.ModuleDict(
-            {tap: nn.Conv2d(backbone.channels[tap], classes, 1) for tap in self.taps}
-        )
+        # By place, not by name: a tap may be called as one of torch's own methods, such as `half`.
+        self.heads = nn.ModuleList(nn.Conv2d(backbone.channels[t], classes, 1) for t in self.taps)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Returns logits (B, classes, h, w) for each head, by tap."""
         maps = self.backbone.features(image, self.taps)
-        return {tap: self.heads[tap](maps[tap]) for tap in self.taps}
+        return {tap: head(maps[tap]) for tap, head in zip(self.taps, self.heads, strict=True)}
 
     def predict(self, image: Tensor) -> Tensor:
         """Returns class probabilities (B, classes, H, W) in float32."""
         finest = self.taps[0]
         maps = self.backbone.features(image, (finest,))
-        return torch.softmax(self.heads[finest](maps[finest]).float(), dim=1)
+        return torch.softmax(self.heads[0](maps[finest]).float(), dim=1)
 
 
 def build_segmenter(backbone: Backbone, classes: int, deep: bool, init_seed: int) -> Segmenter:
