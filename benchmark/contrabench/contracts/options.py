@@ -16,15 +16,19 @@ from contrabench.text import did_you_mean
 Values = TypeVar("Values", bound=Frozen)
 
 
-def parse_options(cls: type[Values], pairs: Sequence[str], what: str) -> Values:
-    """Reads `key=value` pairs into a plug-in's options; `what` is that in words: "method 'mmgl'".
+Given = Sequence[str] | Mapping[str, Any]
+"""Options as `key=value` pairs, or as a file or a caller gives them."""
+
+
+def parse_options(cls: type[Values], given: Given, what: str) -> Values:
+    """Reads a plug-in's options; `what` is that in words: "method 'mmgl'".
 
     A value is JSON where it reads as JSON (`3`, `1e-4`, `true`, `null`, `[1, 2]`), a list of bare
     words in brackets (`[axial, coronal]`), and a string otherwise. A field that wants a string
     gets one: `name=1e3` is then the three letters. RequestError with one line for each option
     that is unknown, given twice or wrong.
     """
-    texts, faults = _split(pairs)
+    texts, faults = _split(given)
     valid = list(cls.model_fields)
     faults += [_unknown(key, valid) for key in texts if key not in valid]
     texts = {key: text for key, text in texts.items() if key in valid}
@@ -69,11 +73,16 @@ def read_value(text: str) -> Any:
     return {"none": None, "True": True, "False": False}.get(text, text)
 
 
-def _split(pairs: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Separates keys from values, and reports pairs that have none or come twice."""
+def _split(given: Given) -> tuple[dict[str, str], list[str]]:
+    """Separates keys from values, as text, and reports pairs that have none or come twice."""
+    if isinstance(given, Mapping):
+        given = [
+            f"{key}={value if isinstance(value, str) else json.dumps(value, default=str)}"
+            for key, value in given.items()
+        ]
     texts: dict[str, str] = {}
     faults = []
-    for pair in pairs:
+    for pair in given:
         key, sign, text = pair.partition("=")
         key = key.strip().replace("-", "_")
         if not sign or not key:

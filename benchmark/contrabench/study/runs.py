@@ -6,7 +6,6 @@ A method is named by its name, its family, `all`, or an option set in brackets.
 from __future__ import annotations
 
 import itertools
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -137,12 +136,8 @@ def _common(spec: StudySpec, device: str, precision: str) -> dict[str, Any]:
 def _options(plugins: registry.Registry[Any], what: str, spec: StudySpec) -> dict[str, Any]:
     """All options of a study's dataset or backbone, checked as those of the command line are."""
     name, given = getattr(spec, what), getattr(spec, f"{what}_options")
-    pairs = [
-        f"{key}={value if isinstance(value, str) else json.dumps(value, default=str)}"
-        for key, value in given.items()
-    ]
     cls: type[Options] = plugins.get(name).Options
-    return parse_options(cls, pairs, f"{what} '{name}'").model_dump(mode="json")
+    return parse_options(cls, given, f"{what} '{name}'").model_dump(mode="json")
 
 
 def _meaning(spec: StudySpec, one: Asked, budget: Budget) -> dict[str, Any]:

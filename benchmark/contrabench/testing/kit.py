@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import sys
@@ -131,10 +130,9 @@ def check_method(
     unknown name, a file that cannot be imported, or an option that the method does not take.
     """
     known = {method.__name__: method} if isinstance(method, type) else find_methods(method)
-    pairs = [f"{key}={json.dumps(value)}" for key, value in (options or {}).items()]
     results: list[CheckResult] = []
     for name, found in known.items():
-        made = parse_options(found.Options, pairs, f"method '{name}'") if pairs else None
+        made = parse_options(found.Options, options, f"method '{name}'") if options else None
         key = (found, name, repr(made))
         if key not in _REMEMBERED:
             with _keeping_global_state():
