@@ -18,7 +18,7 @@ FILES = sorted(file for folder in CONTENT for file in (ROOT / folder).glob("*.py
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 NAMED = {
-    "cli/common.py": {"phantom"},
+    "cli/options.py": {"phantom"},
     "references.py": {"scratch", "scratch_long"},
     "testing/checks_training.py": {"simclr"},
 }

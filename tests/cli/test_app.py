@@ -11,8 +11,9 @@ import typer
 
 import contrabench
 from contrabench.cli import app as frame
-from contrabench.cli.common import examples, words
 from contrabench.cli.listings import describe_options
+from contrabench.cli.options import examples
+from contrabench.cli.output import words
 from contrabench.contracts import discovery, registry
 from contrabench.errors import RequestError, RunError
 

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from contrabench.cli.app import main
-from contrabench.cli.config import load_config
+from contrabench.cli.options import load_config
 from contrabench.errors import RequestError
 
 SMALL = ["--budget", "smoke", "-d", "patients=4", "--folds", "2", "--device", "cpu"]

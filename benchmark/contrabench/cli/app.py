@@ -20,6 +20,8 @@ from contrabench.cli import (
     inspect,
     listings,
     new,
+    options,
+    output,
     plan,
     profile,
     report,
@@ -29,7 +31,6 @@ from contrabench.cli import (
     study,
     submit,
 )
-from contrabench.cli.common import PluginOption, examples, show_error
 from contrabench.errors import ContrabenchError
 
 
@@ -41,7 +42,7 @@ class Bench(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            show_error("interrupted; what is finished is kept, run the same command again")
+            output.show_error("interrupted; what is finished is kept, run the same command again")
             raise typer.Exit(130) from None
 
 
@@ -61,7 +62,7 @@ app = typer.Typer(
 
 
 @app.callback(
-    epilog=examples(
+    epilog=options.examples(
         "bench run --method mmgl --labels 10%", "bench methods show mmgl", "bench report"
     )
 )
@@ -69,20 +70,18 @@ def bench(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
-    plugin: PluginOption = None,
+    plugin: options.Plugins = None,
 ) -> None:
     """Which contrastive pre-training really helps when labels are few."""
 
 
-for command in (run, plan, study, status, report, submit, inspect, profile, doctor):
-    app.add_typer(command.app)
-methods = listings.METHODS.commands()
-methods.add_typer(new.app)
-methods.add_typer(check.app)
-app.add_typer(methods)
-for kind in (listings.DATASETS, listings.BACKBONES):
-    app.add_typer(kind.commands())
-app.add_typer(store.app)
+for command in (
+    *(run.run, plan.plan, study.app, status.status, report.report, submit.submit),
+    *(inspect.inspect, profile.profile, doctor.doctor),
+    *(listings.METHODS.commands(new.new_method, check.check), listings.DATASETS.commands()),
+    *(listings.BACKBONES.commands(), store.app),
+):
+    app.add_typer(command)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -93,12 +92,12 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(args=arguments)
     except ContrabenchError as error:
-        show_error(str(error))
+        output.show_error(str(error))
         sys.exit(error.exit_code)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        show_error(
+        output.show_error(
             f"no space is left to write {error.filename or 'a file'}; what is finished is kept. "
             "Make room and run the same command again"
         )

@@ -13,22 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hin
 
 import typer
 
-from contrabench.cli.common import (
-    DEFAULT_DATASET,
-    MACHINE,
-    PROTOCOL,
-    ConfigOption,
-    DataOption,
-    DatasetOptions,
-    Device,
-    PluginOption,
-    Precision,
-    StoreOption,
-)
+from contrabench.cli import options
+from contrabench.cli.options import DEFAULT_DATASET, PROTOCOL, Config, load_config, machine, pairs
 from contrabench.errors import RequestError
 
 if TYPE_CHECKING:
-    from contrabench.cli.config import Config
     from contrabench.contracts.executor import Crew
     from contrabench.progress import Reporter
     from contrabench.study.session import Session
@@ -45,21 +34,12 @@ _TOLD = (
 """Fields of a study that are options of the same name."""
 
 
+def _value(help_text: str, *names: str, least: int | None = None, **shown: Any) -> Any:
+    return typer.Option(*names, help=help_text, min=least, rich_help_panel=PROTOCOL, **shown)
+
+
 def _list(help_text: str) -> Any:
-    return typer.Option(metavar="LIST", help=help_text, rich_help_panel=PROTOCOL)
-
-
-def _value(help_text: str, *names: str, least: int | None = None) -> Any:
-    return typer.Option(*names, help=help_text, min=least, rich_help_panel=PROTOCOL)
-
-
-def _pairs(*names: str, of: str) -> Any:
-    shown = f"Option of the {of}, see 'bench {of}s show'; may be repeated."
-    return typer.Option(*names, metavar="NAME=VALUE", help=shown, rich_help_panel=PROTOCOL)
-
-
-def _machine(help_text: str, *names: str, least: int | None = None, **shown: Any) -> Any:
-    return typer.Option(*names, help=help_text, min=least, rich_help_panel=MACHINE, **shown)
+    return _value(help_text, metavar="LIST")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,17 +47,14 @@ class Asked(ABC):
     """What runs and studies have in common; None where the command line says nothing."""
 
     dataset: Annotated[str | None, _value("From 'bench datasets'; phantom by default.")] = None
-    data: DataOption = None
-    dataset_option: DatasetOptions = None
+    data: options.Data = None
+    dataset_option: options.DatasetPairs = None
     backbone: Annotated[str | None, _value("From 'bench backbones'; unet by default.")] = None
     backbone_option: Annotated[
-        list[str] | None, _pairs("-b", "--backbone-option", of="backbone")
+        list[str] | None, pairs("-b", "--backbone-option", of="backbone")
     ] = None
     folds: Annotated[int | None, _value("Number of folds; 5 by default.")] = None
-    budget: Annotated[
-        str | None,
-        _value("smoke, quick, standard or paper; by default quick on a CPU, else standard."),
-    ] = None
+    budget: options.Budget = None
     recipe: Annotated[
         Literal["common", "published"] | None,
         _value("Optimisation of pre-training: the same for all, or each paper's own."),
@@ -96,31 +73,25 @@ class Asked(ABC):
     accumulate: Annotated[
         int | None, _value("Micro-batches per step, to save memory; losses see one each.")
     ] = None
-    device: Annotated[Device, _machine("Where to train.")] = "auto"
-    precision: Annotated[Precision, _machine("auto is bf16 on CUDA, else float32.")] = "auto"
-    threads: Annotated[
-        int | None,
-        _machine(
-            "CPU threads of a stage; they change bits. The cores are shared out by default.",
-            least=1,
-        ),
-    ] = None
-    compile: Annotated[bool, _machine("Use torch.compile.", "--compile")] = False
-    channels_last: Annotated[bool, _machine("Channels-last layout.", "--channels-last")] = False
+    device: options.Device = "auto"
+    precision: options.Precision = "auto"
+    threads: options.Threads = None
+    compile: options.Compile = False
+    channels_last: options.ChannelsLast = False
     devices: Annotated[
-        int, _machine("Devices that share the pre-training of one network.", least=1)
+        int, machine("Devices that share the pre-training of one network.", least=1)
     ] = 1
     track: Annotated[
         str,
-        _machine(
+        machine(
             "Show losses in tensorboard, mlflow or wandb (offline) as well.",
             metavar="LIST",
             show_default=False,
         ),
     ] = ""
-    store: StoreOption = None
-    config: ConfigOption = None
-    plugin: PluginOption = None
+    store: options.Store = None
+    config: options.ConfigFile = None
+    plugin: options.Plugins = None
 
     @abstractmethod
     def spec(self) -> StudySpec:
@@ -128,16 +99,17 @@ class Asked(ABC):
 
     @property
     def stages_at_once(self) -> int | None:
-        """How many; None for as many as there are devices for."""
-        return None
+        """One, in this process, unless there are workers; None for as many as there are devices."""
+        return 1
 
     def given(self) -> dict[str, Any]:
         """The fields of a study that the command line names."""
         from contrabench.contracts.options import read_pairs
 
         told = {name: getattr(self, name) for name in _TOLD}
-        pairs = {"dataset": self.dataset_option, "backbone": self.backbone_option}
-        told |= {f"{what}_options": read_pairs(given) for what, given in pairs.items() if given}
+        for what in ("dataset", "backbone"):
+            if given := getattr(self, f"{what}_option"):
+                told[f"{what}_options"] = read_pairs(given)
         return {name: value for name, value in told.items() if value is not None}
 
     def runtime(self, device: str | None = None) -> Runtime:
@@ -176,8 +148,6 @@ class Asked(ABC):
 
     def settings(self) -> Config:
         """The folders of results and data: as told here, else as configured."""
-        from contrabench.cli.config import load_config
-
         return load_config(self.config, self.store)
 
     def session(self, runtime: Runtime, reporter: Reporter) -> Session:
@@ -197,7 +167,7 @@ class RunArguments(Asked):
     labels: Annotated[
         str, typer.Option(help="Share of the training patients whose labels may be used.")
     ]
-    option: Annotated[list[str] | None, _pairs("-o", "--option", of="method")] = None
+    option: Annotated[list[str] | None, pairs("-o", "--option", of="method")] = None
     fold: Annotated[str, _value("Fold to test, from 0; or 'all'.")] = "0"
     draw: Annotated[int, _value("Which draw of labelled patients.", least=0)] = 0
     seed: Annotated[int, _value("Seed of initial weights, views and order.", least=0)] = 0
@@ -222,11 +192,6 @@ class RunArguments(Asked):
         }
         return make_study(asked, "the run")
 
-    @property
-    def stages_at_once(self) -> int:
-        """One, in this process."""
-        return 1
-
 
 @dataclass(frozen=True, kw_only=True)
 class StudyArguments(Asked):
@@ -250,7 +215,7 @@ class StudyArguments(Asked):
     seeds: Annotated[int | None, _value("Number of seeds; 1 by default.")] = None
     workers: Annotated[
         int | None,
-        _machine("Stages at once; by default one for each GPU, or one on a CPU.", least=1),
+        machine("Stages at once; by default one for each GPU, or one on a CPU.", least=1),
     ] = None
 
     def spec(self) -> StudySpec:

@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from contrabench.cli.common import (
-    JsonOption,
-    PluginOption,
-    console,
-    examples,
-    plain_table,
-    write_json,
-)
+from contrabench.cli import options, output
 from contrabench.errors import RequestError
 from contrabench.progress import clock
 from contrabench.text import counted
@@ -26,16 +19,11 @@ if TYPE_CHECKING:
 _COLOURS = {"passed": "green", "failed": "bold red", "skipped": "dim"}
 
 
-app = typer.Typer()
-
-
-@app.command(
-    epilog=examples(
-        "bench methods check simclr",
-        "bench methods check my_method.py",
-        "bench methods check mmgl -o variant=U",
-        "bench methods check --all --json",
-    )
+@options.command(
+    "bench methods check simclr",
+    "bench methods check my_method.py",
+    "bench methods check mmgl -o variant=U",
+    "bench methods check --all --json",
 )
 def check(
     context: typer.Context,
@@ -45,11 +33,10 @@ def check(
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Check every method.")] = False,
     option: Annotated[
-        list[str] | None,
-        typer.Option("-o", "--option", metavar="NAME=VALUE", help="Option of the methods."),
+        list[str] | None, options.pairs("-o", "--option", of="method", panel=None)
     ] = None,
-    as_json: JsonOption = False,
-    plugin: PluginOption = None,
+    as_json: options.Json = False,
+    plugin: options.Plugins = None,
 ) -> None:
     """Check that a method keeps the contract, on small phantoms and without any data.
 
@@ -66,7 +53,7 @@ def check(
     chosen = {entry.name: entry.value for entry in entries if entry.value is not None}
     for text in wanted or ():
         chosen |= find_methods(text)
-    options = {
+    parsed = {
         name: parse_options(method.Options, option, f"method '{name}'").model_dump(mode="json")
         for name, method in chosen.items()
         if option
@@ -75,17 +62,17 @@ def check(
     told: list[dict[str, Any]] = []
     for name in chosen:
         began = time.monotonic()
-        report = check_method(name, options.get(name))
+        report = check_method(name, parsed.get(name))
         seconds = time.monotonic() - began
         facts = {"name": name, "seconds": round(seconds, 1), "passed": report.passed}
         told.append({**facts, **asdict(report)})
         if not as_json:
             _show(name, report, seconds)
     if as_json:
-        write_json({"methods": told, "broken": broken})
+        output.write_json({"methods": told, "broken": broken})
     else:
         for item in broken:
-            console().print(f"not usable: {item['name']}: {item['reason']}", soft_wrap=True)
+            output.console().print(f"not usable: {item['name']}: {item['reason']}", soft_wrap=True)
     if broken or not all(item["passed"] for item in told):
         raise typer.Exit(1)
 
@@ -97,11 +84,11 @@ def _show(name: str, report: ConformityReport, seconds: float) -> None:
         why = item.reason + (f"\n{item.hint}" if item.hint else "")
         rows.setdefault((item.check, item.status, why), []).append(item.stage)
     title = f"{name}: {report.summary()} ({clock(seconds)})"
-    table = plain_table("check", "stage", "outcome", "why", title=title, style="dim")
+    table = output.plain_table("check", "stage", "outcome", "why", title=title, style="dim")
     for (check_name, status, why), stages in rows.items():
         outcome = f"[{_COLOURS[status]}]{status}[/]"
         table.add_row(check_name, ", ".join(stages) or "-", outcome, why)
-    screen = console()
+    screen = output.console()
     screen.print(table, markup=True)
     if report.failures:
         screen.print(f"{counted(len(report.failures), 'check')} of '{name}' failed")

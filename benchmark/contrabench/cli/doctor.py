@@ -5,22 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from contrabench.cli.common import (
-    ConfigOption,
-    DataOption,
-    DatasetOptions,
-    JsonOption,
-    PluginOption,
-    StoreOption,
-    console,
-    examples,
-    write_json,
-)
+from contrabench.cli import options, output
 from contrabench.errors import RequestError
 from contrabench.text import counted
 
@@ -37,24 +27,19 @@ _STYLES = {"ok": "green", "error": "bold red", "warning": "yellow", "note": "cya
 _INDENT = 11
 
 
-app = typer.Typer()
-
-
-@app.command(
-    epilog=examples(
-        "bench doctor",
-        "bench doctor --store lab-b-runs --deep",
-        "bench doctor --dataset mmwhs --data MMWHS",
-    )
+@options.command(
+    "bench doctor",
+    "bench doctor --store lab-b-runs --deep",
+    "bench doctor --dataset mmwhs --data MMWHS",
 )
 def doctor(
-    store: StoreOption = None,
+    store: options.Store = None,
     dataset: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Also read every file of this dataset."),
     ] = None,
-    data: DataOption = None,
-    dataset_option: DatasetOptions = None,
+    data: options.Data = None,
+    dataset_option: options.DatasetPairs = None,
     deep: Annotated[
         bool,
         typer.Option(
@@ -64,24 +49,21 @@ def doctor(
             "their length.",
         ),
     ] = False,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-    plugin: PluginOption = None,
+    config: options.ConfigFile = None,
+    as_json: options.Json = False,
+    plugin: options.Plugins = None,
 ) -> None:
     """Look for faults in environment, data and store, and say what to do about each.
 
     Nothing is mended or removed. Ends with code 1 if there is an error, else with 0.
     """
-    from contrabench.cli.config import load_config
     from contrabench.doctor.examine import examine
-    from contrabench.progress import ConsoleReporter
 
-    settings = load_config(config, store)
+    settings = options.load_config(config, store)
     chosen = _dataset(dataset, settings.folder_of(dataset or "", data), dataset_option or [])
-    reporter: Any = ConsoleReporter(console(stderr=True))
     checks: list[Examined] = []
-    screen = console()
-    for check in examine(settings.store, chosen, deep, reporter):
+    screen = output.console()
+    for check in examine(settings.store, chosen, deep, output.reporter()):
         if not as_json:
             if not checks or check.area != checks[-1].area:
                 place = f" {settings.store}" if check.area == "store" else ""
@@ -93,7 +75,7 @@ def doctor(
         finding.severity for check in checks for finding in check.findings
     )
     if as_json:
-        write_json(
+        output.write_json(
             {
                 "store": str(settings.store),
                 "deep": deep,

@@ -7,18 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from contrabench.cli.common import (
-    ConfigOption,
-    DataOption,
-    Device,
-    JsonOption,
-    PluginOption,
-    StoreOption,
-    console,
-    examples,
-    plain_table,
-    write_json,
-)
+from contrabench.cli import options, output
 from contrabench.errors import RequestError
 
 if TYPE_CHECKING:
@@ -36,21 +25,16 @@ NOTES = (
 )
 
 
-app = typer.Typer()
-
-
-@app.command(
-    epilog=examples(
-        "bench inspect 1f3a --out embedding.png",
-        "bench inspect contrabench-runs/runs/1f3a5b7c9d1e2f30 --taps centre,dec1",
-    )
+@options.command(
+    "bench inspect 1f3a --out embedding.png",
+    "bench inspect contrabench-runs/runs/1f3a5b7c9d1e2f30 --taps centre,dec1",
 )
 def inspect(
     run: Annotated[
         str, typer.Argument(metavar="RUN", help="Key of a run, or its beginning, or its folder.")
     ],
-    store: StoreOption = None,
-    data: DataOption = None,
+    store: options.Store = None,
+    data: options.Data = None,
     stage: Annotated[
         str | None, typer.Option(help="Pre-training stage to look at; by default the last.")
     ] = None,
@@ -68,21 +52,20 @@ def inspect(
     projection: Annotated[
         Literal["tsne", "umap"], typer.Option(help="Layout of the picture; umap needs umap-learn.")
     ] = "tsne",
-    device: Annotated[Device, typer.Option(help="Where to compute features.")] = "cpu",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
-    config: ConfigOption = None,
-    json: JsonOption = False,
-    plugin: PluginOption = None,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+    config: options.ConfigFile = None,
+    json: options.Json = False,
+    plugin: options.Plugins = None,
 ) -> None:
     """Compare a run's pre-trained features with those of its random start."""
-    from contrabench.cli.config import load_config
     from contrabench.inspection.embedding_plot import check_projection, draw
     from contrabench.inspection.pretrained import find_run, read_pretrained, training_bank
     from contrabench.inspection.representation import Viewer, compare
     from contrabench.progress import ConsoleReporter
     from contrabench.training.runtime import make_runtime
 
-    settings = load_config(config, store)
+    settings = options.load_config(config, store)
     pretrained = read_pretrained(find_run(run, settings.store), stage)
     wanted = _taps(taps, pretrained)
     if out is not None:
@@ -91,14 +74,14 @@ def inspect(
             raise RequestError(f"--out takes a .png file in a folder that exists, not {out}")
         check_projection(projection)
     runtime = make_runtime(device, "float32", threads)
-    screen = console(stderr=json)
+    screen = output.console(stderr=json)
     reporter = ConsoleReporter(screen)
     protocol = pretrained.record["protocol"]
     bank = training_bank(pretrained, settings.folder_of(protocol["dataset"], data), reporter)
     viewer = Viewer(bank, protocol["structures"], runtime.torch_device)
     reports = compare(pretrained, viewer, wanted, reporter)
     if json:
-        write_json(_as_json(pretrained, viewer, reports))
+        output.write_json(_as_json(pretrained, viewer, reports))
     else:
         _show(screen, pretrained, viewer, reports)
     if out is not None:
@@ -159,9 +142,9 @@ def _show(
     """Prints geometry and probes, each tap's random encoder above the pre-trained one."""
     chance = viewer.chance()
     measures = ("alignment", "uniformity", "rank", "position R2", "orientation", "patient")
-    geometry = plain_table("tap", "encoder", right=measures, title=_title(pretrained))
+    geometry = output.plain_table("tap", "encoder", right=measures, title=_title(pretrained))
     title = "\nProbe of the structures in a cell, R2"
-    probes = plain_table("tap", "encoder", right=("mean", *viewer.structures), title=title)
+    probes = output.plain_table("tap", "encoder", right=("mean", *viewer.structures), title=title)
     for item in reports:
         geometry.add_row(
             item.tap,

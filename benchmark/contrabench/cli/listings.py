@@ -9,17 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 
 import typer
 
-from contrabench.cli.common import (
-    JsonOption,
-    PluginOption,
-    console,
-    examples,
-    plain_table,
-    print_facts,
-    print_rows,
-    words,
-    write_json,
-)
+from contrabench.cli import options, output
+from contrabench.contracts import registry
 from contrabench.text import one_line
 
 if TYPE_CHECKING:
@@ -32,23 +23,16 @@ NARROW = 120
 """Columns below which a listing leaves its long facts to `show`."""
 
 Facts = dict[str, Any]
-Tables = Iterator[tuple[str, list[Facts], str]]
+Tables = Iterator[tuple[str, list[Facts]]]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """How the plug-ins of one kind are listed.
+    """How the plug-ins of one kind are listed, and one of them is shown.
 
-    Attributes:
-        word: for one of them; its registry and its command are called by the plural.
-        example: a command that shows one.
-        shows: what `show` tells, for its help.
-        flag: that sets an option of one.
-        listed: fact to heading, of what the list tells; those without one are in JSON alone.
-        wide: facts in sentences, left out where the terminal is narrow.
-        facts: all that a plug-in declares, beside its options.
-        tables: takes the facts that are told as tables out of the others: title, rows, and
-            what is said where there are none.
+    `listed` are facts with their headings, those without one for JSON alone; `wide` are facts in
+    sentences, left out where the terminal is narrow. `facts` are all that a plug-in declares
+    beside its options; `tables` takes out of them what is told as tables, and gives their titles.
     """
 
     word: str
@@ -60,90 +44,85 @@ class Kind:
     facts: Callable[[Any], Facts]
     tables: Callable[[Facts], Tables]
 
-    def commands(self) -> typer.Typer:
-        """The command that lists the plug-ins, and its `show NAME`."""
+    def commands(self, *others: typer.Typer) -> typer.Typer:
+        """The command that lists the plug-ins, its `show NAME`, and others of the same group."""
         plural = f"{self.word}s"
         app = typer.Typer(name=plural)
 
+        @app.callback(
+            invoke_without_command=True,
+            help=f"List the {plural}; `show NAME` tells all of one.",
+            epilog=options.examples(f"bench {plural}", self.example),
+        )
         def list_all(
-            context: typer.Context, as_json: JsonOption = False, plugin: PluginOption = None
+            context: typer.Context, as_json: options.Json = False, plugin: options.Plugins = None
         ) -> None:
             context.obj = as_json
             if context.invoked_subcommand is None:
                 self._list(as_json)
 
+        @app.command(
+            help=f"Show a {self.word}: {self.shows}.",
+            epilog=options.examples(self.example, f"{self.example} --json"),
+        )
         def show(
             context: typer.Context,
             name: Annotated[str, typer.Argument(metavar="NAME", help="A name in the list.")],
-            as_json: JsonOption = False,
-            plugin: PluginOption = None,
+            as_json: options.Json = False,
+            plugin: options.Plugins = None,
         ) -> None:
             self._show(name, as_json or bool(context.obj))
 
-        text = f"List the {plural}; `show NAME` tells all of one."
-        epilog = examples(f"bench {plural}", self.example)
-        app.callback(invoke_without_command=True, help=text, epilog=epilog)(list_all)
-        text = f"Show a {self.word}: {self.shows}."
-        app.command("show", help=text, epilog=examples(self.example, f"{self.example} --json"))(
-            show
-        )
+        for other in others:
+            app.add_typer(other)
         return app
 
-    def _described(self, plugin: Any) -> Facts:
-        return {**self.facts(plugin), "options": describe_options(plugin.Options)}
+    def _described(self, name: str, plugin: Any) -> Facts:
+        described = describe_options(plugin.Options)
+        return {"name": name, **self.facts(plugin), "options": described}
 
     def _list(self, as_json: bool) -> None:
         """Lists what can be used, and below it what cannot, with the reason."""
-        from contrabench.contracts import registry
-
         rows: list[Facts] = []
-        broken: list[dict[str, str]] = []
+        broken: list[Facts] = []
         for entry in getattr(registry, f"{self.word}s").entries():
             reason = entry.error
             if reason is None:
                 try:
-                    facts = self._described(entry.value)
-                    row = {key: facts[key] for key in self.listed if key in facts}
-                    rows.append({"name": entry.name, **row, "origin": entry.origin})
+                    facts = self._described(entry.name, entry.value) | {"origin": entry.origin}
+                    rows.append({key: facts[key] for key in ("name", *self.listed)})
                 # A stranger's code runs here, and may raise anything.
                 except Exception as error:
                     reason = one_line(error)
             if reason is not None:
                 broken.append({"name": entry.name, "origin": entry.origin, "reason": reason})
         if as_json:
-            write_json({f"{self.word}s": rows, "broken": broken})
-        else:
-            self._print(rows, broken)
-
-    def _print(self, rows: list[Facts], broken: list[dict[str, str]]) -> None:
-        out = console()
-        left_out = [key for key in self.wide if out.width < NARROW]
-        shown = [key for key, heading in self.listed.items() if heading and key not in left_out]
-        table = plain_table(self.word, *(self.listed[key] for key in shown))
+            output.write_json({f"{self.word}s": rows, "broken": broken})
+            return
+        screen = output.console()
+        wide = [key for key in self.wide if screen.width < NARROW]
+        shown = [key for key, heading in self.listed.items() if heading and key not in wide]
+        table = output.plain_table(self.word, *(self.listed[key] for key in shown))
         for row in rows:
-            table.add_row(row["name"], *(words(row[key]) for key in shown))
-        out.print(table if rows else f"no {self.word} can be used")
-        if rows and left_out:
-            rest = " and ".join(self.listed[key] for key in left_out)
-            out.print(f"{rest}: in `bench {self.word}s show NAME`, or here on a wider terminal")
+            table.add_row(row["name"], *(output.words(row[key]) for key in shown))
+        screen.print(table if rows else f"no {self.word} can be used")
+        if rows and wide:
+            rest = " and ".join(self.listed[key] for key in wide)
+            screen.print(f"{rest}: in `bench {self.word}s show NAME`, or here on a wider terminal")
         for item in broken:
             where = "" if item["origin"] in item["reason"] else f" ({item['origin']})"
-            out.print(f"not usable: {item['name']}{where}: {item['reason']}", soft_wrap=True)
+            text = f"not usable: {item['name']}{where}: {item['reason']}"
+            screen.print(text, soft_wrap=True)
 
     def _show(self, name: str, as_json: bool) -> None:
-        from contrabench.contracts import registry
-
-        plugin = getattr(registry, f"{self.word}s").get(name)
-        facts = {"name": name, **self._described(plugin)}
+        facts = self._described(name, getattr(registry, f"{self.word}s").get(name))
         if as_json:
-            write_json(facts)
+            output.write_json(facts)
             return
-        options = facts.pop("options")
-        tables = list(self.tables(facts))
-        print_facts(facts)
-        heading = f"Options ({self.flag} key=value)"
-        for title, rows, none in ((heading, options, "none"), *tables):
-            print_rows(title, rows, none)
+        tables = [(f"Options ({self.flag} key=value)", facts.pop("options")), *self.tables(facts)]
+        output.print_facts(facts)
+        for title, rows in tables:
+            output.print_rows(title, rows, "none")
 
 
 def describe_options(cls: type[Options]) -> list[Facts]:
@@ -164,9 +143,9 @@ def _type_words(annotation: Any) -> str:
     """A type as a reader would write it: `a | b` for choices, `list of x` for sequences."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Literal:
-        return " | ".join(str(choice) for choice in inner)
+        return " | ".join(map(str, inner))
     if origin in (Union, UnionType):
-        return " | ".join(_type_words(item) for item in inner)
+        return " | ".join(map(_type_words, inner))
     if origin in (list, tuple, Sequence) and (origin is not tuple or Ellipsis in inner):
         return f"list of {_type_words(inner[0])}"
     if annotation is type(None):
@@ -188,17 +167,15 @@ def _method(method: type[Method]) -> Facts:
 
 
 def _method_tables(facts: Facts) -> Tables:
-    stages, published = facts.pop("stages"), facts.pop("published")
-    yield "Pre-training stages", [_stage_row(stage) for stage in stages], "none"
-    recipe: list[Facts] = []
-    if published:
+    yield "Pre-training stages", [_stage_row(stage) for stage in facts.pop("stages")]
+    published = facts.pop("published") or {"stages": {}, "options": {}}
+    changed = [f"{name}={value}" for name, value in published["options"].items()]
+    if "unknown" in published:
         facts["left common"] = published["unknown"]
-        options = [f"{name}={value}" for name, value in published["options"].items()]
-        recipe = [
-            {"stage": name, **paper, "options": options}
-            for name, paper in published["stages"].items()
-        ]
-    yield "Published recipe (--recipe published)", recipe, "none known"
+    yield (
+        "Published recipe (--recipe published)",
+        [{"stage": name, **of, "options": changed} for name, of in published["stages"].items()],
+    )
 
 
 def _stage_row(stage: Facts) -> Facts:
@@ -237,7 +214,7 @@ def _dataset(dataset: type[Dataset]) -> Facts:
 
 def _dataset_tables(facts: Facts) -> Tables:
     recipe = facts.pop("recipe").items()
-    yield "Preparation", [{"setting": key, "value": value} for key, value in recipe], "none"
+    yield "Preparation", [{"setting": key, "value": value} for key, value in recipe]
 
 
 def _backbone(backbone: type[Backbone]) -> Facts:
@@ -245,6 +222,7 @@ def _backbone(backbone: type[Backbone]) -> Facts:
 
     spec = BackboneSpec(width=8)
     made = backbone(spec, backbone.Options())
+    channels = {tap: f"{made.channels[tap] / spec.width:g} x width" for tap in made.taps}
     return {
         **backbone.info.model_dump(mode="json"),
         "image sides": f"multiples of {made.multiple}, from {2 * made.multiple}",
@@ -252,15 +230,12 @@ def _backbone(backbone: type[Backbone]) -> Facts:
         "deepest": made.deepest,
         "finest": made.finest,
         "deep supervision": list(made.deep_taps),
-        "taps": [
-            {"tap": tap, "channels": f"{made.channels[tap] / spec.width:g} x width"}
-            for tap in made.taps
-        ],
+        "taps": [{"tap": tap, "channels": words} for tap, words in channels.items()],
     }
 
 
 def _backbone_tables(facts: Facts) -> Tables:
-    yield "Taps", facts.pop("taps"), "none"
+    yield "Taps", facts.pop("taps")
 
 
 METHODS = Kind(

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from contrabench.cli.common import PluginOption, console, examples, writing
+from contrabench.cli import options, output
 from contrabench.errors import RequestError
 
 LONGEST = 25
@@ -20,12 +20,8 @@ LONGEST = 25
 _TEMPLATE = "my_method"
 
 
-app = typer.Typer()
-
-
-@app.command(
-    "new",
-    epilog=examples("bench methods new my_method", "bench methods new my_method --out experiments"),
+@options.command(
+    "bench methods new my_method", "bench methods new my_method --out experiments", name="new"
 )
 def new_method(
     name: Annotated[
@@ -34,7 +30,7 @@ def new_method(
     out: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Where the file goes; made if need be.")
     ] = Path(),
-    plugin: PluginOption = None,
+    plugin: options.Plugins = None,
 ) -> None:
     """Write NAME.py: a method that runs as it stands, to make your own of."""
     from contrabench.contracts.registry import methods
@@ -68,7 +64,7 @@ def new_method(
             f"'{name}' is the name of an installed Python module, which the file would hide from "
             "programs beside it; choose another name"
         )
-    with writing(file):
+    with output.writing(file):
         out.mkdir(parents=True, exist_ok=True)
         file.write_text(starting_file(name), encoding="utf-8")
     place = shlex.quote(str(file))
@@ -78,7 +74,7 @@ def new_method(
         f"  bench run --method {name} --plugin {place} --labels 10%",
         "  bench report",
     ):
-        console().print(line, soft_wrap=True)
+        output.console().print(line, soft_wrap=True)
 
 
 def _usable(name: str) -> bool:

@@ -7,12 +7,11 @@ from collections.abc import Iterable
 from shutil import disk_usage
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from rich.text import Text
 from rich.tree import Tree
 
+from contrabench.cli import options, output
 from contrabench.cli.asked import StudyArguments, takes
-from contrabench.cli.common import MACHINE, JsonOption, console, examples, plain_table, write_json
 from contrabench.cli.study_view import headline
 from contrabench.files import nearest_there
 from contrabench.progress import clock
@@ -32,14 +31,9 @@ _SHOWN = ("done", "cached", "to do", "failed", "blocked", "not needed")
 _STYLES = {"done": "green", "cached": "green", "failed": "red", "blocked": "red"}
 
 
-app = typer.Typer()
-
-
-@app.command(
-    epilog=examples(
-        "bench plan --methods mmgl,simclr --labels 10%,40% --budget quick",
-        "bench plan study.toml --json",
-    )
+@options.command(
+    "bench plan --methods mmgl,simclr --labels 10%,40% --budget quick",
+    "bench plan study.toml --json",
 )
 @takes(StudyArguments)
 def plan(
@@ -47,19 +41,18 @@ def plan(
     *,
     measure: Annotated[
         bool,
-        typer.Option(
+        options.machine(
+            "Take a few steps of each kind of stage that has not been timed here yet.",
             "--measure/--no-measure",
-            help="Take a few steps of each kind of stage that has not been timed here yet.",
-            rich_help_panel=MACHINE,
         ),
     ] = True,
-    json: JsonOption = False,
+    json: options.Json = False,
 ) -> None:
     """Show the stages of a study: done, failed, to do; what sharing saves; time and disk."""
     from contrabench.progress import ConsoleReporter
     from contrabench.study.forecast import forecast
 
-    screen = console(stderr=json)
+    screen = output.console(stderr=json)
     reporter = ConsoleReporter(screen)
     runtime = asked.runtime()
     session = asked.session(runtime, reporter)
@@ -68,7 +61,7 @@ def plan(
     board = session.survey()
     expected = forecast(session, board, _at_once(asked, runtime.device), measure, reporter)
     if json:
-        write_json(_as_json(session, board, expected))
+        output.write_json(_as_json(session, board, expected))
         return
     screen.print(_tree(session.graph, board))
     screen.print()
@@ -161,7 +154,7 @@ def _counts(board: Board, expected: Forecast) -> Table:
 
     found = {_status(board, key) for key in board.status}
     shown = [state for state in _SHOWN if state in found]
-    table = plain_table("stages", right=(*shown, "all", "work left"))
+    table = output.plain_table("stages", right=(*shown, "all", "work left"))
     for kind in kinds().values():
         stages = board.graph.of_kind(kind.name)
         counts = Counter(_status(board, stage.key) for stage in stages)

@@ -6,16 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from contrabench.cli.common import (
-    Device,
-    JsonOption,
-    PluginOption,
-    Precision,
-    console,
-    examples,
-    plain_table,
-    write_json,
-)
+from contrabench.cli import options, output
+from contrabench.text import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,39 +26,25 @@ NOTES = (
 )
 
 
-app = typer.Typer()
-
-
-@app.command(
-    epilog=examples(
-        "bench profile",
-        "bench profile simclr mmgl --budget standard --device cuda",
-        "bench profile --plugin my_method.py --json",
-    )
+@options.command(
+    "bench profile",
+    "bench profile simclr mmgl --budget standard --device cuda",
+    "bench profile --plugin my_method.py --json",
 )
 def profile(
     methods: Annotated[
         list[str] | None,
         typer.Argument(metavar="[METHODS]...", help="Names in 'bench methods'; all by default."),
     ] = None,
-    budget: Annotated[
-        str | None,
-        typer.Option(help="smoke, quick, standard or paper; by default quick on a CPU."),
-    ] = None,
+    budget: options.Budget = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps to measure, after a warm-up.")] = 10,
-    device: Annotated[Device, typer.Option(help="What to measure.")] = "auto",
-    precision: Annotated[
-        Precision, typer.Option(help="auto is bf16 on CUDA, else float32.")
-    ] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
-    compile: Annotated[  # noqa: A002 - the option's name
-        bool, typer.Option("--compile", help="Use torch.compile.")
-    ] = False,
-    channels_last: Annotated[
-        bool, typer.Option("--channels-last", help="Channels-last layout.")
-    ] = False,
-    json: JsonOption = False,
-    plugin: PluginOption = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = None,
+    compile: options.Compile = False,  # noqa: A002 - the option's name
+    channels_last: options.ChannelsLast = False,
+    json: options.Json = False,
+    plugin: options.Plugins = None,
 ) -> None:
     """Measure time, memory and operations of a pre-training step of each method."""
     from contrabench.budgets import find_budget
@@ -77,7 +55,7 @@ def profile(
 
     runtime = make_runtime(device, precision, threads, compile, channels_last)
     size = find_budget(budget, runtime.device)
-    screen = console(stderr=json)
+    screen = output.console(stderr=json)
     reporter = ConsoleReporter(screen)
     reporter.line(
         f"budget {size.name}: {size.pixels} x {size.pixels} pixels, width {size.width}, batch "
@@ -86,7 +64,7 @@ def profile(
     names = methods or registry.methods.names()
     found = [_measure(name, size, runtime, steps, reporter) for name in names]
     if json:
-        write_json(
+        output.write_json(
             {
                 "budget": size.model_dump(mode="json"),
                 "steps": steps,
@@ -107,7 +85,6 @@ def _measure(
     """The stages of a method, or why one of them could not be measured."""
     from contrabench.contracts import registry
     from contrabench.inspection.profile import profile_stage
-    from contrabench.text import one_line
 
     row: dict[str, Any] = {"method": name, "stages": [], "failed": None}
     method_class = registry.methods.get(name)
@@ -127,7 +104,7 @@ def _show(screen: Console, found: list[dict[str, Any]]) -> None:
     cuda = any(stage.peak_mb is not None for row in found for stage in row["stages"])
     memory = ("kept MiB", "peak MiB") if cuda else ("kept MiB",)
     numbers = ("step ms", "", "x bare", "slices/s", "views", "GFLOP", *memory, "backbone", "heads")
-    table = plain_table("method", "stage", right=numbers)
+    table = output.plain_table("method", "stage", right=numbers)
     for row in found:
         for stage in row["stages"]:
             table.add_row(

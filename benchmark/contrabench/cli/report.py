@@ -8,19 +8,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from contrabench.cli.common import (
-    DEFAULT_STORE,
-    PLACES,
-    ConfigOption,
-    PluginOption,
-    console,
-    examples,
-    writing,
-)
+from contrabench.cli import options, output
 from contrabench.errors import ContrabenchError, RequestError, RunError
 from contrabench.files import replacing
 from contrabench.text import counted, one_line, unique_beginning
@@ -36,33 +28,25 @@ FORMATS = (
     f"suffix of --out says, else {SCREEN}."
 )
 
-app = typer.Typer()
 
-
-@app.command(
-    epilog=examples(
-        "bench report",
-        "bench report --labels 10% --format markdown --out leaderboard.md",
-        "bench report --out report.html",
-        "bench report --out report.md --pictures pictures",
-        "bench report --store submissions/ --out board.html",
-        "bench report --compare before.zip contrabench-runs",
-    )
+@options.command(
+    "bench report",
+    "bench report --labels 10% --format markdown --out leaderboard.md",
+    "bench report --out report.html",
+    "bench report --out report.md --pictures pictures",
+    "bench report --store submissions/ --out board.html",
+    "bench report --compare before.zip contrabench-runs",
 )
 def report(
     context: typer.Context,
     *,
     store: Annotated[
         Path | None,
-        typer.Option(
-            envvar="CONTRABENCH_STORE",
-            help="Folder that holds the runs, an archive of 'bench submit', or a folder of such "
-            f"archives; {DEFAULT_STORE} by default.",
-            rich_help_panel=PLACES,
-            show_default=False,
+        options.store_place(
+            "Folder that holds the runs, an archive of 'bench submit', or a folder of such archives"
         ),
     ] = None,
-    config: ConfigOption = None,
+    config: options.ConfigFile = None,
     compare: Annotated[
         tuple[str, str] | None,
         typer.Option(
@@ -100,10 +84,9 @@ def report(
         typer.Option(metavar="BUDGET", help="Only this label budget; may be repeated."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
-    plugin: PluginOption = None,
+    plugin: options.Plugins = None,
 ) -> None:
     """Show what the runs say: verdict, leaderboard and all that stands behind them."""
-    from contrabench.cli.config import load_config
     from contrabench.contracts.registry import reports
 
     name = _chosen_format(format_name, as_json, out)
@@ -117,9 +100,9 @@ def report(
         )
     # Before the work, so that a wrong place does not cost it.
     if out is not None:
-        with writing(out):
+        with output.writing(out):
             out.parent.mkdir(parents=True, exist_ok=True)
-    place, here = load_config(config, store).store, Path.cwd()
+    place, here = options.load_config(config, store).store, Path.cwd()
     place = place.relative_to(here) if place.is_relative_to(here) else place
     contexts = [context.parent, context] if context.parent else [context]
     plugins = [path for each in contexts for path in each.params.get("plugin") or ()]
@@ -153,7 +136,7 @@ def report(
     if out is None:
         typer.echo(content, nl=False)
         return
-    with writing(out), replacing(out) as temporary:
+    with output.writing(out), replacing(out) as temporary:
         temporary.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
     typer.echo(f"wrote {out}", err=True)
 
@@ -237,7 +220,7 @@ def _with_pictures(made: Report, folder: Path, out: Path | None) -> Report:
     galleries = [section.gallery for section in made.sections if section.gallery]
     for note in dict.fromkeys(note for one in galleries if not one.exhibits for note in one.notes):
         typer.echo(f"note: {note}", err=True)
-    with writing(folder, "another folder with --pictures"):
+    with output.writing(folder, "another folder with --pictures"):
         return write_pictures(made, folder, out.parent if out else Path())
 
 
@@ -248,15 +231,13 @@ def _results_in(path: Path) -> Results:
     """
     from contrabench.contracts.report import plain
     from contrabench.exchange.reading import results_at
-    from contrabench.progress import ConsoleReporter
 
     if not path.exists():
         raise RequestError(
             f"there is no folder or file {path}; make results with `bench run`, or name another "
             "place with --store"
         )
-    reporter: Any = ConsoleReporter(console(stderr=True))
-    results = results_at(path, reporter)
+    results = results_at(path, output.reporter())
     for problem in results.problems:
         typer.echo(plain(f"note: {problem}"), err=True)
     if results.rows.empty:

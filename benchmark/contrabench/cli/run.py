@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.table import Table
 
+from contrabench.cli import options, output
 from contrabench.cli.asked import RunArguments, takes
-from contrabench.cli.common import JsonOption, console, examples, write_json
 from contrabench.progress import clock
 from contrabench.text import counted
 
@@ -27,18 +26,13 @@ if TYPE_CHECKING:
 _NAMED = 6
 
 
-app = typer.Typer()
-
-
-@app.command(
-    epilog=examples(
-        "bench run --method mmgl --labels 10%",
-        "bench run --method simclr --labels 20% -o temperature=0.5 --views all",
-        "bench run --method mmgl --labels 10% --dataset mmwhs --data MMWHS --fold all",
-    )
+@options.command(
+    "bench run --method mmgl --labels 10%",
+    "bench run --method simclr --labels 20% -o temperature=0.5 --views all",
+    "bench run --method mmgl --labels 10% --dataset mmwhs --data MMWHS --fold all",
 )
 @takes(RunArguments)
-def run(asked: RunArguments, *, json: JsonOption = False) -> None:
+def run(asked: RunArguments, *, json: options.Json = False) -> None:
     """Pre-train a method, fine-tune on few labels, and score Dice and ASD on unseen patients."""
     runtime = asked.runtime()
     from contrabench.cli.study_view import end_of
@@ -47,7 +41,7 @@ def run(asked: RunArguments, *, json: JsonOption = False) -> None:
     from contrabench.study.executors.in_process import InProcessExecutor
     from contrabench.study.runs import runs_of
 
-    screen = console(stderr=json)
+    screen = output.console(stderr=json)
     reporter = ConsoleReporter(screen)
     runs, _ = runs_of(asked.spec(), runtime.device, runtime.precision)
     for line in _head(runs[0], runtime, chosen=asked.budget is not None):
@@ -61,7 +55,7 @@ def run(asked: RunArguments, *, json: JsonOption = False) -> None:
     folders = [home_of(session.store, stage.node.kind) / stage.key for stage in session.graph.runs]
     records = [_record(folder) for folder in folders]
     if json:
-        write_json(records)
+        output.write_json(records)
         return
     _show(screen, session, folders, records)
 

@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from contrabench.cli.common import (
-    ConfigOption,
-    JsonOption,
-    StoreOption,
-    console,
-    examples,
-    plain_table,
-    write_json,
-)
+from contrabench.cli import options, output
 from contrabench.errors import RequestError
 from contrabench.progress import clock
 from contrabench.text import counted
@@ -27,23 +19,20 @@ if TYPE_CHECKING:
 
 _WORDS = ("done", "running", "failed", "to do")
 
-app = typer.Typer()
 
-
-@app.command(epilog=examples("bench status", "bench status 3f2a91bc --json"))
+@options.command("bench status", "bench status 3f2a91bc --json")
 def status(
     study: Annotated[
         str | None, typer.Argument(metavar="STUDY", help="Beginning of an id; by default all.")
     ] = None,
-    store: StoreOption = None,
-    config: ConfigOption = None,
-    json: JsonOption = False,
+    store: options.Store = None,
+    config: options.ConfigFile = None,
+    json: options.Json = False,
 ) -> None:
     """Show how far the studies of a store are: done, running, failed, to do."""
-    from contrabench.cli.config import load_config
     from contrabench.study.status import read_studies
 
-    place = load_config(config, store).store
+    place = options.load_config(config, store).store
     found = read_studies(place)
     wanted = [item for item in found if item.study.startswith(study or "")]
     if not wanted:
@@ -53,10 +42,10 @@ def status(
             "Begin one with `bench study`, or name another folder with --store"
         )
     if json:
-        write_json([_as_json(item) for item in wanted])
+        output.write_json([_as_json(item) for item in wanted])
         return
     for item in wanted:
-        _show(console(), item)
+        _show(output.console(), item)
 
 
 def _show(screen: Console, item: StudyFile) -> None:
@@ -72,7 +61,7 @@ def _show(screen: Console, item: StudyFile) -> None:
         style="bold",
         soft_wrap=True,
     )
-    table = plain_table("stages", right=_WORDS)
+    table = output.plain_table("stages", right=_WORDS)
     for kind in kinds().values():
         stages = [stage for stage in item.stages if stage.kind == kind.name]
         counts = [sum(_word(stage) == word for stage in stages) for word in _WORDS]

@@ -7,17 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from contrabench.cli.common import (
-    DEFAULT_STORE,
-    PLACES,
-    ConfigOption,
-    JsonOption,
-    StoreOption,
-    console,
-    examples,
-    print_rows,
-    write_json,
-)
+from contrabench.cli import options, output
 from contrabench.errors import RequestError
 from contrabench.files import size_of
 from contrabench.text import size_words
@@ -38,35 +28,34 @@ app = typer.Typer(
     name="store",
     no_args_is_help=True,
     help="Look into a store of results, or merge several.",
-    epilog=examples("bench store ls", "bench store merge lab-b-runs"),
+    epilog=options.examples("bench store ls", "bench store merge lab-b-runs"),
 )
 
 
-@app.command("ls", epilog=examples("bench store ls", "bench store ls --store lab-b --json"))
+@app.command("ls", epilog=options.examples("bench store ls", "bench store ls --store lab-b --json"))
 def list_store(
-    store: StoreOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
+    store: options.Store = None,
+    config: options.ConfigFile = None,
+    as_json: options.Json = False,
 ) -> None:
     """List what a store holds: one line per dataset, budget and protocol, and its disk use."""
-    from contrabench.cli.config import load_config
-    from contrabench.progress import ConsoleReporter
     from contrabench.store.results import read_rows
 
-    place = load_config(config, store).store
+    place = options.load_config(config, store).store
     if not place.is_dir():
         raise RequestError(f"there is no folder {place}; name the store with --store")
-    reporter: Any = ConsoleReporter(console(stderr=True))
-    rows, problems = read_rows(place, COLUMNS, reporter)
+    rows, problems = read_rows(place, COLUMNS, output.reporter())
     for problem in problems:
         typer.echo(f"note: {problem}", err=True)
     lines, disk = contents(rows), disk_use(place)
     if as_json:
-        write_json({"store": str(place), "contents": lines, "bytes": disk, "problems": problems})
+        output.write_json(
+            {"store": str(place), "contents": lines, "bytes": disk, "problems": problems}
+        )
         return
     sizes = [{"folder": name, "size": size_words(size)} for name, size in disk.items()]
-    print_rows(f"{place}", lines, "no finished run")
-    print_rows("Disk", sizes, "empty")
+    output.print_rows(f"{place}", lines, "no finished run")
+    output.print_rows("Disk", sizes, "empty")
 
 
 def contents(rows: pd.DataFrame) -> list[dict[str, Any]]:
@@ -95,7 +84,7 @@ def disk_use(store: Path) -> dict[str, int]:
 
 @app.command(
     "merge",
-    epilog=examples(
+    epilog=options.examples(
         "bench store merge lab-b-runs",
         "bench store merge node1 node2 --into all-runs --dry-run",
         "bench store merge board/*.zip --into all-runs",
@@ -109,34 +98,25 @@ def merge(
             help="Stores, archives of `bench submit`, or folders of archives.",
         ),
     ],
-    into: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="CONTRABENCH_STORE",
-            help=f"Store to take into; {DEFAULT_STORE} by default.",
-            rich_help_panel=PLACES,
-            show_default=False,
-        ),
-    ] = None,
-    config: ConfigOption = None,
+    into: Annotated[Path | None, options.store_place("Store to take into")] = None,
+    config: options.ConfigFile = None,
     rows_only: Annotated[
         bool, typer.Option("--rows-only", help="Take the runs, and no weights and predictions.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Look through everything and change nothing.")
     ] = False,
-    as_json: JsonOption = False,
+    as_json: options.Json = False,
 ) -> None:
     """Take the finished work of other stores and archives into one; damaged parts are refused."""
-    from contrabench.cli.config import load_config
     from contrabench.exchange.merge import merge_stores
-    from contrabench.progress import ConsoleReporter
 
-    place = load_config(config, into).store
-    reporter: Any = ConsoleReporter(console(stderr=True))
-    result = merge_stores(sources, place, rows_only=rows_only, dry_run=dry_run, reporter=reporter)
+    place = options.load_config(config, into).store
+    result = merge_stores(
+        sources, place, rows_only=rows_only, dry_run=dry_run, reporter=output.reporter()
+    )
     if as_json:
-        write_json({"into": str(place), "dry_run": dry_run, **result.as_dict()})
+        output.write_json({"into": str(place), "dry_run": dry_run, **result.as_dict()})
     else:
         _show(result, place, dry_run)
     if not result.complete:
@@ -145,7 +125,7 @@ def merge(
 
 def _show(result: MergeResult, into: Path, dry_run: bool) -> None:
     """Prints counts by kind, then what was left out and why."""
-    screen = console()
+    screen = output.console()
     rows = [
         {
             "kind": kind,
@@ -156,7 +136,7 @@ def _show(result: MergeResult, into: Path, dry_run: bool) -> None:
         for kind in dict.fromkeys((*result.taken, *result.duplicates))
     ]
     none = "nothing finished was found" if result.complete else "nothing that can be taken"
-    print_rows(f"Into {into}", rows, none)
+    output.print_rows(f"Into {into}", rows, none)
     for item in result.left_out[:SHOWN]:
         screen.print(f"{item.verdict}: {item.folder}: {item.reason}", soft_wrap=True)
     more = len(result.left_out) - SHOWN

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from contrabench.cli import options, output
 from contrabench.cli.asked import StudyArguments, takes
-from contrabench.cli.common import MACHINE, JsonOption, console, examples, write_json, writing
 from contrabench.cli.study_view import StudyView, end_of, headline
 from contrabench.errors import RequestError
 from contrabench.text import counted
@@ -49,7 +49,7 @@ app = typer.Typer(
 @app.command(
     "run",
     hidden=True,
-    epilog=examples(
+    epilog=options.examples(
         "bench study --methods mmgl,simclr --labels 10%,20%,40% --budget quick",
         "bench study --methods all --exclude densecl --labels 10% --workers 2 --threads 1",
         "bench study study.toml --executor ray -x address=head:6379",
@@ -64,22 +64,17 @@ def run(
     ] = False,
     executor: Annotated[
         str,
-        typer.Option(
-            help="Where the stages are made: local worker processes, or ray for a cluster.",
-            rich_help_panel=MACHINE,
-        ),
+        options.machine("Where the stages are made: local worker processes, or ray for a cluster."),
     ] = "local",
     executor_option: Annotated[
         list[str] | None,
-        typer.Option(
-            "-x",
-            "--executor-option",
+        options.machine(
+            "Option of the executor, as address=HOST:PORT of ray; may be repeated.",
+            *("-x", "--executor-option"),
             metavar="NAME=VALUE",
-            help="Option of the executor, as address=HOST:PORT of ray; may be repeated.",
-            rich_help_panel=MACHINE,
         ),
     ] = None,
-    json: JsonOption = False,
+    json: options.Json = False,
 ) -> None:
     """Run methods x labels x draws x folds x seeds as one plan whose shared parts run once.
 
@@ -90,14 +85,14 @@ def run(
     from contrabench.progress import ConsoleReporter
     from contrabench.study.forecast import learned
 
-    screen = console(stderr=json)
+    screen = output.console(stderr=json)
     reporter = ConsoleReporter(screen)
     kind = executors.get(executor)
-    options = parse_options(kind.Options, executor_option or (), f"executor '{executor}'")
+    given = parse_options(kind.Options, executor_option or (), f"executor '{executor}'")
     here = asked.runtime() if kind.on_this_machine else None
     # Before anything is prepared, so that a cluster that is not there costs no time.
     device = asked.device if here is None else here.device
-    crew = kind(asked.crew(device, 1 if here is None else here.threads), options)
+    crew = kind(asked.crew(device, 1 if here is None else here.threads), given)
     with closing(crew):
         session = asked.session(here or asked.runtime(crew.device), reporter)
         for line in headline(session):
@@ -107,20 +102,20 @@ def run(
         with view.open():
             stopped = session.run(board, crew, view)
     if json:
-        write_json(_as_json(session, board, stopped))
+        output.write_json(_as_json(session, board, stopped))
     else:
         _conclude(screen, session, board)
     end_of(board, stopped)
 
 
-@app.command("init", epilog=examples("bench study init", "bench study init ablation.toml"))
+@app.command("init", epilog=options.examples("bench study init", "bench study init ablation.toml"))
 def init(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where it goes.")] = STARTING_FILE,
 ) -> None:
     """Write a study with comments, to make your own of."""
     template = Path(__file__).parents[1] / "templates" / "study.toml"
     text = template.read_text(encoding="utf-8")
-    with writing(file, "another place"):
+    with output.writing(file, "another place"):
         try:
             with file.open("x", encoding="utf-8") as target:
                 target.write(text)
@@ -129,7 +124,7 @@ def init(
                 f"{file} exists already and is left as it is; choose another name"
             ) from None
     for line in (f"{file} is written. Next:", f"  bench plan {file}", f"  bench study {file}"):
-        console().print(line, soft_wrap=True)
+        output.console().print(line, soft_wrap=True)
 
 
 def _conclude(screen: Console, session: Session, board: Board) -> None:

@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from contrabench.cli.common import (
-    ConfigOption,
-    JsonOption,
-    StoreOption,
-    console,
-    examples,
-    print_facts,
-    write_json,
-)
+from contrabench.cli import options, output
 from contrabench.text import counted, size_words, unique_beginning
 
 if TYPE_CHECKING:
     from contrabench.exchange.archive import Packed
 
 
-app = typer.Typer()
-
-
-@app.command(
-    epilog=examples(
-        "bench submit --out lab-a.zip",
-        "bench submit --study 3f2a91bc --out lab-a.zip",
-        "bench submit --dataset mmwhs --out board/lab-a.zip --json",
-    )
+@options.command(
+    "bench submit --out lab-a.zip",
+    "bench submit --study 3f2a91bc --out lab-a.zip",
+    "bench submit --dataset mmwhs --out board/lab-a.zip --json",
 )
 def submit(
     *,
@@ -48,23 +35,20 @@ def submit(
     dataset: Annotated[
         str | None, typer.Option(metavar="NAME", help="Only runs on this dataset.")
     ] = None,
-    store: StoreOption = None,
-    config: ConfigOption = None,
-    json: JsonOption = False,
+    store: options.Store = None,
+    config: options.ConfigFile = None,
+    json: options.Json = False,
 ) -> None:
     """Pack finished runs as one checked archive: rows and records, no weights, no images."""
-    from contrabench.cli.config import load_config
     from contrabench.exchange.archive import pack
-    from contrabench.progress import ConsoleReporter
 
-    place = load_config(config, store).store
+    place = options.load_config(config, store).store
     runs, missing = (None, 0) if study is None else _runs_of(place, study)
-    reporter: Any = ConsoleReporter(console(stderr=True))
-    packed = pack(place, out, runs=runs, dataset=dataset, reporter=reporter)
+    packed = pack(place, out, runs=runs, dataset=dataset, reporter=output.reporter())
     if json:
         facts = {name: told for name, told in packed.listing.items() if name != "files"}
         about = {"archive": str(out), "sha256": packed.sha256, "bytes": packed.size}
-        write_json({**about, "missing": missing, **facts})
+        output.write_json({**about, "missing": missing, **facts})
         return
     _show(packed, out, missing)
 
@@ -85,8 +69,8 @@ def _runs_of(store: Path, study: str) -> tuple[set[str], int]:
 
 def _show(packed: Packed, out: Path, missing: int) -> None:
     """What is in the archive, how to tell it from another, and what it gives away."""
-    screen, listing = console(), packed.listing
-    print_facts(
+    screen, listing = output.console(), packed.listing
+    output.print_facts(
         {
             "archive": out,
             "size": f"{size_words(packed.size)} ({packed.size} bytes)",

@@ -1,4 +1,4 @@
-"""What the commands share: options, each written once; consoles, tables and JSON."""
+"""What the commands write: consoles, errors, tables, facts and JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -17,69 +17,10 @@ from rich.table import Table
 from rich.text import Text
 
 from contrabench.errors import RequestError
+from contrabench.progress import ConsoleReporter
 
-DEFAULT_DATASET = "phantom"
-DEFAULT_STORE = Path("contrabench-runs")
-PROTOCOL, MACHINE, PLACES = "What to compare", "This machine", "Files"
 PIPE_WIDTH = 200
 """Columns of a table that is written to a file or a pipe."""
-
-
-def _use_plugins(paths: list[Path] | None) -> list[Path] | None:
-    """Adds the paths of `--plugin` while the command line is read."""
-    from contrabench.contracts import discovery
-
-    for path in paths or ():
-        discovery.add(path)
-    return paths
-
-
-Device = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["auto", "float32", "bf16"]
-
-PluginOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--plugin",
-        metavar="PATH",
-        callback=_use_plugins,
-        help="Plug-in file or folder; may be repeated. Extends CONTRABENCH_PLUGINS.",
-        show_default=False,
-    ),
-]
-"""A parameter of this type adds the plug-ins by itself; the command need not read it."""
-JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON instead of tables.")]
-DataOption = Annotated[
-    Path | None, typer.Option(help="Folder of the dataset's files.", rich_help_panel=PLACES)
-]
-DatasetOptions = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-d",
-        "--dataset-option",
-        metavar="NAME=VALUE",
-        help="Option of the dataset, see 'bench datasets show'; may be repeated.",
-        rich_help_panel=PROTOCOL,
-    ),
-]
-StoreOption = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="CONTRABENCH_STORE",
-        help=f"Folder of results; {DEFAULT_STORE} by default.",
-        rich_help_panel=PLACES,
-        show_default=False,
-    ),
-]
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(help="Configuration file: data folders, the store.", rich_help_panel=PLACES),
-]
-
-
-def examples(*commands: str) -> str:
-    """The epilog of a command: one example a line."""
-    return "\n\n".join(["Examples:", *(f"  {command}" for command in commands)])
 
 
 def console(stderr: bool = False) -> Console:
@@ -87,6 +28,11 @@ def console(stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     fits = stream.isatty() or "COLUMNS" in os.environ
     return Console(stderr=stderr, highlight=False, markup=False, width=None if fits else PIPE_WIDTH)
+
+
+def reporter() -> ConsoleReporter:
+    """Tells of progress on standard error."""
+    return ConsoleReporter(console(stderr=True))
 
 
 @contextmanager
