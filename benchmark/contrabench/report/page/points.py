@@ -131,15 +131,9 @@ def _of_tables(
     stability, board, cost = (tables.get(name) for name in (STABILITY, LEADERBOARD, COST))
 
     def cells(table: Table | None, column: str) -> dict[int, float]:
-        if table is None:
-            return {}
-        names = zip(table.data["Method"], table.data["Deviations"], strict=True)
-        values = zip(names, table.data[column], strict=True)
-        return {
-            places[name]: float(value)
-            for name, value in values
-            if name in places and not math.isnan(value)
-        }
+        lines = _lines(table.data[["Method", "Deviations", column]]) if table else ()
+        known = {places.get((name, more)): float(value) for name, more, value in lines}
+        return {place: v for place, v in known.items() if place is not None and not math.isnan(v)}
 
     low, high = (cells(stability, name) for name in RESAMPLED)
     seconds = cells(cost if board else None, TRAINING)

@@ -11,7 +11,6 @@ from markupsafe import Markup, escape
 
 from contrabench.contracts.gallery import Exhibit
 from contrabench.contracts.report import NAME, Column, Report, Section, Table, plain
-from contrabench.references import FULL_SUPERVISION
 from contrabench.report.board import PAIRS, STRUCTURES
 from contrabench.report.gallery.svg import Picture, draw
 from contrabench.report.page.points import label, plots, references
@@ -54,28 +53,24 @@ class Block:
     """A table, each part of which the page shows as a table of its own.
 
     `rows` are names by column, and the runs behind each; `parts` caption, columns, and for each
-    row text, value to sort by ("" for none) and colour of its cells. `colours` says how to read
-    these.
+    row text, value to sort by ("" for none) and colour of its cells.
     """
 
     id: str
     table: Table
     rows: list[tuple[list[tuple[str, str]], Source]]
     parts: list[tuple[str, tuple[Column, ...], list[list[tuple[str, str, str]]]]]
-    colours: str
 
 
 @dataclass(frozen=True)
 class Chapter:
     """One section of the page: its tables, the runs behind them, and its gallery.
 
-    `lead` says what it is, "" where a verdict says more; `stay` are runs whose pictures stay
-    beside every family.
+    `stay` are runs whose pictures stay beside every family.
     """
 
     id: str
     section: Section
-    lead: str
     blocks: list[Block]
     sources: list[Source]
     exhibits: list[tuple[str, Exhibit, list[Picture]]]
@@ -95,7 +90,6 @@ def _chapter(own: str, section: Section) -> Chapter:
     return Chapter(
         id=own,
         section=section,
-        lead=_lead(section),
         blocks=[
             _block(f"{own}-t{number}", table, sources)
             for number, table in enumerate(section.tables, start=1)
@@ -105,19 +99,6 @@ def _chapter(own: str, section: Section) -> Chapter:
         stay={run for source in sources.values() if source.stays for run in source.runs},
         plots=plots(section),
     )
-
-
-def _lead(section: Section) -> str:
-    if section.verdict:
-        return ""
-    if section.is_appendix:
-        return "What was frozen, what was run, and with which software."
-    if section.plot_data is not None and not section.plot_data.curves.empty:
-        return (
-            "What each method gains from more labelled patients, and how many of them training "
-            "from scratch needs to reach the same."
-        )
-    return ""
 
 
 def _sources(own: str, section: Section) -> dict[tuple[str, ...], Source]:
@@ -151,7 +132,7 @@ def _block(own: str, table: Table, sources: dict[tuple[str, ...], Source]) -> Bl
         shown = table.part(caption)
         coloured = shades(table, shown, apart)
         parts.append((caption, shown, [_cells(table, row, shown, coloured) for row in places]))
-    return Block(own, table, list(zip(names, behind, strict=True)), parts, legend(table))
+    return Block(own, table, list(zip(names, behind, strict=True)), parts)
 
 
 def _cells(
@@ -163,21 +144,6 @@ def _cells(
         shade = coloured.get((column.name, row), "")
         cells.append((text, "" if value is None else repr(value), shade))
     return cells
-
-
-def legend(table: Table) -> str:
-    """How to read the colours of a table, in a sentence; "" for a table without."""
-    if table.name == PAIRS:
-        return (
-            "Coloured by sign and size of the difference, and by the levels 0.05, 0.01 and 0.001 "
-            "that a p reaches."
-        )
-    if table.name == STRUCTURES:
-        return (
-            "Coloured from the worst method of a column to the best, each column by itself; "
-            f"{FULL_SUPERVISION} is left out."
-        )
-    return ""
 
 
 def shades(table: Table, columns: Sequence[Column], apart: Container[int] = ()) -> Shades:
