@@ -5,13 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
+from contrabench.progress import Reporter
 from contrabench.protocol import Frozen
 from contrabench.protocol import Options as _Options
-
-if TYPE_CHECKING:
-    from contrabench.progress import Reporter
 
 End = Literal["done", "failed", "busy", "lost", "full", "stopped"]
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from contrabench.contracts.backbone import Backbone
-    from contrabench.contracts.views import Batch
+from contrabench.contracts.backbone import Backbone
+from contrabench.contracts.views import Batch
 
 
 @dataclass(frozen=True)

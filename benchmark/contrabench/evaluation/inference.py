@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from contrabench.data.bank import from_axial, image_slices
 from contrabench.data.grid import to_native
+from contrabench.data.prepare import PreparedCase
 from contrabench.model.segmentation import Segmenter
 from contrabench.training.runtime import Runtime
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from contrabench.data.prepare import PreparedCase
 
 _BATCH = 32
 

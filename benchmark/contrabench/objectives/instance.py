@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from contrabench.contracts.backbone import Backbone
 from contrabench.contracts.objective import Objective, StepResult
+from contrabench.contracts.views import Batch, SliceInfo
 from contrabench.objectives.contrast import nt_xent, position_contrast, same
 from contrabench.objectives.heads import GlobalHead
-
-if TYPE_CHECKING:
-    from contrabench.contracts.backbone import Backbone
-    from contrabench.contracts.views import Batch, SliceInfo
 
 
 class InstanceContrast(Objective):

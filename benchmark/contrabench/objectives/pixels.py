@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from contrabench.contracts.backbone import Backbone
 from contrabench.contracts.objective import Objective, StepResult
-from contrabench.contracts.views import IGNORE
+from contrabench.contracts.views import IGNORE, Batch
 from contrabench.objectives.contrast import nt_xent, supervised_contrast
 from contrabench.objectives.heads import PixelHead
-
-if TYPE_CHECKING:
-    from contrabench.contracts.backbone import Backbone
-    from contrabench.contracts.views import Batch
 
 Sampling = Literal["stride", "block"]
 

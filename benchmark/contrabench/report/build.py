@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from contrabench.contracts.gallery import Gallery
 from contrabench.contracts.report import Report, Section
 from contrabench.errors import RequestError
 from contrabench.report.appendix import appendix, cost_table, dataset_options
@@ -31,9 +31,6 @@ from contrabench.report.literature import literature_table
 from contrabench.report.plot_data import plot_data
 from contrabench.report.verdict import remarks, verdict
 from contrabench.store.results import Results
-
-if TYPE_CHECKING:
-    from contrabench.contracts.gallery import Gallery
 
 TABLE = ["dataset", "budget", "recipe", "protocol", "metric_contract"]
 """What the rows of one table have in common, beside the label budget."""

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import attrgetter
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -18,10 +17,8 @@ from contrabench.report.build import TABLE, title_of
 from contrabench.report.completeness import complete_runs
 from contrabench.report.entries import grouped, labels_of
 from contrabench.report.tidy import tidy
+from contrabench.store.results import Results
 from contrabench.text import counted, some
-
-if TYPE_CHECKING:
-    from contrabench.store.results import Results
 
 SIDES = ("A", "B")
 """How tables and sentences call the two sides."""

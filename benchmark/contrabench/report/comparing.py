@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pandas as pd
 from scipy import stats
@@ -26,10 +25,8 @@ from contrabench.report.entries import Entry, grouped, make_entry, versioned
 from contrabench.report.verdict import rests_on, told
 from contrabench.statistics.aggregate import distance_of
 from contrabench.statistics.ranking import rank_methods
+from contrabench.store.results import Results
 from contrabench.text import counted, some
-
-if TYPE_CHECKING:
-    from contrabench.store.results import Results
 
 FEW = 6
 """So many methods a sentence about the order names."""

@@ -7,18 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from contrabench.contracts.gallery import Drawing, Exhibit, Gallery
-from contrabench.report.entries import Entry, reference_of
+from contrabench.report.entries import Entry, LabelBudget, reference_of
 from contrabench.report.gallery.planes import Canvas
 from contrabench.report.gallery.stored import NO_IMAGE, NO_PREDICTION, LostError, Shelf
 from contrabench.statistics.aggregate import applicable
-
-if TYPE_CHECKING:
-    from contrabench.report.entries import LabelBudget
 
 _DIGITS = 12
 """Means that agree so far are a tie: the rest is rounding."""
