@@ -5,7 +5,6 @@ from tests.makers.studies import RUNTIME, TINY
 from contrabench.contracts import registry
 from contrabench.contracts.method import Method, MethodInfo, Stage
 from contrabench.contracts.objective import Objective, StepResult
-from contrabench.data.bank import DEPTH, PATIENTS, STRUCTURES, synthetic_bank
 from contrabench.errors import RequestError
 from contrabench.inspection.profile import Times, _Bench, profile_stage
 from contrabench.protocol import ENCODER, PARTS
@@ -140,17 +139,3 @@ def test_a_built_in_of_two_stages_with_labels():
     first, second = (profile_stage(method, s, TINY, RUNTIME, 1) for s in method.stages())
     assert (first.stage, second.stage) == tuple(stage.name for stage in method.stages())
     assert second.bare_tap == "dec1"
-
-
-def test_the_synthetic_bank():
-    bank = synthetic_bank(32, True, torch.device("cpu"))
-    assert len(bank) == PATIENTS * 3 * DEPTH
-    assert bank.images.shape == (len(bank), 1, 32, 32)
-    assert bank.masks.unique().tolist() == list(range(STRUCTURES + 1))
-    for volume in range(PATIENTS * 3):
-        here = bank.volume == volume
-        assert bank.patient[here].unique().numel() == 1
-        assert bank.orientation[here].unique().numel() == 1
-        assert bank.position[here].tolist() == [(i + 1) / DEPTH for i in range(DEPTH)]
-    assert torch.equal(bank.images, synthetic_bank(32, True, torch.device("cpu")).images)
-    assert synthetic_bank(32, False, torch.device("cpu")).masks is None

@@ -16,7 +16,7 @@ from torch import Tensor
 from contrabench.contracts.views import IGNORE
 from contrabench.data.prepare import PreparedCase
 from contrabench.errors import AuditError, RunError
-from contrabench.protocol import ORIENTATIONS, Orientation, seed_for
+from contrabench.protocol import ORIENTATIONS, Orientation
 
 _AXES: dict[Orientation, tuple[int, int, int]] = {
     "axial": (2, 1, 0),
@@ -181,42 +181,3 @@ def _fits(images: Tensor, masks: Tensor | None, device: torch.device) -> bool:
     wanted = images.nbytes + (0 if masks is None else masks.nbytes)
     free, _ = torch.cuda.mem_get_info(device)
     return wanted <= _SHARE_OF_FREE_MEMORY * free
-
-
-PATIENTS = 4
-DEPTH = 16
-STRUCTURES = 7
-_BLOCKS = 8
-
-
-def synthetic_bank(pixels: int, labels: bool, device: torch.device, seed: int = 0) -> SliceBank:
-    """A bank of smooth random images with blocky random masks, for measuring without a dataset.
-
-    Four patients' volumes, cut in every orientation into 16 slices: every method finds positives
-    and negatives. Masks are half background, half seven structures; sides are multiples of 8.
-    """
-    generator = torch.Generator().manual_seed(seed_for("synthetic", seed))
-    volumes = PATIENTS * len(ORIENTATIONS)
-    count = volumes * DEPTH
-    coarse = torch.randn(count, 1, _BLOCKS, _BLOCKS, generator=generator)
-    images = F.interpolate(coarse, size=(pixels, pixels), mode="bilinear", align_corners=False)
-    images += 0.1 * torch.randn(images.shape, generator=generator)
-    blocks = torch.randint(
-        1 - STRUCTURES, STRUCTURES + 1, (count, _BLOCKS, _BLOCKS), generator=generator
-    )
-    fine = pixels // _BLOCKS
-    masks = blocks.clamp(min=0).to(torch.uint8)
-    masks = masks.repeat_interleave(fine, 1).repeat_interleave(fine, 2)
-    names = tuple(f"synthetic_{number}" for number in range(PATIENTS))
-    volume = torch.arange(volumes).repeat_interleave(DEPTH)
-    return SliceBank(
-        images=images.to(device),
-        masks=masks.to(device) if labels else None,
-        volume=volume,
-        patient=volume // len(ORIENTATIONS),
-        orientation=volume % len(ORIENTATIONS),
-        position=(torch.arange(1, DEPTH + 1) / DEPTH).repeat(volumes),
-        patients=names,
-        labelled=names if labels else (),
-        device=device,
-    )

@@ -179,7 +179,7 @@ def check_training() -> Looking:
     """Takes one step of fine-tuning of a small network on synthetic slices, on the device."""
     import torch
 
-    from contrabench.data.bank import STRUCTURES, synthetic_bank
+    from contrabench.data.synthetic import synthetic_bank
     from contrabench.model.segmentation import build_segmenter
     from contrabench.model.weights import build_backbone
     from contrabench.protocol import BackboneSpec, Phase, Seeds
@@ -193,8 +193,8 @@ def check_training() -> Looking:
     phase = Phase(images=4, batch=4, lr=1e-2)
     loss, fault = math.nan, ""
     try:
-        model = build_segmenter(build_backbone(BackboneSpec(width=8), 0), STRUCTURES + 1, False, 0)
-        bank = synthetic_bank(64, True, runtime.torch_device)
+        model = build_segmenter(build_backbone(BackboneSpec(width=8), 0), 3, False, 0)
+        bank = synthetic_bank(64, 2, runtime.torch_device)
         step = Step(FinetuneTask(model, bank, phase, Seeds()), phase, runtime, steps=1)
         loss = float(step.take(0)["loss"])
         if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from contrabench.contracts.method import Method, Stage
 from contrabench.contracts.views import Batch
-from contrabench.data.bank import synthetic_bank
+from contrabench.data.synthetic import synthetic_bank
 from contrabench.errors import RequestError
 from contrabench.model.weights import build_backbone
 from contrabench.protocol import BackboneSpec, Budget, Seeds, seed_for
@@ -163,7 +163,7 @@ class _Bench(Step):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for("objective", stage.name, 0))
             objective = method.objective(stage, backbone)
-        bank = synthetic_bank(budget.pixels, stage.labels, runtime.torch_device)
+        bank = synthetic_bank(budget.pixels, 2 * stage.labels, runtime.torch_device)
         task = PretrainTask(backbone, objective, stage, bank, phase, Seeds())
         super().__init__(task, phase, runtime, steps)
         self.last = backbone.last(stage.trains) if stage.trains else None

@@ -89,12 +89,12 @@ class Finetune(Kind):
 
     def seconds_per_unit(self, run: Run, node: Node, runtime: Runtime) -> float:
         """A few steps on synthetic slices."""
-        from contrabench.data.bank import synthetic_bank
+        from contrabench.data.synthetic import synthetic_bank
         from contrabench.stages.trained import seconds_per_step
         from contrabench.training.tasks import FinetuneTask
 
         phase = run.spec.budget.finetune
-        bank = synthetic_bank(run.spec.budget.pixels, True, runtime.torch_device)
+        bank = synthetic_bank(run.spec.budget.pixels, run.classes - 1, runtime.torch_device)
         task = FinetuneTask(run.segmenter(run.backbone()), bank, phase, Seeds())
         return seconds_per_step(task, phase, runtime, node.units)
 

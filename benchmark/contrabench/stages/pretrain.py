@@ -73,12 +73,13 @@ class Pretrain(Kind):
 
     def seconds_per_unit(self, run: Run, node: Node, runtime: Runtime) -> float:
         """A few steps on synthetic slices."""
-        from contrabench.data.bank import synthetic_bank
+        from contrabench.data.synthetic import synthetic_bank
         from contrabench.stages.trained import seconds_per_step
         from contrabench.training.tasks import PretrainTask
 
         work, backbone = _work(run, node), run.backbone()
-        bank = synthetic_bank(run.spec.budget.pixels, work.stage.labels, runtime.torch_device)
+        structures = run.classes - 1 if work.stage.labels else 0
+        bank = synthetic_bank(run.spec.budget.pixels, structures, runtime.torch_device)
         objective = run.method.objective(work.stage, backbone)
         task = PretrainTask(backbone, objective, work.stage, bank, work.phase, Seeds())
         return seconds_per_step(task, work.phase, runtime, node.units)
