@@ -9,7 +9,7 @@ CONTENT = ("methods", "datasets", "reports")
 
 
 class ContentHook(BuildHookInterface):
-    """Maps `methods/x.py` of the checkout to `contrabench/methods/x.py` of the wheel.
+    """Maps `methods/x.py` of the checkout to `contrabench/methods/x.py` of the wheel; packages too.
 
     An editable install reads the checkout itself, so nothing is copied for it: a copy
     in site-packages would go stale with the first edit.
@@ -20,5 +20,6 @@ class ContentHook(BuildHookInterface):
         if version != "standard":
             return
         for folder in CONTENT:
-            for path in sorted(Path(self.root, folder).glob("*.py")):
-                build_data["force_include"][str(path)] = f"contrabench/{folder}/{path.name}"
+            for path in sorted(Path(self.root, folder).rglob("*.py")):
+                place = path.relative_to(self.root).as_posix()
+                build_data["force_include"][str(path)] = f"contrabench/{place}"

@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from contrabench.data.solids import (
+from contrabench.datasets.phantom.solids import (
     Pose,
     blend,
     coverage,

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from contrabench import Case, Dataset, DatasetInfo, Options, Structure, Volume, register_dataset
-from contrabench.data.solids import (
+from contrabench.protocol import digest, seed_for
+
+from .solids import (
     Grid,
     Points,
     Pose,
@@ -29,7 +31,6 @@ from contrabench.data.solids import (
     smooth_field,
     tube,
 )
-from contrabench.protocol import digest, seed_for
 
 SHAPE = (128, 128, 64)
 SPACING = (1.75, 1.75, 3.0)
