@@ -98,7 +98,9 @@ def score_case(
         if predicted == 0 or expected == 0:
             scores.append(_empty_score(name, expected, predicted, reference.shape, spacing))
             continue
-        box = _union(*(found[value - 1] for found in boxes))
+        # The smallest box that holds the structure of both.
+        sides = zip(*(found[value - 1] for found in boxes), strict=True)
+        box = tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in sides)
         mask, truth = prediction[box] == value, reference[box] == value
         distances = surface_distances(mask, truth, spacing)
         by_slice = asd_slice2d(mask, truth, spacing)
@@ -152,13 +154,6 @@ def _joint_histogram(
         codes = ours.astype(np.int64) * classes + theirs
         counts += np.bincount(codes.ravel(), minlength=counts.size)
     return counts.reshape(classes, classes)
-
-
-def _union(first: tuple[slice, ...], second: tuple[slice, ...]) -> tuple[slice, ...]:
-    return tuple(
-        slice(min(a.start, b.start), max(a.stop, b.stop))
-        for a, b in zip(first, second, strict=True)
-    )
 
 
 def _slice_diagonal(shape: Sequence[int], spacing: Sequence[float]) -> float:

@@ -269,13 +269,10 @@ def next_method_table(compared: Comparison) -> Table | None:
         "training again moved nothing.",
     )
     part = "Against the next of the order"
-    shown = (
-        *NAMES,
-        Column("Next", "text", part),
-        Column("Dice minus next", "difference", part),
-        Column("Adjusted p", "p", part),
-        *columns(part, {"text": _NEEDED}),
-    )
+    kinds: dict[Kind, Sequence[str]] = {
+        "text": ["Next"], "difference": ["Dice minus next"], "p": ["Adjusted p"],
+    }  # fmt: skip
+    shown = (*NAMES, *columns(part, kinds), *columns(part, {"text": _NEEDED}))
     return make_table("neighbours", shown, rows, notes=notes, detail=True)
 
 
@@ -284,7 +281,10 @@ def variance_table(compared: Comparison) -> Table | None:
     # Unbiased estimates of a variance near zero can be negative, and are zero here.
     rows = [
         names_of(compared.entries[place])
-        | {name: _root(getattr(one.split, source)) for name, source in _SOURCES.items()}
+        | {
+            name: float(np.sqrt(np.maximum(getattr(one.split, source), 0)))
+            for name, source in _SOURCES.items()
+        }
         for place, one in sorted(compared.against.items())
         if one.split is not None
     ]
@@ -300,7 +300,3 @@ def variance_table(compared: Comparison) -> Table | None:
     part = f"Standard deviation of Dice minus {REFERENCE}"
     shown = (*NAMES, *columns(part, {"score": list(_SOURCES)}))
     return make_table("variance", shown, rows, notes=notes, detail=True)
-
-
-def _root(variance: float) -> float:
-    return math.nan if math.isnan(variance) else math.sqrt(max(0.0, variance))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from operator import attrgetter
 
 import pandas as pd
 from scipy import stats
@@ -124,7 +125,7 @@ def side_by_side(
     first; then its own. `against` is empty on A, and on B holds B minus A, one family, of those
     with a score of the same patients on both. RequestError if a row lacks the metric of the others.
     """
-    ours, theirs = (sorted(side, key=_last) for side in _entries((first, second)))
+    ours, theirs = (sorted(side, key=attrgetter("order")) for side in _entries((first, second)))
     on_b = {entry.label: entry for entry in theirs}
     both = [(entry, on_b[entry.label]) for entry in ours if entry.label in on_b]
     against, trained = all_against(
@@ -142,11 +143,6 @@ def side_by_side(
         every = (*compared.entries, *alone)
         made.append(replace(compared, entries=every, against={}, retraining=trained))
     return made[0], replace(made[1], against=against)
-
-
-def _last(entry: Entry) -> tuple[float, str]:
-    """Sorts the worst Dice last."""
-    return math.inf if math.isnan(entry.dice) else -entry.dice, entry.label
 
 
 def _entries(sides: Sequence[pd.DataFrame]) -> list[list[Entry]]:

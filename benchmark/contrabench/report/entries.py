@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import pandas as pd
@@ -76,6 +77,11 @@ class Entry:
     def dice(self) -> float:
         """Mean over patients; NaN without a structure that applies."""
         return float(self.scores["dice"].mean())
+
+    @property
+    def order(self) -> tuple[float, str]:
+        """Sorts the best Dice first, those without one last, and equal ones by name."""
+        return math.inf if math.isnan(self.dice) else -self.dice, self.label
 
     @property
     def folds(self) -> str:
@@ -175,15 +181,9 @@ def _budget(rows: pd.DataFrame, full: pd.DataFrame) -> LabelBudget:
     ]
     if (rows["fraction"] < 1).all() and len(full):
         entries.append(make_entry(FULL_SUPERVISION, "", full, distance))
-    entries.sort(key=lambda one: (math.inf if math.isnan(one.dice) else -one.dice, one.label))
-    first = rows.iloc[0]
-    return LabelBudget(
-        labels=str(first["labels"]),
-        fraction=float(first["fraction"]),
-        rows=rows,
-        entries=tuple(entries),
-        distance=distance,
-    )
+    entries.sort(key=attrgetter("order"))
+    labels, fraction = rows[["labels", "fraction"]].iloc[0]
+    return LabelBudget(str(labels), float(fraction), rows, tuple(entries), distance)
 
 
 def grouped(
