@@ -98,7 +98,7 @@ class Made:
 def make_run(spec, cases, store, reporter=None):
     """Makes the stages of a run one after another."""
     run, teller = Run(spec, cases), reporter or Silent()
-    making = Making(run, StageStore(store, teller), RUNTIME, teller)
+    making = Making(run, StageStore(store, teller), RUNTIME)
     for node in nodes_of(run):
         cached = (home_of(store, node.kind) / node.key).is_dir()
         folder = making.make(node)

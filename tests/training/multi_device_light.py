@@ -17,7 +17,7 @@ from contrabench.training.stop import Interrupted, calm_stop
 TWO = Runtime(device="cpu", precision="float32", threads=1, devices=2)
 
 
-def echo(runtime, reporter, word, times):
+def echo(reporter, word, times):
     """Reports, and returns what it was given with who was there."""
     reporter.line("hello")
     with reporter.track("work", 2) as track:
@@ -34,7 +34,7 @@ def echo(runtime, reporter, word, times):
     )
 
 
-def fail(runtime, reporter, how):
+def fail(reporter, how):
     """The last process fails; the others wait for it, and would for half an hour."""
     with reporter.track("work", 2):
         if process_number() == process_count() - 1:
@@ -44,7 +44,7 @@ def fail(runtime, reporter, how):
         distributed.barrier()
 
 
-def linger(runtime, reporter, folder, how):
+def linger(reporter, folder, how):
     """Works until it is stopped; the first process says that it has begun."""
     with calm_stop() as asked:
         (Path(folder) / f"process{process_number()}").write_text(str(os.getpid()))

@@ -21,6 +21,7 @@ from contrabench.training import sharding
 from contrabench.training.checkpoint import save_weights
 from contrabench.training.loop import fit
 from contrabench.training.sharding import is_first_process, process_count, process_number
+from contrabench.training.step import Step
 from contrabench.training.stop import Interrupted, request_stop
 from contrabench.training.tasks import PretrainTask
 
@@ -97,7 +98,7 @@ def make_task(method, stage=0, options=None, phase=None):
     return DoubleTask(backbone, objective, stage, bank, phase, Seeds()).double()
 
 
-def train(runtime, reporter, folder, job, stop=-1):
+def train(reporter, runtime, folder, job, stop=-1):
     """Trains a stage; a stop is raised, with the checkpoint in the folder."""
     phase = phase_of(**job.get("phase", {}))
     task = make_task(job["method"], job.get("stage", 0), job.get("options"), phase)
@@ -105,13 +106,13 @@ def train(runtime, reporter, folder, job, stop=-1):
         task, runtime = task.float(), replace(runtime, precision="bf16")
     task.stop = stop
     folder.mkdir(parents=True, exist_ok=True)
-    record = fit(task, STEPS, phase, runtime, folder, reporter, "toy", seed=0)
+    record = fit(Step(task, phase, runtime, STEPS), folder, reporter, "toy")
     if is_first_process():
         save_weights(folder / "weights", task.state_dict(), {})
     return task, record
 
 
-def train_all(runtime, reporter, folder, jobs, faults, stopped):
+def train_all(reporter, runtime, folder, jobs, faults, stopped):
     """Trains everything in the same processes.
 
     Returns:
@@ -124,22 +125,22 @@ def train_all(runtime, reporter, folder, jobs, faults, stopped):
     """
     alike = {}
     for name, job in jobs.items():
-        task, record = train(runtime, reporter, Path(folder) / name, job)
+        task, record = train(reporter, runtime, Path(folder) / name, job)
         alike[name] = everywhere(task), record.first["loss"]
     for name, job in stopped.items():
         try:
-            train(runtime, reporter, Path(folder) / name, job, stop=1)
+            train(reporter, runtime, Path(folder) / name, job, stop=1)
         except Interrupted as error:
             alike[name] = str(error)
         distributed.barrier()
         if name.endswith("_on"):
-            _, record = train(runtime, reporter, Path(folder) / name, job)
+            _, record = train(reporter, runtime, Path(folder) / name, job)
             alike[name] = record.resumed_at
     whole = sharding._Gather.backward
     for name, job in faults.items():
         sharding._Gather.backward = staticmethod(FAULTS[name])
         try:
-            train(runtime, reporter, Path(folder) / name, job)
+            train(reporter, runtime, Path(folder) / name, job)
         except AuditError as error:
             alike[name] = str(error)
         sharding._Gather.backward = whole

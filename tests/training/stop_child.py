@@ -14,7 +14,7 @@ from contrabench.progress import Silent
 from contrabench.protocol import Phase
 from contrabench.training.loop import fit
 from contrabench.training.runtime import Runtime
-from contrabench.training.step import TrainingTask
+from contrabench.training.step import Step, TrainingTask
 from contrabench.training.stop import Interrupted
 
 PHASE = Phase(images=240, batch=8, lr=1e-2)
@@ -51,6 +51,6 @@ if __name__ == "__main__":
         folder.mkdir()
         task = Line(at=7, act=partial(signal.raise_signal, signal.Signals[name]))
         try:
-            fit(task, STEPS, PHASE, runtime, folder, Silent(), "line", seed=0)
+            fit(Step(task, PHASE, runtime, STEPS), folder, Silent(), "line")
         except Interrupted as stop:
             sys.stdout.write(f"{stop}\n")

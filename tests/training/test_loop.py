@@ -12,7 +12,7 @@ from contrabench.training import loop
 from contrabench.training.checkpoint import FILE
 from contrabench.training.loop import fit
 from contrabench.training.runtime import Runtime
-from contrabench.training.step import TrainingTask
+from contrabench.training.step import Step, TrainingTask
 
 PHASE = Phase(images=320, batch=8, lr=1e-2)
 
@@ -51,7 +51,8 @@ class Toy(TrainingTask):
 
 def train(folder, task=None, steps=40, phase=PHASE, **changes):
     task = task or Toy()
-    record = fit(task, steps, phase, runtime(**changes), folder, Silent(), "toy", seed=0)
+    step = Step(task, phase, runtime(**changes), steps)
+    record = fit(step, folder, Silent(), "toy")
     return task, record
 
 

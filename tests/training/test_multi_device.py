@@ -42,12 +42,7 @@ class Notes:
 def test_one_device_is_this_process():
     notes = Notes()
     runtime = Runtime(device="cpu", precision="float32", threads=1)
-    assert train_on(runtime, notes, lambda *given: given, 1, 2) == (
-        runtime,
-        notes,
-        1,
-        2,
-    )
+    assert train_on(runtime, notes, lambda *given: given, 1, 2) == (notes, 1, 2)
 
 
 def test_two_devices_are_two_processes_and_the_first_one_tells():

@@ -41,6 +41,7 @@ def two_processes(tmp_path_factory):
         TWO,
         Silent(),
         targets.train_all,
+        TWO,
         folder,
         {**JOBS, "half": HALF},
         faults,
@@ -50,7 +51,7 @@ def two_processes(tmp_path_factory):
 
 
 def alone(job, folder):
-    task, _ = targets.train(ONE, Silent(), folder, job)
+    task, _ = targets.train(Silent(), ONE, folder, job)
     return task.state_dict()
 
 
@@ -81,7 +82,7 @@ def test_two_processes_end_where_one_does(two_processes, tmp_path, name):
 def test_half_precision_sees_the_whole_batch_too(two_processes, tmp_path):
     _, told = two_processes
     alike, loss = told["half"]
-    _, record = targets.train(ONE, Silent(), tmp_path, HALF)
+    _, record = targets.train(Silent(), ONE, tmp_path, HALF)
     assert alike
     assert loss == pytest.approx(record.first["loss"], rel=1e-3)
 
@@ -109,6 +110,6 @@ def test_a_stop_reaches_all_processes_at_one_step_and_two_go_on(two_processes, t
 def test_one_process_goes_on_where_two_have_stopped(two_processes):
     folder, told = two_processes
     assert "stopped after step 2 of 4" in told["two_then_one"]
-    task, record = targets.train(ONE, Silent(), folder / "two_then_one", JOBS["queue"])
+    task, record = targets.train(Silent(), ONE, folder / "two_then_one", JOBS["queue"])
     assert record.resumed_at == (2,)
     assert far(task.state_dict(), load_weights(folder / "queue" / "weights")) < 1e-9

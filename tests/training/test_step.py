@@ -70,7 +70,7 @@ def test_its_steps_are_those_of_plain_torch_and_of_the_loop(tmp_path, kind, prec
     phase = PHASE.model_copy(update=update)
     runtime = replace(RUNTIME, precision=precision)
     looped, stepped, plain = Line(), Line(), Line()
-    fit(looped, 6, phase, runtime, tmp_path, Silent(), "line", seed=0)
+    fit(Step(looped, phase, runtime, 6), tmp_path, Silent(), "line")
     step = Step(stepped, phase, runtime, 6)
     for number in range(6):
         step.take(number)

@@ -14,6 +14,7 @@ from contrabench.progress import Silent
 from contrabench.training.checkpoint import FILE
 from contrabench.training.loop import fit
 from contrabench.training.runtime import Runtime
+from contrabench.training.step import Step
 from contrabench.training.stop import Interrupted, calm_stop, request_stop
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -24,7 +25,8 @@ RUNTIME = Runtime(device="cpu", precision="float32", threads=1)
 
 def train(folder, steps=stop_child.STEPS, **changes):
     task = stop_child.Line(**changes)
-    record = fit(task, steps, stop_child.PHASE, RUNTIME, folder, Silent(), "line", seed=0)
+    step = Step(task, stop_child.PHASE, RUNTIME, steps)
+    record = fit(step, folder, Silent(), "line")
     return task, record
 
 

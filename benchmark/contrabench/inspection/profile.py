@@ -21,10 +21,10 @@ from contrabench.contracts.views import Batch
 from contrabench.data.synthetic import synthetic_bank
 from contrabench.errors import RequestError
 from contrabench.model.weights import build_backbone
-from contrabench.protocol import BackboneSpec, Budget, Seeds, seed_for
+from contrabench.protocol import BackboneSpec, Budget, Seeds
 from contrabench.training.runtime import Runtime
 from contrabench.training.step import Step, saved_for_backward
-from contrabench.training.tasks import PretrainTask, count_parameters
+from contrabench.training.tasks import PretrainTask, build_objective, count_parameters
 
 WARM_UP = 3
 
@@ -160,9 +160,7 @@ class _Bench(Step):
     ) -> None:
         phase = budget.pretrain
         backbone = build_backbone(BackboneSpec(width=budget.width), 0)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_for("objective", stage.name, 0))
-            objective = method.objective(stage, backbone)
+        objective = build_objective(method, stage, backbone, "objective", stage.name, 0)
         bank = synthetic_bank(budget.pixels, 2 * stage.labels, runtime.torch_device)
         task = PretrainTask(backbone, objective, stage, bank, phase, Seeds())
         super().__init__(task, phase, runtime, steps)

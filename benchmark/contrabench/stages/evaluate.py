@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,9 @@ from contrabench.stages import audit
 from contrabench.stages.kind import WEIGHTS, Kind, Making, Node, of_kind, write_record
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from contrabench.data.prepare import PreparedCase
     from contrabench.stages.run import Run
     from contrabench.training.runtime import Runtime
 
@@ -41,6 +43,7 @@ class Evaluate(Kind):
             "model": model,
             "data": run.data_of(run.split.test),
             "structures": structures,
+            "spacing_known": run.dataset.info.spacing_known,
             "metric_contract": METRIC_CONTRACT,
         }
         same = {
@@ -52,6 +55,7 @@ class Evaluate(Kind):
 
     def make(self, making: Making, node: Node, folder: Path) -> None:
         """Leaves one file of predictions per case (`NNN.npz`) and the scores of all of them."""
+        from contrabench.evaluation.inference import predict_case
         from contrabench.stages.trained import header_of
         from contrabench.training.checkpoint import load_weights
 
@@ -66,7 +70,12 @@ class Evaluate(Kind):
         cases = run.test_cases()
         with making.reporter.track(self.title, len(cases)) as track:
             for number, case in enumerate(cases, start=1):
-                scores += _score(run, segmenter, case, folder / f"{number:03d}.npz", runtime)
+                prediction = predict_case(segmenter, case, runtime)
+                audit.check_scored(case, prediction)
+                file = folder / f"{number:03d}.npz"
+                np.savez_compressed(file, prediction=prediction, affine=case.native_affine)
+                about = {"patient": case.patient, "case": case.case, "file": file.name}
+                scores += [about | columns for columns in _scores(run, case, prediction)]
                 track.advance(number, case.case)
         write_text(folder / SCORES, json.dumps(scores, indent=1))
         write_record(folder, {"seconds": time.monotonic() - began, "runtime": runtime.record()})
@@ -74,15 +83,12 @@ class Evaluate(Kind):
     def seconds_per_unit(self, run: Run, node: Node, runtime: Runtime) -> float:
         """One real case, a shifted reference in the place of the prediction."""
         from contrabench.evaluation.inference import predict_case
-        from contrabench.evaluation.metrics import score_case
 
         case = run.test_cases()[0]
         segmenter = run.segmenter(run.backbone()).to(runtime.torch_device)
         began = time.perf_counter()
         predict_case(segmenter, case, runtime)
-        reference = case.native_label()
-        names = [structure.name for structure in run.dataset.structures]
-        score_case(np.roll(reference, 2, axis=0), reference, names, spacing_of(case.native_affine))
+        _scores(run, case, np.roll(case.native_label(), 2, axis=0))
         return time.perf_counter() - began
 
     def disk(self, run: Run, node: Node) -> int:
@@ -94,20 +100,12 @@ class Evaluate(Kind):
 KIND = Evaluate()
 
 
-def _score(
-    run: Run, segmenter: Any, case: Any, file: Path, runtime: Runtime
-) -> list[dict[str, Any]]:
-    """Predicts, keeps and scores one case; in voxels where no spacing is known."""
-    from contrabench.evaluation.inference import predict_case
+def _scores(run: Run, case: PreparedCase, prediction: NDArray[np.uint8]) -> list[dict[str, Any]]:
+    """The columns of a row for each structure; in voxels where no spacing is known."""
     from contrabench.evaluation.metrics import score_case
 
-    prediction = predict_case(segmenter, case, runtime)
-    audit.check_scored(case, prediction)
-    np.savez_compressed(file, prediction=prediction, affine=case.native_affine)
     known = run.dataset.info.spacing_known
     spacing = spacing_of(case.native_affine) if known else (1.0, 1.0, 1.0)
     names = [structure.name for structure in run.dataset.structures]
-    return [
-        {"patient": case.patient, "case": case.case, "file": file.name} | asdict(score)
-        for score in score_case(prediction, case.native_label(), names, spacing)
-    ]
+    scores = score_case(prediction, case.native_label(), names, spacing)
+    return [score.columns(known) for score in scores]

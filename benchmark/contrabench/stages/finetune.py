@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from contrabench.protocol import Seeds, digest, seed_for
+from contrabench.protocol import digest, seed_for
 from contrabench.stages import audit
 from contrabench.stages.kind import Kind, Making, Node, of_kind
 
@@ -56,47 +56,35 @@ class Finetune(Kind):
         from contrabench.model.weights import hand_off
         from contrabench.stages.trained import header_of, train
         from contrabench.training.checkpoint import load_weights
+        from contrabench.training.step import Step
         from contrabench.training.tasks import FinetuneTask
 
         run, runtime = making.run, making.runtime.alone()
-        spec, backbone = run.spec, run.backbone()
+        backbone, phase, seeds = run.backbone(), run.spec.budget.finetune, run.spec.seeds
         transfer: dict[str, Any] = {"parts": [], "matched": 0, "parameters": 0}
-        before = making.weights("pretrain", node)
-        if before is not None:
+        if before := making.weights("pretrain", node):
             audit.check_recipe(header_of(before), digest(run.dataset.recipe))
             weights = load_weights(before)
             transfer = hand_off(weights, backbone, run.method.transfers()).as_dict()
         model, patients = run.segmenter(backbone), run.manifest.patients
         bank = build_bank(run.cases, patients, patients, ("axial",), runtime.torch_device)
         seen = audit.check_bank(bank, run.split, run.manifest, labels=True)
-        phase = spec.budget.finetune
-        task = FinetuneTask(model, bank, phase, spec.seeds)
+        task = FinetuneTask(model, bank, phase, seeds)
         if runtime.compile:
             backbone.compile()
-        train(
-            run,
-            node,
-            task,
-            model,
-            phase,
-            seed_for("fine-tuning", spec.seeds.views),
-            runtime,
-            making.reporter,
-            folder,
-            making.tracking,
-            {"seen": seen, "transfer": transfer},
-        )
+        step = Step(task, phase, runtime, node.units, seed_for("fine-tuning", seeds.views))
+        train(making, node, folder, step, model, seen=seen, transfer=transfer)
 
     def seconds_per_unit(self, run: Run, node: Node, runtime: Runtime) -> float:
         """A few steps on synthetic slices."""
         from contrabench.data.synthetic import synthetic_bank
-        from contrabench.stages.trained import seconds_per_step
+        from contrabench.training.step import Step
         from contrabench.training.tasks import FinetuneTask
 
         phase = run.spec.budget.finetune
         bank = synthetic_bank(run.spec.budget.pixels, run.classes - 1, runtime.torch_device)
-        task = FinetuneTask(run.segmenter(run.backbone()), bank, phase, Seeds())
-        return seconds_per_step(task, phase, runtime, node.units)
+        task = FinetuneTask(run.segmenter(run.backbone()), bank, phase, run.spec.seeds)
+        return Step(task, phase, runtime, node.units).seconds()
 
     def disk(self, run: Run, node: Node) -> int:
         """Backbone and heads as float32."""

@@ -12,7 +12,7 @@ import json
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -77,12 +77,20 @@ class Node:
 
 @dataclass(frozen=True)
 class Making:
-    """A run whose stages are made here, on a device, in a store."""
+    """A run whose stages are made here, on a device, in a store that knows whom to tell."""
 
     run: Run
     store: StageStore
     runtime: Runtime
-    reporter: Reporter
+
+    @property
+    def reporter(self) -> Reporter:
+        """Who is told how far a stage is."""
+        return self.store.reporter
+
+    def telling(self, reporter: Reporter) -> Making:
+        """The same, with somebody else told."""
+        return replace(self, store=StageStore(self.store.root, reporter))
 
     def make(self, node: Node, wait: bool = True) -> Path:
         """Makes a node whose inputs are done, or finds it in the store.
@@ -95,11 +103,6 @@ class Making:
         return self.store.run(
             node.kind, node.spec, lambda folder: node.of_kind.make(self, node, folder), wait
         )
-
-    @property
-    def tracking(self) -> Path:
-        """Folder of the trackers' own files."""
-        return self.store.root / TRACKING
 
     def weights(self, kind: str, node: Node) -> Path | None:
         """The weights that a node starts from, made by a stage of a kind; None without inputs."""

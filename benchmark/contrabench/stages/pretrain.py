@@ -5,15 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from contrabench.protocol import Seeds, digest, seed_for
+from contrabench.progress import Silent
+from contrabench.protocol import digest, seed_for
 from contrabench.stages import audit
 from contrabench.stages.kind import Kind, Making, Node
 from contrabench.stages.recipe import StageWork
 
 if TYPE_CHECKING:
+    from contrabench.contracts.backbone import Backbone
+    from contrabench.data.bank import SliceBank
     from contrabench.progress import Reporter
     from contrabench.stages.run import Run
     from contrabench.training.runtime import Runtime
+    from contrabench.training.tasks import PretrainTask
 
 
 class Pretrain(Kind):
@@ -59,30 +63,20 @@ class Pretrain(Kind):
         """Trains the stage, on several devices if the runtime has them."""
         from contrabench.training.multi_device import train_on
 
-        before = making.weights(self.name, node)
-        train_on(
-            making.runtime,
-            making.reporter,
-            pretrain,
-            making.run,
-            node,
-            before,
-            folder,
-            making.tracking,
-        )
+        # A reporter is of one process.
+        sent = making.telling(Silent())
+        train_on(making.runtime, making.reporter, pretrain, sent, node, folder)
 
     def seconds_per_unit(self, run: Run, node: Node, runtime: Runtime) -> float:
         """A few steps on synthetic slices."""
         from contrabench.data.synthetic import synthetic_bank
-        from contrabench.stages.trained import seconds_per_step
-        from contrabench.training.tasks import PretrainTask
+        from contrabench.training.step import Step
 
-        work, backbone = _work(run, node), run.backbone()
+        work = _work(run, node)
         structures = run.classes - 1 if work.stage.labels else 0
         bank = synthetic_bank(run.spec.budget.pixels, structures, runtime.torch_device)
-        objective = run.method.objective(work.stage, backbone)
-        task = PretrainTask(backbone, objective, work.stage, bank, work.phase, Seeds())
-        return seconds_per_step(task, work.phase, runtime, node.units)
+        task = _task(run, work, run.backbone(), bank)
+        return Step(task, work.phase, runtime, node.units).seconds()
 
     def disk(self, run: Run, node: Node) -> int:
         """The backbone as float32."""
@@ -94,47 +88,47 @@ class Pretrain(Kind):
 KIND = Pretrain()
 
 
-def pretrain(
-    runtime: Runtime,
-    reporter: Reporter,
-    run: Run,
-    node: Node,
-    before: Path | None,
-    folder: Path,
-    tracking: Path,
-) -> None:
+def pretrain(reporter: Reporter, sent: Making, node: Node, folder: Path) -> None:
     """Trains one stage, in a process for each device, from the weights before it or the seed's."""
-    import torch
-
     from contrabench.data.bank import build_bank
     from contrabench.stages.trained import train
     from contrabench.training.checkpoint import load_weights
-    from contrabench.training.tasks import PretrainTask, count_parameters
+    from contrabench.training.step import Step
+    from contrabench.training.tasks import count_parameters
 
-    spec, work = run.spec, _work(run, node)
-    stage, backbone = work.stage, run.backbone()
-    if before is not None:
+    making, run, runtime = sent.telling(reporter), sent.run, sent.runtime
+    work, backbone, ways = _work(run, node), run.backbone(), run.spec.deviations.orientations
+    stage = work.stage
+    if before := making.weights("pretrain", node):
         backbone.load_state_dict(load_weights(before))
     labelled = run.manifest.patients if stage.labels else None
-    bank = build_bank(
-        run.cases, run.pool(stage), labelled, run.spec.deviations.orientations, runtime.torch_device
-    )
+    bank = build_bank(run.cases, run.pool(stage), labelled, ways, runtime.torch_device)
     seen = audit.check_bank(bank, run.split, run.manifest, stage.labels)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_for("objective", spec.method, stage.name, spec.seeds.init))
-        objective = run.method.objective(stage, backbone)
-    task = PretrainTask(backbone, objective, stage, bank, work.phase, spec.seeds)
+    task = _task(run, work, backbone, bank)
     if runtime.compile:
         backbone.compile()
-    told = {
-        "seen": seen,
-        "heads": count_parameters(objective),
-        "views": len(stage.views),
-        "orientations": list(run.spec.deviations.orientations),
-    }
-    seed = seed_for(node.name, spec.seeds.views)
-    train(run, node, task, backbone, work.phase, seed, runtime, reporter, folder, tracking, told)
+    train(
+        making,
+        node,
+        folder,
+        Step(task, work.phase, runtime, node.units, seed_for(node.name, run.spec.seeds.views)),
+        backbone,
+        seen=seen,
+        heads=count_parameters(task.objective),
+        views=len(stage.views),
+        orientations=list(ways),
+    )
 
 
 def _work(run: Run, node: Node) -> StageWork:
     return next(work for work in run.work if work.stage.name == node.name)
+
+
+def _task(run: Run, work: StageWork, backbone: Backbone, bank: SliceBank) -> PretrainTask:
+    """What is trained, its heads with the seed's initial weights."""
+    from contrabench.training.tasks import PretrainTask, build_objective
+
+    spec, stage = run.spec, work.stage
+    names = ("objective", spec.method, stage.name, spec.seeds.init)
+    objective = build_objective(run.method, stage, backbone, *names)
+    return PretrainTask(backbone, objective, stage, bank, work.phase, spec.seeds)

@@ -75,18 +75,9 @@ def _as_published(work: StageWork, paper: Optimisation | None) -> StageWork:
     unit = math.lcm(common.accumulate, max(1, work.stage.partitions))
     batch = max(unit, min(wanted, max(common.batch, images // _FEWEST_STEPS)) // unit * unit)
     rate = paper.lr * (batch / paper.lr_batch if paper.lr_batch else 1)
-    phase = Phase(
-        images=images,
-        batch=batch,
-        optimizer=paper.optimizer,
-        lr=rate,
-        momentum=paper.momentum,
-        weight_decay=paper.weight_decay,
-        warmup=paper.warmup,
-        schedule=paper.schedule,
-        clip=common.clip,
-        accumulate=common.accumulate,
-    )
+    own = paper.model_dump(include=set(Phase.model_fields))
+    settled = {"images": images, "batch": batch, "lr": rate}
+    phase = Phase.model_validate(common.model_dump() | own | settled)
     return StageWork(work.stage, phase, phase.steps, _words(work.stage.name, paper, phase))
 
 

@@ -71,8 +71,6 @@ KIND = Rows()
 
 def _rows(key: str, run: Run, scores: list[dict[str, Any]]) -> list[ResultRow]:
     """The rows of a run, in the order of cases and structures."""
-    from contrabench.evaluation.metrics import StructureScore
-
     spec, info = run.spec, run.method.info
     common: dict[str, Any] = {
         "run": key,
@@ -96,13 +94,10 @@ def _rows(key: str, run: Run, scores: list[dict[str, Any]]) -> list[ResultRow]:
         "draw": spec.draw,
         "seed": spec.seeds.init,
     }
-    known = run.dataset.info.spacing_known
-    rows = []
-    for item in scores:
-        fields = {name: item[name] for name in StructureScore.__dataclass_fields__}
-        scored = StructureScore(**fields).columns(known)
-        rows.append(ResultRow(**common, patient=item["patient"], case=item["case"], **scored))
-    return rows
+    return [
+        ResultRow(**common, **{name: value for name, value in score.items() if name != "file"})
+        for score in scores
+    ]
 
 
 def _record(making: Making, node: Node) -> dict[str, Any]:
@@ -167,7 +162,7 @@ def _track(making: Making, node: Node, folder: Path) -> None:
 
     rows = pd.read_parquet(folder / ROWS_FILE)
     known = [metric for metric in _TRACKED if rows[metric].notna().any()]
-    with tracked(making.run, node, making.runtime, making.reporter, making.tracking) as tracker:
+    with tracked(making, node) as tracker:
         tracker.log({f"evaluate/{metric}": macro_mean(rows, metric) for metric in known}, 0)
 
 

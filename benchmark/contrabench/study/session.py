@@ -121,8 +121,7 @@ class StageJob:
             home = home_of(self.store, self.kind)
             raise record_error(home, self.key, self.kind, error) from error
         with heartbeat.beating():
-            store = StageStore(self.store, heartbeat)
-            Making(run, store, self.runtime, heartbeat).make(node, wait=False)
+            Making(run, StageStore(self.store, heartbeat), self.runtime).make(node, wait=False)
 
 
 _read: dict[str, list[PreparedCase]] = {}

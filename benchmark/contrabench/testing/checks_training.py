@@ -6,7 +6,7 @@ import math
 import random
 import statistics
 from collections.abc import Mapping
-from functools import lru_cache, partial
+from functools import lru_cache
 from unittest import SkipTest
 
 import numpy as np
@@ -36,7 +36,6 @@ _ROUNDING = 1e-5
 _NEAR_RELATIVE, _NEAR_ABSOLUTE = 0.2, 0.1
 _NUDGE, _FLOOR = 0.5, 0.1
 _REPEATS = 3
-_TIMED_STEPS = 5
 _BATCHES = 8
 _PRICE = 0.02
 _GAP = 0.005
@@ -339,9 +338,7 @@ def _cost(trial: StageTrial) -> tuple[float, int]:
     batch = task.batch(0, 0, 1)
     with saved_for_backward() as saved:
         _step(task, batch)
-    step = Step(task, trial.phase, RUNTIME, _TIMED_STEPS)
-    seconds = [step.timed(partial(step.take, number)) for number in range(_TIMED_STEPS)]
-    return statistics.median(seconds), sum(saved.values())
+    return Step(task, trial.phase, RUNTIME, trial.phase.steps).seconds(), sum(saved.values())
 
 
 @lru_cache(maxsize=1)

@@ -17,11 +17,12 @@ from contrabench.contracts.views import Batch
 from contrabench.data.bank import SliceBank, build_bank
 from contrabench.model.weights import build_backbone
 from contrabench.progress import Silent
-from contrabench.protocol import BackboneSpec, Options, Phase, Seeds, seed_for
+from contrabench.protocol import BackboneSpec, Options, Phase, Seeds
 from contrabench.testing.phantoms import practice_cases
 from contrabench.training.loop import fit
 from contrabench.training.runtime import Runtime
-from contrabench.training.tasks import PretrainTask, check_views, stage_stream
+from contrabench.training.step import Step
+from contrabench.training.tasks import PretrainTask, build_objective, check_views, stage_stream
 
 RUNTIME = Runtime(device="cpu", precision="float32", threads=1, checkpoint_seconds=0.0)
 _BATCH = 16
@@ -103,8 +104,7 @@ class StageTrial:
         """
         backbone = network()
         backbone.load_state_dict(self.start)
-        torch.manual_seed(seed_for("check", self.stage.name))
-        objective = self.method.objective(self.stage, backbone)
+        objective = build_objective(self.method, self.stage, backbone, "check", self.stage.name)
         if not isinstance(objective, Objective):
             raise FaultError(
                 f"objective() returns {type(objective).__name__}",
@@ -139,7 +139,8 @@ class StageTrial:
             for _ in range(2):
                 try:
                     task = self.fresh()
-                    fit(task, _STEPS, self.phase, RUNTIME, Path(folder), Silent(), "check", 0)
+                    step = Step(task, self.phase, RUNTIME, _STEPS)
+                    fit(step, Path(folder), Silent(), "check")
                     trainings.append(task)
                 # A stranger's code runs here, and may raise anything.
                 except Exception as error:

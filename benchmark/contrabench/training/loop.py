@@ -15,11 +15,9 @@ from torch import Tensor
 
 from contrabench.errors import AuditError, RunError
 from contrabench.progress import Reporter
-from contrabench.protocol import Phase
 from contrabench.training.checkpoint import FILE, load_checkpoint, save_checkpoint
-from contrabench.training.runtime import Runtime
 from contrabench.training.sharding import any_process, is_first_process, sharded
-from contrabench.training.step import Step, TrainingTask
+from contrabench.training.step import Step
 from contrabench.training.stop import Interrupted, calm_stop
 from contrabench.training.trackers import Tracker
 
@@ -51,30 +49,19 @@ class FitRecord:
 
 
 def fit(
-    task: TrainingTask,
-    steps: int,
-    phase: Phase,
-    runtime: Runtime,
-    folder: Path,
-    reporter: Reporter,
-    title: str,
-    seed: int,
-    tracker: Tracker | None = None,
+    step: Step, folder: Path, reporter: Reporter, title: str, tracker: Tracker | None = None
 ) -> FitRecord:
-    """Trains the parameters of `task` that require a gradient, in place.
-
-    `folder` keeps the checkpoint while the fit is unfinished; `seed` reseeds torch's global
-    generator at every step, for layers that draw.
+    """Takes every step of a training; `folder` keeps its checkpoint while it is unfinished.
 
     Raises:
         RunError: if the loss stops being finite; the step is named.
         AuditError: rule 4, if a trained parameter gets no gradient or a frozen one changes.
         Interrupted: if a stop was asked for, after the step under way and its checkpoint.
     """
-    state = _Fit(Step(task, phase, runtime, steps, seed), folder)
+    state, steps = _Fit(step, folder), step.steps
     record = state.record
     start = record.steps
-    with sharded(task), calm_stop() as asked, reporter.track(title, steps) as track:
+    with sharded(step.task), calm_stop() as asked, reporter.track(title, steps) as track:
         for number in range(start, steps):
             state.take(number)
             done = number + 1
@@ -83,7 +70,7 @@ def fit(
                 track.advance(done, f"loss {record.last['loss']:.3f}")
                 if tracker is not None:
                     tracker.log(record.last, done)
-                if done < steps and state.seconds_unsaved() >= runtime.checkpoint_seconds:
+                if done < steps and state.seconds_unsaved() >= step.runtime.checkpoint_seconds:
                     state.save()
             if any_process(asked()):
                 state.look()

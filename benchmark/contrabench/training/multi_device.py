@@ -10,16 +10,13 @@ first), `stopped` with a text, or `failed` with a packed error. What it receives
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar, TypeVarTuple
 
 import torch
@@ -28,6 +25,7 @@ from torch import distributed
 from contrabench import errors
 from contrabench.errors import RunError
 from contrabench.progress import Reporter, Silent, Track
+from contrabench.training.processes import Child, DiedError
 from contrabench.training.runtime import Runtime
 from contrabench.training.stop import Interrupted, calm_stop, request_stop
 
@@ -38,16 +36,15 @@ PackedError = tuple[type[BaseException], tuple[Any, ...], dict[str, Any]]
 
 _HOST = "127.0.0.1"
 _LOOK_SECONDS = 0.2
-_END_SECONDS = 10.0
 
 
 def train_on(
     runtime: Runtime,
     reporter: Reporter,
-    target: Callable[[Runtime, Reporter, *Ts], T],
+    target: Callable[[Reporter, *Ts], T],
     *arguments: *Ts,
 ) -> T:
-    """Calls `target(runtime, reporter, ...)` in one process for each device of the runtime.
+    """Calls `target(reporter, ...)` in one process for each device of the runtime.
 
     With one device that is this process. With several, all of it has to be picklable, and
     `target` a function of a module; it builds the same task in every process and calls
@@ -60,7 +57,7 @@ def train_on(
         Interrupted: if the training was stopped and can go on.
     """
     if runtime.devices == 1:
-        return target(runtime, reporter, *arguments)
+        return target(reporter, *arguments)
     # The meeting point lives here; it finds a free port by itself.
     store = _meeting_point(0, is_master=True)
     with calm_stop() as asked, _DeviceProcesses(reporter) as processes:
@@ -82,39 +79,30 @@ class _DeviceProcesses(AbstractContextManager["_DeviceProcesses"]):
 
     def __init__(self, reporter: Reporter) -> None:
         self.reporter = reporter
-        self.processes: list[BaseProcess] = []
-        self.pipes: list[Connection] = []
+        self.children: list[Child] = []
         self.answers: dict[int, tuple[str, Any]] = {}
         self.tracks = ExitStack()
         self.track: Track | None = None
 
-    def start(self, number: int, *call: Any) -> None:
+    def start(self, *call: Any) -> None:
         """Starts the process of one device; `call` as in `_run_device`."""
-        context = multiprocessing.get_context("spawn")
-        here, there = context.Pipe()
-        process = context.Process(
-            target=_run_device, args=(there, number, *call), name=f"device {number}"
-        )
-        self.pipes.append(here)
         # They need not warn, each, of what DDP's options may cost. Torch reads the level when it
         # is imported, which is before any code of ours runs there.
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-        with _signals_withheld():
-            process.start()
-        self.processes.append(process)
-        there.close()
+        # Of a signal they are told by us.
+        self.children.append(Child(_run_device, *call, deaf=(signal.SIGINT, signal.SIGTERM)))
 
     def wait(self, asked: Callable[[], bool]) -> Any:
         """Listens until every process has come to its end; what the first one returns."""
         told = False
         with self.tracks:
-            while len(self.answers) < len(self.processes):
+            while len(self.answers) < len(self.children):
                 if asked() and not told:
                     told = True
-                    for pipe in self.pipes:
+                    for child in self.children:
                         # To one that has died or come to its end there is nothing to say.
                         with suppress(OSError):
-                            pipe.send("stop")
+                            child.pipe.send("stop")
                 self._listen()
             for word, content in self.answers.values():
                 if word == "stopped":
@@ -123,16 +111,20 @@ class _DeviceProcesses(AbstractContextManager["_DeviceProcesses"]):
 
     def _listen(self) -> None:
         """Takes in what was sent, deaths first: they are why other processes fail."""
-        silent = {pipe: n for n, pipe in enumerate(self.pipes) if n not in self.answers}
-        spoke = wait(list(silent), timeout=_LOOK_SECONDS)
+        silent = [n for n in range(len(self.children)) if n not in self.answers]
+        spoke = wait([self.children[number].pipe for number in silent], timeout=_LOOK_SECONDS)
         messages: list[tuple[int, str, Any]] = []
-        for pipe, number in silent.items():
-            if pipe not in spoke:
+        for number in silent:
+            if self.children[number].pipe not in spoke:
                 continue
             try:
-                messages.append((number, *pipe.recv()))
-            except (EOFError, ConnectionError):
-                raise self._death(number) from None
+                messages.append((number, *self.children[number].receive()))
+            except DiedError as death:
+                raise RunError(
+                    f"the process of device {number} {death} and the training on "
+                    f"{len(self.children)} devices with it; the last checkpoint is kept. Run "
+                    "again, with a smaller batch if memory ran out"
+                ) from None
         for number, word, content in messages:
             match word:
                 case "failed":
@@ -148,47 +140,10 @@ class _DeviceProcesses(AbstractContextManager["_DeviceProcesses"]):
                 case "end":
                     self.tracks.close()
 
-    def _death(self, number: int) -> RunError:
-        process = self.processes[number]
-        process.join(_END_SECONDS)
-        code = process.exitcode
-        cause = f"exit code {code}"
-        if code is not None and code < 0:
-            cause = signal.Signals(-code).name
-        return RunError(
-            f"the process of device {number} died ({cause}) and the training on "
-            f"{len(self.processes)} devices with it; the last checkpoint is kept. Run again, with "
-            "a smaller batch if memory ran out"
-        )
-
     def __exit__(self, *_: object) -> None:
         """Leaves no process behind: those that have answered may end, the others are killed."""
-        for number, process in enumerate(self.processes):
-            if number in self.answers:
-                process.join(_END_SECONDS)
-            process.kill()
-        for process in self.processes:
-            process.join()
-        for pipe in self.pipes:
-            pipe.close()
-
-
-@contextmanager
-def _signals_withheld() -> Iterator[None]:
-    """Processes started in this block never see Ctrl-C or SIGTERM; here both come later.
-
-    A terminal and most schedulers signal all processes at once; the others are told by us.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    # Starting it lifts the mask, so it must run before.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, child in enumerate(self.children):
+            child.end(kill=number not in self.answers)
 
 
 def _run_device(
@@ -203,8 +158,7 @@ def _run_device(
     threading.Thread(target=_obey, args=(pipe,), daemon=True).start()
     try:
         _join_group(number, runtime, port)
-        reporter = _PipeReporter(pipe) if number == 0 else Silent()
-        result = target(runtime, reporter, *arguments)
+        result = target(_PipeReporter(pipe) if number == 0 else Silent(), *arguments)
         answer = ("done", result if number == 0 else None)
     except Interrupted as stop:
         answer = ("stopped", str(stop))

@@ -6,10 +6,12 @@ to the next. On several devices every process takes the same steps, see `trainin
 
 from __future__ import annotations
 
+import statistics
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +23,8 @@ from contrabench.errors import RunError
 from contrabench.protocol import Phase, seed_for
 from contrabench.training.optimizer import build_optimizer
 from contrabench.training.runtime import Runtime
+
+_TIMED = 3
 
 
 class TrainingTask(nn.Module, ABC):
@@ -134,6 +138,11 @@ class Step:
             grad = parameter.grad
             if number not in self.reached and grad is not None and bool(grad.count_nonzero()):
                 self.reached.add(number)
+
+    def seconds(self) -> float:
+        """Median time of a few steps, after one that does not count."""
+        self.take(0)
+        return statistics.median(self.timed(partial(self.take, 1 + n)) for n in range(_TIMED))
 
     def timed(self, work: Callable[[], object]) -> float:
         """Seconds that a piece of work takes, until the device is done with it."""

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from contrabench.contracts.backbone import Backbone
-from contrabench.contracts.method import Stage
+from contrabench.contracts.method import Method, Stage
 from contrabench.contracts.objective import Objective, StepResult
 from contrabench.contracts.views import FINETUNE_VIEW, Batch, SliceInfo, ViewSpec
 from contrabench.data.bank import SliceBank
@@ -79,6 +79,13 @@ class Stream:
             partition=partition_of(position, max(1, self.partitions)).to(device),
         )
         return Batch(make_views(images, masks, self.specs, seed, self.multiple), info)
+
+
+def build_objective(method: Method, stage: Stage, backbone: Backbone, *names: object) -> Objective:
+    """The loss and heads of a stage, their initial weights those of a seed of some names."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(*names))
+        return method.objective(stage, backbone)
 
 
 def stage_stream(

@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Literal
@@ -22,15 +22,15 @@ from pydantic import Field
 from contrabench.contracts.executor import Crew, Executor, ExecutorInfo, Job, Outcome
 from contrabench.contracts.registry import register_executor
 from contrabench.protocol import Options as BaseOptions
+from contrabench.training.processes import Child, DiedError
 
-_PATIENCE = 30.0
-"""Seconds that workers have to write their checkpoints when the study is stopped."""
+Start = Literal["spawn", "fork"]
 
 
 class LocalOptions(BaseOptions):
     """Options of worker processes."""
 
-    start: Literal["spawn", "fork"] = Field(
+    start: Start = Field(
         "spawn",
         description="how a process begins; a forked copy of one with threads or a GPU may hang",
     )
@@ -65,7 +65,7 @@ class LocalExecutor(Executor):
             time.sleep(seconds)
             return []
         # The end of a process closes its pipe, which wakes the wait as an answer does.
-        wait([worker.pipe for worker in busy], timeout=seconds)
+        wait([worker.child.pipe for worker in busy if worker.child], timeout=seconds)
         ended = (worker.answer() for worker in busy)
         return [outcome for outcome in ended if outcome is not None]
 
@@ -99,76 +99,41 @@ def _environments(crew: Crew) -> list[dict[str, str]]:
 class _Worker:
     """One process and what it is at work on."""
 
-    def __init__(self, environment: Mapping[str, str], log: Path, start: str) -> None:
-        self.environment, self.log = dict(environment), log
-        self.context = multiprocessing.get_context(start)
+    def __init__(self, environment: Mapping[str, str], log: Path, start: Start) -> None:
+        self.environment, self.log, self.begin = dict(environment), log, start
         self.job: Job | None = None
-        self.process: multiprocessing.process.BaseProcess | None = None
-        self.pipe: Connection
+        self.child: Child | None = None
 
     def start(self, job: Job) -> None:
-        if self.process is None or not self.process.is_alive():
-            self.pipe, theirs = self.context.Pipe()
-            self.process = self.context.Process(  # type: ignore[attr-defined]
-                target=serve, args=(theirs, self.environment, self.log, os.getpid())
-            )
-            with _without_interrupts():
-                self.process.start()
-            theirs.close()
+        if self.child is None or not self.child.process.is_alive():
+            # Ctrl-C would end its imports with a traceback.
+            deaf = {signal.SIGINT}
+            self.child = Child(serve, self.environment, self.log, deaf=deaf, start=self.begin)
         self.job = job
-        self.pipe.send(job)
+        self.child.pipe.send(job)
 
     def answer(self) -> Outcome | None:
         """The outcome of the job, or None while it is at work."""
-        if self.job is None or self.process is None or not self.pipe.poll():
+        if self.job is None or self.child is None or not self.child.pipe.poll():
             return None
         job, self.job = self.job, None
         try:
-            outcome: Outcome = self.pipe.recv()
-        except (EOFError, OSError):
-            self.process.join(_PATIENCE)
-            return Outcome(job.key, "lost", _end_of(self.process.exitcode))
+            outcome: Outcome = self.child.receive()
+        except DiedError as death:
+            return Outcome(job.key, "lost", f"its process {death}")
         return outcome
 
     def terminate(self) -> None:
-        if self.process is not None and self.job is not None:
-            self.process.terminate()
+        if self.child is not None and self.job is not None:
+            self.child.process.terminate()
 
     def close(self) -> None:
-        if self.process is None:
-            return
-        self.pipe.close()
-        if self.job is not None:
-            self.process.kill()
-        self.process.join(_PATIENCE)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
+        if self.child is not None:
+            self.child.pipe.close()
+            self.child.end(kill=self.job is not None)
 
 
-def _end_of(code: int | None) -> str:
-    """How a process ended, in words."""
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name
-        guess = ", probably for want of memory" if name == "SIGKILL" else ""
-        return f"its process was ended by {name}{guess}"
-    return f"its process ended with code {code}"
-
-
-@contextlib.contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Has a process begin deaf to Ctrl-C, which would end its imports with a traceback."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def serve(pipe: Connection, environment: Mapping[str, str], log: Path, parent: int) -> None:
+def serve(pipe: Connection, environment: Mapping[str, str], log: Path) -> None:
     """The main function of a worker process: takes jobs until the study is gone."""
     # Ctrl-C goes to the study alone, which then asks its workers to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -176,7 +141,7 @@ def serve(pipe: Connection, environment: Mapping[str, str], log: Path, parent: i
     target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (1, 2):
         os.dup2(target, stream)
-    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    threading.Thread(target=_follow, daemon=True).start()
 
     # The other end is closed when the study is done, or dead.
     with contextlib.suppress(EOFError, OSError):
@@ -184,8 +149,8 @@ def serve(pipe: Connection, environment: Mapping[str, str], log: Path, parent: i
             pipe.send(pipe.recv()())
 
 
-def _follow(parent: int) -> None:
+def _follow() -> None:
     """Ends this process calmly when the study that started it is gone."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os.kill(os.getpid(), signal.SIGTERM)
+    if study := multiprocessing.parent_process():
+        study.join()
+        os.kill(os.getpid(), signal.SIGTERM)
