@@ -122,7 +122,12 @@ class Asked(ABC):
             # Some libraries split their sums by what stands here when they are loaded, whatever
             # is set later: `--threads 1` would give other bits with it than without.
             os.environ["OMP_NUM_THREADS"] = str(self.threads)
-        from contrabench.training.runtime import Runtime, default_threads, make_runtime
+        from contrabench.training.runtime import (
+            Runtime,
+            default_threads,
+            make_runtime,
+            resolve_precision,
+        )
 
         switches: dict[str, Any] = {
             "compile": self.compile,
@@ -133,9 +138,7 @@ class Asked(ABC):
         if device is None:
             threads = self.threads or default_threads((self.stages_at_once or 1) * self.devices)
             return make_runtime(self.device, self.precision, threads, **switches)
-        precision = self.precision
-        if precision == "auto":
-            precision = "bf16" if device == "cuda" else "float32"
+        precision = resolve_precision(self.precision, device)
         return Runtime(device, precision, self.threads or 1, **switches)
 
     def crew(self, device: str, threads: int) -> Crew:

@@ -53,7 +53,7 @@ def profile(
     from contrabench.stages.rows import environment
     from contrabench.training.runtime import make_runtime
 
-    runtime = make_runtime(device, precision, threads, compile, channels_last)
+    runtime = make_runtime(device, precision, threads, compile=compile, channels_last=channels_last)
     size = find_budget(budget, runtime.device)
     screen = output.console(stderr=json)
     reporter = ConsoleReporter(screen)

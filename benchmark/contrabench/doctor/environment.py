@@ -183,13 +183,12 @@ def check_training() -> Looking:
     from contrabench.model.segmentation import build_segmenter
     from contrabench.model.weights import build_backbone
     from contrabench.protocol import BackboneSpec, Phase, Seeds
-    from contrabench.training.runtime import Runtime, resolve_device
+    from contrabench.training.runtime import Runtime, resolve_device, resolve_precision
     from contrabench.training.step import Step
     from contrabench.training.tasks import FinetuneTask
 
     device = resolve_device("auto")
-    precision = "bf16" if device == "cuda" else "float32"
-    runtime = Runtime(device, precision, torch.get_num_threads())
+    runtime = Runtime(device, resolve_precision("auto", device), torch.get_num_threads())
     phase = Phase(images=4, batch=4, lr=1e-2)
     loss, fault = math.nan, ""
     try:

@@ -6,9 +6,8 @@ import logging
 import os
 import platform
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -137,22 +136,24 @@ def resolve_device(device: str) -> str:
     return device
 
 
+def resolve_precision(precision: str, device: str) -> str:
+    """What is asked for; `auto` is bf16 on CUDA and float32 elsewhere."""
+    return precision if precision != "auto" else "bf16" if device == "cuda" else "float32"
+
+
 def make_runtime(
     device: Device = "auto",
     precision: Precision = "auto",
     threads: int | None = None,
-    compile: bool = False,  # noqa: A002 - torch's own word
-    channels_last: bool = False,
-    devices: int = 1,
-    trackers: Sequence[str] = (),
+    **switches: Any,
 ) -> Runtime:
-    """Resolves the device, sets the thread count, and fixes the arithmetic.
+    """Resolves device and precision, sets the thread count, and fixes the arithmetic.
 
-    `auto` precision is bf16 on CUDA and float32 elsewhere. RequestError if the devices, the
-    thread count or a tracker cannot be had.
+    `switches` are the other fields of a `Runtime`. RequestError if the devices, the thread count or
+    a tracker cannot be had.
     """
-    check_trackers(trackers)
     name = resolve_device(device)
+    devices = switches.get("devices", 1)
     for option, number in (("--threads", threads), ("--devices", devices)):
         if number is not None and number < 1:
             raise RequestError(f"{option} takes a whole number from 1")
@@ -162,17 +163,9 @@ def make_runtime(
         raise RequestError(
             f"{devices} {name} devices were asked for and torch sees {there}; lower --devices"
         )
-    if precision == "auto":
-        precision = "bf16" if name == "cuda" else "float32"
-    runtime = Runtime(
-        device=name,
-        precision=precision,
-        threads=threads or default_threads(devices),
-        compile=compile,
-        channels_last=channels_last,
-        devices=devices,
-        trackers=tuple(trackers),
-    )
+    threads = threads or default_threads(devices)
+    runtime = Runtime(name, resolve_precision(precision, name), threads, **switches)
+    check_trackers(runtime.trackers)
     runtime.prepare()
     return runtime
 
