@@ -4,49 +4,38 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Protocol
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
 
-class Track(Protocol):
-    """One piece of work under way."""
+class Track:
+    """One piece of work under way; this one tells nobody."""
 
     def advance(self, done: int, detail: str = "") -> None:
         """Tells how many of the total units are done, with a short remark."""
 
 
-class Reporter(Protocol):
-    """Where a run tells what it does."""
+class Reporter:
+    """Where a run tells what it does; this one drops it."""
 
     def line(self, text: str) -> None:
         """Prints one line."""
 
-    def track(self, title: str, total: int) -> AbstractContextManager[Track]:
-        """Opens a piece of work of `total` units."""
-
-
-class Silent:
-    """Tells nothing; for tests and for `--json`."""
-
-    def line(self, text: str) -> None:
-        """Drops the line."""
-
     @contextmanager
     def track(self, title: str, total: int) -> Iterator[Track]:
-        """Returns a track that drops everything."""
-        yield _SilentTrack()
+        """Opens a piece of work of `total` units."""
+        yield Track()
 
 
-class _SilentTrack:
-    def advance(self, done: int, detail: str = "") -> None:
-        """Drops the news."""
+class Silent(Reporter):
+    """Tells nothing; for tests and for `--json`."""
 
 
-class ConsoleReporter:
+class ConsoleReporter(Reporter):
     """Bars when the console is a terminal; otherwise a line per fifth of the work."""
 
     def __init__(self, console: Console) -> None:
@@ -81,7 +70,7 @@ class ConsoleReporter:
         )
 
 
-class _BarTrack:
+class _BarTrack(Track):
     def __init__(self, bar: Progress, task: TaskID) -> None:
         self.bar, self.task = bar, task
 
@@ -90,7 +79,7 @@ class _BarTrack:
         self.bar.update(self.task, completed=done, detail=detail)
 
 
-class _LineTrack:
+class _LineTrack(Track):
     _PARTS = 5
 
     def __init__(self, reporter: ConsoleReporter, title: str, total: int) -> None:

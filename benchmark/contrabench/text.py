@@ -29,6 +29,18 @@ def some(names: Iterable[object], most: int = 3) -> str:
     return ", ".join(words[:most]) + more
 
 
+def split_words(text: str) -> list[str]:
+    """Splits a list at its commas, but not at those inside of brackets."""
+    parts, depth = [""], 0
+    for mark in text:
+        depth += {"[": 1, "]": -1}.get(mark, 0)
+        if mark == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += mark
+    return [part.strip() for part in parts if part.strip()]
+
+
 def did_you_mean(word: str, known: Iterable[str], most: int = 1) -> str:
     """`did you mean 'a' or 'b'? ` of the names that look like a word; empty if none does."""
     near = difflib.get_close_matches(word, list(known), n=most)

@@ -7,7 +7,8 @@ from tests.makers.studies import specs_of
 
 from contrabench.contracts import registry
 from contrabench.errors import RequestError
-from contrabench.study.runs import Asked, read_methods, split_words
+from contrabench.study.runs import Asked, read_methods
+from contrabench.text import split_words
 
 
 def names(*words, exclude=()):

@@ -7,15 +7,16 @@ import inspect
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
 from contrabench.cli import options
 from contrabench.cli.options import DEFAULT_DATASET, PROTOCOL, Config, load_config, machine, pairs
 from contrabench.errors import RequestError
+from contrabench.text import split_words
 
 if TYPE_CHECKING:
     from contrabench.contracts.executor import Crew
@@ -25,13 +26,6 @@ if TYPE_CHECKING:
     from contrabench.training.runtime import Runtime
 
 A = TypeVar("A", bound="Asked")
-
-
-_TOLD = (
-    *("dataset", "backbone", "folds", "budget"),
-    *("recipe", "views", "deep_supervision", "accumulate"),
-)
-"""Fields of a study that are options of the same name."""
 
 
 def _value(help_text: str, *names: str, least: int | None = None, **shown: Any) -> Any:
@@ -65,10 +59,7 @@ class Asked(ABC):
     ] = None
     deep_supervision: Annotated[
         bool | None,
-        _value(
-            "Fine-tune with heads on three levels; by default the method's own.",
-            "--deep-supervision/--no-deep-supervision",
-        ),
+        _value("Fine-tune with heads on three levels; by default the method's own."),
     ] = None
     accumulate: Annotated[
         int | None, _value("Micro-batches per step, to save memory; losses see one each.")
@@ -103,14 +94,16 @@ class Asked(ABC):
         return 1
 
     def given(self) -> dict[str, Any]:
-        """The fields of a study that the command line names."""
+        """The fields of a study that the command line names, by options of the same name."""
         from contrabench.contracts.options import read_pairs
+        from contrabench.study.spec import StudySpec
 
-        told = {name: getattr(self, name) for name in _TOLD}
+        asked = {name: getattr(self, name, None) for name in StudySpec.model_fields}
+        told = {name: value for name, value in asked.items() if value is not None}
         for what in ("dataset", "backbone"):
             if given := getattr(self, f"{what}_option"):
                 told[f"{what}_options"] = read_pairs(given)
-        return {name: value for name, value in told.items() if value is not None}
+        return told
 
     def runtime(self, device: str | None = None) -> Runtime:
         """The runtime of each stage; the cores are shared out among those at once.
@@ -133,7 +126,7 @@ class Asked(ABC):
             "compile": self.compile,
             "channels_last": self.channels_last,
             "devices": self.devices,
-            "trackers": tuple(dict.fromkeys(_words(self.track))),
+            "trackers": tuple(dict.fromkeys(split_words(self.track))),
         }
         if device is None:
             threads = self.threads or default_threads((self.stages_at_once or 1) * self.devices)
@@ -223,14 +216,12 @@ class StudyArguments(Asked):
 
     def spec(self) -> StudySpec:
         """The study of the file, with what the command line says instead."""
-        from contrabench.study.runs import split_words
         from contrabench.study.spec import make_study, read_study
 
         given = self.given()
         for name in ("methods", "exclude", "without", "labels"):
-            if (text := getattr(self, name)) is not None:
-                given[name] = split_words(text)
-        given |= {name: n for name in ("draws", "seeds") if (n := getattr(self, name)) is not None}
+            if name in given:
+                given[name] = split_words(given[name])
         if self.fold is not None:
             given["test_folds"] = _folds(self.fold)
         if self.file is not None:
@@ -258,20 +249,15 @@ def _over(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """
     merged = {**base, **given}
     for what in ("dataset", "backbone"):
-        options = f"{what}_options"
-        kept = base.get(options, {}) if given.get(what, base.get(what)) == base.get(what) else {}
-        merged[options] = {**kept, **given.get(options, {})}
+        name = f"{what}_options"
+        kept = base.get(name, {}) if given.get(what, base.get(what)) == base.get(what) else {}
+        merged[name] = {**kept, **given.get(name, {})}
     return merged
-
-
-def _words(text: str) -> list[str]:
-    """Words with commas between them."""
-    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def _folds(text: str) -> list[int] | None:
     """Reads `--fold`: numbers, or all."""
-    words = _words(text)
+    words = split_words(text)
     if words == ["all"]:
         return None
     if stray := [word for word in words if not (word.isascii() and word.isdigit())]:
@@ -285,17 +271,10 @@ def takes(asked: type[A]) -> Callable[[Callable[..., None]], Callable[..., None]
     Its own fields come first, then those that it inherits. The command's first parameter is one;
     its others are keyword-only, annotated as typer reads them.
     """
-    hints = get_type_hints(asked, include_extras=True)
-    own = set(asked.__annotations__)
-    shared = [
-        inspect.Parameter(
-            item.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if item.default is MISSING else item.default,
-            annotation=hints[item.name],
-        )
-        for item in sorted(fields(asked), key=lambda item: item.name not in own)
-    ]
+    shared = sorted(
+        inspect.signature(asked, eval_str=True).parameters.values(),
+        key=lambda parameter: parameter.name not in asked.__annotations__,
+    )
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         rest = list(inspect.signature(command, eval_str=True).parameters.values())[1:]

@@ -9,6 +9,7 @@ import typer
 
 from contrabench.cli import options, output
 from contrabench.errors import RequestError
+from contrabench.text import split_words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -98,7 +99,7 @@ def _taps(text: str | None, pretrained: Pretrained) -> tuple[str, ...]:
     if text is None:
         return pretrained.taps()
     known = pretrained.backbone().taps
-    wanted = tuple(name.strip() for name in text.split(",") if name.strip())
+    wanted = tuple(split_words(text))
     unknown = [name for name in wanted if name not in known]
     if unknown or not wanted:
         named = ", ".join(unknown) or f"'{text}'"

@@ -48,11 +48,6 @@ def new_method(
             "at most, and the title in the file for the rest"
         )
     file = out / f"{name}.py"
-    if file.exists():
-        raise RequestError(
-            f"{file} exists already and is left as it is; choose another name, or another folder "
-            "with --out"
-        )
     for entry in methods.entries():
         if entry.name == name:
             raise RequestError(
@@ -66,15 +61,16 @@ def new_method(
         )
     with output.writing(file):
         out.mkdir(parents=True, exist_ok=True)
-        file.write_text(starting_file(name), encoding="utf-8")
+    output.write_new(file, starting_file(name), "another name, or another folder with --out")
     place = shlex.quote(str(file))
-    for line in (
+    output.console().print(
         f"{file} is written: SimCLR, until you change it. Next:",
         f"  bench methods check {place}",
         f"  bench run --method {name} --plugin {place} --labels 10%",
         "  bench report",
-    ):
-        output.console().print(line, soft_wrap=True)
+        sep="\n",
+        soft_wrap=True,
+    )
 
 
 def _usable(name: str) -> bool:

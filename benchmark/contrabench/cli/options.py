@@ -42,7 +42,7 @@ def place(help_text: str, **shown: Any) -> Any:
 def store_place(help_text: str) -> Any:
     """An option that names the store."""
     text = f"{help_text}; {DEFAULT_STORE} by default."
-    return place(text, envvar="CONTRABENCH_STORE", show_default=False)
+    return place(text, envvar="CONTRABENCH_STORE")
 
 
 def pairs(*names: str, of: str, panel: str | None = PROTOCOL) -> Any:
@@ -72,7 +72,6 @@ Plugins = Annotated[
         metavar="PATH",
         callback=_use_plugins,
         help="Plug-in file or folder; may be repeated. Extends CONTRABENCH_PLUGINS.",
-        show_default=False,
     ),
 ]
 """A parameter of this type adds the plug-ins by itself; the command need not read it."""

@@ -51,6 +51,18 @@ def writing(path: Path, instead: str = "another place with --out") -> Iterator[N
         ) from error
 
 
+def write_new(file: Path, text: str, instead: str) -> None:
+    """Writes a file; RequestError, with what to choose `instead`, if it is there or cannot be."""
+    with writing(file, instead):
+        try:
+            with file.open("x", encoding="utf-8") as target:
+                target.write(text)
+        except FileExistsError:
+            raise RequestError(
+                f"{file} exists already and is left as it is; choose {instead}"
+            ) from None
+
+
 def write_json(data: Any) -> None:
     """Writes JSON to standard output."""
     typer.echo(json.dumps(data, indent=2, ensure_ascii=False))

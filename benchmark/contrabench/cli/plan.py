@@ -41,10 +41,7 @@ def plan(
     *,
     measure: Annotated[
         bool,
-        options.machine(
-            "Take a few steps of each kind of stage that has not been timed here yet.",
-            "--measure/--no-measure",
-        ),
+        options.machine("Take a few steps of each kind of stage that has not been timed here yet."),
     ] = True,
     json: options.Json = False,
 ) -> None:
@@ -83,7 +80,7 @@ def _tree(graph: Graph, board: Board) -> Tree:
     """Variants, their pre-trainings in order, and the runs that rest on each."""
     tree = Tree(Text(), hide_root=True, guide_style="dim")
     branches: dict[str, Tree] = {}
-    groups: dict[tuple[str, str, str], list[PlannedStage]] = {}
+    groups: dict[tuple[str, str], dict[str, list[PlannedStage]]] = {}
     for key, stage in graph.stages.items():
         if stage.node.kind not in ("pretrain", "runs"):
             continue
@@ -93,30 +90,27 @@ def _tree(graph: Graph, board: Board) -> Tree:
             branches[home] = tree.add(Text(home, "bold"))
         if stage.node.kind == "pretrain":
             words = f"pre-train {stage.node.name}: {stage.place}"
-            branches[key] = branches[home].add(_leaf(words, [_status(board, key)]))
+            branches[key] = branches[home].add(_leaf(words, _status(board, key)))
             continue
         # A variant that shares another one's pre-training stands under it, by its name.
-        place = "" if before else f"fold {stage.spec.fold}"
         shared = before is not None and graph.stages[before].variant != stage.variant
-        groups.setdefault((home, place, stage.variant if shared else ""), []).append(stage)
-    for (home, place, variant), stages in groups.items():
-        chains = [
-            [_status(board, key) for key in (*run.node.inputs[-2:], run.key)] for run in stages
-        ]
-        for state in dict.fromkeys(_state(chain) for chain in chains):
-            some = [t for t, chain in zip(stages, chains, strict=True) if _state(chain) == state]
-            chain = next(chain for chain in chains if _state(chain) == state)
-            words = f"{variant}: {_runs(some, place)}" if variant else _runs(some, place)
-            branches[home].add(_leaf(words, chain))
+        name = f"{stage.variant}: " if shared else ""
+        place = "" if before else f"fold {stage.spec.fold}, "
+        words = f"{name}fine-tune, evaluate, rows: {place}"
+        state = _state(_status(board, one) for one in (*stage.node.inputs[-2:], key))
+        groups.setdefault((home, words), {}).setdefault(state, []).append(stage)
+    for (home, words), by_state in groups.items():
+        for state, stages in by_state.items():
+            branches[home].add(_leaf(words + _runs(stages), state))
     return tree
 
 
-def _runs(stages: list[PlannedStage], place: str) -> str:
-    """Runs that differ in labels, draws and seeds alone, in one line."""
+def _runs(stages: list[PlannedStage]) -> str:
+    """Runs that differ in labels, draws and seeds alone."""
     labels = ", ".join(dict.fromkeys(stage.spec.labels for stage in stages))
     draws = ", ".join(str(draw) for draw in sorted({stage.spec.draw for stage in stages}))
-    where = f"{f'{place}, ' if place else ''}{labels}, draw{'' if draws.isdigit() else 's'} {draws}"
-    return f"fine-tune, evaluate, rows: {where} ({counted(len(stages), 'run')})"
+    plural = "" if draws.isdigit() else "s"
+    return f"{labels}, draw{plural} {draws} ({counted(len(stages), 'run')})"
 
 
 def _before(graph: Graph, stage: PlannedStage) -> str | None:
@@ -135,16 +129,15 @@ def _status(board: Board, key: str) -> str:
 
 
 def _state(chain: Iterable[str]) -> str:
-    """The state of stages that follow each other, the last of them a run's rows if several."""
+    """The state of stages that follow each other, the last of them a run's rows."""
     found = set(chain)
     if found == {"to do", "cached"}:
         return "begun"
     return next(state for state in _ORDER if state in found)
 
 
-def _leaf(words: str, chain: Iterable[str]) -> Text:
+def _leaf(words: str, state: str) -> Text:
     """A line of the tree with its state."""
-    state = _state(chain)
     return Text.assemble(words, "  ", (state, _STYLES.get(state, "yellow")))
 
 

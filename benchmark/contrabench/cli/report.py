@@ -53,18 +53,16 @@ def report(
             metavar="A B",
             help="Two results side by side, with what changed: paths as for --store, or studies "
             "or protocols of the store by the beginning of their ids.",
-            show_default=False,
         ),
     ] = None,
     format_name: Annotated[
-        str | None, typer.Option("--format", metavar="NAME", help=FORMATS, show_default=False)
+        str | None, typer.Option("--format", metavar="NAME", help=FORMATS)
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             help="File to write instead of the screen; its suffix chooses the format, unless "
             "--format does.",
-            show_default=False,
         ),
     ] = None,
     pictures: Annotated[
@@ -72,7 +70,6 @@ def report(
         typer.Option(
             metavar="FOLDER",
             help="Folder to write the gallery to, one SVG a patient; Markdown refers to them.",
-            show_default=False,
         ),
     ] = None,
     dataset: Annotated[
@@ -116,11 +113,8 @@ def report(
         *([("--pictures", pictures)] if pictures else []),
     ]
     command = shlex.join(["bench", "report", *(str(word) for part in parts for word in part)])
-    if compare:
-        made = _compared(compare, place, command, dataset or (), labels or ())
-    else:
-        drawn = renderer.info.pictures or pictures is not None
-        made = _reported(place, command, dataset or (), labels or (), drawn)
+    drawn = renderer.info.pictures or pictures is not None
+    made = _made(place, compare, command, dataset or (), labels or (), drawn)
     if pictures:
         made = _with_pictures(made, pictures, out)
     content: object
@@ -179,38 +173,31 @@ def _strangers_code(name: str) -> Iterator[None]:
         ) from error
 
 
-def _reported(
-    store: Path, command: str, datasets: Sequence[str], labels: Sequence[str], pictures: bool
-) -> Report:
-    """The report on one result, with a gallery for a format that shows pictures."""
-    from contrabench.report.build import build_report
-
-    results, gallery = _wanted(_results_in(store), datasets, labels), None
-    if pictures:
-        from contrabench.report.gallery.make import make_gallery
-
-        gallery = partial(make_gallery, store, runs=results.runs)
-    return build_report(results, command, labels, gallery)
-
-
-def _compared(
-    names: tuple[str, str],
+def _made(
     store: Path,
+    compare: tuple[str, str] | None,
     command: str,
     datasets: Sequence[str],
     labels: Sequence[str],
+    drawn: bool,
 ) -> Report:
-    """Two results side by side."""
+    """The report on one result, with a gallery for a format that shows pictures, or on two."""
+    from contrabench.report.build import build_report
     from contrabench.report.changes import SIDES
     from contrabench.report.comparing import compare_results
+    from contrabench.report.gallery.make import make_gallery
 
+    if compare is None:
+        results = _wanted(_results_in(store), datasets, labels)
+        gallery = partial(make_gallery, store, runs=results.runs) if drawn else None
+        return build_report(results, command, labels, gallery)
     # A name that is mistyped is told before archives are unpacked.
-    found = {name: _side(name, store) for name in sorted({*names}, key=_is_path)}
+    found = {name: _side(name, store) for name in sorted({*compare}, key=_is_path)}
     a, b = (
         _wanted(found[name], datasets, labels, f" of {side} ({name})")
-        for side, name in zip(SIDES, names, strict=True)
+        for side, name in zip(SIDES, compare, strict=True)
     )
-    return compare_results(a, b, names, command, labels)
+    return compare_results(a, b, compare, command, labels)
 
 
 def _with_pictures(made: Report, folder: Path, out: Path | None) -> Report:

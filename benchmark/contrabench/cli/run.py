@@ -9,6 +9,7 @@ from rich.table import Table
 
 from contrabench.cli import options, output
 from contrabench.cli.asked import RunArguments, takes
+from contrabench.files import read_json
 from contrabench.progress import clock
 from contrabench.text import counted
 
@@ -37,6 +38,7 @@ def run(asked: RunArguments, *, json: options.Json = False) -> None:
     runtime = asked.runtime()
     from contrabench.cli.study_view import end_of
     from contrabench.progress import ConsoleReporter
+    from contrabench.store.runs import RUN_RECORD
     from contrabench.store.stages import home_of
     from contrabench.study.executors.in_process import InProcessExecutor
     from contrabench.study.runs import runs_of
@@ -53,7 +55,7 @@ def run(asked: RunArguments, *, json: options.Json = False) -> None:
         reporter.line(line)
     end_of(board, session.run(board, crew, _Listener(reporter)))
     folders = [home_of(session.store, stage.node.kind) / stage.key for stage in session.graph.runs]
-    records = [_record(folder) for folder in folders]
+    records = [read_json(folder / RUN_RECORD) for folder in folders]
     if json:
         output.write_json(records)
         return
@@ -120,15 +122,6 @@ def _served(board: Board) -> list[str]:
         for key, stage in board.graph.stages.items()
         if board.status[key] == "cached" and stage.node.kind != RUNS
     ]
-
-
-def _record(folder: Path) -> dict[str, Any]:
-    import json
-
-    from contrabench.store.runs import RUN_RECORD
-
-    found: dict[str, Any] = json.loads((folder / RUN_RECORD).read_text(encoding="utf-8"))
-    return found
 
 
 def _show(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,11 +14,7 @@ from contrabench.progress import clock
 from contrabench.text import counted
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from contrabench.study.status import StudyFile, StudyStage
-
-_WORDS = ("done", "running", "failed", "to do")
 
 
 @options.command("bench status", "bench status 3f2a91bc --json")
@@ -45,14 +42,14 @@ def status(
         output.write_json([_as_json(item) for item in wanted])
         return
     for item in wanted:
-        _show(output.console(), item)
+        _show(item)
 
 
-def _show(screen: Console, item: StudyFile) -> None:
+def _show(item: StudyFile) -> None:
     """One study: counts by kind, what is at work, what has failed."""
     from contrabench.stages.kind import kinds
 
-    spec = item.spec
+    screen, spec = output.console(), item.spec
     # The clock of another machine may be ahead.
     ago = clock(max(0.0, time.time() - item.begun))
     screen.print(
@@ -61,11 +58,11 @@ def _show(screen: Console, item: StudyFile) -> None:
         style="bold",
         soft_wrap=True,
     )
-    table = output.plain_table("stages", right=_WORDS)
+    all_of_it = _counts(item.stages)
+    table = output.plain_table("stages", right=tuple(all_of_it))
     for kind in kinds().values():
-        stages = [stage for stage in item.stages if stage.kind == kind.name]
-        counts = [sum(_word(stage) == word for stage in stages) for word in _WORDS]
-        table.add_row(kind.plural, *map(str, counts))
+        counts = _counts(stage for stage in item.stages if stage.kind == kind.name)
+        table.add_row(kind.plural, *map(str, counts.values()))
     screen.print(table)
     for stage in item.stages:
         if (beat := stage.beat) is not None:
@@ -73,20 +70,17 @@ def _show(screen: Console, item: StudyFile) -> None:
             where = f"{beat.done}/{beat.total}{left} {beat.detail}".rstrip()
             screen.print(f"running on {beat.host}: {stage.title}: {where}", soft_wrap=True)
     for stage in item.stages:
-        if stage.failure is not None and stage.beat is None:
+        if stage.state == "failed" and stage.failure is not None:
             why = f"{stage.failure.reason}\n  log: {stage.failure.log}"
             screen.print(f"failed: {stage.title}: {why}", soft_wrap=True)
-    undone = sum(_word(stage) == "to do" for stage in item.stages)
-    running = any(stage.beat is not None for stage in item.stages)
-    if undone and not running:
-        screen.print(
-            f"Nobody is at work on the {counted(undone, 'stage')} to do; give the command again."
-        )
+    if all_of_it["to do"] and not all_of_it["running"]:
+        undone = counted(all_of_it["to do"], "stage")
+        screen.print(f"Nobody is at work on the {undone} to do; give the command again.")
 
 
-def _word(stage: StudyStage) -> str:
-    """The state of a stage; one that is being tried again is running, not failed."""
-    return stage.state if stage.beat is None else "running"
+def _counts(stages: Iterable[StudyStage]) -> dict[str, int]:
+    states = [stage.state for stage in stages]
+    return {state: states.count(state) for state in ("done", "running", "failed", "to do")}
 
 
 def _as_json(item: StudyFile) -> dict[str, Any]:
@@ -94,13 +88,13 @@ def _as_json(item: StudyFile) -> dict[str, Any]:
         "study": item.study,
         "begun": item.begun,
         "spec": item.spec.model_dump(mode="json"),
-        "counts": {word: sum(_word(stage) == word for stage in item.stages) for word in _WORDS},
+        "counts": _counts(item.stages),
         "stages": [
             {
                 "kind": stage.kind,
                 "key": stage.key,
                 "title": stage.title,
-                "state": _word(stage),
+                "state": stage.state,
                 "running": stage.beat and {**vars(stage.beat), "seconds_left": stage.beat.left},
                 "reason": stage.failure and stage.failure.reason,
                 "log": stage.failure and str(stage.failure.log),

@@ -12,7 +12,6 @@ from typer.core import TyperGroup
 from contrabench.cli import options, output
 from contrabench.cli.asked import StudyArguments, takes
 from contrabench.cli.study_view import StudyView, end_of, headline
-from contrabench.errors import RequestError
 from contrabench.text import counted
 
 if TYPE_CHECKING:
@@ -114,17 +113,9 @@ def init(
 ) -> None:
     """Write a study with comments, to make your own of."""
     template = Path(__file__).parents[1] / "templates" / "study.toml"
-    text = template.read_text(encoding="utf-8")
-    with output.writing(file, "another place"):
-        try:
-            with file.open("x", encoding="utf-8") as target:
-                target.write(text)
-        except FileExistsError:
-            raise RequestError(
-                f"{file} exists already and is left as it is; choose another name"
-            ) from None
-    for line in (f"{file} is written. Next:", f"  bench plan {file}", f"  bench study {file}"):
-        output.console().print(line, soft_wrap=True)
+    output.write_new(file, template.read_text(encoding="utf-8"), "another place")
+    next_commands = f"  bench plan {file}\n  bench study {file}"
+    output.console().print(f"{file} is written. Next:\n{next_commands}", soft_wrap=True)
 
 
 def _conclude(screen: Console, session: Session, board: Board) -> None:

@@ -21,7 +21,7 @@ from contrabench.references import FULL, LONGER, REFERENCE, REFERENCE_FAMILY
 from contrabench.stages.recipe import share_out, usual_options
 from contrabench.stages.run import RunSpec
 from contrabench.study.spec import StudySpec
-from contrabench.text import did_you_mean
+from contrabench.text import did_you_mean, split_words
 
 _EVERY_LABEL = "100%"
 _ALL = "all"
@@ -196,18 +196,6 @@ def read_methods(words: Sequence[str], exclude: Sequence[str]) -> list[Asked]:
             "no method is left in the study; name one of 'bench methods' or exclude less"
         )
     return found
-
-
-def split_words(text: str) -> list[str]:
-    """Splits a list at its commas, but not at those inside of brackets."""
-    parts, depth = [""], 0
-    for mark in text:
-        depth += {"[": 1, "]": -1}.get(mark, 0)
-        if mark == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += mark
-    return [part.strip() for part in parts if part.strip()]
 
 
 def _members(word: str) -> list[str]:

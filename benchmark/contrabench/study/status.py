@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, field_validator
 
@@ -89,7 +89,7 @@ def read_beat(store: Path, kind: str, key: str) -> Beat | None:
     return beat if beat.alive() else None
 
 
-class Heartbeat:
+class Heartbeat(Reporter):
     """A reporter that writes the log and the beat of one stage, and tells another one as well."""
 
     def __init__(self, store: Path, kind: str, key: str, also: Reporter | None = None) -> None:
@@ -133,7 +133,7 @@ class Heartbeat:
             log.write(f"{time.strftime('%H:%M:%S')} {text.strip()}\n")
 
 
-class _BeatTrack:
+class _BeatTrack(Track):
     def __init__(self, heartbeat: Heartbeat, title: str, total: int, also: Track) -> None:
         self.heartbeat, self.title, self.total, self.also = heartbeat, title, total, also
         self.began, self.written = time.monotonic(), 0.0
@@ -156,13 +156,14 @@ class _BeatTrack:
 class StudyStage(Frozen):
     """A stage as the file of a study names it, and as it stands, which the file does not say.
 
-    `beat` tells how far it is, if somebody is at work on it, and `failure` why it failed.
+    `beat` tells how far it is, if somebody is at work on it, and `failure` why it failed, be it
+    that it is tried again.
     """
 
     kind: str
     key: str = Field(pattern="^[0-9a-f]{16}$")
     title: str
-    state: State = Field("to do", exclude=True)
+    state: State | Literal["running"] = Field("to do", exclude=True)
     beat: Beat | None = Field(None, exclude=True)
     failure: Failure | None = Field(None, exclude=True)
 
@@ -179,7 +180,8 @@ class StudyStage(Frozen):
         state = state_of(store, self.kind, self.key)
         beat = read_beat(store, self.kind, self.key) if state != "done" else None
         failure = read_failure(home_of(store, self.kind), self.key) if state == "failed" else None
-        return self.model_copy(update={"state": state, "beat": beat, "failure": failure})
+        now = state if beat is None else "running"
+        return self.model_copy(update={"state": now, "beat": beat, "failure": failure})
 
 
 class StudyFile(Frozen):

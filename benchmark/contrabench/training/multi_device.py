@@ -197,7 +197,7 @@ def _join_group(number: int, runtime: Runtime, port: int) -> None:
         torch.cuda.set_device(runtime.torch_device)
 
 
-class _PipeReporter:
+class _PipeReporter(Reporter, Track):
     """A reporter, and its one track, whose news go through a pipe."""
 
     def __init__(self, pipe: Connection) -> None:
