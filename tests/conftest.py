@@ -10,10 +10,11 @@ from tests.makers.images import smooth_images
 from tests.makers.rows import frame
 from tests.makers.stores import lab
 from tests.makers.studies import execute, prepared
+from tests.makers.volumes import volumes
 
 from contrabench.testing import make_case
 
-__all__ = ["execute", "frame", "lab", "prepared", "smooth_images"]
+__all__ = ["execute", "frame", "lab", "prepared", "smooth_images", "volumes"]
 
 os.environ.pop("CONTRABENCH_PLUGINS", None)
 os.environ.pop("CONTRABENCH_STORE", None)

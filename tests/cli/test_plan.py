@@ -41,7 +41,7 @@ def test_the_numbers_are_those_of_the_graph(plan, planned, store):
         assert (stage["title"], stage["runs"]) == (task.title, task.runs)
         assert (stage["units"], stage["state"]) == (task.node.units, "to do")
     assert "study " in err
-    assert not (store / "stages").exists()
+    assert [path.name for path in (store / "stages").iterdir()] == ["prepare"]
     assert not (store / "studies").exists()
 
 

@@ -71,16 +71,6 @@ def put_run(store, rows=None, **cell):
     return folder
 
 
-def put_prepared(store, key):
-    folder = store / "prepared" / key
-    folder.mkdir(parents=True)
-    (folder / "image.npy").write_bytes(key.encode() * 100)
-    (folder / "meta.json").write_text("{}")
-    seal_folder(folder)
-    (store / "prepared" / f"{key}.lock").touch()
-    return folder
-
-
 @pytest.fixture(scope="session")
 def sound(tmp_path_factory):
     """Three variants at 10 % and full supervision, on two folds."""
@@ -89,8 +79,8 @@ def sound(tmp_path_factory):
         for variant in ("scratch", "scratch_long", "simclr"):
             put_run(home, variant=variant, fold=fold)
         put_run(home, variant="scratch", fold=fold, labels="100%", fraction=1.0)
-    put_prepared(home, "a" * 32)
-    put_prepared(home, "b" * 32)
+    # As large as weights, and read in full all the same.
+    put_stage(home, "prepare", {"case": "p0"}, {"image.npy": "image" * 2**18, "meta.json": "{}"})
     return home
 
 
@@ -105,6 +95,6 @@ def build():
     """The makers above, for tests that plant something."""
 
     class Build:
-        stage, run, prepared, rows = map(staticmethod, (put_stage, put_run, put_prepared, rows_of))
+        stage, run, rows = map(staticmethod, (put_stage, put_run, rows_of))
 
     return Build

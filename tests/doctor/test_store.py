@@ -45,14 +45,15 @@ def flip(path):
 def test_a_healthy_store_has_no_finding(store):
     assert findings(store) == findings(store, deep=True) == []
     assert look_at(check_runs, store, Silent()).seen == "8 runs"
-    assert look_at(check_stages, store, False, Silent()).seen.startswith("18 stages")
+    assert look_at(check_stages, store, False, Silent()).seen.startswith("19 stages")
 
 
 @pytest.mark.parametrize("deep", [False, True])
 @pytest.mark.parametrize(
     ("kind", "file"),
     [("runs", "rows.parquet"), ("runs", "run.json"), ("runs", "spec.json"),
-     ("stages/evaluate", "scores.json"), ("stages/finetune", "weights.safetensors")],
+     ("stages/evaluate", "scores.json"), ("stages/finetune", "weights.safetensors"),
+     ("stages/prepare", "image.npy"), ("stages/prepare", "meta.json")],
 )  # fmt: skip
 @pytest.mark.parametrize("spoil", [truncate, lambda path: path.unlink()], ids=["short", "gone"])
 def test_a_truncated_or_missing_file_is_named(store, kind, file, spoil, deep):
@@ -73,12 +74,19 @@ def test_a_changed_bit_in_the_weights_is_found_by_a_deep_look(store):
     assert "weights.safetensors has changed" in finding.what
 
 
-def test_a_changed_bit_in_the_rows_is_found_at_once(store):
-    folder = first(store, "runs")
-    flip(folder / "rows.parquet")
+@pytest.mark.parametrize(
+    ("kind", "file", "again"),
+    [
+        ("runs", "rows.parquet", "run the study again"),
+        ("stages/prepare", "image.npy", "made anew when a run needs it"),
+    ],
+)
+def test_a_changed_bit_elsewhere_is_found_at_once(store, kind, file, again):
+    folder = first(store, kind)
+    flip(folder / file)
     (finding,) = findings(store)
-    assert "rows.parquet has changed" in finding.what
-    assert "run the study again" in finding.do
+    assert f"{file} has changed" in finding.what
+    assert again in finding.do
 
 
 @pytest.mark.parametrize("kind", ["runs", "stages/evaluate", "stages/pretrain"])

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
@@ -15,7 +16,9 @@ from contrabench.errors import DiskFullError, RequestError, RunError
 from contrabench.exchange import merge as merging
 from contrabench.exchange.merge import merge_stores
 from contrabench.files import MARKER, damage_of, seal_folder
+from contrabench.progress import Silent
 from contrabench.store.results import read_rows
+from contrabench.store.stages import StageStore
 
 
 def snapshot(root):
@@ -60,6 +63,15 @@ def test_a_stage_that_was_taken_in_is_served(ours, theirs, lab):
     marker = lab.stage(ours, "pretrain", 1, weight=7.0) / MARKER
     assert snapshot(ours) == before
     assert marker.relative_to(ours).as_posix() in before
+
+
+def test_prepared_images_stay_behind_and_are_not_left_out(ours, theirs):
+    """Their terms may forbid to pass them on."""
+    StageStore(theirs, Silent()).run("prepare", {}, lambda work: np.save(work / "image.npy", 1))
+    result = merge_stores([theirs], ours)
+    assert result.complete
+    assert "prepare" not in result.taken
+    assert not (ours / "stages" / "prepare").exists()
 
 
 def test_rows_alone(ours, theirs):

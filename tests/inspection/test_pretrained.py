@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 def finished(prepared, tmp_path_factory):
     """A store with a run of two stages, and one without pre-training."""
     store = tmp_path_factory.mktemp("runs")
-    shutil.copytree(prepared[0] / "prepared", store / "prepared")
+    shutil.copytree(prepared[0] / "stages", store / "stages")
     return {
         name: make_run(make_spec(name), prepared[1], store) for name in ("global_local", "scratch")
     }

@@ -6,9 +6,10 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from contrabench.errors import RunError
-from contrabench.files import MARKER, damage_of
+from contrabench.errors import DataError, RunError
+from contrabench.files import MARKER, damage_of, seal_folder
 from contrabench.progress import Silent
 from contrabench.store.stages import StageStore
 
@@ -98,6 +99,36 @@ def test_what_an_interrupted_attempt_left_is_there_for_the_next(tmp_path):
         write(folder)
 
     assert damage_of(store.run("k", {}, go_on)) is None
+
+
+def test_a_rival_without_a_common_lock_wins_and_is_used(tmp_path):
+    def make(folder):
+        write(folder)
+        rival = folder.with_suffix("")
+        rival.mkdir()
+        (rival / "value.txt").write_text("the rival's")
+        seal_folder(rival)
+
+    final = StageStore(tmp_path, Silent()).run("k", {}, make)
+    assert (final / "value.txt").read_text() == "the rival's"
+    assert [path.name for path in final.parent.iterdir() if path.is_dir()] == [final.name]
+
+
+def test_what_is_there_needs_no_lock(tmp_path):
+    store = StageStore(tmp_path, Silent())
+    folder = store.run("k", {}, write)
+    with FileLock(folder.with_suffix(".lock")):
+        assert store.run("k", {}, write, wait=False) == folder
+
+
+def test_a_fault_of_the_users_files_is_no_failure_of_the_stage(tmp_path):
+    def fail(folder):
+        write(folder)
+        raise DataError(["a hole"])
+
+    with pytest.raises(DataError, match="a hole"):
+        StageStore(tmp_path, Silent()).run("k", {}, fail)
+    assert [path.suffix for path in (tmp_path / "stages" / "k").iterdir()] == [".lock"]
 
 
 def _slow(root: str, log: str) -> None:

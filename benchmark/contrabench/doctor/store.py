@@ -13,6 +13,7 @@ from contrabench.progress import Reporter
 from contrabench.store.failures import failures_in
 from contrabench.store.runs import RUN_RECORD
 from contrabench.store.stages import (
+    PREPARE,
     RUNS,
     finished_stages,
     home_of,
@@ -22,8 +23,7 @@ from contrabench.store.stages import (
 )
 from contrabench.text import counted, size_words, some
 
-SMALL = 2**20
-"""Bytes up to which a stage's file is read in full without `--deep`."""
+_WEIGHTS = ".safetensors"
 _KEY = re.compile("[0-9a-f]{16}")
 
 
@@ -49,8 +49,7 @@ def check_runs(store: Path, reporter: Reporter) -> Looking:
 def check_stages(store: Path, deep: bool, reporter: Reporter) -> Looking:
     """Looks for stages that are truncated, changed, or not what their key says.
 
-    Without `deep`, only the presence of large files is looked at, and for weights whether they are
-    as long as they say.
+    Without `deep`, of weights only the length is looked at: whether it is what their header says.
     """
     stages = _finished(store)
     for kind, folder in watched(reporter, "files of the stages", stages):
@@ -75,7 +74,8 @@ def fault_of(kind: str, folder: Path, deep: bool) -> Iterator[Finding]:
         )
         return
     means = "what it holds cannot be trusted"
-    problem = damage_of(folder) if deep else _shallow_damage(folder)
+    lengths = map(incomplete_weights, folder.rglob(f"*{_WEIGHTS}"))
+    problem = damage_of(folder, () if deep else _WEIGHTS) or next(filter(None, lengths), None)
     if problem and sealed_files(folder) is None:
         means = "it was not finished, or somebody removed the marker; it is not used"
     elif not problem:
@@ -89,19 +89,17 @@ def fault_of(kind: str, folder: Path, deep: bool) -> Iterator[Finding]:
         )
 
 
-def _shallow_damage(folder: Path) -> str | None:
-    """Of large files, the presence is looked at, and the length of weights."""
-    names = [name for name in sealed_files(folder) or () if name.endswith(".safetensors")]
-    faults = (incomplete_weights(folder / name) for name in names)
-    return damage_of(folder, largest=SMALL) or next(filter(None, faults), None)
-
-
 def check_links(store: Path) -> Looking:
     """Finds stages that no run and no study refers to, and runs whose stages are gone."""
     from contrabench.study.status import read_studies
 
     runs = [path for path in finished_stages(store, RUNS) if _KEY.fullmatch(path.name)]
-    stages = [(kind, path) for kind, path in _finished(store) if _KEY.fullmatch(path.name)]
+    # A prepared volume serves whatever is run next, and is nobody's in particular.
+    stages = [
+        (kind, path)
+        for kind, path in _finished(store)
+        if kind != PREPARE and _KEY.fullmatch(path.name)
+    ]
     there = {(kind, path.name) for kind, path in stages}
     used = {(stage.kind, stage.key) for study in read_studies(store) for stage in study.stages}
     gone = []

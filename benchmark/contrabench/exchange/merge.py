@@ -1,8 +1,9 @@
 """Takes the finished work of others into one store: two labs' folders or archives, two machines'.
 
-Only what is finished in `runs/`, `stages/` and `splits/` is looked at. Each folder is copied
-beside its place, looked through there, and renamed; so an interrupted merge leaves whole folders
-alone, and the same command goes on with it. Sources are never written.
+Only what is finished in `runs/`, `stages/` and `splits/` is looked at; prepared images stay behind,
+whose terms may forbid to pass them on. Each folder is copied beside its place, looked through
+there, and renamed; so an interrupted merge leaves whole folders alone, and the same command goes on
+with it. Sources are never written.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from contrabench.store.failures import is_disk_full
 from contrabench.store.rows import ROWS_FILE
 from contrabench.store.runs import read_run
 from contrabench.store.stages import (
+    PREPARE,
     RUNS,
     SPEC,
     SPLITS,
@@ -184,7 +186,7 @@ class _Merge:
         if stores:
             kinds = {kind for store in stores for kind in kinds_in(store) if _KIND.fullmatch(kind)}
             # The runs come last, so that what they rest on is there when they are.
-            order = (*(() if rows_only else sorted(kinds - {RUNS})), RUNS)
+            order = (*(() if rows_only else sorted(kinds - {RUNS, PREPARE})), RUNS)
             self._take_stores(stores, order, teller)
         others = [source for source in sources if source not in stores]
         archives = [archive for source in others for archive in archives_of(source)]

@@ -1,34 +1,108 @@
-"""A dataset prepared: how runs, studies and inspections get their cases."""
+"""Preparation: every volume of a dataset a stage of its own, before any run is planned on them."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import time
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-from contrabench.contracts.dataset import Dataset
-from contrabench.data.prepare import PreparedCase, prepare_dataset
+from contrabench.contracts.dataset import Case, Dataset
+from contrabench.contracts.fingerprint import fingerprint as code_of
+from contrabench.data.prepare import PREPARE_VERSION, PreparedCase, open_case, prepare_case
+from contrabench.data.reading import for_each_case
+from contrabench.errors import DataError
+from contrabench.files import checksum, read_json, write_text
 from contrabench.progress import Reporter
 from contrabench.stages import audit
+from contrabench.store.stages import PREPARE, StageStore, home_of
 
-FOLDER = "prepared"
+_SETTLED = 2_000_000_000
+"""Nanoseconds: a younger file may change again without a new time stamp."""
 
 
 def prepare(
     dataset: Dataset, name: str, pixels: int, store: Path, reporter: Reporter
 ) -> list[PreparedCase]:
-    """Prepares every case of a dataset, or takes it from the store's cache.
+    """Prepares every case of a dataset, in its order, or takes it from the store.
+
+    `name` is the registered one, `pixels` the working grid's side in voxels. All faults are found
+    on the way and told together: a run starts with sound data or not at all.
 
     Raises:
         DataError: with one line for each fault of the input.
         AuditError: rule 6, if a label has values that its file has not.
+        RunError: if the dataset's code breaks off.
     """
-    with reporter.track("preparation", len(dataset.cases())) as track:
-        cases = prepare_dataset(
-            dataset,
-            name,
-            dataset.recipe,
-            pixels,
-            store / FOLDER,
-            progress=lambda done, _total, case: track.advance(done, case),
-        )
-    audit.check_labels(cases, len(dataset.structures) + 1)
-    return cases
+    stages, prepared = StageStore(store, reporter), list[PreparedCase]()
+    index = FileIndex(home_of(store, PREPARE) / "index.json")
+    common = {
+        "dataset": name,
+        "version": dataset.info.version,
+        "code": code_of(type(dataset)),
+        "options": dataset.options.model_dump(mode="json"),
+        "structures": [structure.model_dump() for structure in dataset.structures],
+        "recipe": dataset.recipe.model_dump(mode="json"),
+        "pixels": pixels,
+        "prepare": PREPARE_VERSION,
+    }
+
+    def obtain(case: Case) -> str:
+        try:
+            content = index.fingerprint_of(dataset, case)
+        except OSError as error:
+            raise DataError([f"{case.id}: a file cannot be read ({error})"], case.id) from error
+        spec = {**common, "case": case.id, "labelled": case.labelled, "content": content}
+        home = stages.run(PREPARE, spec, partial(prepare_case, dataset, case, pixels))
+        prepared.append(open_case(case, home))
+        return prepared[-1].image_hash
+
+    try:
+        for_each_case(dataset, obtain, "preparation", reporter)
+    finally:
+        index.save()
+    audit.check_labels(prepared, len(dataset.structures) + 1)
+    return prepared
+
+
+class FileIndex:
+    """SHA-256 of files by path, size and time of change, kept in a JSON file.
+
+    So gigabytes need not be read at every start. One that is missing or damaged counts as empty.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._known, self._new = path, _read(path), dict[str, str]()
+
+    def fingerprint_of(self, dataset: Dataset, case: Case) -> str:
+        """The dataset's fingerprint of a case; OSError if a file cannot be read."""
+        if type(dataset).fingerprint is not Dataset.fingerprint:
+            return dataset.fingerprint(case)
+        # As the default does, from hashes that are known.
+        files = [path for path in (case.image, case.label) if path is not None]
+        return hashlib.sha256(bytes.fromhex("".join(map(self.sha256, files)))).hexdigest()
+
+    def sha256(self, path: Path) -> str:
+        """Hash of a file's bytes, read only if the file is new or has changed."""
+        status = path.stat()
+        stamp = f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
+        if stamp in self._known:
+            return self._known[stamp]
+        settled = time.time_ns() - status.st_mtime_ns > _SETTLED
+        value = checksum(path)
+        if settled:
+            self._known[stamp] = self._new[stamp] = value
+        return value
+
+    def save(self) -> None:
+        """Adds the new hashes to the file, if it can be written, and leaves those of others."""
+        if self._new:
+            with suppress(OSError):
+                write_text(self._path, json.dumps(_read(self._path) | self._new, indent=0))
+
+
+def _read(path: Path) -> dict[str, str]:
+    found = read_json(path)
+    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}

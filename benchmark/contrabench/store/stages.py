@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from contrabench.errors import RunError, StageBusyError
+from contrabench.errors import DataError, RunError, StageBusyError
 from contrabench.files import damage_of, finish_folder, read_json, write_text
 from contrabench.progress import Reporter
 from contrabench.protocol import canonical_json, digest
@@ -26,6 +26,8 @@ SPLITS = "splits"
 """The folder of a store's splits and label manifests, which are named by the hash of content."""
 RUNS = "runs"
 """The kind whose stages are the rows of the runs."""
+PREPARE = "prepare"
+"""The kind whose stages are prepared volumes: images, which are never given away with results."""
 
 
 def key_of(kind: str, spec: Mapping[str, Any]) -> str:
@@ -136,14 +138,18 @@ class StageStore:
 
         Raises:
             StageBusyError: if another process is at work on it and `wait` is false.
+            DataError: if `make` finds faults in the user's files; nothing is recorded or kept.
             DiskFullError: if there is no space left; nothing is recorded.
             ContrabenchError: what `make` raises; an unforeseen error becomes one. Its
                 reason is kept beside the stage, and the next call tries again.
         """
         key = key_of(kind, spec)
         home = home_of(self.root, kind)
-        home.mkdir(parents=True, exist_ok=True)
         final, work = home / key, home / f"{key}.work"
+        # Before the lock, so that a store that can only be read serves what it has.
+        if final.is_dir() and damage_of(final) is None:
+            return final
+        home.mkdir(parents=True, exist_ok=True)
         with locked(home / f"{key}.lock", f"this {kind} stage", self.reporter, wait):
             if final.is_dir():
                 problem = damage_of(final)
@@ -158,6 +164,10 @@ class StageStore:
                 make(work)
                 write_text(work / SPEC, canonical_json(dict(spec)) + "\n")
                 finish_folder(work, final)
+            except DataError:
+                # Once the files are mended the key is another: nobody would come back to this one.
+                shutil.rmtree(work)
+                raise
             except Exception as error:
                 shown = record_error(home, key, kind, error)
                 if shown is error:

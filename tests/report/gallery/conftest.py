@@ -49,7 +49,7 @@ def make_volume():
 def write_case(store, fingerprint):
     image, label, affine = make_volume()
     grid = working_grid(SHAPE, affine, 56.0, 20)
-    folder = store / "prepared" / fingerprint
+    folder = store / "stages" / "prepare" / fingerprint
     folder.mkdir(parents=True)
     np.save(folder / "image.npy", resample_image(image, grid))
     np.savez_compressed(folder / "native_label.npz", label=label)

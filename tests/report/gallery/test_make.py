@@ -94,7 +94,7 @@ def test_unknown_spacing_is_drawn_in_voxels(store, budget, runs):
 
 
 def test_what_is_gone_is_left_out_and_counted(store, budget, runs):
-    shutil.rmtree(store / "prepared" / "11111111")
+    shutil.rmtree(store / "stages" / "prepare" / "11111111")
     folder = store / "stages" / "evaluate" / "b0"
     (folder / "001.npz").write_bytes(b"other")
     gallery = make_gallery(store, budget, runs)
@@ -102,19 +102,19 @@ def test_what_is_gone_is_left_out_and_counted(store, budget, runs):
     assert gallery.notes == (
         "4 of 6 pictures could not be drawn: its folder is damaged (3); "
         "the store does not hold the prepared image (1). Merging leaves images behind: copy the "
-        "folder `prepared` of each store in which the runs were made into this one.",
+        "folder `stages/prepare` of each store in which the runs were made into this one.",
     )
 
 
 @pytest.mark.parametrize(
     ("gone", "thing", "advice"),
     [
-        ("stages", "prediction", "report on that one"),
-        ("prepared", "prepared image", "copy the folder `prepared` of each store"),
+        ("evaluate", "prediction", "report on that one"),
+        ("prepare", "prepared image", "copy the folder `stages/prepare` of each store"),
     ],
 )
 def test_a_note_says_what_is_not_there_and_what_to_do(store, budget, runs, gone, thing, advice):
-    shutil.rmtree(store / gone)
+    shutil.rmtree(store / "stages" / gone)
     gallery = make_gallery(store, budget, runs)
     assert gallery.exhibits == ()
     (note,) = gallery.notes
@@ -127,15 +127,15 @@ def test_what_the_note_tells_to_do_helps(store, budget, runs, tmp_path):
     """As after a merge, which takes the predictions alone."""
     before = make_gallery(store, budget, runs)
     merged = tmp_path / "merged"
-    shutil.copytree(store / "stages", merged / "stages")
+    shutil.copytree(store / "stages" / "evaluate", merged / "stages" / "evaluate")
     assert make_gallery(merged, budget, runs).exhibits == ()
-    shutil.copytree(store / "prepared", merged / "prepared")
+    shutil.copytree(store / "stages" / "prepare", merged / "stages" / "prepare")
     assert make_gallery(merged, budget, runs) == before
 
 
 def test_a_note_on_a_single_picture(store, runs, entry):
     one = entry("ours", {"p": 0.9})
-    shutil.rmtree(store / "prepared")
+    shutil.rmtree(store / "stages" / "prepare")
     (note,) = make_gallery(store, LabelBudget("10%", 0.1, one.rows, (one,), "asd_mm"), runs).notes
     assert note.startswith("The only picture could not be drawn: ")
 

@@ -21,8 +21,8 @@ _DIGITS = 12
 _ADVICE = {
     NO_PREDICTION: "The predictions (`stages/evaluate`) are in the store in which the runs were "
     "made: report on that one.",
-    NO_IMAGE: "Merging leaves images behind: copy the folder `prepared` of each store in which "
-    "the runs were made into this one.",
+    NO_IMAGE: "Merging leaves images behind: copy the folder `stages/prepare` of each store in "
+    "which the runs were made into this one.",
 }
 
 

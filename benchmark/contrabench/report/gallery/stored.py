@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from contrabench.contracts.dataset import Case
 from contrabench.data.prepare import PreparedCase, open_case
 from contrabench.files import damage_of
+from contrabench.store.stages import PREPARE, home_of
 
 _KEY = re.compile(r"[0-9a-f]+")
 _FOREIGN = (OSError, EOFError, BadZipFile, ValueError, LookupError, TypeError, AttributeError)
@@ -56,7 +57,7 @@ class Shelf:
 
     def prediction(self, run: str, case: str) -> Prediction:
         """Reads what a run predicted for a case."""
-        home = self._open("stages/evaluate", self._stages.get(run, ""), NO_PREDICTION)
+        home = self._open("evaluate", self._stages.get(run, ""), NO_PREDICTION)
         try:
             spec, scores = _json(home / "spec.json"), _json(home / "scores.json")
             files = [score["file"] for score in scores if score["case"] == case]
@@ -71,7 +72,7 @@ class Shelf:
 
     def scan(self, prediction: Prediction) -> tuple[PreparedCase, NDArray[np.uint8]]:
         """The image that a prediction was made from, and its reference on the native grid."""
-        home = self._open("prepared", prediction.fingerprint, NO_IMAGE)
+        home = self._open(PREPARE, prediction.fingerprint, NO_IMAGE)
         try:
             found = open_case(Case(id=home.name, patient="", labelled=True), home)
             return found, found.native_label()
@@ -79,7 +80,7 @@ class Shelf:
             raise LostError(DAMAGED) from error
 
     def _open(self, kind: str, key: str, absent: str) -> Path:
-        home = self._store / kind / key
+        home = home_of(self._store, kind) / key
         # A key comes from a record, which may have come from elsewhere.
         if not _KEY.fullmatch(key) or not home.is_dir():
             raise LostError(absent)
