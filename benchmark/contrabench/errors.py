@@ -6,13 +6,19 @@ request (name, option, input data), 1 for a run that failed.
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Sequence
+from typing import Any
 
 
 class ContrabenchError(Exception):
-    """Base of every error that is shown without a traceback."""
+    """Base of every error that is shown without a traceback; it can be pickled."""
 
     exit_code = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are made again from `args`, which are not what some of these are made from.
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
 
 class RequestError(ContrabenchError):

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from contrabench.errors import AuditError, DataError, RequestError, RunError
-from contrabench.training.multi_device import pack_error, train_on, unpack_error
+from contrabench.training.multi_device import portable, train_on
 from contrabench.training.runtime import Runtime
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -98,7 +98,7 @@ def sent(error):
     try:
         raise error
     except Exception as raised:
-        found = unpack_error(pickle.loads(pickle.dumps(pack_error(raised, 1))))
+        found = pickle.loads(pickle.dumps(portable(raised, 1)))
     note = vars(found).pop("__notes__")[0]
     assert note.startswith("In the process of device 1:\nTraceback")
     assert "in sent" in note

@@ -5,7 +5,7 @@ on to all, and ends them all when one fails; no process is left that waits for a
 
 A device process sends pairs of a word and its content: the first one what it reports (`line`,
 `track`, `advance`, `end`), each one answer: `done` with the target's result (None but of the
-first), `stopped` with a text, or `failed` with a packed error. What it receives asks it to stop.
+first), `stopped` with a text, or `failed` with the error. What it receives asks it to stop.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch
 from torch import distributed
 
 from contrabench import errors
-from contrabench.errors import RunError
+from contrabench.errors import ContrabenchError, RunError
 from contrabench.progress import Reporter, Silent, Track
 from contrabench.training.processes import Child, DiedError
 from contrabench.training.runtime import Runtime
@@ -31,8 +31,6 @@ from contrabench.training.stop import Interrupted, calm_stop, request_stop
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-PackedError = tuple[type[BaseException], tuple[Any, ...], dict[str, Any]]
-"""An error as plain data: its class, its arguments, and its attributes."""
 
 _HOST = "127.0.0.1"
 _LOOK_SECONDS = 0.2
@@ -128,7 +126,7 @@ class _DeviceProcesses(AbstractContextManager["_DeviceProcesses"]):
         for number, word, content in messages:
             match word:
                 case "failed":
-                    raise unpack_error(content)
+                    raise content
                 case "done" | "stopped":
                     self.answers[number] = (word, content)
                 case "line":
@@ -163,7 +161,7 @@ def _run_device(
     except Interrupted as stop:
         answer = ("stopped", str(stop))
     except Exception as error:
-        pipe.send(("failed", pack_error(error, number)))
+        pipe.send(("failed", portable(error, number)))
         # Its connections stay open until it is killed: were they closed, the other processes
         # would fail of that, and maybe say so first.
         threading.Event().wait()
@@ -217,26 +215,18 @@ class _PipeReporter(Reporter, Track):
         self.pipe.send(("advance", (done, detail)))
 
 
-def pack_error(error: Exception, number: int) -> PackedError:
-    """An error for the way to another process.
+def portable(error: Exception, number: int) -> Exception:
+    """An error of the process of a device, for the way to another one; the traceback is a note.
 
-    Exceptions that take other arguments than their text do not survive pickling, and those of
-    a plug-in may not be known there. So the nearest class of this package, torch or Python
-    itself stands for each; the traceback goes along as a note.
+    A plug-in's own kind may not be known there, so the nearest class of this package, torch or
+    Python itself stands for it.
     """
-    note = f"In the process of device {number}:\n{traceback.format_exc()}"
-    for kind in type(error).__mro__:
-        if kind.__module__ == errors.__name__:
-            return kind, error.args, {**vars(error), "__notes__": [note]}
-        if kind.__module__ in ("torch", "builtins"):
-            break
-    return kind, (str(error),), {"__notes__": [note]}
-
-
-def unpack_error(content: PackedError) -> BaseException:
-    """The error that was packed."""
-    kind, arguments, attributes = content
-    error = kind.__new__(kind)
-    error.args = arguments
-    vars(error).update(attributes)
-    return error
+    known = (errors.__name__, "torch", "builtins")
+    kind: Any = next(kind for kind in type(error).__mro__ if kind.__module__ in known)
+    found: Exception = kind.__new__(kind)
+    found.args = (str(error),)
+    if isinstance(error, ContrabenchError):
+        found.args = error.args
+        vars(found).update(vars(error))
+    found.add_note(f"In the process of device {number}:\n{traceback.format_exc()}")
+    return found
