@@ -11,7 +11,7 @@ from contrabench.progress import Silent
 from contrabench.stages.kind import RECORD, WEIGHTS
 from contrabench.store.stages import home_of
 from contrabench.study import forecast as module
-from contrabench.study.forecast import Timing, disk_of, forecast, learned, measure
+from contrabench.study.forecast import Timing, forecast, learned, measure
 from contrabench.training.checkpoint import save_weights
 from contrabench.training.runtime import Runtime
 
@@ -31,6 +31,10 @@ def recorded(store, task, seconds, runtime=RUNTIME):
 
 def of_kind(session, kind):
     return session.graph.of_kind(kind)
+
+
+def disk_of(session, task):
+    return task.node.of_kind.disk(session.run_of(task), task.node)
 
 
 class Notes(Silent):

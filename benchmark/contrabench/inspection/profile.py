@@ -46,45 +46,27 @@ class Times:
 
 @dataclass(frozen=True)
 class StageProfile:
-    """The cost of a step of one stage.
+    """The cost of a step of one stage, beside a bare pass of its network.
 
-    Attributes:
-        batch: slices in a step.
-        images: images in a step, all views counted.
-        step: of a whole step.
-        views: of making its batch and views alone.
-        bare: of the bare pass: the same network on the same images, a call for each view
-            up to `bare_tap`, and the backward pass of the sum of that map.
-        bare_tap: the deepest part of the backbone that the stage trains; None, and no
-            bare pass, where it trains heads alone.
-        ratio: median of step / bare pass, each pair measured one after the other.
-        flops: floating-point operations of a step's matrix products and convolutions,
-            forward and backward, two for a multiplication with addition.
-        bare_flops: those of the bare pass.
-        saved_mb: what autograd keeps of a forward pass for the backward pass, without the
-            parameters, in MiB; counted without `torch.compile`.
-        peak_mb: on CUDA, most memory that a step had allocated, in MiB: weights, moments
-            and slices included. None elsewhere.
-        backbone_parameters: trained ones of the backbone.
-        head_parameters: trained ones of the objective.
-        state_values: numbers that the objective keeps beside them, e.g. a momentum copy.
+    The bare pass is the same network on the same images, a call for each view up to `bare_tap`, and
+    the backward pass of the sum of that map; there is none where a stage trains heads alone.
     """
 
     stage: str
-    batch: int
-    images: int
-    step: Times
-    views: Times
+    batch: int  # slices in a step
+    images: int  # in a step, all views counted
+    step: Times  # of a whole step
+    views: Times  # of making its batch and views alone
     bare: Times | None
-    bare_tap: str | None
-    ratio: float | None
-    flops: int
+    bare_tap: str | None  # the deepest part of the backbone that the stage trains
+    ratio: float | None  # median of step / bare pass, each pair measured one after the other
+    flops: int  # of matrix products and convolutions, both ways, two for multiplying with addition
     bare_flops: int
-    saved_mb: float
-    peak_mb: float | None
-    backbone_parameters: int
-    head_parameters: int
-    state_values: int
+    saved_mb: float  # kept for the backward pass, parameters apart, MiB; without `torch.compile`
+    peak_mb: float | None  # most memory allocated in a step, MiB, weights and all; None but on CUDA
+    backbone_parameters: int  # trained ones
+    head_parameters: int  # trained ones of the objective
+    state_values: int  # numbers that the objective keeps beside them, e.g. a momentum copy
 
     @property
     def slices_per_second(self) -> float:

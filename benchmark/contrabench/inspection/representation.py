@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.metrics import balanced_accuracy_score
-from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
@@ -131,10 +131,8 @@ def held_out_accuracy(features: Array, labels: Labels, groups: Labels) -> float:
     Logistic regression on standardised features; 1 / (number of classes) is chance. Takes
     (n, d), (n,) classes and (n,) groups, of which none is in training and test at once.
     """
-    predicted = np.empty_like(labels)
-    for train, test in _splits(groups, _FOLDS):
-        probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
-        predicted[test] = probe.fit(features[train], labels[train]).predict(features[test])
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
+    predicted = cross_val_predict(probe, features, labels, cv=_splits(groups, _FOLDS))
     return float(balanced_accuracy_score(labels, predicted))
 
 
@@ -148,30 +146,20 @@ def _splits(groups: Labels, folds: int) -> list[tuple[NDArray[np.intp], NDArray[
 class TapReport:
     """What one tap of one encoder gives.
 
-    An embedding is the mean of a slice's map, less the mean of all slices, at unit length.
-
-    Attributes:
-        encoder: `random` or `pre-trained`.
-        alignment: of two augmented views of the same slice; 0 is best.
-        uniformity: of the embeddings of different slices; lower is more spread.
-        effective_rank: of the centred means, out of at most `channels`.
-        probe: R squared on unseen patients of the share of each structure in a cell of
-            the map, from that cell's features.
-        position: R squared on unseen patients of the place of a slice in its volume.
-        orientation: balanced accuracy on unseen patients of telling three orientations.
-        patient: balanced accuracy of telling patients on unseen stretches of their volumes.
+    An embedding is the mean of a slice's map, less the mean of all slices, at unit length. Probes
+    are scored on unseen patients: by R squared, or balanced accuracy.
     """
 
-    encoder: str
+    encoder: str  # `random` or `pre-trained`
     tap: str
     channels: int
-    alignment: float
-    uniformity: float
-    effective_rank: float
-    probe: dict[str, float]
-    position: float
-    orientation: float
-    patient: float
+    alignment: float  # of two augmented views of the same slice; 0 is best
+    uniformity: float  # of the embeddings of different slices; lower is more spread
+    effective_rank: float  # of the centred means, out of at most `channels`
+    probe: dict[str, float]  # R2 of each structure's share of a cell, from the cell's features
+    position: float  # R2 of the place of a slice in its volume
+    orientation: float  # accuracy of telling three orientations
+    patient: float  # accuracy of telling patients, on unseen stretches of their volumes
 
     @property
     def probe_mean(self) -> float:
@@ -186,21 +174,13 @@ class TapReport:
 
 @dataclass(frozen=True)
 class Points:
-    """Features to draw, one row a slice or, of a decoder's tap, a cell of its map.
+    """Features to draw, one row a slice or, of a decoder's tap, a cell of its map."""
 
-    Attributes:
-        features: (n, d).
-        structure: (n,) the structure with the largest share, from 1; 0 where there is none.
-        orientation: (n,) index into `ORIENTATIONS`.
-        patient: (n,) index into the bank's patients.
-        unit: `slice` or `cell`.
-    """
-
-    features: Array
-    structure: NDArray[np.int64]
-    orientation: NDArray[np.int64]
-    patient: NDArray[np.int64]
-    unit: str
+    features: Array  # (n, d)
+    structure: NDArray[np.int64]  # (n,) the one with the largest share, from 1; 0: there is none
+    orientation: NDArray[np.int64]  # (n,) index into `ORIENTATIONS`
+    patient: NDArray[np.int64]  # (n,) index into the bank's patients
+    unit: str  # `slice` or `cell`
 
 
 class Viewer:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import contrabench.stages as folder_of_kinds
 from contrabench.files import write_text
-from contrabench.store.stages import StageStore, home_of, key_of
+from contrabench.store.stages import StageStore, key_of
 
 if TYPE_CHECKING:
     from contrabench.progress import Reporter
@@ -33,22 +33,14 @@ TRACKING = "tracking"
 
 @dataclass(frozen=True)
 class Node:
-    """One stage of one run.
-
-    Attributes:
-        name: of the pre-training stage; "" for other kinds.
-        spec: all that the output depends on; `key` is its hash.
-        inputs: keys of the stages that are read, in order; it starts from the last one.
-        units: what its time grows with: optimiser steps, cases to score, or 0.
-        cost: nodes with the same one take as long for each unit.
-    """
+    """One stage of one run."""
 
     kind: str
-    name: str
-    spec: dict[str, Any]
-    inputs: tuple[str, ...]
-    units: int
-    cost: str
+    name: str  # of the pre-training stage; "" for other kinds
+    spec: dict[str, Any]  # all that the output depends on; `key` is its hash
+    inputs: tuple[str, ...]  # keys of the stages that are read, in order; it starts from the last
+    units: int  # what its time grows with: optimiser steps, cases to score, or 0
+    cost: str  # nodes with the same one take as long for each unit
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -110,21 +102,13 @@ class Making:
 
 
 class Kind(ABC):
-    """One kind of stage, with everything about it.
+    """One kind of stage, with everything about it."""
 
-    Attributes:
-        name: of the folder of its stages, and in the record of a run.
-        order: stages of a run are made in this order.
-        plural: its stages in a table.
-        doing: what is done, in words that a method's name follows, for plans and status.
-        title: the work by its noun, for progress and trackers; `{name}` is the stage's.
-    """
-
-    name: ClassVar[str]
-    order: ClassVar[int]
-    plural: ClassVar[str]
-    doing: ClassVar[str]
-    title: ClassVar[str]
+    name: ClassVar[str]  # of the folder of its stages, and in the record of a run
+    order: ClassVar[int]  # stages of a run are made in this order
+    plural: ClassVar[str]  # its stages in a table
+    doing: ClassVar[str]  # what is done, in words that a method's name follows
+    title: ClassVar[str]  # the work by its noun; `{name}` is the stage's
 
     @abstractmethod
     def nodes(self, run: Run, before: tuple[Node, ...]) -> tuple[Node, ...]:
@@ -177,12 +161,3 @@ def read_record(folder: Path) -> dict[str, Any]:
     """What a stage cost and saw."""
     content: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     return content
-
-
-def recorded_seconds(store: Path, node: Node) -> tuple[float, dict[str, Any]] | None:
-    """Seconds that a finished node took and the runtime that made it; None if it tells none."""
-    try:
-        record = read_record(home_of(store, node.kind) / node.key)
-        return float(record["seconds"]), dict(record["runtime"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

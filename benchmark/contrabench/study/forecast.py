@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from contrabench.progress import Reporter
-from contrabench.stages.kind import Node, recorded_seconds
+from contrabench.stages.kind import Node, read_record
+from contrabench.store.stages import home_of
 from contrabench.study.graph import PlannedStage
 from contrabench.study.scheduler import Board
 from contrabench.study.session import Session
@@ -28,9 +30,14 @@ class Timing:
 
     def learn(self, node: Node) -> None:
         """Takes up what a finished stage took, if it was made on this device."""
-        told = recorded_seconds(self.store, node) if node.units else None
-        if told is not None and _device(told[1]) == self.device:
-            self.known[node.cost].append(told[0] / node.units)
+        if not node.units:
+            return
+        # Its record may not be there, or be damaged.
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            record = read_record(home_of(self.store, node.kind) / node.key)
+            seconds = float(record["seconds"]) / node.units
+            if _device(dict(record["runtime"])) == self.device:
+                self.known[node.cost].append(seconds)
 
     def expect(self, node: Node) -> float | None:
         """Seconds that a node is expected to take; None if nothing tells."""
@@ -46,23 +53,14 @@ def _device(record: dict[str, Any]) -> tuple[object, ...]:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What is still to come of a study.
+    """What is still to come of a study."""
 
-    Attributes:
-        seconds: of all stages to do, spread over the workers.
-        by_kind: seconds of work by kind of stage, before they are spread.
-        unknown: stages whose time is not known, and not counted.
-        disk: bytes that will be kept.
-        recorded: kinds of steps whose time is that of finished stages.
-        measured: kinds of steps that were measured for this forecast.
-    """
-
-    seconds: float
-    by_kind: dict[str, float]
-    unknown: int
-    disk: int
-    recorded: int
-    measured: int
+    seconds: float  # of all stages to do, spread over the workers
+    by_kind: dict[str, float]  # seconds of work by kind of stage, before they are spread
+    unknown: int  # stages whose time is not known, and not counted
+    disk: int  # bytes that will be kept
+    recorded: int  # kinds of steps whose time is that of finished stages
+    measured: int  # kinds of steps that were measured for this forecast
     workers: int
 
 
@@ -84,7 +82,8 @@ def forecast(
         by_kind[kind] += seconds or 0.0
         unknown += seconds is None
         if (kind, stage.node.cost) not in kept:
-            kept[kind, stage.node.cost] = disk_of(session, stage)
+            size = stage.node.of_kind.disk(session.run_of(stage), stage.node)
+            kept[kind, stage.node.cost] = size
         disk += kept[kind, stage.node.cost]
     return Forecast(
         seconds=sum(by_kind.values()) / workers,
@@ -108,11 +107,6 @@ def learned(session: Session) -> Timing:
 def measure(session: Session, stage: PlannedStage) -> float:
     """Seconds a unit of a stage, from a few real units on this device."""
     return stage.node.of_kind.seconds_per_unit(session.run_of(stage), stage.node, session.runtime)
-
-
-def disk_of(session: Session, stage: PlannedStage) -> int:
-    """Bytes that a stage will keep."""
-    return stage.node.of_kind.disk(session.run_of(stage), stage.node)
 
 
 def _measure(

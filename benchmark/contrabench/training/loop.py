@@ -26,26 +26,17 @@ _LOOK_EVERY = 20
 
 @dataclass
 class FitRecord:
-    """What a fit cost and saw.
-
-    Attributes:
-        seconds: wall time of all sessions together.
-        data_seconds: part of it spent on making batches and views.
-        trained: number of parameters that were trained.
-        resumed_at: steps at which the fit was taken up again.
-        first: logged values of the first step.
-        last: mean of the logged values over the last steps.
-    """
+    """What a fit cost and saw."""
 
     steps: int
     images: int
-    seconds: float
-    data_seconds: float
+    seconds: float  # wall time of all sessions together
+    data_seconds: float  # part of it spent on making batches and views
     peak_memory_mb: float
-    trained: int
-    resumed_at: tuple[int, ...]
-    first: dict[str, float]
-    last: dict[str, float]
+    trained: int  # number of parameters
+    resumed_at: tuple[int, ...]  # steps at which the fit was taken up again
+    first: dict[str, float]  # logged values of the first step
+    last: dict[str, float]  # mean of the logged values over the last steps
 
 
 def fit(
@@ -70,7 +61,10 @@ def fit(
                 track.advance(done, f"loss {record.last['loss']:.3f}")
                 if tracker is not None:
                     tracker.log(record.last, done)
-                if done < steps and state.seconds_unsaved() >= step.runtime.checkpoint_seconds:
+                if (
+                    done < steps
+                    and time.monotonic() - state.saved >= step.runtime.checkpoint_seconds
+                ):
                     state.save()
             if any_process(asked()):
                 state.look()
@@ -127,10 +121,6 @@ class _Fit:
                 for name in self.recent[0]
             }
             self.recent = []
-
-    def seconds_unsaved(self) -> float:
-        """How old the last checkpoint is."""
-        return time.monotonic() - self.saved
 
     def save(self) -> None:
         """Writes a checkpoint of the steps done."""

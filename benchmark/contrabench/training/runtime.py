@@ -24,23 +24,15 @@ Precision = Literal["auto", "float32", "bf16"]
 
 @dataclass(frozen=True)
 class Runtime:
-    """A resolved device with its switches.
+    """A resolved device with its switches."""
 
-    Attributes:
-        device: `cpu`, `cuda` or `mps`.
-        precision: `float32`, or `bf16` for bfloat16 autocast.
-        threads: CPU threads; they change the last bits of a sum, so they are recorded.
-        checkpoint_seconds: pause between two checkpoints.
-        devices: of this kind, that train one network together; see `training.multi_device`.
-    """
-
-    device: str
-    precision: str
-    threads: int
+    device: str  # `cpu`, `cuda` or `mps`
+    precision: str  # `float32`, or `bf16` for bfloat16 autocast
+    threads: int  # of the CPU; they change the last bits of a sum, so they are recorded
     compile: bool = False
     channels_last: bool = False
-    checkpoint_seconds: float = 20.0
-    devices: int = 1
+    checkpoint_seconds: float = 20.0  # pause between two checkpoints
+    devices: int = 1  # that train one network together; see `training.multi_device`
     trackers: tuple[str, ...] = ()
 
     @property
