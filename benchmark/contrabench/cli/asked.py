@@ -16,11 +16,11 @@ import typer
 from contrabench.cli import options
 from contrabench.cli.options import DEFAULT_DATASET, PROTOCOL, Config, load_config, machine, pairs
 from contrabench.errors import RequestError
+from contrabench.progress import Reporter
 from contrabench.text import split_words
 
 if TYPE_CHECKING:
     from contrabench.contracts.executor import Crew
-    from contrabench.progress import Reporter
     from contrabench.study.session import Session
     from contrabench.study.spec import StudySpec
     from contrabench.training.runtime import Runtime

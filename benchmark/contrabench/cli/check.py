@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from contrabench.cli import options, output
+from contrabench.contracts.registry import methods
 from contrabench.errors import RequestError
 from contrabench.progress import clock
 from contrabench.text import counted
@@ -45,7 +46,6 @@ def check(
     if every == bool(wanted):
         raise RequestError("name the methods or files to check, or give --all")
     from contrabench.contracts.options import parse_options
-    from contrabench.contracts.registry import methods
     from contrabench.testing.kit import check_method, find_methods
 
     entries = methods.entries() if every else []

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 from rich.text import Text
 
 from contrabench.cli import options, output
+from contrabench.contracts.registry import datasets
+from contrabench.doctor.findings import Examined
 from contrabench.errors import RequestError
 from contrabench.text import counted
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from contrabench.contracts.dataset import Dataset
-    from contrabench.doctor.findings import Examined
 
 SHOWN = 5
 """Findings of one check that are told on the screen; `--json` tells all."""
@@ -99,7 +99,6 @@ def _dataset(name: str | None, root: Path | None, options: list[str]) -> Dataset
             raise RequestError("--data and -d need --dataset NAME; see: bench datasets")
         return None
     from contrabench.contracts.options import parse_options
-    from contrabench.contracts.registry import datasets
     from contrabench.stages.run import open_dataset
 
     kind = datasets.get(name)

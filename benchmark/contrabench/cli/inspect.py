@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from rich.console import Console
 
 from contrabench.cli import options, output
 from contrabench.errors import RequestError
 from contrabench.text import split_words
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from contrabench.inspection.pretrained import Pretrained
     from contrabench.inspection.representation import TapReport, Viewer
 
@@ -63,7 +62,6 @@ def inspect(
     from contrabench.inspection.embedding_plot import check_projection, draw
     from contrabench.inspection.pretrained import find_run, read_pretrained, training_bank
     from contrabench.inspection.representation import Viewer, compare
-    from contrabench.progress import ConsoleReporter
     from contrabench.training.runtime import make_runtime
 
     settings = options.load_config(config, store)
@@ -75,8 +73,7 @@ def inspect(
             raise RequestError(f"--out takes a .png file in a folder that exists, not {out}")
         check_projection(projection)
     runtime = make_runtime(device, "float32", threads)
-    screen = output.console(stderr=json)
-    reporter = ConsoleReporter(screen)
+    reporter = output.reporter(stderr=json)
     protocol = pretrained.record["protocol"]
     bank = training_bank(pretrained, settings.folder_of(protocol["dataset"], data), reporter)
     viewer = Viewer(bank, protocol["structures"], runtime.torch_device)
@@ -84,14 +81,14 @@ def inspect(
     if json:
         output.write_json(_as_json(pretrained, viewer, reports))
     else:
-        _show(screen, pretrained, viewer, reports)
+        _show(reporter.console, pretrained, viewer, reports)
     if out is not None:
         tap = wanted[0]
         networks = pretrained.networks()
         points = {name: viewer.points(network, tap) for name, network in networks.items()}
         title = f"{_title(pretrained)}, {tap}"
         draw(out, title, points, viewer.structures, bank.patients, projection)
-        screen.print(f"wrote {out}", soft_wrap=True)
+        reporter.console.print(f"wrote {out}", soft_wrap=True)
 
 
 def _taps(text: str | None, pretrained: Pretrained) -> tuple[str, ...]:
@@ -153,19 +150,19 @@ def _show(
             f"{item.alignment:.3f}",
             f"{item.uniformity:.2f}",
             f"{item.effective_rank:.1f} of {item.channels}",
-            f"{item.position:.2f}",
-            f"{item.orientation:.2f}",
-            f"{item.patient:.2f}",
+            *(f"{told:.2f}" for told in (item.position, item.orientation, item.patient)),
         )
         values = (item.probe_mean, *item.probe.values())
         probes.add_row(item.tap, item.encoder, *(f"{value:.3f}" for value in values))
     screen.print(geometry)
     screen.print(probes)
     screen.print()
-    for line in (
+    screen.print(
         *NOTES,
         "position, orientation, patient: told from the mean of a slice's map; balanced accuracy, "
         f"where guessing gives {chance['orientation']:.2f} and {chance['patient']:.2f}.",
         _basis(pretrained, viewer),
-    ):
-        screen.print(line, style="dim", soft_wrap=True)
+        sep="\n",
+        style="dim",
+        soft_wrap=True,
+    )

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from contrabench.cli import options, output
+from contrabench.contracts.registry import methods
 from contrabench.errors import RequestError
 
 LONGEST = 25
@@ -33,8 +34,6 @@ def new_method(
     plugin: options.Plugins = None,
 ) -> None:
     """Write NAME.py: a method that runs as it stands, to make your own of."""
-    from contrabench.contracts.registry import methods
-
     # The name is that of a file, a module and a method at once.
     if not _usable(name):
         near = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")

@@ -30,9 +30,9 @@ def console(stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, markup=False, width=None if fits else PIPE_WIDTH)
 
 
-def reporter() -> ConsoleReporter:
-    """Tells of progress on standard error."""
-    return ConsoleReporter(console(stderr=True))
+def reporter(stderr: bool = True) -> ConsoleReporter:
+    """Tells of progress, beside or above the answer, on its `console`."""
+    return ConsoleReporter(console(stderr))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import asdict
 from shutil import disk_usage
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,11 +47,9 @@ def plan(
     json: options.Json = False,
 ) -> None:
     """Show the stages of a study: done, failed, to do; what sharing saves; time and disk."""
-    from contrabench.progress import ConsoleReporter
     from contrabench.study.forecast import forecast
 
-    screen = output.console(stderr=json)
-    reporter = ConsoleReporter(screen)
+    reporter = output.reporter(stderr=json)
     runtime = asked.runtime()
     session = asked.session(runtime, reporter)
     for line in headline(session):
@@ -60,6 +59,7 @@ def plan(
     if json:
         output.write_json(_as_json(session, board, expected))
         return
+    screen = reporter.console
     screen.print(_tree(session.graph, board))
     screen.print()
     screen.print(_counts(board, expected))
@@ -186,13 +186,9 @@ def _remarks(session: Session, board: Board, expected: Forecast) -> list[str]:
 
 
 def _as_json(session: Session, board: Board, expected: Forecast) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from contrabench.study.status import study_id
-
     graph = session.graph
     return {
-        "study": study_id(session.spec),
+        "study": session.study,
         "spec": session.spec.model_dump(mode="json"),
         "runs": len(graph.runs),
         "pretrainings": graph.pretrainings,

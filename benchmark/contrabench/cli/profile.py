@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 
 from contrabench.cli import options, output
+from contrabench.contracts import registry
+from contrabench.progress import Reporter
 from contrabench.text import one_line
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from contrabench.progress import ConsoleReporter
     from contrabench.protocol import Budget
     from contrabench.training.runtime import Runtime
 
@@ -48,15 +48,12 @@ def profile(
 ) -> None:
     """Measure time, memory and operations of a pre-training step of each method."""
     from contrabench.budgets import find_budget
-    from contrabench.contracts import registry
-    from contrabench.progress import ConsoleReporter
     from contrabench.stages.rows import environment
     from contrabench.training.runtime import make_runtime
 
     runtime = make_runtime(device, precision, threads, compile=compile, channels_last=channels_last)
     size = find_budget(budget, runtime.device)
-    screen = output.console(stderr=json)
-    reporter = ConsoleReporter(screen)
+    reporter = output.reporter(stderr=json)
     reporter.line(
         f"budget {size.name}: {size.pixels} x {size.pixels} pixels, width {size.width}, batch "
         f"{size.pretrain.batch}; {runtime.device}, {runtime.threads} threads, {runtime.precision}"
@@ -76,14 +73,13 @@ def profile(
             }
         )
         return
-    _show(screen, found)
+    _show(reporter.console, found)
 
 
 def _measure(
-    name: str, budget: Budget, runtime: Runtime, steps: int, reporter: ConsoleReporter
+    name: str, budget: Budget, runtime: Runtime, steps: int, reporter: Reporter
 ) -> dict[str, Any]:
     """The stages of a method, or why one of them could not be measured."""
-    from contrabench.contracts import registry
     from contrabench.inspection.profile import profile_stage
 
     row: dict[str, Any] = {"method": name, "stages": [], "failed": None}
@@ -127,5 +123,4 @@ def _show(screen: Console, found: list[dict[str, Any]]) -> None:
     for row in found:
         if row["failed"]:
             screen.print(f"not measured: {row['method']}: {row['failed']}", soft_wrap=True)
-    for note in NOTES:
-        screen.print(note, style="dim", soft_wrap=True)
+    screen.print(*NOTES, sep="\n", style="dim", soft_wrap=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from contrabench.cli import options, output
+from contrabench.contracts.registry import reports
 from contrabench.errors import ContrabenchError, RequestError, RunError
 from contrabench.files import replacing
 from contrabench.text import counted, one_line, unique_beginning
@@ -84,8 +85,6 @@ def report(
     plugin: options.Plugins = None,
 ) -> None:
     """Show what the runs say: verdict, leaderboard and all that stands behind them."""
-    from contrabench.contracts.registry import reports
-
     name = _chosen_format(format_name, as_json, out)
     with _strangers_code(name):
         renderer = reports.get(name)()
@@ -143,8 +142,6 @@ def _chosen_format(name: str | None, as_json: bool, out: Path | None) -> str:
         return name or "json"
     if out is None or not out.suffix:
         return SCREEN
-    from contrabench.contracts.registry import reports
-
     known = {one.name: one.value.info.suffix for one in reports.entries() if one.value is not None}
     fitting = [name for name, suffix in known.items() if suffix == out.suffix.lower()]
     if not fitting:

@@ -5,22 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
 from rich.table import Table
 
 from contrabench.cli import options, output
 from contrabench.cli.asked import RunArguments, takes
+from contrabench.cli.study_view import end_of, store_words
 from contrabench.files import read_json
-from contrabench.progress import clock
-from contrabench.text import counted
+from contrabench.progress import Reporter, clock
+from contrabench.text import counted, some
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.console import Console
 
-    from contrabench.progress import Reporter
     from contrabench.stages.run import Run, RunSpec
     from contrabench.study.graph import PlannedStage
-    from contrabench.study.scheduler import Board, Status
+    from contrabench.study.scheduler import Status
     from contrabench.study.session import Session
     from contrabench.training.runtime import Runtime
 
@@ -36,22 +36,20 @@ _NAMED = 6
 def run(asked: RunArguments, *, json: options.Json = False) -> None:
     """Pre-train a method, fine-tune on few labels, and score Dice and ASD on unseen patients."""
     runtime = asked.runtime()
-    from contrabench.cli.study_view import end_of
-    from contrabench.progress import ConsoleReporter
     from contrabench.store.runs import RUN_RECORD
-    from contrabench.store.stages import home_of
+    from contrabench.store.stages import RUNS, home_of
     from contrabench.study.executors.in_process import InProcessExecutor
     from contrabench.study.runs import runs_of
 
-    screen = output.console(stderr=json)
-    reporter = ConsoleReporter(screen)
+    reporter = output.reporter(stderr=json)
     runs, _ = runs_of(asked.spec(), runtime.device, runtime.precision)
     for line in _head(runs[0], runtime, chosen=asked.budget is not None):
         reporter.line(line)
     session = asked.session(runtime, reporter)
     crew = InProcessExecutor(asked.crew(runtime.device, runtime.threads), reporter=reporter)
     board = session.survey(retry_failed=True)
-    for line in (*_folds(session), *_served(board)):
+    served = [stage.node.title for stage in board.those("cached") if stage.node.kind != RUNS]
+    for line in (*_folds(session), *(f"  {title}: served from the store" for title in served)):
         reporter.line(line)
     end_of(board, session.run(board, crew, _Listener(reporter)))
     folders = [home_of(session.store, stage.node.kind) / stage.key for stage in session.graph.runs]
@@ -59,7 +57,7 @@ def run(asked: RunArguments, *, json: options.Json = False) -> None:
     if json:
         output.write_json(records)
         return
-    _show(screen, session, folders, records)
+    _show(reporter.console, session, folders, records)
 
 
 class _Listener:
@@ -104,24 +102,11 @@ def _folds(session: Session) -> list[str]:
     for stage in session.graph.runs:
         made = session.run_of(stage)
         split, manifest = made.split, made.manifest
-        shown = ", ".join(manifest.patients[:_NAMED])
-        more = ", ..." if len(manifest.patients) > _NAMED else ""
         lines.append(
-            f"fold {split.fold} of {split.folds}: {manifest.sentence()} ({shown}{more}); "
-            f"{counted(len(split.test), 'test patient')}"
+            f"fold {split.fold} of {split.folds}: {manifest.sentence()} "
+            f"({some(manifest.patients, _NAMED)}); {counted(len(split.test), 'test patient')}"
         )
     return lines
-
-
-def _served(board: Board) -> list[str]:
-    """The stages that are there already, but for the rows themselves."""
-    from contrabench.store.stages import RUNS
-
-    return [
-        f"  {stage.node.title}: served from the store"
-        for key, stage in board.graph.stages.items()
-        if board.status[key] == "cached" and stage.node.kind != RUNS
-    ]
 
 
 def _show(
@@ -130,21 +115,25 @@ def _show(
     """Prints the table of one run, or of the folds of one cross-validation together."""
     import pandas as pd
 
+    from contrabench.report.completeness import missing_references
+    from contrabench.store.results import read_rows
     from contrabench.store.rows import ROWS_FILE
 
     run = session.run_of(session.graph.runs[0])
     rows = pd.concat([pd.read_parquet(folder / ROWS_FILE) for folder in folders])
     screen.print()
     screen.print(_table(run, rows))
-    shown = "" if str(session.store) == "contrabench-runs" else f" --store {session.store}"
-    for line in (
+    stored, _ = read_rows(session.store)
+    stored = stored[stored["protocol"] == rows["protocol"].iloc[0]]
+    screen.print(
         *_remarks(run, rows, records),
         "Files:",
         *(f"  {folder}" for folder in folders),
-        *_missing(rows, session.store),
-        f"Compare what is in the store: bench report{shown}",
-    ):
-        screen.print(line, markup=False, highlight=False, soft_wrap=True)
+        *(one.note for one in missing_references(stored, rows["labels"].iloc[0])),
+        f"Compare what is in the store: bench report{store_words(session.store)}",
+        sep="\n",
+        soft_wrap=True,
+    )
 
 
 def _table(run: Run, rows: pd.DataFrame) -> Table:
@@ -203,16 +192,6 @@ def _remarks(run: Run, rows: pd.DataFrame, records: list[dict[str, Any]]) -> lis
         f"{len(record['audit'])} rules checked, none broken."
     )
     return lines
-
-
-def _missing(rows: pd.DataFrame, store: Path) -> list[str]:
-    """The references that must stand beside this row and are not in the store yet."""
-    from contrabench.report.completeness import missing_references
-    from contrabench.store.results import read_rows
-
-    stored, _ = read_rows(store)
-    same = stored[stored["protocol"] == rows["protocol"].iloc[0]]
-    return [one.note for one in missing_references(same, rows["labels"].iloc[0])]
 
 
 def _number(value: float, digits: int) -> str:

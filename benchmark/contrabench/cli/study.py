@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 from typer.core import TyperGroup
 
 from contrabench.cli import options, output
 from contrabench.cli.asked import StudyArguments, takes
-from contrabench.cli.study_view import StudyView, end_of, headline
+from contrabench.cli.study_view import StudyView, end_of, headline, store_words
 from contrabench.text import counted
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from contrabench.study.scheduler import Board
     from contrabench.study.session import Session
 
@@ -81,11 +80,9 @@ def run(
     """
     from contrabench.contracts.options import parse_options
     from contrabench.contracts.registry import executors
-    from contrabench.progress import ConsoleReporter
     from contrabench.study.forecast import learned
 
-    screen = output.console(stderr=json)
-    reporter = ConsoleReporter(screen)
+    reporter = output.reporter(stderr=json)
     kind = executors.get(executor)
     given = parse_options(kind.Options, executor_option or (), f"executor '{executor}'")
     here = asked.runtime() if kind.on_this_machine else None
@@ -97,13 +94,13 @@ def run(
         for line in headline(session):
             reporter.line(line)
         board = session.survey(retry_failed)
-        view = StudyView(session, board, screen, crew, learned(session))
+        view = StudyView(session, board, reporter.console, crew, learned(session))
         with view.open():
             stopped = session.run(board, crew, view)
     if json:
         output.write_json(_as_json(session, board, stopped))
     else:
-        _conclude(screen, session, board)
+        _conclude(reporter.console, session, board)
     end_of(board, stopped)
 
 
@@ -135,15 +132,13 @@ def _conclude(screen: Console, session: Session, board: Board) -> None:
     if board.failed:
         screen.print("Run failed stages again with --retry-failed.")
     if board.complete:
-        shown = "" if str(session.store) == "contrabench-runs" else f" --store {session.store}"
-        screen.print(f"All rows are there: bench report{shown}", soft_wrap=True)
+        command = f"bench report{store_words(session.store)}"
+        screen.print(f"All rows are there: {command}", soft_wrap=True)
 
 
 def _as_json(session: Session, board: Board, stopped: str) -> dict[str, Any]:
-    from contrabench.study.status import study_id
-
     return {
-        "study": study_id(session.spec),
+        "study": session.study,
         "store": str(session.store),
         "complete": board.complete,
         "stopped": stopped or None,

@@ -5,21 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from contrabench.cli.options import DEFAULT_STORE
 from contrabench.errors import RunError
 from contrabench.progress import clock
 from contrabench.text import counted
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
-
     from contrabench.contracts.executor import Executor
     from contrabench.study.forecast import Timing
     from contrabench.study.graph import PlannedStage
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from contrabench.study.session import Session
     from contrabench.study.status import Beat
 
-_REFRESH = 4
 _LINE_SECONDS = 60.0
 _WIDE = 110
 """Columns from which there is room for a bar and a remark, such as the loss, in the view."""
@@ -35,13 +34,11 @@ _WIDE = 110
 
 def headline(session: Session) -> list[str]:
     """The study in a few lines: its size, its protocol, its sharing."""
-    from contrabench.study.status import study_id
-
     spec, graph = session.spec, session.graph
     budget = next(iter(graph.stages.values())).spec.budget
     saved = graph.pretrainings_asked - graph.pretrainings
     lines = [
-        f"study {study_id(spec)}: {counted(len(graph.runs), 'run')} on {spec.dataset}, budget "
+        f"study {session.study}: {counted(len(graph.runs), 'run')} on {spec.dataset}, budget "
         f"{budget.name}, {', '.join(spec.labels)} of the labels; "
         f"{len(spec.tested)} of {counted(spec.folds, 'fold')}, "
         f"{counted(len(spec.draw_numbers), 'draw')}, {counted(len(spec.seed_numbers), 'seed')}",
@@ -49,6 +46,11 @@ def headline(session: Session) -> list[str]:
         f"without sharing there would be {graph.pretrainings_asked}: {saved} saved",
     ]
     return [*lines, *session.notes]
+
+
+def store_words(store: Path) -> str:
+    """How a command names a store, if it must."""
+    return "" if store == DEFAULT_STORE else f" --store {store}"
 
 
 def end_of(board: Board, stopped: str) -> None:
@@ -74,7 +76,6 @@ class StudyView:
     ) -> None:
         self.session, self.board, self.console = session, board, console
         self.crew, self.timing = crew, timing
-        self.live: Live | None = None
         self.told = time.monotonic()
         self.since: dict[str, float] = {}
 
@@ -85,12 +86,7 @@ class StudyView:
             yield self
             return
         # It looks again by itself: training takes longer than a glance.
-        with Live(
-            get_renderable=self._render,
-            console=self.console,
-            refresh_per_second=_REFRESH,
-            transient=True,
-        ) as self.live:
+        with Live(console=self.console, transient=True, get_renderable=self._render):
             yield self
 
     def changed(self, stage: PlannedStage, status: Status, reason: str = "") -> None:
@@ -138,12 +134,8 @@ class StudyView:
         return ", ".join(words) + (f"; about {clock(left)} left" if left else "")
 
     def _left(self) -> float:
-        stages = self.board.graph.stages
-        waiting = sum(
-            self.timing.expect(stages[key].node) or 0.0
-            for key, status in self.board.status.items()
-            if status == "waiting"
-        )
+        undone = self.board.those("waiting")
+        waiting = sum(self.timing.expect(stage.node) or 0.0 for stage in undone)
         running = sum(beat.left or 0.0 for _, beat in self._running() if beat is not None)
         return (waiting + running) / self.crew.slots
 
@@ -151,9 +143,8 @@ class StudyView:
         from contrabench.study.status import read_beat
 
         return [
-            (stage, read_beat(self.session.store, stage.node.kind, key))
-            for key, stage in self.board.graph.stages.items()
-            if self.board.status[key] == "running"
+            (stage, read_beat(self.session.store, stage.node.kind, stage.key))
+            for stage in self.board.those("running")
         ]
 
     def _render(self) -> Group:

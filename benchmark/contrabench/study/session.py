@@ -20,7 +20,7 @@ from contrabench.study.graph import Graph, PlannedStage, draw_graph
 from contrabench.study.runs import runs_of
 from contrabench.study.scheduler import Board, Listener, Scheduler, survey
 from contrabench.study.spec import StudySpec
-from contrabench.study.status import Heartbeat, write_study
+from contrabench.study.status import Heartbeat, study_id, write_study
 from contrabench.training.runtime import Runtime, resolve_device
 
 
@@ -35,6 +35,11 @@ class Session:
     cases: list[PreparedCase]
     graph: Graph
     notes: tuple[str, ...]
+
+    @property
+    def study(self) -> str:
+        """The id of the study."""
+        return study_id(self.spec)
 
     def survey(self, retry_failed: bool = False) -> Board:
         """What is done and what is left to do."""
