@@ -99,17 +99,17 @@ def test_one_string_that_looks_like_a_number_does_not_spoil_its_neighbours():
     ("pairs", "parts"),
     [
         (["temprature=1"], ["'temprature' is unknown", "did you mean 'temperature'?", "steps"]),
-        (["zzz=1"], ["'zzz' is unknown; options: temperature, steps, linear"]),
-        (["temperature=-1"], ["'temperature' is -1, but should be greater than 0"]),
-        (["steps=many"], ["'steps' is many, but should be a valid integer"]),
-        (["steps=1.5"], ["'steps' is 1.5, but should be a valid integer"]),
-        (["variant=Q"], ["'variant' is Q, but should be 'S', 'U' or '1'"]),
-        (["taps=[dec1, dec9]"], ["'taps' (item 1) is [dec1, dec9], but should be 'dec1', "]),
+        (["zzz=1"], ["'zzz' is unknown; there are temperature, steps, linear"]),
+        (["temperature=-1"], ["'temperature' should be greater than 0; it is -1"]),
+        (["steps=many"], ["'steps' should be a valid integer", "; it is 'many'"]),
+        (["steps=1.5"], ["'steps' should be a valid integer", "; it is 1.5"]),
+        (["variant=Q"], ["'variant' should be 'S', 'U' or '1'; it is 'Q'"]),
+        (["taps=[dec1, dec9]"], ["'taps.1' should be 'dec1', ", "it is 'dec9'"]),
         (["steps"], ["'steps' is not a pair; write key=value"]),
         (["=3"], ["'=3' is not a pair"]),
         (["steps=1", "steps=2"], ["'steps' is given twice, as 1 and as 2; keep one"]),
         (["temperature=inf"], ["not finite in temperature=inf"]),
-        (["temperature=NaN"], ["'temperature' is NaN, but should be greater than 0"]),
+        (["temperature=NaN"], ["'temperature' should be greater than 0; it is nan"]),
     ],
 )
 def test_one_problem_is_one_line_in_plain_words(pairs, parts):
@@ -141,7 +141,7 @@ def test_a_rule_over_several_options_speaks_for_itself():
 
 
 def test_a_plugin_without_options_says_so():
-    assert "has no options" in problem("steps=1", cls=Options)
+    assert "there are no options" in problem("steps=1", cls=Options)
 
 
 @pytest.mark.parametrize(

@@ -29,9 +29,6 @@ def parse_options(cls: type[Values], given: Given, what: str) -> Values:
     that is unknown, given twice or wrong.
     """
     texts, faults = _split(given)
-    valid = list(cls.model_fields)
-    faults += [_unknown(key, valid) for key in texts if key not in valid]
-    texts = {key: text for key, text in texts.items() if key in valid}
     values = {key: read_value(text) for key, text in texts.items()}
 
     def unfit(given: Mapping[str, Any]) -> set[str]:
@@ -44,9 +41,9 @@ def parse_options(cls: type[Values], given: Given, what: str) -> Values:
     still = unfit(values | plain) if plain else set()
     values |= {key: text for key, text in plain.items() if key not in still}
     problems = _problems(cls, values)
-    faults += [_describe(detail, texts) for detail in problems]
+    faults += [fault_words(problem, cls) for problem in problems]
     if not problems:
-        options = cls(**values)
+        options = cls.model_validate(values)
         faults += _not_finite(options, texts)
         if not faults:
             return options
@@ -97,29 +94,37 @@ def _split(given: Given) -> tuple[dict[str, str], list[str]]:
 def _problems(cls: type[Frozen], values: Mapping[str, Any]) -> list[ErrorDetails]:
     """What pydantic finds wrong with some values."""
     try:
-        cls(**values)
+        cls.model_validate(values)
     except ValidationError as error:
         return error.errors()
     return []
 
 
-def _describe(detail: ErrorDetails, texts: dict[str, str]) -> str:
-    """One problem that pydantic found, in plain words."""
-    text = detail["msg"].removeprefix("Value error, ")
-    text = text.removeprefix("Input ").replace("List should", "should")
-    if not detail["loc"]:
+def fault_words(fault: ErrorDetails, *models: type[Frozen]) -> str:
+    """What pydantic has found wrong with a value, in plain words.
+
+    `models` are those that were read, each a field of the one before.
+    """
+    # Of a field that may be one of several types, pydantic names the type it has tried.
+    tried = {"str", "int", "float", "constrained-int", *(model.__name__ for model in models)}
+    place = [str(part) for part in fault["loc"] if part not in tried]
+    text = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if not place:
         return text
-    key = str(detail["loc"][0])
-    inner = ".".join(str(part) for part in detail["loc"][1:])
-    place = f"'{key}' (item {inner})" if inner else f"'{key}'"
-    return f"{place} is {texts.get(key, 'missing')}, but {text[:1].lower()}{text[1:]}"
-
-
-def _unknown(key: str, valid: list[str]) -> str:
-    """The line for a key that is no option."""
-    if not valid:
-        return f"'{key}' is unknown; it has no options"
-    return f"'{key}' is unknown; {did_you_mean(key, valid)}options: {', '.join(valid)}"
+    name, problem = f"'{'.'.join(place)}'", fault["type"]
+    if problem == "value_error":
+        return f"{name}: {text}"
+    if problem == "extra_forbidden":
+        known = list(models[min(len(place), len(models)) - 1].model_fields)
+        hint = did_you_mean(place[-1], known)
+        return f"{name} is unknown; {hint}there are {', '.join(known) or 'no options'}"
+    problems = {"missing": "is missing", "tuple_type": "wants a list in brackets"}
+    if not fault["input"]:
+        problems["too_short"] = "is empty"
+    if problem in problems:
+        takes = models[0].model_fields[place[0]].description
+        return f"{name} {problems[problem]}; it takes {takes}"
+    return f"{name} {text[:1].lower()}{text[1:]}; it is {fault['input']!r}"
 
 
 def _not_finite(options: Frozen, texts: dict[str, str]) -> list[str]:

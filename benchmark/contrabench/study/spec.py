@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
-from pydantic_core import ErrorDetails
 
+from contrabench.contracts.options import fault_words
 from contrabench.data.splits import parse_fraction
 from contrabench.errors import RequestError
 from contrabench.protocol import Budget, Frozen, Phase, Recipe
 from contrabench.references import REFERENCES
-from contrabench.text import did_you_mean
 
 Count = Annotated[int, Field(ge=1)]
 Numbers = Count | Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(min_length=1)]
@@ -115,39 +114,15 @@ def make_study(content: dict[str, Any], where: str) -> StudySpec:
     except RequestError as error:
         raise RequestError(f"{where}: {error}") from error
     except ValidationError as error:
-        raise RequestError(f"{where}: {_words(error.errors(), content)}") from error
+        faults = error.errors()
+        if isinstance(content.get("budget"), dict):
+            # It is no name; what is wrong with the table is the news.
+            faults = [fault for fault in faults if fault["loc"][:2] != ("budget", "str")]
+        words = fault_words(faults[0], StudySpec, Budget, Phase)
+        raise RequestError(f"{where}: {words}") from error
     if stray := [fold for fold in spec.tested if not 0 <= fold < spec.folds]:
         raise RequestError(
             f"{where}: there is no fold {stray[0]}; {spec.folds} folds are numbered 0 to "
             f"{spec.folds - 1}"
         )
     return spec
-
-
-def _words(faults: list[ErrorDetails], content: dict[str, Any]) -> str:
-    """The first fault that pydantic found, in plain words."""
-    if isinstance(content.get("budget"), dict):
-        # It is no name; what is wrong with the table is the news.
-        faults = [fault for fault in faults if fault["loc"][:2] != ("budget", "str")]
-    first = faults[0]
-    # Of a field that may be one of several types, pydantic names the type it has tried.
-    tried = ("str", "Budget", "int", "constrained-int")
-    place = [str(part) for part in first["loc"] if part not in tried]
-    name = ".".join(place)
-    if first["type"] == "missing":
-        return f"'{name}' is missing; {_described(place[0])}"
-    if first["type"] == "extra_forbidden":
-        known = Budget if len(place) == 2 else Phase if len(place) == 3 else StudySpec
-        hint = did_you_mean(place[-1], known.model_fields)
-        return f"'{name}' is unknown; {hint}there are {', '.join(known.model_fields)}"
-    if first["type"] == "tuple_type":
-        return f"'{name}' wants a list in brackets; {_described(place[0])}"
-    if first["type"] == "too_short":
-        return f"'{name}' is empty; {_described(place[0])}"
-    text = first["msg"].removeprefix("Input ")
-    return f"'{name}' {text[:1].lower()}{text[1:]}; it is {first['input']!r}"
-
-
-def _described(name: str) -> str:
-    """What a field takes."""
-    return f"it takes {StudySpec.model_fields[name].description}"

@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from contrabench.contracts.method import Deviations, MethodInfo
+from contrabench.contracts.options import fault_words
 from contrabench.errors import AuditError, ContrabenchError
 from contrabench.model.weights import hand_off
-from contrabench.protocol import canonical_json
+from contrabench.protocol import Options, canonical_json
 from contrabench.references import REFERENCE_FAMILY
 from contrabench.testing.trial import FaultError, Trial, network
 
 
-def _first_fault(error: ValueError) -> str:
-    """The first thing that is wrong with some values, in one line."""
-    if not isinstance(error, ValidationError):
-        return str(error)
-    detail = error.errors()[0]
-    return f"'{'.'.join(str(part) for part in detail['loc'])}': {detail['msg']}"
+def _first_fault(error: ValueError, options: type[Options]) -> str:
+    """The first thing that is wrong with some options, in one line."""
+    if isinstance(error, ValidationError):
+        return fault_words(error.errors()[0], options)
+    return str(error)
 
 
 def _demand_known(names: Sequence[str], known: Sequence[str], who: str, kind: str) -> None:
@@ -51,7 +51,8 @@ def check_options(trial: Trial) -> None:
         again = method.Options.model_validate_json(canonical_json(made))
     except ValueError as error:
         raise FaultError(
-            f"the options do not survive being written and read again ({_first_fault(error)})",
+            f"the options do not survive being written and read again "
+            f"({_first_fault(error, method.Options)})",
             "let every default fit its own constraints, and use types that JSON knows",
         ) from error
     if again != made:
@@ -143,7 +144,7 @@ def _check_recipe(trial: Trial) -> None:
         options = kind.Options.model_validate({**method.options.model_dump(), **published.options})
     except ValidationError as error:
         raise FaultError(
-            f"`published.options` do not fit the method's ({_first_fault(error)})",
+            f"`published.options` do not fit the method's ({_first_fault(error, kind.Options)})",
             "name options of the method, with values that they take",
         ) from error
     # Options may leave a stage out that the recipe knows.
