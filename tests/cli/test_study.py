@@ -193,7 +193,10 @@ def test_a_full_disk_ends_it_with_a_word_and_no_failed_stage(study, study_file):
         (["--methods", ""], "'methods' is empty"),
         (["--methods", ","], "'methods' is empty"),
         (["--methods", "mmgll"], "did you mean 'mmgl'"),
-        (["--methods", "mmgl[stages=glob]"], "'stages' is glob"),
+        (
+            ["--methods", "mmgl[stages=glob]"],
+            "'stages' should be 'both', 'global' or 'local'; it is 'glob'",
+        ),
         (["--methods", "mmgl[stages=global"], "no closing bracket"),
         (["--methods", "all", "--exclude", "mmgll"], "did you mean 'mmgl'"),
         (["--methods", "mmgl", "--without", "x"], "scratch, scratch_long, full_supervision"),
