@@ -15,10 +15,10 @@ from contrabench.errors import RequestError
 from contrabench.files import damage_of
 from contrabench.model.weights import build_backbone
 from contrabench.progress import Reporter
-from contrabench.protocol import ORIENTATIONS, BackboneSpec, digest
+from contrabench.protocol import ORIENTATIONS, digest
 from contrabench.stages.kind import WEIGHTS
 from contrabench.stages.prepare import prepare
-from contrabench.stages.run import open_dataset
+from contrabench.stages.run import RunSpec
 from contrabench.store.runs import RUN_RECORD
 from contrabench.store.stages import SPEC, home_of
 from contrabench.text import unique_beginning
@@ -29,19 +29,18 @@ RANDOM, PRETRAINED = "random", "pre-trained"
 
 @dataclass(frozen=True)
 class Pretrained:
-    """The pre-trained weights of a run, and what is known of them.
+    """The pre-trained weights of a run, and what is known of them."""
 
-    Attributes:
-        record: content of the run's `run.json`.
-        trained: parts that the stage and those before it have trained.
-        weights: file of the backbone's weights.
-    """
-
-    record: dict[str, Any]
+    record: dict[str, Any]  # content of the run's `run.json`
     stage: str
-    trained: tuple[str, ...]
-    weights: Path
+    trained: tuple[str, ...]  # parts that the stage and those before it have trained
+    weights: Path  # file of the backbone's weights
     store: Path
+
+    @property
+    def spec(self) -> RunSpec:
+        """What the run computed."""
+        return RunSpec.model_validate(self.record["spec"])
 
     def taps(self) -> tuple[str, ...]:
         """The deepest tap, those of quarter and of full resolution, and the last, if trained."""
@@ -51,8 +50,7 @@ class Pretrained:
 
     def backbone(self) -> Backbone:
         """The random network that the run started from."""
-        spec = BackboneSpec.model_validate(self.record["protocol"]["backbone"])
-        return build_backbone(spec, self.record["spec"]["seeds"]["init"])
+        return build_backbone(self.spec.network, self.spec.seeds.init)
 
     def networks(self) -> dict[str, Backbone]:
         """The random encoder that the run started from, and the pre-trained one."""
@@ -112,16 +110,14 @@ def training_bank(pretrained: Pretrained, root: Path | None, reporter: Reporter)
     the dataset's files, if it needs any; RequestError if it is missing or the data are not those of
     the run.
     """
-    protocol = pretrained.record["protocol"]
-    name, pixels = protocol["dataset"], protocol["budget"]["pixels"]
-    dataset = open_dataset(name, protocol["dataset_options"], root)
-    cases = prepare(dataset, name, pixels, pretrained.store, reporter)
-    if digest({case.case: case.fingerprint for case in cases}) != protocol["data"]:
+    spec, record = pretrained.spec, pretrained.record
+    dataset = spec.open_dataset(root)
+    cases = prepare(dataset, spec.dataset, spec.budget.pixels, pretrained.store, reporter)
+    if digest({case.case: case.fingerprint for case in cases}) != record["protocol"]["data"]:
         raise RequestError(
-            f"the data are not those of this run of '{protocol['dataset']}': its files or the "
-            "code that reads them have changed; name the run's own with --data, or repeat the run"
+            f"the data are not those of this run of '{spec.dataset}': its files or the code that "
+            "reads them have changed; name the run's own with --data, or repeat the run"
         )
-    labelled = {case.patient for case in cases if case.labelled} & set(
-        pretrained.record["patients"]["train"]
-    )
+    training = record["patients"]["train"]
+    labelled = {case.patient for case in cases if case.labelled and case.patient in training}
     return build_bank(cases, labelled, labelled, ORIENTATIONS, torch.device("cpu"))

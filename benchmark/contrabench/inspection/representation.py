@@ -264,12 +264,9 @@ class Viewer:
         structure = np.where(shares.max(axis=1) > 0, shares.argmax(axis=1) + 1, 0)
         kept = np.arange(len(features))
         if unit == "cell":
-            classes = len(self.structures) + 1
             generator = np.random.default_rng(seed_for("inspect", _SEED, "points"))
-            some = [
-                generator.permutation(np.flatnonzero(structure == value))[: SLICES // classes]
-                for value in range(classes)
-            ]
+            alike = [np.flatnonzero(structure == n) for n in range(len(self.structures) + 1)]
+            some = [generator.permutation(places)[: SLICES // len(alike)] for places in alike]
             kept = np.sort(np.concatenate(some))
         return Points(
             features[kept],

@@ -40,15 +40,8 @@ class Finetune(Kind):
             "transfers": list(run.method.transfers()) if start else [],
         }
         same = ("pixels", "backbone", "precision", "phase", "deep_supervision", "classes")
-        node = Node(
-            kind=self.name,
-            name="",
-            spec=spec,
-            inputs=(start,) if start else (),
-            units=run.finetune_steps,
-            cost=digest({name: spec[name] for name in same}),
-        )
-        return (node,)
+        cost, inputs = digest({name: spec[name] for name in same}), (start,) if start else ()
+        return (Node(self.name, "", spec, inputs, run.finetune_steps, cost),)
 
     def make(self, making: Making, node: Node, folder: Path) -> None:
         """Trains all weights on one augmented view of each labelled slice."""

@@ -50,14 +50,8 @@ class Pretrain(Kind):
             "input": before,
         }
         same = ("pixels", "backbone", "precision", "method", "stage", "phase")
-        return Node(
-            kind=self.name,
-            name=stage.name,
-            spec=spec,
-            inputs=(before,) if before else (),
-            units=work.steps,
-            cost=digest({name: spec[name] for name in same}),
-        )
+        cost, inputs = digest({name: spec[name] for name in same}), (before,) if before else ()
+        return Node(self.name, stage.name, spec, inputs, work.steps, cost)
 
     def make(self, making: Making, node: Node, folder: Path) -> None:
         """Trains the stage, on several devices if the runtime has them."""

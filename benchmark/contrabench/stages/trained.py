@@ -48,10 +48,7 @@ def tracked(making: Making, node: Node) -> Tracker:
     what = {
         "method": spec.variant(),
         "stage": stage,
-        "dataset": spec.dataset,
-        "labels": spec.labels,
-        "fold": spec.fold,
-        "draw": spec.draw,
+        **{name: getattr(spec, name) for name in ("dataset", "labels", "fold", "draw")},
         "seed": spec.seeds.init,
         "budget": spec.budget.name,
         "steps": node.units,

@@ -92,7 +92,7 @@ def check_labels(trial: StageTrial) -> None:
     # A stranger's code runs here, and may raise anything; what, another check tells.
     except Exception:
         try:
-            task = trial.fresh(trial.bank(labels=True))
+            task = trial.fresh(labels=True)
             _loss(task, task.batch(0, 0, 1))
         except Exception:
             return

@@ -34,15 +34,12 @@ Status = Literal["passed", "failed", "skipped"]
 class Requirement:
     """One thing that a method must do.
 
-    Attributes:
-        check: raises FaultError, or SkipTest where it does not apply; gives what it measured.
-        needs: checks that must not have failed; without them it would tell their fault again.
-        whole: looks at the method as a whole, and not at each stage.
+    `check` raises FaultError, or SkipTest where it does not apply; it gives what it measured.
     """
 
     check: Callable[[Any], str | None]
-    needs: tuple[str, ...] = ()
-    whole: bool = False
+    needs: tuple[str, ...] = ()  # checks without which it would tell their fault again
+    whole: bool = False  # looks at the method as a whole, and not at each stage
 
 
 CHECKS: Mapping[str, Requirement] = MappingProxyType(
@@ -72,20 +69,13 @@ _REMEMBERED: dict[tuple[type[Method], str, str], tuple[CheckResult, ...]] = {}
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What one check found.
-
-    Attributes:
-        status: whether the method passed it; skipped where it does not apply.
-        reason: why it failed or was skipped, or what it measured.
-        hint: what to do about a failure.
-        stage: the stage it looked at; empty for the method as a whole.
-    """
+    """What one check found."""
 
     check: str
-    status: Status
-    reason: str = ""
-    hint: str = ""
-    stage: str = ""
+    status: Status  # skipped where it does not apply
+    reason: str = ""  # why it failed or was skipped, or what it measured
+    hint: str = ""  # what to do about a failure
+    stage: str = ""  # the one it looked at; empty for the method as a whole
     method: str = ""
 
 

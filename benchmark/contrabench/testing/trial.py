@@ -69,7 +69,7 @@ class StageTrial:
         batch = parts * max(2, _BATCH // parts)
         self.phase = Phase(images=_STEPS * batch, batch=batch, lr=_RATE)
 
-    def bank(self, labels: bool) -> SliceBank:
+    def _bank(self, labels: bool) -> SliceBank:
         """The slices that the stage may see, with or without masks."""
         pool = [case.patient for case in practice_cases()]
         labelled = pool[:_LABELLED]
@@ -80,10 +80,6 @@ class StageTrial:
             self.method.deviations.orientations,
             torch.device("cpu"),
         )
-
-    @cached_property
-    def _bank(self) -> SliceBank:
-        return self.bank(self.stage.labels)
 
     @cached_property
     def start(self) -> Mapping[str, Tensor]:
@@ -97,8 +93,8 @@ class StageTrial:
         last = self.start if isinstance(trained, Exception) else trained.backbone.state_dict()
         return {name: last[name] for name in self.start}
 
-    def fresh(self, bank: SliceBank | None = None) -> PretrainTask:
-        """The stage as a run would begin it; always in the same bits.
+    def fresh(self, labels: bool | None = None) -> PretrainTask:
+        """The stage as a run would begin it, or with labels or without; always in the same bits.
 
         FaultError if `objective` returns something else than an Objective.
         """
@@ -110,7 +106,7 @@ class StageTrial:
                 f"objective() returns {type(objective).__name__}",
                 "return an instance of a subclass of contrabench.Objective",
             )
-        bank = bank or self._bank
+        bank = self._bank(self.stage.labels if labels is None else labels)
         return _OneBatchTask(backbone, objective, self.stage, bank, self.phase, Seeds()).train()
 
     def after_training(self) -> PretrainTask:
@@ -123,7 +119,8 @@ class StageTrial:
 
     def batches(self, count: int) -> list[Batch]:
         """The batch that the training sees in every step, and then others."""
-        stream = stage_stream(self.stage, self._bank, self.phase, network().multiple, Seeds())
+        bank = self._bank(self.stage.labels)
+        stream = stage_stream(self.stage, bank, self.phase, network().multiple, Seeds())
         batches = [stream.batch(number, 0, 1) for number in range(count)]
         check_views(batches[0])
         return batches

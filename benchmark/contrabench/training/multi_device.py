@@ -21,6 +21,7 @@ from typing import Any, TypeVar, TypeVarTuple
 
 import torch
 from torch import distributed
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from contrabench import errors
 from contrabench.errors import ContrabenchError, RunError
@@ -57,19 +58,12 @@ def train_on(
     if runtime.devices == 1:
         return target(reporter, *arguments)
     # The meeting point lives here; it finds a free port by itself.
-    store = _meeting_point(0, is_master=True)
+    store = TCPStore(_HOST, 0, is_master=True, wait_for_workers=False)
     with calm_stop() as asked, _DeviceProcesses(reporter) as processes:
         for number in range(runtime.devices):
             processes.start(number, runtime, store.port, target, arguments)
         result: T = processes.wait(asked)
     return result
-
-
-def _meeting_point(port: int, is_master: bool) -> Any:
-    """The table over which the processes find each other, or a way to it; port 0: any free one."""
-    return distributed.TCPStore(  # type: ignore[attr-defined]
-        _HOST, port, is_master=is_master, wait_for_workers=False
-    )
 
 
 class _DeviceProcesses(AbstractContextManager["_DeviceProcesses"]):
@@ -186,7 +180,7 @@ def _join_group(number: int, runtime: Runtime, port: int) -> None:
     distributed.init_process_group(
         # What is agreed on goes over the CPU, see `sharding.any_process`.
         "cpu:gloo,cuda:nccl" if runtime.device == "cuda" else "gloo",
-        store=_meeting_point(port, is_master=False),
+        store=TCPStore(_HOST, port, wait_for_workers=False),
         rank=number,
         world_size=runtime.devices,
     )

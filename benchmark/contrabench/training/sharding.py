@@ -14,8 +14,9 @@ the gradient of the loss on the whole batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -64,34 +65,17 @@ def sharded(task: nn.Module) -> Iterator[None]:
     with ExitStack() as stack:
         for module in task.modules():
             if isinstance(module, Backbone):
-                share = _Share()
-                before = module.register_forward_pre_hook(share.take, with_kwargs=True)
-                after = module.register_forward_hook(share.gather)
-                stack.callback(before.remove)
-                stack.callback(after.remove)
+                vars(module)["forward"] = partial(_shared, module.forward)
+                stack.callback(vars(module).pop, "forward")
         yield
 
 
-class _Share:
-    """The hooks of one backbone."""
-
-    def __init__(self) -> None:
-        self.rows = 0
-
-    def take(
-        self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Cuts the images down to the share of this process."""
-        image, *others = inputs if inputs else (named.pop("image"),)
-        self.rows = len(image)
-        share: Tensor = _Split.apply(image)
-        return (share, *others), named
-
-    def gather(
-        self, module: nn.Module, inputs: tuple[Any, ...], maps: dict[str, Tensor]
-    ) -> dict[str, Tensor]:
-        """Puts the maps of all processes together."""
-        return {name: _Gather.apply(value, self.rows) for name, value in maps.items()}
+def _shared(
+    forward: Callable[..., dict[str, Tensor]], image: Tensor, *others: Any, **named: Any
+) -> dict[str, Tensor]:
+    """A backbone's pass on the share of this process, with the maps of all."""
+    maps = forward(_Split.apply(image), *others, **named)
+    return {name: _Gather.apply(value, len(image)) for name, value in maps.items()}
 
 
 class _Split(torch.autograd.Function):

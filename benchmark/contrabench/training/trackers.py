@@ -13,7 +13,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,7 @@ def check_trackers(names: Sequence[str]) -> None:
             )
 
 
-class Tracker:
+class Tracker(AbstractContextManager["Tracker"]):
     """Where the curves of one stage go; as a context it ends with the stage.
 
     Args:
@@ -205,9 +205,6 @@ class Tracker:
                 f"  {name} is switched off for this stage, the store is complete without it: "
                 f"{one_line(error)[:200]}"
             )
-
-    def __enter__(self) -> Tracker:
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.finish(failed=kind is not None)

@@ -72,7 +72,8 @@ class LocalExecutor(Executor):
     def stop(self) -> None:
         """Sends each busy worker the signal at which training keeps its checkpoint."""
         for worker in self.workers:
-            worker.terminate()
+            if worker.child is not None and worker.job is not None:
+                worker.child.process.terminate()
 
     def close(self) -> None:
         """Lets idle workers go and kills what does not end."""
@@ -122,10 +123,6 @@ class _Worker:
         except DiedError as death:
             return Outcome(job.key, "lost", f"its process {death}")
         return outcome
-
-    def terminate(self) -> None:
-        if self.child is not None and self.job is not None:
-            self.child.process.terminate()
 
     def close(self) -> None:
         if self.child is not None:
