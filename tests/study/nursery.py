@@ -24,16 +24,6 @@ from contrabench.study.executors.local import LocalExecutor, LocalOptions
 torch.set_num_threads(1)
 
 
-class Quiet:
-    """A listener that says nothing."""
-
-    def changed(self, task: object, status: str, reason: str = "") -> None:
-        """Drops the news."""
-
-    def tick(self) -> None:
-        """Drops the time."""
-
-
 def work_on_run(store: Path) -> None:
     """A run that is killed again and again."""
     spec = make_spec("mmgl")
@@ -47,7 +37,7 @@ def work_on_study(store: Path) -> None:
         Crew(2, 1, 1, "cpu", store / "workers.log"), LocalOptions(start="fork")
     )
     board = session.survey()
-    session.run(board, executor, Quiet())
+    session.run(board, executor)
     executor.close()
     if not board.complete:
         raise RuntimeError(str(board.reasons))

@@ -7,7 +7,7 @@ import pytest
 from tests.makers.studies import RUNTIME, TINY, plan_tiny
 
 from contrabench.contracts import discovery
-from contrabench.contracts.executor import Crew
+from contrabench.contracts.executor import Crew, Outcome
 from contrabench.errors import DataError, RequestError
 from contrabench.progress import Silent
 from contrabench.references import REFERENCES
@@ -31,14 +31,6 @@ class Here(InProcessExecutor):
         super().submit(job)
 
 
-class Quiet:
-    def changed(self, task, status, reason=""):
-        pass
-
-    def tick(self):
-        pass
-
-
 SMALL = {
     "methods": ["simclr"],
     "labels": ["50%"],
@@ -51,7 +43,7 @@ SMALL = {
 def test_a_study_ends_in_the_rows_that_it_promised_and_is_served_the_second_time(tmp_path):
     session = plan_tiny(tmp_path, **SMALL)
     executor, board = Here(), session.survey()
-    assert session.run(board, executor, Quiet()) == ""
+    assert session.run(board, executor) == ""
     assert board.complete
     assert [job.key for job in executor.jobs] == list(session.graph.stages)
     made = [path.name for path in (tmp_path / "stages" / "pretrain").iterdir() if path.is_dir()]
@@ -72,7 +64,7 @@ def test_a_study_ends_in_the_rows_that_it_promised_and_is_served_the_second_time
 
     again, executor = plan_tiny(tmp_path, **SMALL), Here()
     board = again.survey()
-    assert again.run(board, executor, Quiet()) == ""
+    assert again.run(board, executor) == ""
     assert executor.jobs == []
     assert board.count("cached") == len(session.graph.stages)
     # A larger study finds them too.
@@ -127,3 +119,13 @@ def test_notes_tell_what_was_left_out(tmp_path):
 @pytest.fixture(autouse=True)
 def _no_data_of_other_tests():
     session_module._read.clear()
+
+
+def test_a_stage_that_another_process_makes_is_told_once():
+    told, reporter = [], Silent()
+    reporter.line = told.append
+    executor = InProcessExecutor(Crew(1, 1, 1, "cpu", Path("none")), reporter=reporter)
+    for _ in range(2):
+        executor.submit(lambda reporter: Outcome("a" * 16, "busy", "someone is at work"))
+        executor.wait(0)
+    assert told == ["  someone is at work; waiting for it"]

@@ -12,15 +12,13 @@ from contrabench.cli import options, output
 from contrabench.cli.asked import RunArguments, takes
 from contrabench.cli.study_view import end_of, store_words
 from contrabench.files import read_json
-from contrabench.progress import Reporter, clock
+from contrabench.progress import clock
 from contrabench.text import counted, some
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from contrabench.stages.run import Run, RunSpec
-    from contrabench.study.graph import PlannedStage
-    from contrabench.study.scheduler import Status
     from contrabench.study.session import Session
     from contrabench.training.runtime import Runtime
 
@@ -51,28 +49,13 @@ def run(asked: RunArguments, *, json: options.Json = False) -> None:
     served = [stage.node.title for stage in board.those("cached") if stage.node.kind != RUNS]
     for line in (*_folds(session), *(f"  {title}: served from the store" for title in served)):
         reporter.line(line)
-    end_of(board, session.run(board, crew, _Listener(reporter)))
+    end_of(board, session.run(board, crew))
     folders = [home_of(session.store, stage.node.kind) / stage.key for stage in session.graph.runs]
     records = [read_json(folder / RUN_RECORD) for folder in folders]
     if json:
         output.write_json(records)
         return
     _show(reporter.console, session, folders, records)
-
-
-class _Listener:
-    """Tells what the stages at work do not tell themselves."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self.reporter = reporter
-
-    def changed(self, stage: PlannedStage, status: Status, reason: str = "") -> None:
-        """Another process may be at work on a stage."""
-        if status == "waiting" and reason:
-            self.reporter.line(f"  {reason}; waiting for it")
-
-    def tick(self) -> None:
-        """The stage at work shows its own progress."""
 
 
 def _head(spec: RunSpec, runtime: Runtime, chosen: bool) -> list[str]:

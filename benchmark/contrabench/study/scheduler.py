@@ -105,7 +105,7 @@ class Scheduler:
         store: Path,
         executor: Executor,
         job: Callable[[PlannedStage], Job],
-        listener: Listener,
+        listener: Listener | None = None,
     ) -> None:
         self.board, self.store, self.executor = board, store, executor
         self.job, self.listener = job, listener
@@ -130,7 +130,8 @@ class Scheduler:
                     self.stop("interrupted")
                 for outcome in ended:
                     self._end(outcome)
-                self.listener.tick()
+                if self.listener is not None:
+                    self.listener.tick()
             if asked():
                 raise Interrupted
         return "" if self.board.complete else self.stopping
@@ -222,4 +223,5 @@ class Scheduler:
         self.board.status[stage.key] = status
         if reason:
             self.board.reasons[stage.key] = reason
-        self.listener.changed(stage, status, reason)
+        if self.listener is not None:
+            self.listener.changed(stage, status, reason)

@@ -55,7 +55,7 @@ class Session:
         kind, key = stage.node.kind, stage.key
         return StageJob(stage.spec, self.root, kind, key, store, self.runtime, plugins)
 
-    def run(self, board: Board, executor: Executor, listener: Listener) -> str:
+    def run(self, board: Board, executor: Executor, listener: Listener | None = None) -> str:
         """Works off what is to do; returns why it stopped before its end, or ""."""
         write_study(self.store, self.spec, self.graph)
         return Scheduler(board, self.store, executor, self.job, listener).run()

@@ -23,14 +23,6 @@ TROUBLES = Path(__file__).with_name("troubles.py")
 SMALL = {"labels": ["50%"], "draws": 1, "folds": 2, "test_folds": [0]}
 
 
-class Quiet:
-    def changed(self, task, status, reason=""):
-        pass
-
-    def tick(self):
-        pass
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _troubles():
     """The plug-in is there for these tests, and gone after them."""
@@ -62,7 +54,7 @@ def test_every_trouble_costs_its_own_stage_alone(executor, tmp_path):
     asked = [*(f"troubles[kind={kind}]" for kind in kinds), "troubles"]
     session = plan_tiny(store, methods=asked, **SMALL)
     board = session.survey()
-    assert session.run(board, executor, Quiet()) == ""
+    assert session.run(board, executor) == ""
     reasons = {task.variant: board.reasons[task.key] for task in board.failed}
     assert set(reasons) == {f"troubles[kind={kind}]" for kind in kinds}
     assert "not finite at step 0" in reasons["troubles[kind=nan]"]
@@ -94,7 +86,7 @@ def test_a_full_disk_stops_the_study_and_is_no_failure(executor, tmp_path):
     store = tmp_path / "store"
     session = plan_tiny(store, methods=["troubles[kind=disk]"], **SMALL)
     board = session.survey()
-    stopped = session.run(board, executor, Quiet())
+    stopped = session.run(board, executor)
     assert "is full" in stopped
     assert not board.failed
     assert not list(store.glob("stages/*/*.failed.json"))

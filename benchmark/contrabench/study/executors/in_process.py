@@ -21,6 +21,7 @@ class InProcessExecutor(Executor):
         super().__init__(crew, options)
         self.reporter = reporter or Silent()
         self.job: Job | None = None
+        self.awaited: set[str] = set()
 
     @property
     def slots(self) -> int:
@@ -37,6 +38,9 @@ class InProcessExecutor(Executor):
         if job is None:
             return []
         outcome = job(self.reporter)
+        if outcome.end == "busy" and outcome.key not in self.awaited:
+            self.awaited.add(outcome.key)
+            self.reporter.line(f"  {outcome.reason}; waiting for it")
         if outcome.end == "stopped":
             # The training has taken the signal that was meant for the whole study.
             request_stop()
