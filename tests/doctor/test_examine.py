@@ -134,7 +134,7 @@ def test_a_torch_that_does_not_import_costs_only_what_needs_it(store):
     found = {line.split("|")[1]: line.split("|")[2] for line in done.stdout.splitlines()}
     for title in ("torchvision's operators", "plug-ins", "device", "a training step"):
         assert found[title] == "error", title
-    for title in ("versions", "files of the runs", "impossible values", "references"):
+    for title in ("versions", "files of runs and stages", "impossible values", "references"):
         assert found[title] == "None", title
 
 

@@ -9,9 +9,8 @@ from tests.doctor.looking import findings_of, look_at
 
 from contrabench.doctor.store import (
     check_failed,
+    check_files,
     check_links,
-    check_runs,
-    check_stages,
     check_studies,
     check_unfinished,
 )
@@ -23,8 +22,7 @@ from contrabench.study.status import Heartbeat, StudyFile, StudyStage
 
 
 def findings(store, deep=False):
-    runs = findings_of(check_runs, store, Silent())
-    return [*runs, *findings_of(check_stages, store, deep, Silent())]
+    return list(findings_of(check_files, store, deep, Silent()))
 
 
 def first(store, kind):
@@ -44,8 +42,7 @@ def flip(path):
 
 def test_a_healthy_store_has_no_finding(store):
     assert findings(store) == findings(store, deep=True) == []
-    assert look_at(check_runs, store, Silent()).seen == "8 runs"
-    assert look_at(check_stages, store, False, Silent()).seen.startswith("19 stages")
+    assert look_at(check_files, store, False, Silent()).seen.startswith("8 runs, 19 stages; --deep")
 
 
 @pytest.mark.parametrize("deep", [False, True])

@@ -67,8 +67,7 @@ def _store(store: Path, deep: bool, reporter: Reporter) -> Iterator[Titled]:
     if not store.is_dir():
         yield "store", partial(folders.no_store, store)
         return
-    yield "files of the runs", partial(folders.check_runs, store, reporter)
-    yield "files of the stages", partial(folders.check_stages, store, deep, reporter)
+    yield "files of runs and stages", partial(folders.check_files, store, deep, reporter)
     yield "stages of the runs", partial(folders.check_links, store)
     yield "unfinished work", partial(folders.check_unfinished, store)
     yield "failed stages", partial(folders.check_failed, store)

@@ -44,7 +44,7 @@ def check_readable(store: Path, problems: Sequence[str], rows: pd.DataFrame) -> 
     reasons: dict[str, list[str]] = defaultdict(list)
     for problem in problems:
         run, _, reason = problem.removeprefix("run ").partition(" is left out: ")
-        if not any(fault_of(RUNS, store / RUNS / run, deep=True)):
+        if not any(fault_of(RUNS, store / RUNS / run)):
             reasons[reason].append(run)
     for reason, runs in reasons.items():
         yield Finding(

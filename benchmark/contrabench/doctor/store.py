@@ -38,32 +38,25 @@ def no_store(store: Path) -> Looking:
     return "none"
 
 
-def check_runs(store: Path, reporter: Reporter) -> Looking:
-    """Compares every file of the runs with its checksum, and their keys with what they hold."""
-    runs = finished_stages(store, RUNS)
-    for folder in watched(reporter, "files of the runs", runs):
-        yield from fault_of(RUNS, folder, deep=True)
-    return counted(len(runs), "run")
-
-
-def check_stages(store: Path, deep: bool, reporter: Reporter) -> Looking:
-    """Looks for stages that are truncated, changed, or not what their key says.
+def check_files(store: Path, deep: bool, reporter: Reporter) -> Looking:
+    """Looks for runs and stages that are truncated, changed, or not what their key says.
 
     Without `deep`, of weights only the length is looked at: whether it is what their header says.
     """
-    stages = _finished(store)
-    for kind, folder in watched(reporter, "files of the stages", stages):
+    found = _finished(store)
+    for kind, folder in watched(reporter, "files of the store", found):
         yield from fault_of(kind, folder, deep)
-    return counted(len(stages), "stage") + ("" if deep else "; --deep also reads weights in full")
+    runs = sum(kind == RUNS for kind, _ in found)
+    told = f"{counted(runs, 'run')}, {counted(len(found) - runs, 'stage')}"
+    return told if deep else f"{told}; --deep also reads weights in full"
 
 
 def _finished(store: Path) -> list[tuple[str, Path]]:
-    """Kind and folder of every finished stage but the runs."""
-    kinds = [kind for kind in kinds_in(store) if kind != RUNS]
-    return [(kind, path) for kind in kinds for path in finished_stages(store, kind)]
+    """Kind and folder of every finished stage, the runs first."""
+    return [(kind, path) for kind in kinds_in(store) for path in finished_stages(store, kind)]
 
 
-def fault_of(kind: str, folder: Path, deep: bool) -> Iterator[Finding]:
+def fault_of(kind: str, folder: Path, deep: bool = False) -> Iterator[Finding]:
     """The first thing that is wrong with the folder of a finished stage, if anything is."""
     if not _KEY.fullmatch(folder.name):
         yield Finding(
@@ -93,13 +86,10 @@ def check_links(store: Path) -> Looking:
     """Finds stages that no run and no study refers to, and runs whose stages are gone."""
     from contrabench.study.status import read_studies
 
-    runs = [path for path in finished_stages(store, RUNS) if _KEY.fullmatch(path.name)]
+    found = [(kind, path) for kind, path in _finished(store) if _KEY.fullmatch(path.name)]
+    runs = [path for kind, path in found if kind == RUNS]
     # A prepared volume serves whatever is run next, and is nobody's in particular.
-    stages = [
-        (kind, path)
-        for kind, path in _finished(store)
-        if kind != PREPARE and _KEY.fullmatch(path.name)
-    ]
+    stages = [(kind, path) for kind, path in found if kind not in (RUNS, PREPARE)]
     there = {(kind, path.name) for kind, path in stages}
     used = {(stage.kind, stage.key) for study in read_studies(store) for stage in study.stages}
     gone = []
