@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import Timeout
 
 from contrabench import Case, DataError, Dataset, DatasetInfo, RunError, Structure, Volume
 from contrabench import files as sealed
@@ -218,6 +219,28 @@ def test_what_a_killed_process_left_is_filled_again(three, tmp_path):
     cases = prepared(three, folder)
     assert half_made(folder) == []
     assert_same(cases, prepared(three, tmp_path / "fresh"))
+
+
+class Held:
+    """A lock that another process holds for a while."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def acquire(self, timeout=None):
+        if timeout is not None:
+            raise Timeout(str(self.path))
+
+    def release(self):
+        pass
+
+
+def test_another_process_is_waited_for_with_one_word(three, tmp_path, monkeypatch):
+    monkeypatch.setattr("contrabench.store.stages.FileLock", Held)
+    notes = Notes()
+    assert len(prepared(three, tmp_path, reporter=notes)) == 3
+    (line,) = notes.lines
+    assert "waiting for it" in line
 
 
 def test_two_processes_share_the_work(three, tmp_path):

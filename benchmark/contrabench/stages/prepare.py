@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from contrabench.contracts.dataset import Case, Dataset
@@ -36,7 +36,7 @@ def prepare(
         AuditError: rule 6, if a label has values that its file has not.
         RunError: if the dataset's code breaks off.
     """
-    stages, prepared = StageStore(store, reporter), list[PreparedCase]()
+    stages, prepared = StageStore(store, _Once(reporter)), list[PreparedCase]()
     index = FileIndex(home_of(store, PREPARE) / "index.json")
     common = {
         "dataset": name,
@@ -65,6 +65,17 @@ def prepare(
         index.save()
     audit.check_labels(prepared, len(dataset.structures) + 1)
     return prepared
+
+
+class _Once(Reporter):
+    """Tells a line once: a process that prepares the same volumes is waited for at each of them."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self.tell = cache(reporter.line)
+
+    def line(self, text: str) -> None:
+        """Prints a line that is new."""
+        self.tell(text)
 
 
 class FileIndex:
