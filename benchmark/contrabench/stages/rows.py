@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -129,9 +128,7 @@ def _record(making: Making, node: Node) -> dict[str, Any]:
             "labels": save_manifest(splits, "labels", run.manifest),
         },
         "outside_field_of_view": {
-            case.case: case.outside
-            for case in run.cases
-            if case.labelled and math.isfinite(case.outside) and case.outside > 0
+            case.case: case.outside for case in run.cases if case.outside > 0
         },
         "images": {
             "pretrain": [record["images"] for record in before.values()],
