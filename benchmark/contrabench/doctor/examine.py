@@ -23,15 +23,13 @@ def examine(
 ) -> Iterator[Examined]:
     """Looks for faults in environment, data and store, and tells each check as it is done.
 
-    The store need not exist; the files of a dataset, if any, are read; `deep` reads large ones of
-    the store in full.
+    The store need not exist; the files of a dataset, if any, are read. `deep` reads weights in
+    full.
     """
     yield from _area("environment", _environment(store))
     if dataset is not None:
         yield from _area("data", _data(dataset, reporter))
     yield from _area("store", _store(store, deep, reporter))
-    if store.is_dir():
-        yield from _area("store", _rows(store, reporter))
 
 
 def _area(area: str, checks: Iterator[Titled]) -> Iterator[Examined]:
@@ -72,9 +70,6 @@ def _store(store: Path, deep: bool, reporter: Reporter) -> Iterator[Titled]:
     yield "unfinished work", partial(folders.check_unfinished, store)
     yield "failed stages", partial(folders.check_failed, store)
     yield "studies", partial(folders.check_studies, store)
-
-
-def _rows(store: Path, reporter: Reporter) -> Iterator[Titled]:
     from contrabench.doctor import rows
     from contrabench.store.results import read_rows
 

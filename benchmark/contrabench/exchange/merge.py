@@ -13,7 +13,7 @@ import shutil
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -198,9 +198,10 @@ class _Merge:
                     with unpacked(archive) as store:
                         part = _Merge(self.target, self.dry_run)
                         part._take_stores([store], (RUNS,), Silent())
-                        for item in part.outcomes:
-                            place = archive / item.folder.relative_to(store)
-                            self._note(item.kind, place, item.verdict, item.reason)
+                        self.outcomes += [
+                            replace(item, folder=archive / item.folder.relative_to(store))
+                            for item in part.outcomes
+                        ]
                 except ArchiveError as error:
                     self._note("archives", archive, "refused", error.reason)
                 track.advance(number)
