@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from threading import Lock
 from types import ModuleType
@@ -158,7 +158,7 @@ class Registry(Generic[T]):
 
     def _load_points(self, name: str | None = None) -> None:
         """Loads the entry points of a name, or all."""
-        for point in entry_points(group=self._group):
+        for point in _points(self._group, tuple(sys.path)):
             if name is None or point.name == name:
                 dist = point.dist
                 origin = f"{dist.name} {dist.version}" if dist else point.value
@@ -221,6 +221,12 @@ class Registry(Generic[T]):
         message = f"there is no {self.kind} '{name}'; {hint}there are: {listing}"
         broken = [f"{plugin.name} ({plugin.error})" for plugin in entries if plugin.error]
         return f"{message}. Not usable: {'; '.join(broken)}" if broken else message
+
+
+@lru_cache(maxsize=64)
+def _points(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """The entry points on a path; finding them reads something of every distribution."""
+    return tuple(entry_points(group=group))
 
 
 def _check(kind: str, name: str, value: Any) -> None:
