@@ -1,5 +1,6 @@
 """A process that dies is told with how it died, and none is left."""
 
+import contextlib
 import os
 import signal
 
@@ -27,6 +28,20 @@ def test_it_answers_and_ends_by_itself_or_by_force():
             child.pipe.send("go")
         child.end(kill)
         assert child.process.exitcode == (-signal.SIGKILL if kill else 0)
+
+
+def listen(pipe):
+    with contextlib.suppress(EOFError):
+        while True:
+            pipe.recv()
+
+
+@pytest.mark.parametrize("start", ["spawn", "fork"])
+def test_closing_the_pipe_lets_it_go(start):
+    child = Child(listen, deaf=(), start=start)
+    child.pipe.close()
+    child.end(kill=False)
+    assert child.process.exitcode == 0
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
 from typing import Any, Literal
 
 _PATIENCE = 30.0
@@ -31,8 +32,12 @@ class Child:
         start: Literal["spawn", "fork"] = "spawn",
     ) -> None:
         context: Any = multiprocessing.get_context(start)
+        self.pipe: Connection
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=target, args=(theirs, *arguments))
+        call = (target, theirs, *arguments)
+        # A forked one holds our end as well, and would never hear that it is closed.
+        ours = self.pipe if start == "fork" else None
+        self.process = context.Process(target=_begin, args=(ours, *call))
         with _withheld(deaf):
             self.process.start()
         theirs.close()
@@ -52,6 +57,13 @@ class Child:
         self.process.kill()
         self.process.join()
         self.pipe.close()
+
+
+def _begin(ours: Connection | None, target: Callable[..., None], *arguments: Any) -> None:
+    """A process from its first line."""
+    if ours is not None:
+        ours.close()
+    target(*arguments)
 
 
 def _end_of(code: int | None) -> str:

@@ -77,7 +77,8 @@ class LocalExecutor(Executor):
 
     def close(self) -> None:
         """Lets idle workers go and kills what does not end."""
-        for worker in self.workers:
+        # The last first: a forked one holds the pipes of those before it open.
+        for worker in reversed(self.workers):
             worker.close()
 
 
