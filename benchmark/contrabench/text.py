@@ -29,12 +29,12 @@ def some(names: Iterable[object], most: int = 3) -> str:
     return ", ".join(words[:most]) + more
 
 
-def split_words(text: str) -> list[str]:
-    """Splits a list at its commas, but not at those inside of brackets."""
+def split_words(text: str, between: str = ",") -> list[str]:
+    """Splits a list at its commas, or another mark, but not at those inside of brackets."""
     parts, depth = [""], 0
     for mark in text:
         depth += {"[": 1, "]": -1}.get(mark, 0)
-        if mark == "," and depth == 0:
+        if mark == between and depth == 0:
             parts.append("")
         else:
             parts[-1] += mark

@@ -121,7 +121,7 @@ class Flat(Backbone):
         super().__init__(spec, options)
         self.channels = {"enc1": spec.width, "centre": 3 * spec.width, "dec1": spec.width}
 
-    def forward(self, image, taps):
+    def forward(self, image, taps, given):
         raise NotImplementedError
 """
 

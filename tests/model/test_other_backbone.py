@@ -25,7 +25,7 @@ class Tiny(Backbone):
         self.up = nn.Conv2d(spec.width, spec.width, 3, padding=1)
         self.channels = dict.fromkeys(self.taps, spec.width)
 
-    def forward(self, image, taps):
+    def forward(self, image, taps, given):
         maps = {"down": self.down(image)}
         maps["half"] = functional.interpolate(maps["down"], scale_factor=2)
         maps["up"] = self.up(functional.interpolate(maps["half"], scale_factor=2))

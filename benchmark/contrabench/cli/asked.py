@@ -61,6 +61,10 @@ class Asked(ABC):
         bool | None,
         _value("Fine-tune with heads on three levels; by default the method's own."),
     ] = None
+    score: Annotated[
+        Literal["student", "teacher"] | None,
+        _value("Network of a joint method that is tested; by default the method's own."),
+    ] = None
     accumulate: Annotated[
         int | None, _value("Micro-batches per step, to save memory; losses see one each.")
     ] = None
@@ -174,12 +178,13 @@ class RunArguments(Asked):
         from contrabench.references import REFERENCES
         from contrabench.study.spec import make_study
 
-        methods.get(self.method)
+        first, plus, second = self.method.partition("+")
+        methods.get(first)
         inside = f"[{', '.join(self.option)}]" if self.option else ""
         asked = {
             "dataset": DEFAULT_DATASET,
             **self.given(),
-            "methods": [f"{self.method}{inside}"],
+            "methods": [f"{first}{inside}{plus}{second}"],
             "labels": [self.labels],
             "test_folds": _folds(self.fold),
             "draws": [self.draw],

@@ -144,7 +144,7 @@ def _table(run: Run, rows: pd.DataFrame) -> Table:
 
 def _remarks(run: Run, rows: pd.DataFrame, records: list[dict[str, Any]]) -> list[str]:
     """What the numbers rest on, in words."""
-    first, info, record = rows.iloc[0], run.method.info, records[0]
+    first, info, record = rows.iloc[0], run.info, records[0]
     deviations = ", ".join(run.spec.deviations.labels())
     empty = int((rows.flag == "prediction empty").sum())
     lines = [

@@ -60,19 +60,25 @@ class Backbone(nn.Module, ABC):
         super().__init__()
 
     @abstractmethod
-    def forward(self, image: Tensor, taps: tuple[str, ...]) -> dict[str, Tensor]:
+    def forward(
+        self, image: Tensor, taps: tuple[str, ...], given: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
         """As `features`, unchecked: the entry that `torch.compile` and Fabric wrap."""
 
-    def features(self, image: Tensor, taps: Collection[str]) -> dict[str, Tensor]:
+    def features(
+        self, image: Tensor, taps: Collection[str], given: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """Computes feature maps by tap, and no layer behind the last of them.
 
-        For an image (B, C, H, W) a map is (B, channels[name], h, w); RequestError for others.
+        For an image (B, C, H, W) a map is (B, channels[name], h, w); RequestError for others. Maps
+        that are `given` are taken as they are, and what lies behind them is computed from them: the
+        decoder's answer to an encoder that was disturbed.
         """
-        if unknown := set(taps) - set(self.taps):
+        if unknown := {*taps, *(given or ())} - set(self.taps):
             raise RequestError(
                 f"no tap named {sorted(unknown)}; the taps are {', '.join(self.taps)}"
             )
-        maps: dict[str, Tensor] = self(image, tuple(taps))
+        maps: dict[str, Tensor] = self(image, tuple(taps), given or {})
         return maps
 
     def part(self, name: str) -> nn.Module:
@@ -81,6 +87,12 @@ class Backbone(nn.Module, ABC):
             raise RequestError(f"no part named '{name}'; the parts are {', '.join(self.parts)}")
         part: nn.Module = getattr(self, name)
         return part
+
+    @property
+    def encoder(self) -> tuple[str, ...]:
+        """The parts up to the deepest tap."""
+        end = self.taps.index(self.deepest)
+        return tuple(part for part in self.parts if self.taps.index(part) <= end)
 
     def last(self, parts: Iterable[str]) -> str:
         """The part, of some of them, whose map is computed after those of the others."""

@@ -1,8 +1,10 @@
 """The contract of a method: what it declares, and the one thing it computes.
 
-It says which stages it has; a stage says which views it wants, which parts of the backbone it
-trains and whether it may see labels. For each the method returns an `Objective`, a torch module
-with heads and a loss. It never loops, loads data, or touches optimiser or device: the engine does.
+It says which stages it has. A pre-training stage says which views it wants, which parts of the
+backbone it trains and whether it may see labels; a joint stage takes the place of the common
+fine-tuning and says which slices without labels it sees beside the labelled ones. For each the
+method returns a torch module with a loss. It never loops, loads data, or touches optimiser or
+device: the engine does.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from contrabench.protocol import Options as _Options
 
 if TYPE_CHECKING:
     from contrabench.contracts.backbone import Backbone
-    from contrabench.contracts.objective import Objective
+    from contrabench.contracts.objective import JointObjective, Network, Objective
 
 Fidelity = Literal["official", "re-implementation", "reconstruction"]
 AgainstCollapse = Literal["negatives", "clusters", "decorrelation", "asymmetry", "nothing"]
@@ -56,11 +58,39 @@ class Stage(Frozen):
     share: float = Field(1.0, gt=0, description="of the method's pre-training images")
 
 
+class Stream(Frozen):
+    """Slices that a joint stage draws in every step beside the labelled ones, and their views."""
+
+    draws: Literal["unlabelled", "all"] = Field(
+        "unlabelled", description="slices of patients whose labels may not be used, or of all"
+    )
+    views: tuple[ViewSpec, ...] = Field((ViewSpec(),), min_length=1)
+
+
+class JointStage(Frozen):
+    """One stage of fine-tuning with labelled and unlabelled slices at once, or with either.
+
+    It trains the whole network. The engine draws the labelled slices, in the one view of the common
+    fine-tuning, and as many others as pre-training would see, shared out among the streams.
+    """
+
+    name: str
+    streams: tuple[Stream, ...] = (Stream(),)
+    share: float = Field(1.0, gt=0, description="of the steps of fine-tuning")
+    restarts: bool = Field(False, description="from where fine-tuning begins, not the stage before")
+    pseudo_labels: bool = Field(
+        False, description="the streams carry the labels that the stage before predicts"
+    )
+
+
 class Deviations(Frozen):
     """What a run changes besides its pre-training; any method can have each of them."""
 
     views: Literal["axial", "all"] = Field("axial", description="orientations pre-trained on")
     deep_supervision: bool = Field(False, description="fine-tune with heads on three levels")
+    score: Literal["student", "teacher"] = Field(
+        "student", description="network of a joint method that is tested"
+    )
 
     @property
     def orientations(self) -> tuple[Orientation, ...]:
@@ -69,8 +99,12 @@ class Deviations(Frozen):
 
     def labels(self) -> tuple[str, ...]:
         """The deviations in force, as short words for a table."""
-        views = ("three orientations",) if self.views == "all" else ()
-        return (*views, "deep supervision") if self.deep_supervision else views
+        told = {
+            "three orientations": self.views == "all",
+            "deep supervision": self.deep_supervision,
+            "scores the teacher": self.score == "teacher",
+        }
+        return tuple(words for words, is_so in told.items() if is_so)
 
 
 class Optimisation(Frozen):
@@ -133,6 +167,17 @@ class Method(ABC):
         trained. A momentum copy is a deep copy.
         """
 
+    def joint_stages(self) -> tuple[JointStage, ...]:
+        """The stages that take the place of the common fine-tuning, in order; empty for that."""
+        return ()
+
+    def joint_objective(self, stage: JointStage, network: Network) -> JointObjective:
+        """Builds the module that computes what one of the joint stages adds to supervision.
+
+        As for `objective`: no reference to the network is kept, a teacher is a copy.
+        """
+        raise NotImplementedError(f"{self.info.title} has no objective of stage '{stage.name}'")
+
     def transfers(self) -> tuple[str, ...]:
         """Parts handed to fine-tuning; by default all that any stage has trained."""
         return tuple(dict.fromkeys(part for stage in self.stages() for part in stage.trains))
@@ -140,3 +185,23 @@ class Method(ABC):
     def label_dependent(self) -> bool:
         """Whether any stage sees masks, so that each label manifest needs its own."""
         return any(stage.labels for stage in self.stages())
+
+
+class JointMethod(Method):
+    """Base class of methods that use the images without labels during fine-tuning alone."""
+
+    def stages(self) -> tuple[Stage, ...]:
+        """None: nothing is pre-trained."""
+        return ()
+
+    def objective(self, stage: Stage, backbone: Backbone) -> Objective:
+        """Never asked for."""
+        raise NotImplementedError(f"{self.info.title} pre-trains nothing")
+
+    @abstractmethod
+    def joint_stages(self) -> tuple[JointStage, ...]:
+        """The stages that take the place of the common fine-tuning, in order, one at least."""
+
+    @abstractmethod
+    def joint_objective(self, stage: JointStage, network: Network) -> JointObjective:
+        """As that of a method."""

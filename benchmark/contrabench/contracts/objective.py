@@ -1,11 +1,13 @@
-"""The module that a method returns for a stage, and what it returns for a batch."""
+"""The modules that a method returns for its stages, what they are given and what they return."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from contrabench.contracts.backbone import Backbone
@@ -39,3 +41,64 @@ class Objective(nn.Module, ABC):
 
         The backbone is as just updated; `progress` is the share of steps done, in (0, 1].
         """
+
+
+class Network(nn.Module, ABC):
+    """What is fine-tuned: a backbone with segmentation heads, the first at the finest tap."""
+
+    backbone: Backbone
+    classes: int  # structures and background
+
+    @abstractmethod
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Logits (B, classes, h, w) of images (B, C, H, W) for each head, by tap."""
+
+    def logits(self, image: Tensor) -> Tensor:
+        """Those of the finest head, (B, classes, H, W) in float32."""
+        return self.decide(self.backbone.features(image, (self.backbone.finest,)))
+
+    @abstractmethod
+    def decide(self, maps: Mapping[str, Tensor]) -> Tensor:
+        """The logits of the finest head from a backbone's maps, in float32."""
+
+
+@dataclass(frozen=True)
+class JointBatch:
+    """What a joint stage sees in a step."""
+
+    labelled: Batch  # one view, with masks
+    streams: tuple[Batch, ...]  # as the stage declares them; masks are pseudo-labels, if it asks
+    progress: float  # share of the steps done before this one, in [0, 1)
+    seed: int  # of this step and micro-batch
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """Random numbers on the CPU that are a function of seed, step and purpose alone."""
+        from contrabench.protocol import seed_for
+
+        return torch.Generator().manual_seed(seed_for("joint", purpose, self.seed))
+
+
+Supervised = Callable[[Mapping[str, Tensor], Tensor], Tensor]
+"""The loss of fine-tuning: logits by tap and classes (B, H, W), of which 255 is ignored."""
+
+
+class JointObjective(nn.Module, ABC):
+    """What a method adds to the supervised loss of fine-tuning, with the networks that it owns.
+
+    Parameters are trained beside the whole network; buffers (a teacher, queues) are saved and
+    restored with every checkpoint. `supervises` says that the labelled slices are mixed here, and
+    that the engine adds no supervised loss of its own.
+    """
+
+    supervises: ClassVar[bool] = False
+
+    @abstractmethod
+    def forward(self, network: Network, batch: JointBatch, supervised: Supervised) -> StepResult:
+        """Computes what is added to the supervised loss of a mini-batch, or takes its place."""
+
+    def after_step(self, network: Network, progress: float) -> None:
+        """Hook after every optimiser step; `progress` is the share of steps done, in (0, 1]."""
+
+    def teacher(self) -> Network | None:
+        """The network that may be tested in place of the student; None without one."""
+        return None

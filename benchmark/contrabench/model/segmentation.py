@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from contrabench.contracts.backbone import Backbone
+from contrabench.contracts.objective import Network
 from contrabench.contracts.views import IGNORE
 from contrabench.protocol import seed_for
 
@@ -14,7 +17,7 @@ DEEP_WEIGHTS = (0.6, 0.3, 0.1)
 """Weights of full, half and quarter resolution, as in DSAL by MMGL's first author."""
 
 
-class Segmenter(nn.Module):
+class Segmenter(Network):
     """One 1 x 1 convolution on the finest tap; with deep supervision on each of `deep_taps`.
 
     Predictions are always those of the full-resolution head.
@@ -22,21 +25,24 @@ class Segmenter(nn.Module):
 
     def __init__(self, backbone: Backbone, classes: int, deep: bool) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.classes = backbone, classes
         self.taps = backbone.deep_taps if deep else (backbone.finest,)
         # By place, not by name: a tap may be called as one of torch's own methods, such as `half`.
         self.heads = nn.ModuleList(nn.Conv2d(backbone.channels[t], classes, 1) for t in self.taps)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Returns logits (B, classes, h, w) for each head, by tap."""
+        """Logits (B, classes, h, w) for each head, by tap."""
         maps = self.backbone.features(image, self.taps)
         return {tap: head(maps[tap]) for tap, head in zip(self.taps, self.heads, strict=True)}
 
+    def decide(self, maps: Mapping[str, Tensor]) -> Tensor:
+        """The logits of the finest head from a backbone's maps, in float32."""
+        logits: Tensor = self.heads[0](maps[self.taps[0]])
+        return logits.float()
+
     def predict(self, image: Tensor) -> Tensor:
-        """Returns class probabilities (B, classes, H, W) in float32."""
-        finest = self.taps[0]
-        maps = self.backbone.features(image, (finest,))
-        return torch.softmax(self.heads[0](maps[finest]).float(), dim=1)
+        """Class probabilities (B, classes, H, W) in float32."""
+        return torch.softmax(self.logits(image), dim=1)
 
 
 def build_segmenter(backbone: Backbone, classes: int, deep: bool, init_seed: int) -> Segmenter:

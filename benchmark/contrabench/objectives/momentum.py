@@ -40,14 +40,20 @@ class MomentumCopy(nn.Module, Generic[Module]):
                 part.register_buffer(name, weight.detach())
 
     @torch.no_grad()
-    def follow(self, module: Module, keep: float) -> None:
+    def follow(self, module: Module, keep: float, buffers: bool = False) -> None:
         """Moves every weight towards the module's: `keep` of itself, the rest from there.
 
-        Not buffers, such as running statistics: the copy has seen other images.
+        Not its `buffers`, such as running statistics, unless asked to: where the copy sees other
+        images it has its own. Those of whole numbers are copied.
         """
-        weights = dict(module.named_parameters())
-        own = [self.copied.get_buffer(name) for name in weights]
-        torch._foreach_lerp_(own, list(weights.values()), 1 - keep)
+        found: dict[str, Tensor] = dict(module.named_parameters())
+        for name, value in module.named_buffers() if buffers else ():
+            if value.is_floating_point():
+                found[name] = value
+            else:
+                self.copied.get_buffer(name).copy_(value)
+        own = [self.copied.get_buffer(name) for name in found]
+        torch._foreach_lerp_(own, list(found.values()), 1 - keep)
 
 
 class Queue(nn.Module):

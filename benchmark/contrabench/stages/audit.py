@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from contrabench.data.splits import LabelManifest, Split
     from contrabench.stages.run import Run
 
+_STREAMS = 2
+"""A joint stage may draw one slice of each of so many streams in a step, whatever the budget."""
 RULES: Mapping[int, str] = {
     1: "test patients are never seen before evaluation",
     2: "labels of the manifest's patients alone",
@@ -102,12 +104,15 @@ def check_images(
     finetune: int,
     extra: float,
     batches: Sequence[int],
+    beside: int = 0,
 ) -> str:
     """Rule 9: the images seen are those of the budget, whatever the method.
 
     A paper's own batch may not divide a stage's images; each such stage may lack less than
     one batch. `pretrain` and `batches` are of each pre-training stage; `extra` is the share of the
-    pre-training images that the method spends on fine-tuning.
+    pre-training images that the method spends on fine-tuning. `beside` are the slices of the
+    streams of joint stages: as many as pre-training would see, less what does not divide evenly
+    over the steps, and one a step at least.
     """
     before, after = budget.pretrain, budget.finetune
     owed = before.steps * before.batch if pretrain else 0
@@ -119,7 +124,14 @@ def check_images(
             f"{sum(pretrain)} pre-training and {finetune} fine-tuning images were seen; "
             f"the budget '{budget.name}' gives {owed} and {tuned}",
         )
-    return f"{sum(pretrain)} pre-training and {finetune} fine-tuning images"
+    if beside > max(before.images, _STREAMS * after.steps):
+        raise AuditError(
+            9,
+            f"{beside} slices were seen beside the labelled ones; the budget '{budget.name}' gives "
+            f"{before.images}",
+        )
+    more = f", {beside} slices beside these" if beside else ""
+    return f"{sum(pretrain)} pre-training and {finetune} fine-tuning images{more}"
 
 
 def evidence(
@@ -146,6 +158,7 @@ def evidence(
                 after["images"],
                 run.method.finetune_extra,
                 [work.phase.batch for work in run.work],
+                after["others"],
             )
         ],
     }

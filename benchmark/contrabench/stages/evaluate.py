@@ -41,7 +41,7 @@ class Evaluate(Kind):
         spec = {
             "protocol_version": PROTOCOL_VERSION,
             "model": model,
-            "data": run.data_of(run.split.test),
+            "data": {case.case: case.fingerprint for case in run.test_cases()},
             "structures": structures,
             "spacing_known": run.dataset.info.spacing_known,
             "metric_contract": METRIC_CONTRACT,
@@ -63,7 +63,7 @@ class Evaluate(Kind):
         run, runtime = making.run, making.runtime.alone()
         segmenter = run.segmenter(run.backbone())
         weights = making.store.folder("finetune", node.inputs[-1]) / WEIGHTS
-        audit.check_last_step(header_of(weights), run.finetune_steps)
+        audit.check_last_step(header_of(weights), run.tuning[-1][1])
         segmenter.load_state_dict(load_weights(weights))
         segmenter.to(runtime.torch_device)
         scores: list[dict[str, Any]] = []

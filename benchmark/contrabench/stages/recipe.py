@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from contrabench.contracts.method import Method, Optimisation, Stage
+from contrabench.contracts.method import JointStage, Method, Optimisation, Stage
 from contrabench.errors import RequestError
 from contrabench.protocol import Budget, Phase, Recipe
 
@@ -55,8 +55,24 @@ def share_out(method: Method, budget: Budget, recipe: Recipe) -> list[StageWork]
     return [_as_published(work, method.published.stages.get(work.stage.name)) for work in common]
 
 
-def _shares(stages: Sequence[Stage], total: int) -> list[int]:
-    """Splits the budget's pre-training steps over the stages, to the last step."""
+def tuning_stages(method: Method, steps: int) -> list[tuple[JointStage | None, int]]:
+    """The stages of fine-tuning with the steps of each: a method's own, else the common one."""
+    stages = method.joint_stages()
+    return list(zip(stages, _shares(stages, steps), strict=True)) or [(None, steps)]
+
+
+def unlabelled_batch(budget: Budget, streams: int) -> int:
+    """Slices of one stream of a joint stage in a step: together as many as pre-training sees.
+
+    One at least, and a multiple of the micro-batches.
+    """
+    parts = budget.finetune.accumulate
+    share = budget.pretrain.images / budget.finetune.steps / streams
+    return max(1, int(share) // parts) * parts
+
+
+def _shares(stages: Sequence[Stage | JointStage], total: int) -> list[int]:
+    """Splits the steps of a phase over its stages, to the last step."""
     weight = sum(stage.share for stage in stages)
     ends = [
         round(total * sum(s.share for s in stages[: i + 1]) / weight) for i in range(len(stages))

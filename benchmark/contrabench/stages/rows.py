@@ -14,7 +14,7 @@ from contrabench.files import write_text
 from contrabench.protocol import digest
 from contrabench.stages import audit
 from contrabench.stages.evaluate import SCORES
-from contrabench.stages.kind import Kind, Making, Node, read_record
+from contrabench.stages.kind import Kind, Making, Node, nodes_of, of_kind, read_record
 from contrabench.store.rows import ROWS_FILE, ResultRow, write_rows
 from contrabench.store.runs import RUN_RECORD
 from contrabench.store.stages import RUNS
@@ -70,13 +70,13 @@ KIND = Rows()
 
 def _rows(key: str, run: Run, scores: list[dict[str, Any]]) -> list[ResultRow]:
     """The rows of a run, in the order of cases and structures."""
-    spec, info = run.spec, run.method.info
+    spec, info = run.spec, run.info
     common: dict[str, Any] = {
         "run": key,
         "protocol": digest(run.protocol),
         "dataset": spec.dataset,
         "budget": spec.budget.name,
-        "method": spec.method,
+        "method": spec.name,
         "method_version": info.version,
         "variant": spec.variant(),
         "recipe": spec.recipe,
@@ -104,18 +104,28 @@ def _record(making: Making, node: Node) -> dict[str, Any]:
     from contrabench.training.tasks import count_parameters
 
     run, store = making.run, making.store
-    *pretrained, tuned, scored = node.inputs
-    before = {key: read_record(store.folder("pretrain", key)) for key in pretrained}
-    after = read_record(store.folder("finetune", tuned))
-    trained = {**before, tuned: after}
+    nodes = nodes_of(run)
+    keys = {kind: [one.key for one in of_kind(nodes, kind)] for kind in ("pretrain", "finetune")}
+    before, tuned = (
+        {key: read_record(store.folder(kind, key)) for key in keys[kind]} for kind in keys
+    )
+    *earlier, after = tuned.values()
+    for name in ("images", "others", "seconds"):
+        after = {**after, name: sum(record.get(name, 0) for record in (*earlier, after))}
+    trained, scored = {**before, **tuned}, node.inputs[-1]
     splits = store.root / "splits"
     return {
         "run": node.key,
-        "stages": {"pretrain": pretrained, "finetune": tuned, "evaluate": scored},
+        "stages": {
+            "pretrain": keys["pretrain"],
+            "joint": keys["finetune"][:-1],
+            "finetune": keys["finetune"][-1],
+            "evaluate": scored,
+        },
         "variant": run.spec.variant(),
         "spec": run.spec.model_dump(mode="json"),
         "protocol": {"hash": digest(run.protocol), **run.protocol.model_dump(mode="json")},
-        "method": run.method_spec() | {"info": run.method.info.model_dump(mode="json")},
+        "method": run.method_spec() | {"info": run.info.model_dump(mode="json")},
         "deviations": list(run.spec.deviations.labels()),
         "recipe": [work.note for work in run.work if work.note],
         "patients": {
@@ -133,6 +143,7 @@ def _record(making: Making, node: Node) -> dict[str, Any]:
         "images": {
             "pretrain": [record["images"] for record in before.values()],
             "finetune": after["images"],
+            "beside": after["others"],
         },
         "cost": {
             "pretrain_seconds": sum(record["seconds"] for record in before.values()),

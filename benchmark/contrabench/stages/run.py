@@ -12,14 +12,14 @@ import hashlib
 from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import Field
 
 from contrabench.contracts import registry
 from contrabench.contracts.dataset import Dataset
 from contrabench.contracts.fingerprint import fingerprint
-from contrabench.contracts.method import Deviations, Method, Stage
+from contrabench.contracts.method import Deviations, Fidelity, Method, MethodInfo, Stage
 from contrabench.data.prepare import PreparedCase
 from contrabench.data.splits import draw_labels, make_split
 from contrabench.errors import RequestError
@@ -34,7 +34,7 @@ from contrabench.protocol import (
     Seeds,
     digest,
 )
-from contrabench.stages.recipe import StageWork, share_out, usual_options
+from contrabench.stages.recipe import StageWork, share_out, tuning_stages, usual_options
 
 if TYPE_CHECKING:
     from contrabench.contracts.backbone import Backbone
@@ -48,6 +48,8 @@ class RunSpec(Frozen):
     dataset_options: dict[str, Any] = Field({}, description="all of them")
     method: str
     options: dict[str, Any] = Field({}, description="of the method, all of them")
+    joint: str = Field("", description="another method, which fine-tunes in its joint stages")
+    joint_options: dict[str, Any] = Field({}, description="of that, all of them")
     labels: str
     folds: int = Field(5, ge=2)
     fold: int = Field(0, ge=0)
@@ -67,10 +69,22 @@ class RunSpec(Frozen):
             name=self.backbone, options=self.backbone_options, width=self.budget.width
         )
 
+    @property
+    def name(self) -> str:
+        """What is run, by its registered names: `simclr`, or `simclr+mean_teacher`."""
+        return "+".join(filter(None, (self.method, self.joint)))
+
     def open_method(self) -> Method:
         """The method with its options."""
         kind = registry.methods.get(self.method)
         return kind(kind.Options.model_validate(self.options))
+
+    def open_tuner(self) -> Method:
+        """The method whose joint stages fine-tune, if it has any: another one, or the same."""
+        if not self.joint:
+            return self.open_method()
+        kind = registry.methods.get(self.joint)
+        return kind(kind.Options.model_validate(self.joint_options))
 
     def open_dataset(self, root: Path | None) -> Dataset:
         """The dataset with its options and the folder of its files."""
@@ -78,19 +92,31 @@ class RunSpec(Frozen):
 
     def variant(self) -> str:
         """The method as tables name it: with what differs from its defaults in brackets."""
-        method = self.open_method()
-        options, usual = method.options, type(method).deviations
-        defaults = type(options).model_validate(usual_options(type(method), self.recipe))
-        changed = {
-            name: getattr(mine, name)
-            for mine, standard in ((options, defaults), (self.deviations, usual))
-            for name in type(mine).model_fields
-            if getattr(mine, name) != getattr(standard, name)
-        }
-        if not changed:
-            return self.method
-        inside = ", ".join(f"{name}={_typed(value)}" for name, value in sorted(changed.items()))
-        return f"{self.method}[{inside}]"
+        method, tuner = self.open_method(), self.open_tuner()
+        usual = combined_deviations(type(method), type(tuner))
+        named = _named(self.method, method, self.recipe, (self.deviations, usual))
+        return f"{named}+{_named(self.joint, tuner, 'common')}" if self.joint else named
+
+
+def combined_deviations(method: type[Method], tuner: type[Method]) -> Deviations:
+    """Those of a method, with the scored network of the one whose joint stages fine-tune."""
+    return method.deviations.model_copy(update={"score": tuner.deviations.score})
+
+
+def _named(
+    name: str, method: Method, recipe: Recipe, *others: tuple[Deviations, Deviations]
+) -> str:
+    """A method with what differs from its defaults, and in other values from the usual ones."""
+    defaults = type(method.options).model_validate(usual_options(type(method), recipe))
+    pairs: list[tuple[Frozen, Frozen]] = [(method.options, defaults), *others]
+    changed = {
+        field: getattr(mine, field)
+        for mine, standard in pairs
+        for field in type(mine).model_fields
+        if getattr(mine, field) != getattr(standard, field)
+    }
+    inside = ", ".join(f"{field}={_typed(value)}" for field, value in sorted(changed.items()))
+    return f"{name}[{inside}]" if changed else name
 
 
 def open_dataset(name: str, options: dict[str, Any], root: Path | None) -> Dataset:
@@ -110,6 +136,16 @@ def _typed(value: object) -> str:
     return str(value)
 
 
+def _identity(name: str, method: Method) -> dict[str, Any]:
+    """What identifies a method's computation: its code, version and options."""
+    return {
+        "name": name,
+        "code": fingerprint(type(method)),
+        "version": method.info.version,
+        "options": method.options.model_dump(mode="json"),
+    }
+
+
 class Run:
     """One run on its data.
 
@@ -117,6 +153,7 @@ class Run:
         split: who may be trained on, and who is tested.
         manifest: whose labels may be used.
         work: the pre-training stages, each with its share of the budget.
+        tuning: the stages of fine-tuning with their steps; None stands for the common one.
 
     Raises:
         RequestError: if the fold cannot be made of the dataset's patients.
@@ -126,7 +163,8 @@ class Run:
         self, spec: RunSpec, cases: Sequence[PreparedCase], root: Path | None = None
     ) -> None:
         self.spec, self.cases = spec, list(cases)
-        self.method, self.dataset = spec.open_method(), spec.open_dataset(root)
+        self.method, self.tuner = spec.open_method(), spec.open_tuner()
+        self.dataset = spec.open_dataset(root)
         labelled = {case.patient for case in cases if case.labelled}
         unlabelled = {case.patient for case in cases} - labelled
         self.split = make_split(
@@ -134,6 +172,7 @@ class Run:
         )
         self.manifest = draw_labels(self.split, spec.labels, spec.draw, spec.seeds.labels)
         self.work: list[StageWork] = share_out(self.method, spec.budget, spec.recipe)
+        self.tuning = tuning_stages(self.tuner, self.finetune_steps)
 
     @cached_property
     def protocol(self) -> Protocol:
@@ -171,18 +210,39 @@ class Run:
         """Patients whose slices a pre-training stage may draw."""
         return self.manifest.patients if stage.labelled_slices_only else self.split.train
 
+    def drawn(self, which: str) -> tuple[str, ...]:
+        """Patients whose slices a stream of a joint stage draws."""
+        known = self.manifest.patients if which == "unlabelled" else ()
+        return tuple(patient for patient in self.split.train if patient not in known)
+
     def test_cases(self) -> list[PreparedCase]:
         """The cases of the test patients."""
-        return [case for case in self.cases if case.patient in self.split.test]
+        return [case for case in self.cases if case.labelled and case.patient in self.split.test]
+
+    @cached_property
+    def info(self) -> MethodInfo:
+        """What a reader must know of what is run; of two methods, of both."""
+        first, second = self.method.info, self.tuner.info
+        if not self.spec.joint:
+            return first
+        order = get_args(Fidelity)
+        return MethodInfo(
+            title=f"{first.title} + {second.title}",
+            family=second.family,
+            paper=f"{first.paper}; {second.paper}",
+            fidelity=max(first.fidelity, second.fidelity, key=order.index),
+            inferred=(*first.inferred, *second.inferred),
+            needs=(*first.needs, *second.needs),
+            version=first.version + second.version - 1,
+        )
 
     def method_spec(self) -> dict[str, Any]:
-        """What identifies the method's computation: its code, version and options."""
-        return {
-            "name": self.spec.method,
-            "code": fingerprint(type(self.method)),
-            "version": self.method.info.version,
-            "options": self.method.options.model_dump(mode="json"),
-        }
+        """What identifies the computation of pre-training: the method's code and options."""
+        return _identity(self.spec.method, self.method)
+
+    def tuner_spec(self) -> dict[str, Any]:
+        """The same of fine-tuning in joint stages."""
+        return _identity(self.spec.joint or self.spec.method, self.tuner)
 
     def training_spec(self) -> dict[str, Any]:
         """What every stage that trains depends on."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_origin
 
 from contrabench.budgets import BUDGETS, find_budget
@@ -19,7 +19,7 @@ from contrabench.errors import RequestError
 from contrabench.protocol import Budget, Frozen, Options, Seeds, digest
 from contrabench.references import FULL, LONGER, REFERENCE, REFERENCE_FAMILY
 from contrabench.stages.recipe import share_out, usual_options
-from contrabench.stages.run import RunSpec
+from contrabench.stages.run import RunSpec, combined_deviations
 from contrabench.study.spec import StudySpec
 from contrabench.text import did_you_mean, split_words
 
@@ -31,24 +31,32 @@ _ALL = "all"
 class Asked:
     """One method, with the options and the deviations that were asked for, by name.
 
-    `named`: whether it was named, rather than a member of a family or of all.
+    `named`: whether it was named, rather than a member of a family or of all. `joint` is another
+    one whose joint stages fine-tune.
     """
 
     name: str
     options: tuple[tuple[str, Any], ...] = ()
     deviations: tuple[tuple[str, Any], ...] = ()
     named: bool = True
+    joint: Asked | None = None
 
     @property
     def method(self) -> type[Method]:
         """The plug-in."""
         return registry.methods.get(self.name)
 
+    @property
+    def names(self) -> set[str]:
+        """The registered names."""
+        return {self.name, *(self.joint.names if self.joint else ())}
+
     def deviating(self, spec: StudySpec) -> Deviations:
         """The method's own deviations, under those of the study, under those of its own words."""
         asked = {name: getattr(spec, name) for name in Deviations.model_fields}
         study = {name: value for name, value in asked.items() if value is not None}
-        return self.method.deviations.model_copy(update=study | dict(self.deviations))
+        own = combined_deviations(self.method, (self.joint or self).method)
+        return own.model_copy(update=study | dict(self.deviations))
 
 
 def runs_of(
@@ -110,7 +118,11 @@ def _methods(spec: StudySpec) -> tuple[list[Asked], list[str]]:
             "are missing"
         )
     standing = {one.name for one in references}
-    named = [one for one in wanted if one.options or one.deviations or one.name not in standing]
+    named = [
+        one
+        for one in wanted
+        if one.options or one.deviations or one.joint or one.name not in standing
+    ]
     return [*references, *named], notes
 
 
@@ -147,11 +159,15 @@ def _meaning(spec: StudySpec, one: Asked, budget: Budget) -> dict[str, Any]:
     options = kind.Options.model_validate({**usual, **dict(one.options)})
     # Asked here already, so that a recipe that is not known costs no preparation.
     share_out(kind(options), budget, spec.recipe)
-    return {
+    meaning = {
         "method": one.name,
         "options": options.model_dump(mode="json"),
         "deviations": one.deviating(spec),
     }
+    if one.joint is not None:
+        given = one.joint.method.Options.model_validate(dict(one.joint.options))
+        meaning |= {"joint": one.joint.name, "joint_options": given.model_dump(mode="json")}
+    return meaning
 
 
 def _budget(spec: StudySpec, device: str) -> Budget:
@@ -173,7 +189,8 @@ def _budget(spec: StudySpec, device: str) -> Budget:
 def read_methods(words: Sequence[str], exclude: Sequence[str]) -> list[Asked]:
     """Reads the methods of a study, each once, in the order they are named.
 
-    Words are such as `mmgl`, `instance contrast`, `all`, `mmgl[stages=global, views=axial]`. A name
+    Words are such as `mmgl`, `instance contrast`, `all`, `mmgl[stages=global, views=axial]`, or two
+    methods, one that pre-trains and one that fine-tunes: `simclr+mean_teacher[weight=0.1]`. A name
     that is excluded is left out even where it is also named.
 
     Raises:
@@ -182,20 +199,45 @@ def read_methods(words: Sequence[str], exclude: Sequence[str]) -> list[Asked]:
     left_out = {name for word in exclude for name in _members(word.strip())}
     found: list[Asked] = []
     for word in words:
-        name, bracket, inside = word.strip().partition("[")
-        if bracket:
-            if not inside.endswith("]"):
-                raise RequestError(f"'{word}' has no closing bracket; write name[option=value]")
-            asked = [_with_options(name.strip(), split_words(inside[:-1]))]
-        else:
-            members = _members(name)
-            asked = [Asked(member, named=members == [name]) for member in members]
-        found += [one for one in asked if one.name not in left_out and one not in found]
+        first, *others = split_words(word, "+")
+        asked = _read(first)
+        if others:
+            asked = [_combined(word, one, others) for one in asked]
+        found += [one for one in asked if not left_out & one.names and one not in found]
     if not found:
         raise RequestError(
             "no method is left in the study; name one of 'bench methods' or exclude less"
         )
     return found
+
+
+def _read(word: str) -> list[Asked]:
+    """What a word without a `+` stands for."""
+    name, bracket, inside = word.partition("[")
+    if not bracket:
+        members = _members(name)
+        return [Asked(member, named=members == [name]) for member in members]
+    if not inside.endswith("]"):
+        raise RequestError(f"'{word}' has no closing bracket; write name[option=value]")
+    return [_with_options(name.strip(), split_words(inside[:-1]))]
+
+
+def _combined(word: str, first: Asked, others: Sequence[str]) -> Asked:
+    """A method that pre-trains, with another one whose joint stages fine-tune."""
+    found = [one for other in others for one in _read(other)]
+    if len(found) != 1 or not found[0].method().joint_stages():
+        raise RequestError(
+            f"'{word}' needs one method after the + that trains during fine-tuning, such as "
+            "simclr+mean_teacher"
+        )
+    if not first.method().stages() or first.method().joint_stages():
+        raise RequestError(
+            f"'{word}' needs a method before the + that pre-trains and no more; '{first.name}' "
+            "does not"
+        )
+    (second,) = found
+    deviations = {**dict(first.deviations), **dict(second.deviations)}
+    return replace(first, deviations=tuple(deviations.items()), joint=second)
 
 
 def _members(word: str) -> list[str]:

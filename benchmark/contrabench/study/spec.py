@@ -45,6 +45,9 @@ class StudySpec(Frozen):
     recipe: Recipe = Field("common", description="common, or published for the papers' own")
     views: Literal["axial", "all"] | None = Field(None, description="for every method")
     deep_supervision: bool | None = Field(None, description="for every method")
+    score: Literal["student", "teacher"] | None = Field(
+        None, description="which network of joint methods is tested"
+    )
     accumulate: int = Field(1, ge=1, description="micro-batches per step")
     backbone: str = Field("unet", description="a name from `bench backbones`")
     backbone_options: dict[str, Any] = Field({}, description="as of `-b`")

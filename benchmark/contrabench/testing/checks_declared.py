@@ -90,13 +90,13 @@ def check_declaration(trial: Trial) -> None:
 
 def check_stages(trial: Trial) -> None:
     """Names differ, parts are known, views can be made, and the recipe fits the stages."""
-    stages = trial.method.stages()
-    if stages != trial.method.stages():
+    stages, joint = trial.method.stages(), trial.method.joint_stages()
+    if (stages, joint) != (trial.method.stages(), trial.method.joint_stages()):
         raise FaultError(
-            "stages() returns something else when asked again",
+            "its stages are others when asked for again",
             "let it depend on the options alone",
         )
-    names = [stage.name for stage in stages]
+    names = [*(stage.name for stage in stages), *(stage.name for stage in joint)]
     if len(set(names)) < len(names) or not all(names):
         raise FaultError(
             f"the stages are called {', '.join(map(repr, names))}",

@@ -7,6 +7,7 @@ import random
 import statistics
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 from unittest import SkipTest
 
 import numpy as np
@@ -15,7 +16,6 @@ from torch import Tensor, nn
 
 from contrabench.contracts import registry
 from contrabench.contracts.objective import StepResult
-from contrabench.contracts.views import Batch
 from contrabench.errors import AuditError, RequestError
 from contrabench.protocol import seed_for
 from contrabench.testing.phantoms import (
@@ -27,8 +27,7 @@ from contrabench.testing.phantoms import (
 )
 from contrabench.testing.trial import RUNTIME, FaultError, StageTrial, Trial
 from contrabench.text import one_line, size_words
-from contrabench.training.step import Step, saved_for_backward
-from contrabench.training.tasks import PretrainTask
+from contrabench.training.step import Step, TrainingTask, saved_for_backward
 
 YARDSTICK = "simclr"
 _SAME, _ZERO = 1e-6, 1e-8
@@ -41,14 +40,14 @@ _PRICE = 0.02
 _GAP = 0.005
 
 
-def _step(task: PretrainTask, batch: Batch, stream: int = 0) -> StepResult:
+def _step(task: TrainingTask, batch: Any, stream: int = 0) -> StepResult:
     """What a task computes for a batch, with torch's random numbers those of a stream."""
     torch.manual_seed(seed_for("check step", stream))
     result: StepResult = task(batch)
     return result
 
 
-def _loss(task: PretrainTask, *batches: Batch, stream: int = 0) -> float:
+def _loss(task: TrainingTask, *batches: Any, stream: int = 0) -> float:
     """The mean loss of some batches, without a graph."""
     with torch.no_grad():
         return statistics.mean(float(_step(task, batch, stream).loss) for batch in batches)
@@ -59,7 +58,7 @@ def _same(first: float, second: float) -> bool:
     return math.isclose(first, second, rel_tol=_SAME, abs_tol=_ZERO)
 
 
-def _state(task: PretrainTask) -> dict[str, Tensor]:
+def _state(task: TrainingTask) -> dict[str, Tensor]:
     """All weights and buffers, those that no checkpoint holds among them."""
     return {**dict(task.named_parameters()), **dict(task.named_buffers())}
 
@@ -74,7 +73,7 @@ def _differing(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> lis
     ]
 
 
-def _nudged(task: PretrainTask) -> PretrainTask:
+def _nudged(task: TrainingTask) -> TrainingTask:
     """The task with every trained weight moved: an untrained network maps all slices alike."""
     torch.manual_seed(0)
     with torch.no_grad():
@@ -84,7 +83,7 @@ def _nudged(task: PretrainTask) -> PretrainTask:
     return task
 
 
-def check_labels(trial: StageTrial) -> None:
+def check_labels(trial: StageTrial[Any]) -> None:
     """Masks are used where they are declared, and nowhere else."""
     (batch,) = trial.batches(1)
     try:
@@ -107,7 +106,7 @@ def check_labels(trial: StageTrial) -> None:
         )
 
 
-def check_finite(trial: StageTrial) -> None:
+def check_finite(trial: StageTrial[Any]) -> None:
     """The loss is a finite scalar of float32, and nearly the same under bfloat16 autocast."""
     for batch in trial.batches(2):
         losses = []
@@ -145,7 +144,7 @@ def check_finite(trial: StageTrial) -> None:
             )
 
 
-def check_inputs(trial: StageTrial) -> None:
+def check_inputs(trial: StageTrial[Any]) -> None:
     """Other images give another loss, and so do other weights."""
     first, second = trial.batches(2)
     other = with_images_of(first, second)
@@ -163,7 +162,7 @@ def check_inputs(trial: StageTrial) -> None:
         )
 
 
-def check_batch_of_two(trial: StageTrial) -> None:
+def check_batch_of_two(trial: StageTrial[Any]) -> None:
     """Two slices are enough for a finite loss and a finite gradient."""
     (batch,) = trial.batches(1)
     task = trial.fresh()
@@ -178,7 +177,7 @@ def check_batch_of_two(trial: StageTrial) -> None:
         )
 
 
-def check_deterministic(trial: StageTrial) -> None:
+def check_deterministic(trial: StageTrial[Any]) -> None:
     """One seed gives the same loss and the same weights, bit for bit."""
     runs: list[dict[str, Tensor]] = []
     for repeat in range(_REPEATS):
@@ -197,7 +196,7 @@ def check_deterministic(trial: StageTrial) -> None:
             )
 
 
-def check_gradients(trial: StageTrial) -> None:
+def check_gradients(trial: StageTrial[Any]) -> None:
     """A short training reaches all that is trained and changes nothing else."""
     trained = trial.trainings[0]
     if isinstance(trained, AuditError):
@@ -209,14 +208,14 @@ def check_gradients(trial: StageTrial) -> None:
     if isinstance(trained, Exception):
         raise trained
     for name in _differing(trial.start, trial.end):
-        if name.split(".")[0] not in trial.stage.trains:
+        if name.split(".")[0] not in trial.trained:
             raise FaultError(
                 f"'backbone.{name}' has changed, but the stage does not train its part",
                 "name the part in Stage.trains, or leave requires_grad of its weights alone",
             )
 
 
-def check_resume(trial: StageTrial) -> None:
+def check_resume(trial: StageTrial[Any]) -> None:
     """A training taken up again from its last checkpoint ends in the same bits."""
     hint = (
         "keep everything that a step leaves to the next in persistent buffers, made in "
@@ -234,7 +233,7 @@ def check_resume(trial: StageTrial) -> None:
         )
 
 
-def check_order(trial: StageTrial) -> None:
+def check_order(trial: StageTrial[Any]) -> None:
     """The loss does not depend on the order of the slices in the batch."""
     for batch in trial.batches(2):
         # Nudged, because slices that all have the same loss could change places unnoticed.
@@ -251,7 +250,7 @@ def check_order(trial: StageTrial) -> None:
             )
 
 
-def _gain(trial: StageTrial) -> float:
+def _gain(trial: StageTrial[Any]) -> float:
     """By how much the loss of the training's batch has changed: the unit of other differences.
 
     A change, and not a fall: a loss may be defined to rise as training goes on.
@@ -260,7 +259,7 @@ def _gain(trial: StageTrial) -> float:
     return abs(_loss(trial.fresh(), batch) - _loss(trial.after_training(), batch)) or 1.0
 
 
-def _price_of_collapse(trial: StageTrial, fault: str, hint: str) -> float:
+def _price_of_collapse(trial: StageTrial[Any], fault: str, hint: str) -> float:
     """How much more collapsed features cost than the learnt ones, in units of `_gain`.
 
     A fault if it is too little.
@@ -275,14 +274,14 @@ def _price_of_collapse(trial: StageTrial, fault: str, hint: str) -> float:
             for name, values in maps.items()
         }
 
-    collapsed.backbone.register_forward_hook(flatten)
+    trial.backbone_of(collapsed).register_forward_hook(flatten)
     price = (_loss(collapsed, batch) - _loss(learnt, batch)) / _gain(trial)
     if price < _PRICE:
         raise FaultError(f"{fault} ({price:+.2g} of what training gained)", hint)
     return price
 
 
-def check_negatives(trial: StageTrial) -> None:
+def check_negatives(trial: StageTrial[Any]) -> None:
     """Slices that all look alike cost more than slices that differ."""
     guard = trial.method.info.against_collapse
     if guard in ("asymmetry", "nothing"):
@@ -296,7 +295,7 @@ def check_negatives(trial: StageTrial) -> None:
     )
 
 
-def check_collapse(trial: StageTrial) -> str:
+def check_collapse(trial: StageTrial[Any]) -> str:
     """After a short training the loss still rests on what tells the slices apart.
 
     How far pooled features spread tells less: a sound method may leave little of it, and
@@ -312,7 +311,7 @@ def check_collapse(trial: StageTrial) -> str:
     return f"collapsed features would cost {price:.2g} x what training gained"
 
 
-def check_positives(trial: StageTrial) -> None:
+def check_positives(trial: StageTrial[Any]) -> None:
     """After a short training true pairs cost less than those whose views or masks are strangers.
 
     True, one view beside itself: two augmented views of new slices may still look too
@@ -332,7 +331,7 @@ def check_positives(trial: StageTrial) -> None:
         )
 
 
-def _cost(trial: StageTrial) -> tuple[float, int]:
+def _cost(trial: StageTrial[Any]) -> tuple[float, int]:
     """Median seconds of a step on one batch, and bytes kept for its backward pass."""
     task = trial.fresh()
     batch = task.batch(0, 0, 1)
@@ -349,7 +348,7 @@ def _usual_cost() -> tuple[float, int]:
         raise SkipTest("there is no SimCLR to compare with") from error
 
 
-def check_cost(trial: StageTrial) -> str:
+def check_cost(trial: StageTrial[Any]) -> str:
     """Time and memory of a step in multiples of SimCLR's; told, never judged."""
     (seconds, saved), (usual_seconds, usual_saved) = _cost(trial), _usual_cost()
     return (

@@ -24,7 +24,7 @@ from contrabench.contracts.options import parse_options
 from contrabench.errors import RequestError
 from contrabench.testing import checks_declared as declared
 from contrabench.testing import checks_training as training
-from contrabench.testing.trial import FaultError, Trial
+from contrabench.testing.trial import FaultError, JointTrial, Trial
 from contrabench.text import one_line
 
 Status = Literal["passed", "failed", "skipped"]
@@ -40,6 +40,7 @@ class Requirement:
     check: Callable[[Any], str | None]
     needs: tuple[str, ...] = ()  # checks without which it would tell their fault again
     whole: bool = False  # looks at the method as a whole, and not at each stage
+    joint: bool = False  # looks at joint stages, too
 
 
 CHECKS: Mapping[str, Requirement] = MappingProxyType(
@@ -48,18 +49,18 @@ CHECKS: Mapping[str, Requirement] = MappingProxyType(
         "declaration": Requirement(declared.check_declaration, whole=True),
         "stages": Requirement(declared.check_stages, ("options",), whole=True),
         "labels": Requirement(training.check_labels, ("stages",)),
-        "finite": Requirement(training.check_finite, ("labels",)),
-        "inputs": Requirement(training.check_inputs, ("finite",)),
-        "batch_of_two": Requirement(training.check_batch_of_two, ("finite",)),
-        "deterministic": Requirement(training.check_deterministic, ("finite",)),
-        "gradients": Requirement(training.check_gradients, ("inputs",)),
-        "resume": Requirement(training.check_resume, ("gradients", "deterministic")),
+        "finite": Requirement(training.check_finite, ("labels",), joint=True),
+        "inputs": Requirement(training.check_inputs, ("finite",), joint=True),
+        "batch_of_two": Requirement(training.check_batch_of_two, ("finite",), joint=True),
+        "deterministic": Requirement(training.check_deterministic, ("finite",), joint=True),
+        "gradients": Requirement(training.check_gradients, ("inputs",), joint=True),
+        "resume": Requirement(training.check_resume, ("gradients", "deterministic"), joint=True),
         "order": Requirement(training.check_order, ("resume",)),
         "negatives": Requirement(training.check_negatives, ("resume",)),
         "collapse": Requirement(training.check_collapse, ("negatives",)),
         "positives": Requirement(training.check_positives, ("collapse",)),
         "hand_off": Requirement(declared.check_hand_off, ("stages",), whole=True),
-        "cost": Requirement(training.check_cost, ("inputs",)),
+        "cost": Requirement(training.check_cost, ("inputs",), joint=True),
     }
 )
 """All checks by name, in the order in which they are made."""
@@ -225,7 +226,9 @@ def _results(trial: Trial, method: str) -> Iterator[CheckResult]:
                         broken.add((name, stage))
                         raise SkipTest(f"needs '{need}'")
                 if not item.whole and not stage:
-                    raise SkipTest("the method has no pre-training stage")
+                    raise SkipTest("the method has no stage of its own")
+                if isinstance(each, JointTrial) and not item.joint:
+                    raise SkipTest("it is about pre-training")
                 reason = item.check(each) or ""
             except SkipTest as error:
                 status, reason = "skipped", str(error)

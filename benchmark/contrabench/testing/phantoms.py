@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from contrabench.contracts.objective import JointBatch
 from contrabench.contracts.views import Batch
 from contrabench.data.prepare import PreparedCase
 from contrabench.data.synthetic import make_case as make_case  # noqa: PLC0414 - a public name
@@ -66,7 +67,13 @@ def repeat_first_view(batch: Batch) -> Batch:
     return Batch(tuple(views), batch.info)
 
 
-def with_images_of(batch: Batch, other: Batch) -> Batch:
+def with_images_of(batch: Any, other: Any) -> Any:
     """A batch that shows the images of another of the same stage, and is else as it was."""
+    if isinstance(batch, JointBatch):
+        streams = zip(batch.streams, other.streams, strict=True)
+        mixed = tuple(with_images_of(*pair) for pair in streams)
+        return replace(
+            batch, labelled=with_images_of(batch.labelled, other.labelled), streams=mixed
+        )
     pairs = zip(batch.views, other.views, strict=True)
     return Batch(tuple(replace(own, image=strange.image) for own, strange in pairs), batch.info)

@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from contrabench.contracts.backbone import Backbone
-from contrabench.contracts.method import Method, Stage
-from contrabench.contracts.objective import Objective
+from contrabench.contracts.method import JointStage, Method, Stage
+from contrabench.contracts.objective import JointBatch, JointObjective, Objective
 from contrabench.contracts.views import Batch
 from contrabench.data.bank import SliceBank, build_bank
+from contrabench.model.segmentation import build_segmenter
 from contrabench.model.weights import build_backbone
 from contrabench.progress import Silent
 from contrabench.protocol import BackboneSpec, Options, Phase, Seeds
 from contrabench.testing.phantoms import practice_cases
 from contrabench.training.loop import fit
 from contrabench.training.runtime import Runtime
-from contrabench.training.step import Step
-from contrabench.training.tasks import PretrainTask, build_objective, check_views, stage_stream
+from contrabench.training.step import Step, TrainingTask
+from contrabench.training.tasks import (
+    FinetuneTask,
+    JointTask,
+    PretrainTask,
+    build_joint,
+    build_objective,
+    check_views,
+    stage_stream,
+)
 
 RUNTIME = Runtime(device="cpu", precision="float32", threads=1, checkpoint_seconds=0.0)
 _BATCH = 16
 _STEPS = 64
 _RATE = 3e-3
 _LABELLED = 3
+_CLASSES = 3
 
 
 class FaultError(Exception):
@@ -44,42 +56,66 @@ def network(seed: int = 0) -> Backbone:
     return build_backbone(BackboneSpec(width=4), seed)
 
 
-class _OneBatchTask(PretrainTask):
-    """A stage that sees the same views of the same slices in every step.
+class _Once:
+    """A task that sees the same views of the same slices in every step.
 
     One batch can be learnt in seconds, whatever the method; new ones in every step cannot,
     and what a method has not learnt yet says nothing of its loss.
     """
 
-    def batch(self, step: int, part: int, parts: int) -> Batch:
+    def batch(self, step: int, part: int, parts: int) -> Any:
         """The views of step 0."""
         return self._first
 
     @cached_property
-    def _first(self) -> Batch:
-        return super().batch(0, 0, 1)
+    def _first(self) -> Any:
+        return super().batch(0, 0, 1)  # type: ignore[misc]
 
 
-class StageTrial:
+class _PretrainOnce(_Once, PretrainTask):
+    """A pre-training stage on one batch."""
+
+
+class _JointOnce(_Once, JointTask):
+    """A joint stage on one batch."""
+
+
+Task = TypeVar("Task", bound=TrainingTask)
+
+
+class StageTrial(ABC, Generic[Task]):
     """One stage of a method on trial; it starts from the weights of the stage `before`."""
 
-    def __init__(self, method: Method, stage: Stage, before: StageTrial | None) -> None:
+    def __init__(
+        self, method: Method, stage: Any, before: StageTrial[Any] | None, batch: int
+    ) -> None:
         self.method, self.stage, self.before = method, stage, before
-        parts = max(1, stage.partitions)
-        batch = parts * max(2, _BATCH // parts)
         self.phase = Phase(images=_STEPS * batch, batch=batch, lr=_RATE)
 
-    def _bank(self, labels: bool) -> SliceBank:
-        """The slices that the stage may see, with or without masks."""
-        pool = [case.patient for case in practice_cases()]
-        labelled = pool[:_LABELLED]
-        return build_bank(
-            practice_cases(),
-            labelled if self.stage.labelled_slices_only else pool,
-            labelled if labels else None,
-            self.method.deviations.orientations,
-            torch.device("cpu"),
-        )
+    @abstractmethod
+    def fresh(self, labels: bool | None = None) -> Task:
+        """The stage as a run would begin it, or with labels or without; always in the same bits.
+
+        FaultError if what the method builds for it is no objective.
+        """
+
+    @abstractmethod
+    def batches(self, count: int) -> list[Any]:
+        """The batch that the training sees in every step, and then others."""
+
+    @property
+    @abstractmethod
+    def trained(self) -> tuple[str, ...]:
+        """The parts of the backbone that the stage trains."""
+
+    @abstractmethod
+    def backbone_of(self, task: Task) -> Backbone:
+        """The backbone of a task."""
+
+    def _bank(self, drawn: Sequence[str], labelled: Sequence[str] | None) -> SliceBank:
+        """The slices of some of the practice patients, in the orientations of the stage."""
+        ways = self.method.deviations.orientations if isinstance(self.stage, Stage) else ("axial",)
+        return build_bank(practice_cases(), drawn, labelled, ways, torch.device("cpu"))
 
     @cached_property
     def start(self) -> Mapping[str, Tensor]:
@@ -90,26 +126,12 @@ class StageTrial:
     def end(self) -> Mapping[str, Tensor]:
         """Weights of the backbone after the stage; those before it if the training stopped."""
         trained = self.trainings[0]
-        last = self.start if isinstance(trained, Exception) else trained.backbone.state_dict()
+        if isinstance(trained, Exception):
+            return self.start
+        last = self.backbone_of(trained).state_dict()
         return {name: last[name] for name in self.start}
 
-    def fresh(self, labels: bool | None = None) -> PretrainTask:
-        """The stage as a run would begin it, or with labels or without; always in the same bits.
-
-        FaultError if `objective` returns something else than an Objective.
-        """
-        backbone = network()
-        backbone.load_state_dict(self.start)
-        objective = build_objective(self.method, self.stage, backbone, "check", self.stage.name)
-        if not isinstance(objective, Objective):
-            raise FaultError(
-                f"objective() returns {type(objective).__name__}",
-                "return an instance of a subclass of contrabench.Objective",
-            )
-        bank = self._bank(self.stage.labels if labels is None else labels)
-        return _OneBatchTask(backbone, objective, self.stage, bank, self.phase, Seeds()).train()
-
-    def after_training(self) -> PretrainTask:
+    def after_training(self) -> Task:
         """The stage as the short training has left it, built anew; raises what stopped it."""
         trained, task = self.trainings[0], self.fresh()
         if isinstance(trained, Exception):
@@ -117,21 +139,13 @@ class StageTrial:
         task.load_state_dict(trained.state_dict())
         return task
 
-    def batches(self, count: int) -> list[Batch]:
-        """The batch that the training sees in every step, and then others."""
-        bank = self._bank(self.stage.labels)
-        stream = stage_stream(self.stage, bank, self.phase, network().multiple, Seeds())
-        batches = [stream.batch(number, 0, 1) for number in range(count)]
-        check_views(batches[0])
-        return batches
-
     @cached_property
-    def trainings(self) -> list[PretrainTask | Exception]:
+    def trainings(self) -> list[Task | Exception]:
         """A short training by the engine's loop, and its end once more from the last checkpoint.
 
         Each is the task at its end, or what stopped it; AuditError if it broke rule 4.
         """
-        trainings: list[PretrainTask | Exception] = []
+        trainings: list[Task | Exception] = []
         with TemporaryDirectory(prefix="contrabench-check-") as folder:
             for _ in range(2):
                 try:
@@ -143,6 +157,100 @@ class StageTrial:
                 except Exception as error:
                     trainings.append(error)
         return trainings
+
+
+class PretrainTrial(StageTrial[PretrainTask]):
+    """A pre-training stage on trial."""
+
+    stage: Stage
+
+    def __init__(self, method: Method, stage: Stage, before: StageTrial[Any] | None) -> None:
+        parts = max(1, stage.partitions)
+        super().__init__(method, stage, before, parts * max(2, _BATCH // parts))
+
+    def _seen(self, labels: bool) -> SliceBank:
+        """The slices that the stage may see, with or without masks."""
+        pool = [case.patient for case in practice_cases()]
+        labelled = pool[:_LABELLED]
+        drawn = labelled if self.stage.labelled_slices_only else pool
+        return self._bank(drawn, labelled if labels else None)
+
+    def fresh(self, labels: bool | None = None) -> PretrainTask:
+        """As of any stage."""
+        backbone = network()
+        backbone.load_state_dict(self.start)
+        objective = build_objective(self.method, self.stage, backbone, "check", self.stage.name)
+        _demand(objective, Objective, "objective")
+        bank = self._seen(self.stage.labels if labels is None else labels)
+        return _PretrainOnce(backbone, objective, self.stage, bank, self.phase, Seeds()).train()
+
+    def batches(self, count: int) -> list[Batch]:
+        """As of any stage."""
+        bank = self._seen(self.stage.labels)
+        stream = stage_stream(self.stage, bank, self.phase, network().multiple, Seeds())
+        batches = [stream.batch(number, 0, 1) for number in range(count)]
+        check_views(batches[0])
+        return batches
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """As of any stage."""
+        return self.stage.trains
+
+    def backbone_of(self, task: PretrainTask) -> Backbone:
+        """As of any stage."""
+        return task.backbone
+
+
+class JointTrial(StageTrial[JointTask]):
+    """A joint stage on trial: three labelled patients, and the slices of the others."""
+
+    stage: JointStage
+
+    def __init__(self, method: Method, stage: JointStage, before: StageTrial[Any] | None) -> None:
+        super().__init__(method, stage, before, _BATCH // 2)
+
+    def fresh(self, labels: bool | None = None) -> JointTask:
+        """As of any stage; masks of the labelled slices alone, whatever is asked."""
+        return self._task(_JointOnce)
+
+    def _task(self, kind: type[JointTask]) -> JointTask:
+        pool = [case.patient for case in practice_cases()]
+        labelled, others = pool[:_LABELLED], pool[_LABELLED:]
+        backbone = network()
+        backbone.load_state_dict(self.start)
+        model = build_segmenter(backbone, _CLASSES, False, 0)
+        objective = build_joint(self.method, self.stage, model, "check", self.stage.name)
+        _demand(objective, JointObjective, "joint_objective")
+        common = FinetuneTask(model, self._bank(labelled, labelled), self.phase, Seeds())
+        banks = [
+            self._bank(others if stream.draws == "unlabelled" else pool, None)
+            for stream in self.stage.streams
+        ]
+        batch = self.phase.batch
+        return kind(common, objective, self.stage, banks, batch, Seeds(), _STEPS).train()
+
+    def batches(self, count: int) -> list[JointBatch]:
+        """As of any stage."""
+        task = self._task(JointTask)
+        return [task.batch(number, 0, 1) for number in range(count)]
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """All of them."""
+        return network().parts
+
+    def backbone_of(self, task: JointTask) -> Backbone:
+        """As of any stage."""
+        return task.common.model.backbone
+
+
+def _demand(found: object, kind: type, name: str) -> None:
+    if not isinstance(found, kind):
+        raise FaultError(
+            f"{name}() returns {type(found).__name__}",
+            f"return an instance of a subclass of contrabench.{kind.__name__}",
+        )
 
 
 class Trial:
@@ -157,9 +265,11 @@ class Trial:
         return self.method_class(self.options)
 
     @cached_property
-    def stages(self) -> tuple[StageTrial, ...]:
-        """One trial for each stage, in order."""
-        trials: list[StageTrial] = []
+    def stages(self) -> tuple[StageTrial[Any], ...]:
+        """One trial for each stage, those of pre-training first, in order."""
+        trials: list[StageTrial[Any]] = []
         for stage in self.method.stages():
-            trials.append(StageTrial(self.method, stage, trials[-1] if trials else None))
+            trials.append(PretrainTrial(self.method, stage, trials[-1] if trials else None))
+        for joint in self.method.joint_stages():
+            trials.append(JointTrial(self.method, joint, trials[-1] if trials else None))
         return tuple(trials)

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from contrabench.contracts.backbone import Backbone
-from contrabench.contracts.method import Method, Stage
-from contrabench.contracts.objective import Objective, StepResult
+from contrabench.contracts.method import JointStage, Method, Stage
+from contrabench.contracts.objective import JointBatch, JointObjective, Objective, StepResult
 from contrabench.contracts.views import FINETUNE_VIEW, Batch, SliceInfo, ViewSpec
 from contrabench.data.bank import SliceBank
 from contrabench.data.sampler import PartitionSampler, UniformSampler, partition_of
@@ -88,6 +88,15 @@ def build_objective(method: Method, stage: Stage, backbone: Backbone, *names: ob
         return method.objective(stage, backbone)
 
 
+def build_joint(
+    method: Method, stage: JointStage, network: Segmenter, *names: object
+) -> JointObjective:
+    """What a joint stage adds, its initial weights those of a seed of some names."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(*names))
+        return method.joint_objective(stage, network)
+
+
 def stage_stream(
     stage: Stage, bank: SliceBank, phase: Phase, multiple: int, seeds: Seeds
 ) -> Stream:
@@ -148,6 +157,61 @@ class FinetuneTask(TrainingTask):
         """Cross-entropy plus soft Dice."""
         view = batch.views[0]
         return StepResult(self.criterion(self.model(view.image), view.label.long()))
+
+
+class JointTask(TrainingTask):
+    """Fine-tuning with what a joint stage of a method adds to it, on labelled and other slices.
+
+    Args:
+        common: the supervised training, whose batches and loss are those of every method.
+        banks: of the stage's streams, each with the slices that it draws.
+        batch: slices of each stream in a step.
+        steps: of the whole stage.
+    """
+
+    def __init__(
+        self,
+        common: FinetuneTask,
+        objective: JointObjective,
+        stage: JointStage,
+        banks: Sequence[SliceBank],
+        batch: int,
+        seeds: Seeds,
+        steps: int,
+    ) -> None:
+        super().__init__()
+        self.common, self.objective, self.steps = common, objective, steps
+        self.seed = seed_for(stage.name, seeds.views)
+        multiple = common.model.backbone.multiple
+        self.streams = [
+            Stream(bank, stream.views, batch, multiple, seeds, "joint", stage.name, str(number))
+            for number, (stream, bank) in enumerate(zip(stage.streams, banks, strict=True))
+        ]
+
+    def batch(self, step: int, part: int, parts: int) -> JointBatch:
+        """Micro-batches of all streams; on the first step also checks rule 5."""
+        labelled = self.common.batch(step, part, parts)
+        others = tuple(stream.batch(step, part, parts) for stream in self.streams)
+        for other in others if step == 0 and part == 0 else ():
+            check_views(other)
+        return JointBatch(labelled, others, step / self.steps, seed_for(self.seed, step, part))
+
+    def forward(self, batch: JointBatch) -> StepResult:
+        """The supervised loss, that of every method, and what this one adds to it."""
+        model, criterion = self.common.model, self.common.criterion
+        if self.objective.supervises:
+            mixed: StepResult = self.objective(model, batch, criterion)
+            return mixed
+        # Before the other slices: at weight 0 the network is trained as if there were none.
+        own: StepResult = self.common(batch.labelled)
+        added: StepResult = self.objective(model, batch, criterion)
+        logs = {"supervised": own.loss.detach(), "added": added.loss.detach(), **added.logs}
+        return StepResult(own.loss + added.loss, logs)
+
+    def after_step(self, progress: float) -> None:
+        """Hands the hook on to the objective."""
+        with torch.no_grad():
+            self.objective.after_step(self.common.model, progress)
 
 
 def check_views(batch: Batch) -> None:

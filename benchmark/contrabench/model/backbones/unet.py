@@ -7,6 +7,8 @@ connections; 64 to 1024 channels at the `paper` budget, proportionally fewer in 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from monai.networks.blocks.dynunet_block import UnetBasicBlock, get_conv_layer
 from torch import Tensor, nn
@@ -79,12 +81,16 @@ class UNet(Backbone):
             **{f"dec{i + 1}": widths[i] for i in range(LEVELS)},
         }
 
-    def forward(self, image: Tensor, taps: tuple[str, ...]) -> dict[str, Tensor]:
+    def forward(
+        self, image: Tensor, taps: tuple[str, ...], given: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
         """As `features`, unchecked: the entry that `torch.compile` and Fabric wrap."""
         maps: dict[str, Tensor] = {}
         x = image
         for name in self.taps[: 1 + max(self.taps.index(tap) for tap in taps)]:
-            if name.startswith("pool"):
+            if name in given:
+                x = given[name]
+            elif name.startswith("pool"):
                 x = self.pool(x)
             elif name.startswith("dec"):
                 layers: nn.ModuleDict = getattr(self, name)

@@ -1,0 +1,118 @@
+"""What joint methods share: ramps, averaged teachers, masked losses on pseudo-labels, and cuts."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from contrabench.contracts.objective import Network
+from contrabench.contracts.views import IGNORE
+from contrabench.objectives.momentum import MomentumCopy
+
+
+def ramp(progress: float, length: float = 1.0) -> float:
+    """exp(-5 (1 - r)^2), with r the share of a ramp that lasts `length` of the training, up to 1.
+
+    From 0.0067 to 1 (Laine and Aila, ICLR 2017, as mean teacher has it).
+    """
+    share = min(progress / length, 1.0) if length > 0 else 1.0
+    return math.exp(-5 * (1 - share) ** 2)
+
+
+class Teacher(MomentumCopy[Network]):
+    """An average of the student, parameters and running statistics, without a gradient.
+
+    Update n keeps min(1 - 1 / (n + 1), `keep`) of itself (Tarvainen and Valpola, NeurIPS 2017):
+    the first one copies. It keeps as much from the first on if not `ramped`.
+    """
+
+    updates: Tensor
+
+    def __init__(self, network: Network, keep: float, ramped: bool = True) -> None:
+        super().__init__(network)
+        self.keep, self.ramped = keep, ramped
+        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+
+    @torch.no_grad()
+    def update(self, network: Network) -> None:
+        """Follows the student after a step."""
+        keep = min(1 - 1 / (int(self.updates) + 1), self.keep) if self.ramped else self.keep
+        self.follow(network, keep, buffers=True)
+        self.updates += 1
+
+    @torch.no_grad()
+    def logits(self, image: Tensor) -> Tensor:
+        """Those of the finest head, (B, classes, H, W), by its averaged statistics."""
+        self.copied.eval()
+        return self.copied.logits(image)
+
+
+def confident(logits: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """Pseudo-labels (B, H, W) of logits (B, C, H, W), and where they reach a probability."""
+    highest, labels = torch.softmax(logits, dim=1).max(dim=1)
+    return labels, highest >= threshold
+
+
+def masked_entropy(logits: Tensor, labels: Tensor, kept: Tensor) -> Tensor:
+    """Cross-entropy over kept pixels, as a mean over all that are not `IGNORE`; 0 without any."""
+    valid = labels != IGNORE
+    entropy = functional.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
+    return (entropy * (kept & valid)).sum() / valid.sum().clamp(min=1)
+
+
+def masked_dice(logits: Tensor, labels: Tensor, kept: Tensor) -> Tensor:
+    """1 - the mean soft Dice over all classes, background included, of the kept pixels of a batch.
+
+    With squared denominators and a smoothing of 1e-5, as in the code of UniMatch (CVPR 2023); 0
+    where no pixel is kept.
+    """
+    kept = kept & (labels != IGNORE)
+    share = torch.softmax(logits.float(), dim=1) * kept[:, None]
+    classes = logits.shape[1]
+    hot = functional.one_hot(labels.where(kept, 0), classes).movedim(-1, 1) * kept[:, None]
+    axes = (0, 2, 3)
+    both = (share * hot).sum(axes)
+    size = share.square().sum(axes) + hot.sum(axes)
+    loss = 1 - ((2 * both + 1e-5) / (size + 1e-5)).mean()
+    return torch.where(kept.any(), loss, loss * 0.0)
+
+
+def boxes(
+    batch: int,
+    size: tuple[int, int],
+    generator: torch.Generator,
+    probability: float = 0.5,
+    area: tuple[float, float] = (0.02, 0.4),
+    aspect: tuple[float, float] = (0.3, 1 / 0.3),
+) -> Tensor:
+    """A box wholly inside each image with some probability, (B, H, W) bool, on the CPU.
+
+    Its share of the image is uniform in `area`, its aspect in `aspect` (CutMix as in UniMatch);
+    boxes that do not fit are cut to the image's side.
+    """
+    drawn = torch.rand(batch, 5, generator=generator)
+    height, width = size
+    share = area[0] + (area[1] - area[0]) * drawn[:, 0]
+    ratio = aspect[0] + (aspect[1] - aspect[0]) * drawn[:, 1]
+    high = (share * height * width / ratio).sqrt().round().clamp(1, height)
+    wide = (share * height * width * ratio).sqrt().round().clamp(1, width)
+    top, left = (
+        (drawn[:, 2] * (height - high + 1)).floor(),
+        (drawn[:, 3] * (width - wide + 1)).floor(),
+    )
+    rows, columns = torch.arange(height), torch.arange(width)
+    inside_y = (rows >= top[:, None]) & (rows < (top + high)[:, None])
+    inside_x = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
+    held: Tensor = inside_y[:, :, None] & inside_x[:, None, :]
+    return held & (drawn[:, 4] < probability)[:, None, None]
+
+
+def pasted(values: Tensor, box: Tensor) -> Tensor:
+    """(B, ...) of which the box shows the next one of the batch; (B, H, W) says where."""
+    where = box.to(values.device)
+    if values.ndim == where.ndim + 1:
+        where = where[:, None]
+    return torch.where(where, values.roll(1, 0), values)

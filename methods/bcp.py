@@ -1,0 +1,163 @@
+"""BCP: labelled slices with a square of unlabelled ones, and the other way round.
+
+Bai et al., CVPR 2023, arXiv 2305.00673; ACDC as in the authors' code. M is zero in a square of two
+thirds of the side, one elsewhere. First the network learns labelled slices mixed with each other.
+Then, with an averaged teacher's labels of the slices u without one,
+
+    A = u_a M + x_a (1 - M),    B = x_b M + u_b (1 - M)
+
+and for both the loss of the labelled region, and half that of the other one; the loss of a region
+is the mean of its cross-entropy and its Dice. Of each class the teacher's largest piece counts. No
+labelled slice is seen unmixed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from pydantic import Field
+from scipy import ndimage
+from torch import Tensor
+
+from contrabench import (
+    JointBatch,
+    JointMethod,
+    JointObjective,
+    JointStage,
+    MethodInfo,
+    Network,
+    Options,
+    StepResult,
+    Stream,
+    Supervised,
+    register_method,
+)
+from contrabench.contracts.views import FINETUNE_VIEW, IGNORE
+from contrabench.objectives.consistency import Teacher, masked_dice, masked_entropy
+
+_NEIGHBOURS = np.ones((3, 3))
+
+
+class BCPOptions(Options):
+    """Options of BCP; defaults of the authors' code for ACDC."""
+
+    side: float = Field(2 / 3, ge=0, le=1, description="of the square, as a share of the slice's")
+    unlabelled: float = Field(0.5, ge=0, description="weight of the regions without a label")
+    keep: float = Field(0.99, ge=0, le=1, description="share that the teacher keeps of itself")
+    first: float = Field(0.25, gt=0, lt=1, description="share of the steps on labelled slices")
+
+
+class CopyPaste(JointObjective):
+    """The losses of mixed slices, labelled ones alone or with others."""
+
+    supervises = True
+
+    def __init__(self, network: Network, options: BCPOptions, is_joint: bool) -> None:
+        super().__init__()
+        self.options = options
+        self.average = Teacher(network, options.keep, ramped=False) if is_joint else None
+
+    def forward(self, network: Network, batch: JointBatch, supervised: Supervised) -> StepResult:
+        """The loss of one batch."""
+        view = batch.labelled.views[0]
+        image, label = view.image, view.label.long()
+        inside = square(image.shape[2], self.options.side, batch.generator("square")).to(
+            image.device
+        )
+        if self.average is None:
+            half = max(1, len(image) // 2)
+            other = torch.where(inside, image[-half:], image[:half])
+            loss = regions(network.logits(other), label[:half], label[-half:], inside, 1.0, 1.0)
+            return StepResult(loss)
+        free = batch.streams[0].views[0].image
+        with torch.no_grad():
+            guessed = largest_pieces(self.average.logits(free).argmax(1))
+        half = (len(free) + 1) // 2
+        rows = torch.arange(len(free), device=image.device) % len(image)
+        image, label = image[rows], label[rows]
+        light = self.options.unlabelled
+        within = torch.where(inside, image[:half], free[:half])
+        loss = regions(network.logits(within), guessed[:half], label[:half], inside, light, 1.0)
+        around = torch.where(inside, free[-half:], image[-half:])
+        loss = loss + regions(
+            network.logits(around), label[-half:], guessed[-half:], inside, 1.0, light
+        )
+        return StepResult(loss)
+
+    def after_step(self, network: Network, progress: float) -> None:
+        """The teacher follows, if there is one."""
+        if self.average:
+            self.average.update(network)
+
+    def teacher(self) -> Network | None:
+        """The average, if there is one."""
+        return self.average.copied if self.average else None
+
+
+def square(side: int, share: float, generator: torch.Generator) -> Tensor:
+    """A square of floor(share * side) pixels anywhere in an image of that side, (side, side)."""
+    length = int(share * side)
+    top, left = (int(torch.randint(side - length + 1, (), generator=generator)) for _ in range(2))
+    inside = torch.zeros(side, side, dtype=torch.bool)
+    inside[top : top + length, left : left + length] = True
+    return inside
+
+
+def regions(
+    logits: Tensor, outer: Tensor, inner: Tensor, inside: Tensor, around: float, within: float
+) -> Tensor:
+    """Half the weighted cross-entropy and Dice of two regions, each as a mean over its own pixels.
+
+    Logits are (B, C, H, W), labels outside and inside of the square (B, H, W), `inside` (H, W).
+    """
+    loss = logits.sum() * 0.0
+    for labels, where, weight in ((outer, ~inside, around), (inner, inside, within)):
+        own = torch.where(where, labels, IGNORE)
+        kept = own != IGNORE
+        each = masked_entropy(logits, own, kept) + masked_dice(logits, own, kept)
+        loss = loss + 0.5 * weight * each
+    return loss
+
+
+def largest_pieces(labels: Tensor) -> Tensor:
+    """Keeps the largest piece of each class in each slice (B, H, W); the rest is background."""
+    found = torch.zeros_like(labels)
+    for number, slice_ in enumerate(labels.cpu().numpy()):
+        for value in np.unique(slice_[slice_ > 0]):
+            pieces, count = ndimage.label(slice_ == value, _NEIGHBOURS)
+            sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
+            piece = torch.from_numpy(pieces == 1 + int(sizes.argmax())).to(labels.device)
+            found[number][piece] = int(value)
+    return found
+
+
+@register_method("bcp")
+class BCP(JointMethod):
+    """Bidirectional copy-paste between labelled and other slices."""
+
+    info = MethodInfo(
+        title="BCP",
+        family="consistency",
+        paper="Bai et al., CVPR 2023, arXiv 2305.00673",
+        fidelity="re-implementation",
+        inferred=(
+            "the first stage is a quarter of the steps, its last weights are taken, and the "
+            "optimiser begins anew after it",
+            "pixels outside of the slice count in no loss",
+        ),
+        against_collapse="nothing",
+    )
+    Options = BCPOptions
+    options: BCPOptions
+
+    def joint_stages(self) -> tuple[JointStage, ...]:
+        """Labelled slices mixed with each other, then with others."""
+        first = self.options.first
+        return (
+            JointStage(name="labelled", streams=(), share=first),
+            JointStage(name="both", streams=(Stream(views=(FINETUNE_VIEW,)),), share=1 - first),
+        )
+
+    def joint_objective(self, stage: JointStage, network: Network) -> JointObjective:
+        """The losses of mixed slices, with a teacher in the second stage."""
+        return CopyPaste(network, self.options, is_joint=bool(stage.streams))

@@ -1,0 +1,194 @@
+"""ReCo: confident pseudo-labels, and contrast of uncertain pixels against the classes they confuse.
+
+Liu et al., ICLR 2022, arXiv 2104.04465; as in the authors' code. An averaged teacher labels the
+weak view; image, labels and confidence of the strong one show a box of another slice. Added are
+
+    U = mean over pixels with a loss of CE(f(u_s), y) times the share of confident ones in the image
+    R = mean over classes present of CE of [s(q, m_i), s(q, n_1), ...] / 0.5, the first the answer
+
+Queries q of class i are pixels that the student gives a probability below 0.97 of it; m_i is the
+mean of the class, s the cosine. Of the negatives the class j is drawn by softmax_j(s(m_i, m_j) /
+0.5), the pixel evenly. Labelled pixels take part, others from a confidence of 0.7 on. Keys carry no
+gradient.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from contrabench import (
+    Intensity,
+    JointBatch,
+    JointMethod,
+    JointObjective,
+    JointStage,
+    MethodInfo,
+    Network,
+    Options,
+    Spatial,
+    StepResult,
+    Stream,
+    Supervised,
+    ViewSpec,
+    register_method,
+)
+from contrabench.contracts.views import IGNORE
+from contrabench.objectives.consistency import Teacher, boxes, pasted
+
+WEAK = ViewSpec(spatial=Spatial(crop_area=(0.6, 1.0)), intensity=None)
+STRONG = ViewSpec(spatial=None, intensity=Intensity(), geometry_of=0)
+
+
+class ReCoOptions(Options):
+    """Options of ReCo; defaults of the authors' code."""
+
+    weight: float = Field(1.0, ge=0, description="of U and of R, beside the supervised loss")
+    strong: float = Field(0.97, ge=0, le=1, description="confidence that counts in U, and for R")
+    weak: float = Field(0.7, ge=0, le=1, description="confidence from which pixels take part in R")
+    temperature: float = Field(0.5, gt=0, description="of the contrast")
+    queries: int = Field(256, ge=1, description="of each class in a batch")
+    negatives: int = Field(512, ge=1, description="of each query")
+    dim: int = Field(64, ge=2, description="of an embedding (256 on the authors' wider networks)")
+    keep: float = Field(0.99, ge=0, le=1, description="share that the teacher keeps of itself")
+
+
+class RegionalContrast(JointObjective):
+    """The two terms, the head of the second on the map at half resolution, and the teacher."""
+
+    def __init__(self, network: Network, options: ReCoOptions) -> None:
+        super().__init__()
+        self.options = options
+        self.tap = network.backbone.deep_taps[1]
+        width = network.backbone.channels[self.tap]
+        self.head = nn.Sequential(
+            nn.Conv2d(width, options.dim, 3, padding=1, bias=False),
+            nn.BatchNorm2d(options.dim),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(options.dim, options.dim, 1),
+        )
+        self.average = Teacher(network, options.keep)
+
+    def forward(self, network: Network, batch: JointBatch, supervised: Supervised) -> StepResult:
+        """The weighted terms of one batch."""
+        options, backbone = self.options, network.backbone
+        weak, strong = (view.image for view in batch.streams[0].views)
+        sure, guessed = torch.softmax(self.average.logits(weak), dim=1).max(dim=1)
+        size = (weak.shape[2], weak.shape[3])
+        box = boxes(len(weak), size, batch.generator("cutmix"))
+        strong, guessed, sure = (pasted(each, box) for each in (strong, guessed, sure))
+        taps = (self.tap, backbone.finest)
+        view = batch.labelled.views[0]
+        own, others = (backbone.features(image, taps) for image in (view.image, strong))
+        logits = network.decide(others)
+        unsupervised = weighted_entropy(logits, guessed, sure, options.strong)
+        embedded = torch.cat([self.head(maps[self.tap]) for maps in (own, others)])
+        shares = torch.cat(
+            [torch.softmax(found.detach(), dim=1) for found in (network.decide(own), logits)]
+        )
+        labels = torch.cat([view.label.long(), guessed.where(sure >= options.weak, IGNORE)])
+        contrast = regional_contrast(embedded, labels, shares, options, batch.generator("pixels"))
+        loss = options.weight * (unsupervised + contrast)
+        return StepResult(loss, {"contrast": contrast.detach(), "sure": sure.mean()})
+
+    def after_step(self, network: Network, progress: float) -> None:
+        """The teacher follows."""
+        self.average.update(network)
+
+    def teacher(self) -> Network:
+        """The average."""
+        return self.average.copied
+
+
+def weighted_entropy(logits: Tensor, labels: Tensor, sure: Tensor, strong: float) -> Tensor:
+    """Cross-entropy of pseudo-labels, each image weighted by its share of confident pixels.
+
+    A mean over the pixels whose loss is not zero; 0 without any.
+    """
+    share = (sure >= strong).float().mean((1, 2))
+    each = functional.cross_entropy(logits, labels, reduction="none") * share[:, None, None]
+    return each.sum() / (each > 0).sum().clamp(min=1)
+
+
+def regional_contrast(
+    embedded: Tensor,
+    labels: Tensor,
+    shares: Tensor,
+    options: ReCoOptions,
+    generator: torch.Generator,
+) -> Tensor:
+    """R for maps (B, D, h, w), labels (B, H, W) with `IGNORE`, probabilities (B, C, H, W).
+
+    Labels and probabilities are read at the map's cells, by pixel. The loss is zero, with a
+    gradient of zero, with fewer than two classes.
+    """
+    height, width = embedded.shape[-2:]
+    step = labels.shape[-2] // height
+    marks = labels[:, step // 2 :: step, step // 2 :: step][:, :height, :width].reshape(-1)
+    known = shares[:, :, step // 2 :: step, step // 2 :: step][:, :, :height, :width]
+    known = known.movedim(1, -1).reshape(-1, shares.shape[1])
+    points = functional.normalize(embedded.float(), dim=1).movedim(1, -1)
+    points = points.reshape(-1, embedded.shape[1])
+    raw = embedded.float().movedim(1, -1).reshape(-1, embedded.shape[1])
+    present = [c for c in range(shares.shape[1]) if bool((marks == c).any())]
+    if len(present) < 2:
+        return embedded.sum().float() * 0.0
+    members = {c: torch.nonzero(marks == c).squeeze(1) for c in present}
+    with torch.no_grad():
+        means = functional.normalize(torch.stack([raw[members[c]].mean(0) for c in present]), dim=1)
+        alike = means @ means.T / options.temperature
+    losses = []
+    for place, value in enumerate(present):
+        hard = members[value][known[members[value], value] < options.strong]
+        if not len(hard):
+            continue
+        query = points[pick(hard, options.queries, generator)]
+        others = [number for number in range(len(present)) if number != place]
+        chance = torch.softmax(alike[place, others], dim=0).cpu()
+        count = options.queries * options.negatives
+        drawn = torch.multinomial(chance, count, replacement=True, generator=generator)
+        rows = torch.empty(count, dtype=torch.long, device=marks.device)
+        for number, other in enumerate(others):
+            here = torch.nonzero(drawn == number).squeeze(1)
+            rows[here.to(rows.device)] = pick(members[present[other]], len(here), generator)
+        negatives = points[rows].detach().view(options.queries, options.negatives, -1)
+        first = (query * means[place]).sum(1, keepdim=True)
+        rest = torch.einsum("qd,qnd->qn", query, negatives)
+        logits = torch.cat((first, rest), dim=1) / options.temperature
+        losses.append(torch.logsumexp(logits, dim=1).sub(logits[:, 0]).mean())
+    return torch.stack(losses).sum() / len(present) if losses else embedded.sum().float() * 0.0
+
+
+def pick(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """So many of some rows, with replacement, by random numbers of the CPU."""
+    return rows[torch.randint(len(rows), (count,), generator=generator).to(rows.device)]
+
+
+@register_method("reco")
+class ReCo(JointMethod):
+    """Pixel contrast of uncertain pixels during fine-tuning."""
+
+    info = MethodInfo(
+        title="ReCo",
+        family="contrast during",
+        paper="Liu et al., ICLR 2022, arXiv 2104.04465",
+        fidelity="re-implementation",
+        inferred=(
+            "the head reads the decoder's map at half resolution",
+            "strong is the harness's own intensity family and a CutMix box; no cutout or classmix",
+            "the student is tested; the authors test the teacher (score=teacher)",
+        ),
+        against_collapse="negatives",
+    )
+    Options = ReCoOptions
+    options: ReCoOptions
+
+    def joint_stages(self) -> tuple[JointStage, ...]:
+        """One, with a weak and a strong view of each slice without a label."""
+        return (JointStage(name="regions", streams=(Stream(views=(WEAK, STRONG)),)),)
+
+    def joint_objective(self, stage: JointStage, network: Network) -> JointObjective:
+        """Pseudo-labels and contrast."""
+        return RegionalContrast(network, self.options)

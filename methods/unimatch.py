@@ -1,0 +1,116 @@
+"""UniMatch: one weak view teaches two strong views and a decoder whose encoder was disturbed.
+
+Yang et al., CVPR 2023, arXiv 2208.09910; ACDC as in more-scenarios/medical of their code. With D
+the Dice loss over all classes on confident pixels (max p_w >= t), the authors train
+
+    1/2 [ 1/2 (CE + Dice)(x, y) + 1/4 D(f(u_s1)) + 1/4 D(f(u_s2)) + 1/2 D(f_dropped(u_w)) ]
+
+so that the three terms weigh 1/2, 1/2 and 1 beside the supervised loss of the harness. f_dropped
+is the decoder on the encoder's maps of u_w, half of whose channels are dropped. Each strong view
+shows, with some probability, a box of another slice, and so do its labels.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from contrabench import (
+    Intensity,
+    JointBatch,
+    JointMethod,
+    JointObjective,
+    JointStage,
+    MethodInfo,
+    Network,
+    Options,
+    Spatial,
+    StepResult,
+    Stream,
+    Supervised,
+    ViewSpec,
+    register_method,
+)
+from contrabench.objectives.consistency import boxes, confident, masked_dice, pasted
+
+WEAK = ViewSpec(spatial=Spatial(crop_area=(0.6, 1.0)), intensity=None)
+STRONG = ViewSpec(spatial=None, intensity=Intensity(), geometry_of=0)
+
+
+class UniMatchOptions(Options):
+    """Options of UniMatch; defaults of the authors' code for ACDC."""
+
+    strong: float = Field(0.5, ge=0, description="weight of each of the two strong views")
+    dropped: float = Field(1.0, ge=0, description="weight of the disturbed encoder")
+    threshold: float = Field(0.95, ge=0, description="probability from which on a label is taken")
+    cutmix: float = Field(0.5, ge=0, le=1, description="share of the slices with a box of another")
+    dropout: float = Field(0.5, ge=0, lt=1, description="share of the channels that are dropped")
+
+
+class UnifiedPerturbations(JointObjective):
+    """Dice of two strong views and of dropped features with the labels of the weak view."""
+
+    def __init__(self, options: UniMatchOptions) -> None:
+        super().__init__()
+        self.options = options
+
+    def forward(self, network: Network, batch: JointBatch, supervised: Supervised) -> StepResult:
+        """The weighted terms of one batch."""
+        options, backbone = self.options, network.backbone
+        weak, *strong = (view.image for view in batch.streams[0].views)
+        maps = backbone.features(weak, backbone.encoder)
+        finest = (backbone.finest,)
+        with torch.no_grad():
+            labels, sure = confident(
+                network.decide(backbone.features(weak, finest, maps)), options.threshold
+            )
+        dropped = drop_channels(maps, options.dropout, batch.generator("dropout"))
+        disturbed = network.decide(backbone.features(weak, finest, dropped))
+        terms = [options.dropped * masked_dice(disturbed, labels, sure)]
+        size = (weak.shape[2], weak.shape[3])
+        for number, image in enumerate(strong):
+            box = boxes(len(weak), size, batch.generator(f"cutmix {number}"), options.cutmix)
+            mixed, marks, kept = (pasted(each, box) for each in (image, labels, sure))
+            terms.append(options.strong * masked_dice(network.logits(mixed), marks, kept))
+        return StepResult(torch.stack(terms).sum(), {"confident": sure.float().mean()})
+
+
+def drop_channels(
+    maps: dict[str, Tensor], share: float, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Drops whole channels of (B, C, h, w) maps, each image by itself, and scales up the rest."""
+    found = {}
+    for name, values in maps.items():
+        kept = torch.rand(values.shape[:2], generator=generator) >= share
+        found[name] = values * kept[:, :, None, None].to(values) / (1 - share)
+    return found
+
+
+@register_method("unimatch")
+class UniMatch(JointMethod):
+    """Weak-to-strong consistency in images and in features."""
+
+    info = MethodInfo(
+        title="UniMatch",
+        family="consistency",
+        paper="Yang et al., CVPR 2023, arXiv 2208.09910",
+        fidelity="re-implementation",
+        inferred=(
+            "strong is the harness's own intensity family on the weak view's geometry",
+            "CutMix partners come from the same batch, not from a third loader",
+            "labels are those of the undisturbed decoder; the authors' batch holds labelled slices",
+        ),
+        against_collapse="nothing",
+    )
+    Options = UniMatchOptions
+    options: UniMatchOptions
+
+    def joint_stages(self) -> tuple[JointStage, ...]:
+        """One, with a weak and two strong views of each slice without a label."""
+        stream = Stream(views=(WEAK, STRONG, STRONG))
+        return (JointStage(name="perturbations", streams=(stream,)),)
+
+    def joint_objective(self, stage: JointStage, network: Network) -> JointObjective:
+        """The terms on pseudo-labels."""
+        return UnifiedPerturbations(self.options)
