@@ -17,6 +17,7 @@ from .contracts.method import JointStage as JointStage
 from .contracts.method import Method as Method
 from .contracts.method import MethodInfo as MethodInfo
 from .contracts.method import Optimisation as Optimisation
+from .contracts.method import Predicted as Predicted
 from .contracts.method import Published as Published
 from .contracts.method import Stage as Stage
 from .contracts.method import Stream as Stream

@@ -97,6 +97,7 @@ def test_the_loss_trains_a_network(bench, tmp_path, cases):
     import torch
 
     from contrabench.data.bank import build_bank
+    from contrabench.data.prepare import cases_of
     from contrabench.model.weights import build_backbone
     from contrabench.protocol import BackboneSpec, Phase, Seeds
     from contrabench.training.tasks import PretrainTask
@@ -108,7 +109,7 @@ def test_the_loss_trains_a_network(bench, tmp_path, cases):
     net = build_backbone(BackboneSpec(width=4), 0)
     torch.manual_seed(0)
     pool = [f"patient_{i:02d}" for i in range(6)]
-    bank = build_bank(cases, pool, None, ("axial",), torch.device("cpu"))
+    bank = build_bank(cases_of(cases, pool), None, ("axial",), torch.device("cpu"))
     phase = Phase(images=64, batch=16, lr=1e-3)
     task = PretrainTask(net, method.objective(stage, net), stage, bank, phase, Seeds())
     trained = [p for p in task.parameters() if p.requires_grad]

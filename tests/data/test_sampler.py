@@ -37,7 +37,7 @@ def test_partitions_are_equal_parts(position, part):
 
 
 def test_partition_batches_hold_one_slice_of_each_part(cases):
-    bank = build_bank(cases, [c.patient for c in cases], None, ("axial", "coronal"), CPU)
+    bank = build_bank(cases, None, ("axial", "coronal"), CPU)
     sampler = PartitionSampler(bank, 16, 4, seed=0)
     seen = set()
     for step in range(30):
@@ -53,12 +53,12 @@ def test_partition_batches_hold_one_slice_of_each_part(cases):
 
 
 def test_more_volumes_than_there_are_repeat(cases):
-    bank = build_bank(cases[:2], ["patient_00", "patient_01"], None, ("axial",), CPU)
+    bank = build_bank(cases[:2], None, ("axial",), CPU)
     rows = PartitionSampler(bank, 16, 4, seed=0).draw(0)
     assert bank.volume[rows].bincount().tolist() == [8, 8]
 
 
 def test_a_batch_must_hold_whole_sets_of_partitions(cases):
-    bank = build_bank(cases, ["patient_00"], None, ("axial",), CPU)
+    bank = build_bank(cases[:1], None, ("axial",), CPU)
     with pytest.raises(RequestError, match="partitions"):
         PartitionSampler(bank, 16, 5, seed=0)

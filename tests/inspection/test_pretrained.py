@@ -8,6 +8,7 @@ import torch
 from tests.makers.studies import make_run, make_spec
 
 from contrabench.data.bank import build_bank
+from contrabench.data.prepare import cases_of
 from contrabench.errors import RequestError
 from contrabench.inspection.embedding_plot import check_projection, draw, flatten
 from contrabench.inspection.pretrained import find_run, read_pretrained, training_bank
@@ -32,7 +33,7 @@ def finished(prepared, tmp_path_factory):
 @pytest.fixture
 def viewer(cases):
     patients = {case.patient for case in cases if case.labelled}
-    bank = build_bank(cases, patients, patients, ORIENTATIONS, CPU)
+    bank = build_bank(cases_of(cases, patients), patients, ORIENTATIONS, CPU)
     return Viewer(bank, ("inner", "outer"), CPU)
 
 
@@ -153,7 +154,7 @@ def test_features_and_shares_belong_to_the_same_cells(viewer):
 
 def test_two_patients_are_needed(cases):
     one = {cases[0].patient}
-    bank = build_bank(cases, one, one, ORIENTATIONS, CPU)
+    bank = build_bank(cases_of(cases, one), one, ORIENTATIONS, CPU)
     with pytest.raises(RequestError, match="two labelled training patients"):
         Viewer(bank, ("inner", "outer"), CPU)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from contrabench.data.bank import build_bank
+from contrabench.data.prepare import cases_of
 from contrabench.model.weights import build_backbone
 from contrabench.protocol import ORIENTATIONS, BackboneSpec, Phase, Seeds
 from contrabench.training.tasks import PretrainTask
@@ -21,8 +22,7 @@ def pretrain_task(
     stage = stage or method.stages()[0]
     pool = [f"patient_{i:02d}" for i in range(patients)]
     bank = build_bank(
-        cases,
-        pool[:labelled] if stage.labelled_slices_only else pool,
+        cases_of(cases, pool[:labelled] if stage.labelled_slices_only else pool),
         pool[:labelled] if stage.labels else None,
         orientations,
         torch.device("cpu"),

@@ -9,6 +9,7 @@ from tests.makers.studies import TINY, make_spec
 
 from contrabench.contracts.method import Stage
 from contrabench.data.bank import build_bank
+from contrabench.data.prepare import cases_of
 from contrabench.data.splits import LabelManifest, Split
 from contrabench.errors import AuditError
 from contrabench.evaluation import inference
@@ -32,7 +33,7 @@ MANIFEST = LabelManifest(labels="33%", fraction=0.33, draw=0, patients=("patient
 
 
 def bank(cases, patients, labelled=None):
-    return build_bank(cases, patients, labelled, ("axial",), CPU)
+    return build_bank(cases_of(cases, patients), labelled, ("axial",), CPU)
 
 
 def test_rule_1_a_patient_in_both_sets():

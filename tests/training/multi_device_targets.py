@@ -91,7 +91,7 @@ def make_task(method, stage=0, options=None, phase=None):
     cases = [make_case(number, variety=1.0) for number in range(3)]
     patients = [case.patient for case in cases]
     labelled = patients if stage.labels else None
-    bank = build_bank(cases, patients, labelled, ("axial",), torch.device("cpu"))
+    bank = build_bank(cases, labelled, ("axial",), torch.device("cpu"))
     backbone = build_backbone(BackboneSpec(width=4), 0)
     torch.manual_seed(1)
     objective = maker.objective(stage, backbone)

@@ -5,6 +5,7 @@ from contrabench.contracts.method import Stage
 from contrabench.contracts.objective import Objective, StepResult
 from contrabench.contracts.views import Batch, View, ViewSpec
 from contrabench.data.bank import build_bank
+from contrabench.data.prepare import cases_of
 from contrabench.errors import AuditError, RunError
 from contrabench.model.segmentation import build_segmenter
 from contrabench.model.weights import build_backbone
@@ -23,7 +24,7 @@ class Peek(Objective):
 
 
 def pretrain(cases, stage, labelled=None):
-    bank = build_bank(cases, ["patient_00", "patient_01"], labelled, ("axial",), CPU)
+    bank = build_bank(cases_of(cases, ["patient_00", "patient_01"]), labelled, ("axial",), CPU)
     net = build_backbone(BackboneSpec(width=8), 0)
     return PretrainTask(net, Peek(), stage, bank, PHASE, Seeds())
 
@@ -78,7 +79,7 @@ def test_planted_shared_memory_is_caught(cases):
 
 
 def test_fine_tuning_reaches_every_parameter(cases):
-    bank = build_bank(cases, ["patient_00"], ["patient_00"], ("axial",), CPU)
+    bank = build_bank(cases_of(cases, ["patient_00"]), ["patient_00"], ("axial",), CPU)
     model = build_segmenter(build_backbone(BackboneSpec(width=8), 0), 3, deep=True, init_seed=0)
     task = FinetuneTask(model, bank, PHASE, Seeds())
     task(task.batch(0, 0, 1)).loss.backward()

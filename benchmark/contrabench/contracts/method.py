@@ -58,13 +58,33 @@ class Stage(Frozen):
     share: float = Field(1.0, gt=0, description="of the method's pre-training images")
 
 
+class Predicted(Frozen):
+    """Labels of a stream's slices as the stage before predicts them; masks that may be seen stay.
+
+    They are predicted once, whole volumes at a time, by the last weights of that stage.
+    """
+
+    threshold: float = Field(
+        0.0, ge=0, le=1, description="a pixel whose likeliest class is less probable is ignored"
+    )
+    largest: bool = Field(
+        False, description="keep the largest connected part of each structure, in 3D"
+    )
+
+
 class Stream(Frozen):
     """Slices that a joint stage draws in every step beside the labelled ones, and their views."""
 
-    draws: Literal["unlabelled", "all"] = Field(
-        "unlabelled", description="slices of patients whose labels may not be used, or of all"
+    draws: Literal["unlabelled", "labelled", "any"] = Field(
+        "unlabelled", description="slices whose masks may not be used, those whose may, or both"
     )
     views: tuple[ViewSpec, ...] = Field((ViewSpec(),), min_length=1)
+    share: float = Field(1.0, gt=0, description="of the slices without labels of a step")
+    masks: Literal["none", "labels"] | Predicted = Field(
+        "none",
+        description="what travels with them: nothing, masks that may be used, or labels "
+        "that the stage before predicts",
+    )
 
 
 class JointStage(Frozen):
@@ -78,9 +98,11 @@ class JointStage(Frozen):
     streams: tuple[Stream, ...] = (Stream(),)
     share: float = Field(1.0, gt=0, description="of the steps of fine-tuning")
     restarts: bool = Field(False, description="from where fine-tuning begins, not the stage before")
-    pseudo_labels: bool = Field(
-        False, description="the streams carry the labels that the stage before predicts"
-    )
+
+    @property
+    def predicted(self) -> bool:
+        """Whether a stream carries labels that the stage before predicts."""
+        return any(isinstance(stream.masks, Predicted) for stream in self.streams)
 
 
 class Deviations(Frozen):

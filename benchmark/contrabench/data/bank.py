@@ -70,23 +70,21 @@ class SliceBank:
 
 def build_bank(
     cases: Sequence[PreparedCase],
-    patients: Collection[str],
     labelled: Collection[str] | None,
     orientations: Sequence[Orientation],
     device: torch.device,
 ) -> SliceBank:
-    """Builds the bank of some patients; nobody else's image or mask enters memory through it.
+    """Builds the bank of some cases; nobody else's image or mask enters memory through it.
 
-    Masks are those of `labelled`; None for a stage without labels. AuditError, rule 2, if one of
-    them is outside `patients`; RunError if no slice is left.
+    Masks are those of the `labelled` patients; None for a stage without labels. AuditError, rule 2,
+    if one of them has no case here; RunError if no slice is left.
     """
-    if stray := sorted(set(labelled or ()) - set(patients)):
+    if stray := sorted(set(labelled or ()) - {case.patient for case in cases}):
         raise AuditError(2, f"masks of {', '.join(stray)} are outside the pool of the stage")
-    chosen = [case for case in cases if case.patient in set(patients)]
-    if not chosen:
+    if not cases:
         raise RunError("no slice is left for this stage; the split has no patient for it")
-    names = tuple(sorted({case.patient for case in chosen}))
-    cuts = [(case, orientation) for case in chosen for orientation in orientations]
+    names = tuple(sorted({case.patient for case in cases}))
+    cuts = [(case, orientation) for case in cases for orientation in orientations]
     parts = [image_slices(case, orientation) for case, orientation in cuts]
     images, masks = torch.cat(parts).contiguous(), None
     if labelled is not None:

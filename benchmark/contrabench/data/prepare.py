@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,11 @@ def open_case(case: Case, home: Path) -> PreparedCase:
         outside=meta["outside"],
         folder=home,
     )
+
+
+def cases_of(cases: Iterable[PreparedCase], patients: Collection[str]) -> list[PreparedCase]:
+    """The cases of some patients, in their order."""
+    return [case for case in cases if case.patient in patients]
 
 
 def class_indices(

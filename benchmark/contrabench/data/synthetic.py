@@ -79,4 +79,4 @@ def synthetic_bank(pixels: int, structures: int, device: torch.device) -> SliceB
         if case.label is not None:
             np.minimum(case.label, structures, out=case.label)
     patients = [case.patient for case in cases]
-    return build_bank(cases, patients, patients if structures else None, ("axial",), device)
+    return build_bank(cases, patients if structures else None, ("axial",), device)

@@ -11,6 +11,7 @@ import torch
 
 from contrabench.contracts.backbone import Backbone
 from contrabench.data.bank import SliceBank, build_bank
+from contrabench.data.prepare import cases_of
 from contrabench.errors import RequestError
 from contrabench.files import damage_of
 from contrabench.model.weights import build_backbone
@@ -120,4 +121,5 @@ def training_bank(pretrained: Pretrained, root: Path | None, reporter: Reporter)
         )
     training = record["patients"]["train"]
     labelled = {case.patient for case in cases if case.labelled and case.patient in training}
-    return build_bank(cases, labelled, labelled, ORIENTATIONS, torch.device("cpu"))
+    known = [case for case in cases_of(cases, labelled) if case.labelled]
+    return build_bank(known, labelled, ORIENTATIONS, torch.device("cpu"))

@@ -56,6 +56,15 @@ def check_bank(bank: SliceBank, split: Split, manifest: LabelManifest, labels: b
     return f"{len(bank)} slices of {len(bank.patients)} patients, {masks}"
 
 
+def check_pseudo_labels(labelled: Sequence[str], manifest: LabelManifest, cases: int) -> str:
+    """Rule 2: pseudo-labels come from a model that was trained on the masks of the manifest."""
+    if stray := sorted(set(labelled) - set(manifest.patients)):
+        raise AuditError(
+            2, f"pseudo-labels would come from a model that has seen masks of {', '.join(stray)}"
+        )
+    return f"pseudo-labels of {cases} volumes from masks of {len(labelled)}"
+
+
 def check_last_step(header: Mapping[str, str], steps: int) -> str:
     """Rule 3: the evaluated weights are those after the last step."""
     if header.get("step") != str(steps):

@@ -9,10 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from contrabench.contracts.method import Predicted
 from contrabench.protocol import digest, seed_for
 from contrabench.stages import audit
-from contrabench.stages.kind import Kind, Making, Node, of_kind
-from contrabench.stages.recipe import unlabelled_batch
+from contrabench.stages.kind import WEIGHTS, Kind, Making, Node, of_kind
+from contrabench.stages.pseudo_label import fill, labelling
+from contrabench.stages.recipe import unlabelled_batches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,37 +40,46 @@ class Finetune(Kind):
         """One, or those of the method, each from the one before or from where the first begins."""
         pretrained = of_kind(before, "pretrain")
         start = pretrained[-1].key if pretrained else None
-        labelled = run.manifest.patients
         common = {
             **run.training_spec(),
             "phase": run.spec.budget.finetune.model_dump(mode="json", exclude={"images"}),
             "deep_supervision": run.spec.deviations.deep_supervision,
             "classes": run.classes,
-            "data": run.data_of(labelled),
-            "labelled": list(labelled),
+            "data": run.data_of(run.drawn("labelled")),
+            "labelled": list(run.manifest.patients),
             "input": start,
             "transfers": list(run.method.transfers()) if start else [],
         }
         same = ["pixels", "backbone", "precision", "phase", "deep_supervision", "classes"]
         nodes: list[Node] = []
-        for stage, steps in run.tuning:
-            spec, inputs = {**common, "steps": steps}, (start,) if start else ()
+        for number, (stage, steps) in enumerate(run.tuning, start=1):
+            spec, model = {**common, "steps": steps}, nodes[-1].key if nodes else ""
+            inputs = [start] if start else []
             if stage is not None:
-                others = [run.drawn(stream.draws) for stream in stage.streams]
+                streams = [(stream, run.drawn(stream.draws)) for stream in stage.streams]
+                guessed = [
+                    labelling(run, stage, place, stream.masks, cases, model)
+                    if isinstance(stream.masks, Predicted)
+                    else None
+                    for place, (stream, cases) in enumerate(streams)
+                ]
+                nodes += [node for node in guessed if node is not None]
                 spec |= {
                     "method": run.tuner_spec(),
                     "stage": stage.model_dump(mode="json"),
-                    "score": run.spec.deviations.score,
-                    "streams": [run.data_of(patients) for patients in others],
-                    "batch": unlabelled_batch(run.spec.budget, len(others) or 1),
+                    "streams": [run.data_of(cases) for _, cases in streams],
+                    "batches": unlabelled_batches(run.spec.budget, stage.streams),
+                    "pseudo_labels": [node.key if node else None for node in guessed],
                 }
-                same += ["method", "stage", "batch"]
-                if nodes and not stage.restarts:
-                    spec["before"] = nodes[-1].key
-                    inputs = (nodes[-1].key,)
+                if number == len(run.tuning):
+                    spec["score"] = run.spec.deviations.score
+                if model and not stage.restarts:
+                    spec["before"], inputs = model, [model]
+                inputs = [*(node.key for node in guessed if node), *inputs]
+                same += [name for name in ("method", "stage", "batches") if name not in same]
             cost = digest({name: spec[name] for name in same})
             name = f", {stage.name}" if stage else ""
-            nodes.append(Node(self.name, name, spec, inputs, steps, cost))
+            nodes.append(Node(self.name, name, spec, tuple(inputs), steps, cost))
         return tuple(nodes)
 
     def make(self, making: Making, node: Node, folder: Path) -> None:
@@ -77,44 +88,31 @@ class Finetune(Kind):
         RequestError if the teacher is to be tested of a method that has none.
         """
         from contrabench.data.bank import build_bank
-        from contrabench.model.weights import hand_off
-        from contrabench.stages.trained import header_of, train
-        from contrabench.training.checkpoint import load_weights
+        from contrabench.stages.trained import train
         from contrabench.training.step import Step
         from contrabench.training.tasks import FinetuneTask
 
         run, runtime = making.run, making.runtime.alone()
-        backbone, phase, seeds = run.backbone(), run.spec.budget.finetune, run.spec.seeds
-        transfer: dict[str, Any] = {"parts": [], "matched": 0, "parameters": 0}
-        begun = "before" in node.spec
-        before = making.weights(self.name if begun else "pretrain", node)
-        if before:
-            audit.check_recipe(header_of(before), digest(run.dataset.recipe))
-        if before and not begun:
-            weights = load_weights(before)
-            transfer = hand_off(weights, backbone, run.method.transfers()).as_dict()
-        model, patients = run.segmenter(backbone), run.manifest.patients
-        if before and begun:
-            model.load_state_dict(load_weights(before))
-        bank = build_bank(run.cases, patients, patients, ("axial",), runtime.torch_device)
-        seen = audit.check_bank(bank, run.split, run.manifest, labels=True)
+        phase, seeds = run.spec.budget.finetune, run.spec.seeds
+        model, transfer = _begun(making, node)
+        patients = run.manifest.patients
+        bank = build_bank(run.drawn("labelled"), patients, ("axial",), runtime.torch_device)
+        seen = [audit.check_bank(bank, run.split, run.manifest, labels=True)]
         common = FinetuneTask(model, bank, phase, seeds)
         task: FinetuneTask | JointTask = common
         scored: Segmenter = model
-        told: dict[str, Any] = {"seen": seen, "transfer": transfer}
+        others = 0
         if (stage := _stage(run, node)) is not None:
-            banks = [
-                build_bank(run.cases, run.drawn(s.draws), None, ("axial",), runtime.torch_device)
-                for s in stage.streams
-            ]
-            for other in banks:
-                told["seen"] += f"; {audit.check_bank(other, run.split, run.manifest, False)}"
+            banks, shown = _banks(making, node, stage)
+            seen += shown
             task = joint = _joint(run, node, stage, common, banks)
-            scored = _scored(run, joint)
-            told["others"] = len(banks) * node.spec["batch"] * node.units
+            if "score" in node.spec:
+                scored = _scored(run, joint)
+            others = sum(node.spec["batches"]) * node.units
         if runtime.compile:
-            backbone.compile()
+            model.backbone.compile()
         step = Step(task, phase, runtime, node.units, seed_for("fine-tuning", seeds.views))
+        told = {"seen": "; ".join(seen), "transfer": transfer, "others": others}
         train(making, node, folder, step, scored, **told)
 
     def seconds_per_unit(self, run: Run, node: Node, runtime: Runtime) -> float:
@@ -128,7 +126,12 @@ class Finetune(Kind):
         common = FinetuneTask(run.segmenter(run.backbone()), bank, phase, run.spec.seeds)
         task: FinetuneTask | JointTask = common
         if (stage := _stage(run, node)) is not None:
-            others = [synthetic_bank(pixels, 0, runtime.torch_device) for _ in stage.streams]
+            others = [
+                synthetic_bank(
+                    pixels, 0 if s.masks == "none" else run.classes - 1, runtime.torch_device
+                )
+                for s in stage.streams
+            ]
             task = _joint(run, node, stage, common, others)
         return Step(task, phase, runtime, node.units).seconds()
 
@@ -150,6 +153,46 @@ def _stage(run: Run, node: Node) -> JointStage | None:
     return next(stage for stage, _ in run.tuning if stage is not None and stage.name == name)
 
 
+def _begun(making: Making, node: Node) -> tuple[Segmenter, dict[str, Any]]:
+    """The network as a stage begins it, and what was handed over from pre-training."""
+    from contrabench.model.weights import hand_off
+    from contrabench.stages.trained import header_of
+    from contrabench.training.checkpoint import load_weights
+
+    run, backbone = making.run, making.run.backbone()
+    transfer: dict[str, Any] = {"parts": [], "matched": 0, "parameters": 0}
+    before, pretrained = node.spec.get("before"), node.spec["input"]
+    kind, key = (Finetune.name, before) if before else ("pretrain", pretrained)
+    if key is None:
+        return run.segmenter(backbone), transfer
+    path = making.store.folder(kind, key) / WEIGHTS
+    audit.check_recipe(header_of(path), digest(run.dataset.recipe))
+    weights = load_weights(path)
+    if not before:
+        transfer = hand_off(weights, backbone, run.method.transfers()).as_dict()
+    model = run.segmenter(backbone)
+    if before:
+        model.load_state_dict(weights)
+    return model, transfer
+
+
+def _banks(making: Making, node: Node, stage: JointStage) -> tuple[list[SliceBank], list[str]]:
+    """The slices of each stream of a stage with the masks that travel, and what shows the rules."""
+    from contrabench.data.bank import build_bank
+
+    run, device = making.run, making.runtime.alone().torch_device
+    banks, told = [], []
+    for stream, labels in zip(stage.streams, node.spec["pseudo_labels"], strict=True):
+        cases, masked = run.drawn(stream.draws), stream.masks != "none"
+        usable = {case.patient for case in cases} & set(run.manifest.patients)
+        bank = build_bank(cases, usable if masked else None, ("axial",), device)
+        told.append(audit.check_bank(bank, run.split, run.manifest, labels=masked))
+        if labels:
+            told.append(fill(bank, cases, making.store.folder("pseudo_label", labels)))
+        banks.append(bank)
+    return banks, told
+
+
 def _joint(
     run: Run, node: Node, stage: JointStage, common: FinetuneTask, banks: Sequence[SliceBank]
 ) -> JointTask:
@@ -159,7 +202,7 @@ def _joint(
     spec = run.spec
     names = ("joint objective", node.spec["method"]["name"], stage.name, spec.seeds.init)
     objective = build_joint(run.tuner, stage, common.model, *names)
-    return JointTask(common, objective, stage, banks, node.spec["batch"], spec.seeds, node.units)
+    return JointTask(common, objective, stage, banks, node.spec["batches"], spec.seeds, node.units)
 
 
 def _scored(run: Run, task: JointTask) -> Segmenter:

@@ -96,7 +96,7 @@ def pretrain(reporter: Reporter, sent: Making, node: Node, folder: Path) -> None
     if before := making.weights("pretrain", node):
         backbone.load_state_dict(load_weights(before))
     labelled = run.manifest.patients if stage.labels else None
-    bank = build_bank(run.cases, run.pool(stage), labelled, ways, runtime.torch_device)
+    bank = build_bank(run.pool(stage), labelled, ways, runtime.torch_device)
     seen = audit.check_bank(bank, run.split, run.manifest, stage.labels)
     task = _task(run, work, backbone, bank)
     if runtime.compile:

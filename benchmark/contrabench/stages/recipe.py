@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from contrabench.contracts.method import JointStage, Method, Optimisation, Stage
+from contrabench.contracts.method import JointStage, Method, Optimisation, Stage, Stream
 from contrabench.errors import RequestError
 from contrabench.protocol import Budget, Phase, Recipe
 
@@ -56,19 +56,27 @@ def share_out(method: Method, budget: Budget, recipe: Recipe) -> list[StageWork]
 
 
 def tuning_stages(method: Method, steps: int) -> list[tuple[JointStage | None, int]]:
-    """The stages of fine-tuning with the steps of each: a method's own, else the common one."""
+    """The stages of fine-tuning with the steps of each: a method's own, else the common one.
+
+    RequestError if the first one wants pseudo-labels, which nothing before could predict.
+    """
     stages = method.joint_stages()
+    if stages and stages[0].predicted:
+        raise RequestError(
+            f"'{method.info.title}': its first joint stage '{stages[0].name}' wants labels that a "
+            "stage before predicts, and there is none; put one without pseudo-labels first"
+        )
     return list(zip(stages, _shares(stages, steps), strict=True)) or [(None, steps)]
 
 
-def unlabelled_batch(budget: Budget, streams: int) -> int:
-    """Slices of one stream of a joint stage in a step: together as many as pre-training sees.
+def unlabelled_batches(budget: Budget, streams: Sequence[Stream]) -> list[int]:
+    """Slices of each stream of a joint stage in a step: together as many as pre-training sees.
 
-    One at least, and a multiple of the micro-batches.
+    One at least of each, and a multiple of the micro-batches.
     """
-    parts = budget.finetune.accumulate
-    share = budget.pretrain.images / budget.finetune.steps / streams
-    return max(1, int(share) // parts) * parts
+    parts, total = budget.finetune.accumulate, sum(stream.share for stream in streams)
+    a_step = budget.pretrain.images / budget.finetune.steps
+    return [max(1, int(a_step * s.share / total) // parts) * parts for s in streams]
 
 
 def _shares(stages: Sequence[Stage | JointStage], total: int) -> list[int]:

@@ -9,10 +9,10 @@ that is kept, but the keys of the stages follow from it, and their makers read i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import Field
 
@@ -206,14 +206,24 @@ class Run:
         extra = round(self.method.finetune_extra * budget.pretrain.images)
         return budget.finetune.steps + extra // budget.finetune.batch
 
-    def pool(self, stage: Stage) -> tuple[str, ...]:
-        """Patients whose slices a pre-training stage may draw."""
-        return self.manifest.patients if stage.labelled_slices_only else self.split.train
+    def drawn(self, which: Literal["any", "labelled", "unlabelled"]) -> list[PreparedCase]:
+        """Cases of the training patients: those whose masks may be used, the others, or both.
 
-    def drawn(self, which: str) -> tuple[str, ...]:
-        """Patients whose slices a stream of a joint stage draws."""
-        known = self.manifest.patients if which == "unlabelled" else ()
-        return tuple(patient for patient in self.split.train if patient not in known)
+        Where all masks may be used, a stream of slices without masks draws any.
+        """
+        known = set(self.manifest.patients)
+
+        def wanted(case: PreparedCase) -> bool:
+            usable = case.labelled and case.patient in known
+            return which == "any" or usable == (which == "labelled")
+
+        train = set(self.split.train)
+        cases = [case for case in self.cases if case.patient in train]
+        return [case for case in cases if wanted(case)] or cases
+
+    def pool(self, stage: Stage) -> list[PreparedCase]:
+        """Cases whose slices a pre-training stage may draw."""
+        return self.drawn("labelled" if stage.labelled_slices_only else "any")
 
     def test_cases(self) -> list[PreparedCase]:
         """The cases of the test patients."""
@@ -259,9 +269,9 @@ class Run:
             "seeds": spec.seeds.model_dump(mode="json", include={"init", "views", "order"}),
         }
 
-    def data_of(self, patients: Collection[str]) -> dict[str, str]:
-        """The prepared volumes of some patients, by case."""
-        return {case.case: case.fingerprint for case in self.cases if case.patient in patients}
+    def data_of(self, cases: Sequence[PreparedCase]) -> dict[str, str]:
+        """What tells the prepared volumes of some cases from others, by case."""
+        return {case.case: case.fingerprint for case in cases}
 
     def backbone(self) -> Backbone:
         """The backbone with the seed's initial weights: the same for every method."""

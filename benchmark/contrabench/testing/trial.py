@@ -17,6 +17,7 @@ from contrabench.contracts.method import JointStage, Method, Stage
 from contrabench.contracts.objective import JointBatch, JointObjective, Objective
 from contrabench.contracts.views import Batch
 from contrabench.data.bank import SliceBank, build_bank
+from contrabench.data.prepare import cases_of
 from contrabench.model.segmentation import build_segmenter
 from contrabench.model.weights import build_backbone
 from contrabench.progress import Silent
@@ -115,7 +116,8 @@ class StageTrial(ABC, Generic[Task]):
     def _bank(self, drawn: Sequence[str], labelled: Sequence[str] | None) -> SliceBank:
         """The slices of some of the practice patients, in the orientations of the stage."""
         ways = self.method.deviations.orientations if isinstance(self.stage, Stage) else ("axial",)
-        return build_bank(practice_cases(), drawn, labelled, ways, torch.device("cpu"))
+        cases = cases_of(practice_cases(), drawn)
+        return build_bank(cases, labelled, ways, torch.device("cpu"))
 
     @cached_property
     def start(self) -> Mapping[str, Tensor]:
@@ -223,12 +225,16 @@ class JointTrial(StageTrial[JointTask]):
         objective = build_joint(self.method, self.stage, model, "check", self.stage.name)
         _demand(objective, JointObjective, "joint_objective")
         common = FinetuneTask(model, self._bank(labelled, labelled), self.phase, Seeds())
-        banks = [
-            self._bank(others if stream.draws == "unlabelled" else pool, None)
-            for stream in self.stage.streams
-        ]
-        batch = self.phase.batch
-        return kind(common, objective, self.stage, banks, batch, Seeds(), _STEPS).train()
+        drawn = {"unlabelled": others, "labelled": labelled, "any": pool}
+        banks = []
+        for stream in self.stage.streams:
+            patients = drawn[stream.draws]
+            # Labels that a stage before predicts are the true ones here.
+            seen = labelled if stream.masks == "labels" else patients
+            shown = [patient for patient in patients if patient in seen]
+            banks.append(self._bank(patients, None if stream.masks == "none" else shown))
+        batches = [self.phase.batch] * len(banks)
+        return kind(common, objective, self.stage, banks, batches, Seeds(), _STEPS).train()
 
     def batches(self, count: int) -> list[JointBatch]:
         """As of any stage."""

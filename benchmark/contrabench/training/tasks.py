@@ -165,7 +165,7 @@ class JointTask(TrainingTask):
     Args:
         common: the supervised training, whose batches and loss are those of every method.
         banks: of the stage's streams, each with the slices that it draws.
-        batch: slices of each stream in a step.
+        batches: slices of each stream in a step.
         steps: of the whole stage.
     """
 
@@ -175,7 +175,7 @@ class JointTask(TrainingTask):
         objective: JointObjective,
         stage: JointStage,
         banks: Sequence[SliceBank],
-        batch: int,
+        batches: Sequence[int],
         seeds: Seeds,
         steps: int,
     ) -> None:
@@ -185,7 +185,9 @@ class JointTask(TrainingTask):
         multiple = common.model.backbone.multiple
         self.streams = [
             Stream(bank, stream.views, batch, multiple, seeds, "joint", stage.name, str(number))
-            for number, (stream, bank) in enumerate(zip(stage.streams, banks, strict=True))
+            for number, (stream, bank, batch) in enumerate(
+                zip(stage.streams, banks, batches, strict=True)
+            )
         ]
 
     def batch(self, step: int, part: int, parts: int) -> JointBatch:
