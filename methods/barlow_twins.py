@@ -105,7 +105,8 @@ class BarlowTwins(Method):
 
     info = MethodInfo(
         title="Barlow Twins",
-        family="decorrelation",
+        family="contrast before",
+        kind="decorrelation",
         paper="Zbontar et al., ICML 2021, arXiv 2103.03230",
         fidelity="re-implementation",
         against_collapse="decorrelation",

@@ -138,6 +138,7 @@ class BCP(JointMethod):
     info = MethodInfo(
         title="BCP",
         family="consistency",
+        kind="copy-paste",
         paper="Bai et al., CVPR 2023, arXiv 2305.00673",
         fidelity="re-implementation",
         inferred=(

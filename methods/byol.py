@@ -130,7 +130,8 @@ class BYOL(Method):
 
     info = MethodInfo(
         title="BYOL",
-        family="self-distillation",
+        family="contrast before",
+        kind="self-distillation",
         paper="Grill et al., NeurIPS 2020, arXiv 2006.07733",
         fidelity="re-implementation",
         against_collapse="asymmetry",

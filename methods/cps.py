@@ -71,6 +71,7 @@ class CPS(JointMethod):
     info = MethodInfo(
         title="Cross pseudo supervision",
         family="consistency",
+        kind="co-training",
         paper="Chen et al., CVPR 2021, arXiv 2106.01226; SSL4MIS",
         fidelity="re-implementation",
         inferred=("the first network is tested; the papers do not say which",),

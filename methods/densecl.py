@@ -167,7 +167,8 @@ class DenseCL(Method):
 
     info = MethodInfo(
         title="DenseCL",
-        family="dense contrast",
+        family="contrast before",
+        kind="dense contrast",
         paper="Wang et al., CVPR 2021, arXiv 2011.09157",
         fidelity="re-implementation",
         inferred=(

@@ -94,6 +94,7 @@ class FixMatch(JointMethod):
     info = MethodInfo(
         title="FixMatch",
         family="consistency",
+        kind="pseudo-labels",
         paper="Sohn et al., NeurIPS 2020, arXiv 2001.07685; code of UniMatch",
         fidelity="re-implementation",
         inferred=(

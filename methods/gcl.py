@@ -58,7 +58,8 @@ class GCL(Method):
 
     info = MethodInfo(
         title="GCL (partition contrast of the PCL tables)",
-        family="position contrast",
+        family="contrast before",
+        kind="position contrast",
         paper="baseline of Zeng et al., MICCAI 2021, arXiv 2106.09157; "
         "not Chaitanya et al., NeurIPS 2020",
         fidelity="re-implementation",

@@ -225,7 +225,8 @@ class GlobalLocal(Method):
 
     info = MethodInfo(
         title="Global-local",
-        family="global-local contrast",
+        family="contrast before",
+        kind="global-local contrast",
         paper="Chaitanya et al., NeurIPS 2020, arXiv 2006.10511",
         fidelity="re-implementation",
         needs=("position of a slice in its volume, and volumes that show about the same",),

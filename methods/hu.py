@@ -57,7 +57,8 @@ class Hu(Method):
 
     info = MethodInfo(
         title="Semi-supervised local contrast",
-        family="local contrast",
+        family="contrast before",
+        kind="local contrast",
         paper="Hu et al., MICCAI 2021, arXiv 2109.07407",
         fidelity="re-implementation",
         needs=("masks of the labelled patients in pre-training",),

@@ -158,7 +158,8 @@ class MACL(Method):
 
     info = MethodInfo(
         title="MACL",
-        family="position contrast",
+        family="contrast before",
+        kind="position contrast",
         paper="Zeng et al., IEEE JBHI 2026, doi 10.1109/JBHI.2026.3669549",
         fidelity="re-implementation",
         needs=("position of a slice in its volume, and volumes that show about the same",),

@@ -116,7 +116,8 @@ class Masked(Method):
 
     info = MethodInfo(
         title="Masked reconstruction",
-        family="masked modelling",
+        family="reconstruction",
+        kind="masked modelling",
         paper="Tian et al. (SparK), ICLR 2023, arXiv 2301.03580",
         fidelity="re-implementation",
         against_collapse="nothing",

@@ -81,6 +81,7 @@ class MeanTeacher(JointMethod):
     info = MethodInfo(
         title="Mean teacher",
         family="consistency",
+        kind="averaged teacher",
         paper="Tarvainen and Valpola, NeurIPS 2017, arXiv 1703.01780; SSL4MIS",
         fidelity="re-implementation",
         inferred=(

@@ -172,7 +172,8 @@ class MMGL(Method):
 
     info = MethodInfo(
         title="MMGL",
-        family="global-local contrast",
+        family="contrast before",
+        kind="global-local contrast",
         paper="Zhao et al., ICIP 2022, doi 10.1109/ICIP46576.2022.9897591",
         fidelity="reconstruction",
         needs=(

@@ -112,7 +112,8 @@ class MoCo(Method):
 
     info = MethodInfo(
         title="MoCo v2",
-        family="instance contrast",
+        family="contrast before",
+        kind="instance contrast",
         paper="He et al., CVPR 2020, arXiv 1911.05722; Chen et al., 2020, arXiv 2003.04297",
         fidelity="re-implementation",
         inferred=(

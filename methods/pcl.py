@@ -56,7 +56,8 @@ class PCL(Method):
 
     info = MethodInfo(
         title="PCL",
-        family="position contrast",
+        family="contrast before",
+        kind="position contrast",
         paper="Zeng et al., MICCAI 2021, arXiv 2106.09157",
         fidelity="re-implementation",
         needs=("position of a slice in its volume, and volumes that show about the same",),

@@ -188,7 +188,8 @@ class PixPro(Method):
 
     info = MethodInfo(
         title="PixPro",
-        family="dense contrast",
+        family="contrast before",
+        kind="dense contrast",
         paper="Xie et al., CVPR 2021, arXiv 2011.10043",
         fidelity="re-implementation",
         against_collapse="asymmetry",

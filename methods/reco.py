@@ -173,6 +173,7 @@ class ReCo(JointMethod):
     info = MethodInfo(
         title="ReCo",
         family="contrast during",
+        kind="pixel contrast",
         paper="Liu et al., ICLR 2022, arXiv 2104.04465",
         fidelity="re-implementation",
         inferred=(

@@ -162,7 +162,8 @@ class SelfPaced(Method):
 
     info = MethodInfo(
         title="Self-paced meta-label contrast",
-        family="meta-label contrast",
+        family="contrast before",
+        kind="meta-label contrast",
         paper="Peng et al., NeurIPS 2021, arXiv 2107.13741",
         fidelity="re-implementation",
         needs=(

@@ -44,7 +44,8 @@ class SimCLR(Method):
 
     info = MethodInfo(
         title="SimCLR",
-        family="instance contrast",
+        family="contrast before",
+        kind="instance contrast",
         paper="Chen et al., ICML 2020, arXiv 2002.05709",
         fidelity="re-implementation",
         inferred=(

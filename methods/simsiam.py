@@ -73,7 +73,8 @@ class SimSiam(Method):
 
     info = MethodInfo(
         title="SimSiam",
-        family="self-distillation",
+        family="contrast before",
+        kind="self-distillation",
         paper="Chen and He, CVPR 2021, arXiv 2011.10566",
         fidelity="re-implementation",
         against_collapse="asymmetry",

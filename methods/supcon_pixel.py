@@ -62,7 +62,8 @@ class SupConPixel(Method):
 
     info = MethodInfo(
         title="Supervised pixel contrast",
-        family="local contrast",
+        family="contrast before",
+        kind="local contrast",
         paper="Hu et al., MICCAI 2021, arXiv 2109.07407 (second stage)",
         fidelity="re-implementation",
         needs=("masks of the labelled patients in pre-training",),

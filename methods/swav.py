@@ -209,7 +209,8 @@ class SwAV(Method):
 
     info = MethodInfo(
         title="SwAV",
-        family="clustering",
+        family="contrast before",
+        kind="clustering",
         paper="Caron et al., NeurIPS 2020, arXiv 2006.09882",
         fidelity="re-implementation",
         against_collapse="clusters",

@@ -94,6 +94,7 @@ class UAMT(JointMethod):
     info = MethodInfo(
         title="UA-MT",
         family="consistency",
+        kind="averaged teacher",
         paper="Yu et al., MICCAI 2019, arXiv 1907.07034; SSL4MIS",
         fidelity="re-implementation",
         inferred=(

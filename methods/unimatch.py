@@ -94,6 +94,7 @@ class UniMatch(JointMethod):
     info = MethodInfo(
         title="UniMatch",
         family="consistency",
+        kind="pseudo-labels",
         paper="Yang et al., CVPR 2023, arXiv 2208.09910",
         fidelity="re-implementation",
         inferred=(

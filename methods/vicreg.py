@@ -112,7 +112,8 @@ class VICReg(Method):
 
     info = MethodInfo(
         title="VICReg",
-        family="decorrelation",
+        family="contrast before",
+        kind="decorrelation",
         paper="Bardes et al., ICLR 2022, arXiv 2105.04906",
         fidelity="re-implementation",
         against_collapse="decorrelation",

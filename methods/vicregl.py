@@ -190,7 +190,8 @@ class VICRegL(Method):
 
     info = MethodInfo(
         title="VICRegL",
-        family="decorrelation",
+        family="contrast before",
+        kind="decorrelation",
         paper="Bardes et al., NeurIPS 2022, arXiv 2210.01571",
         fidelity="re-implementation",
         against_collapse="decorrelation",

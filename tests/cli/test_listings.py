@@ -172,6 +172,7 @@ def test_json_listing(bench, write):
                 "name": "mine",
                 "title": "Mine",
                 "family": "odd contrast",
+                "kind": "",
                 "paper": "Somebody et al., Somewhere 2031",
                 "fidelity": "reconstruction",
                 "needs": ["two orientations"],

@@ -63,7 +63,7 @@ class Asked(ABC):
     ] = None
     score: Annotated[
         Literal["student", "teacher"] | None,
-        _value("Network of a joint method that is tested; by default the method's own."),
+        _value("Test the network that is trained, or its average; by default as the method does."),
     ] = None
     accumulate: Annotated[
         int | None, _value("Micro-batches per step, to save memory; losses see one each.")

@@ -244,10 +244,10 @@ METHODS = Kind(
     shows="paper, options, stages, what it hands over and what was inferred",
     flag="-o",
     listed={
-        "title": "", "family": "family", "paper": "paper", "fidelity": "fidelity",
+        "title": "", "family": "family", "kind": "kind", "paper": "paper", "fidelity": "fidelity",
         "needs": "needs", "labels": "labels in pre-training", "origin": "origin",
     },
-    wide=("paper", "needs"),
+    wide=("kind", "paper", "needs"),
     facts=_method,
     tables=_method_tables,
 )  # fmt: skip

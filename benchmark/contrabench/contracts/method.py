@@ -30,7 +30,11 @@ class MethodInfo(Frozen):
     """What a reader must know about a method before trusting its row."""
 
     title: str
-    family: str = Field(description="e.g. reference, instance contrast, local contrast")
+    family: str = Field(
+        description="what is done with images without labels, as tables group it: contrast before, "
+        "contrast during, consistency, reconstruction, reference, or a word of its own"
+    )
+    kind: str = Field("", description="within the family, e.g. instance contrast")
     paper: str = Field(description="authors, venue, year, DOI; or why there is none")
     fidelity: Fidelity
     inferred: tuple[str, ...] = Field((), description="details that no source settles")
@@ -111,8 +115,15 @@ class Deviations(Frozen):
     views: Literal["axial", "all"] = Field("axial", description="orientations pre-trained on")
     deep_supervision: bool = Field(False, description="fine-tune with heads on three levels")
     score: Literal["student", "teacher"] = Field(
-        "student", description="network of a joint method that is tested"
+        "student",
+        description="what is tested: the network that is trained, or an average of it over the "
+        "steps, the method's own where it has one",
     )
+
+    @property
+    def of_finetuning(self) -> Deviations:
+        """Those that change fine-tuning or what is tested, and need a reference that has them."""
+        return self.model_copy(update={"views": "axial"})
 
     @property
     def orientations(self) -> tuple[Orientation, ...]:
@@ -124,7 +135,7 @@ class Deviations(Frozen):
         told = {
             "three orientations": self.views == "all",
             "deep supervision": self.deep_supervision,
-            "scores the teacher": self.score == "teacher",
+            "scores an average of the network": self.score == "teacher",
         }
         return tuple(words for words, is_so in told.items() if is_so)
 

@@ -156,7 +156,11 @@ def evidence(
             f"{record['trained']} parameters trained, each with a gradient"
             for record in (*before, after)
         ],
-        5: [f"{record['views']} views, apart in memory and content" for record in before],
+        5: [
+            f"{record['views']} views, apart in memory and content"
+            for record in (*before, after)
+            if record.get("views")
+        ],
         6: [check_labels(run.cases, run.classes)],
         7: [f"{transfer['matched']} tensors of {', '.join(transfer['parts']) or 'no part'}"],
         8: [f"recipe {digest(run.dataset.recipe)} in all phases"],

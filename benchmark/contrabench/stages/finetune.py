@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from contrabench.contracts.method import JointStage
+    from contrabench.contracts.objective import JointObjective, Network
     from contrabench.data.bank import SliceBank
     from contrabench.model.segmentation import Segmenter
     from contrabench.stages.run import Run
@@ -71,22 +72,19 @@ class Finetune(Kind):
                     "batches": unlabelled_batches(run.spec.budget, stage.streams),
                     "pseudo_labels": [node.key if node else None for node in guessed],
                 }
-                if number == len(run.tuning):
-                    spec["score"] = run.spec.deviations.score
                 if model and not stage.restarts:
                     spec["before"], inputs = model, [model]
                 inputs = [*(node.key for node in guessed if node), *inputs]
                 same += [name for name in ("method", "stage", "batches") if name not in same]
+            if number == len(run.tuning) and run.spec.deviations.score == "teacher":
+                spec["score"] = "teacher"
             cost = digest({name: spec[name] for name in same})
             name = f", {stage.name}" if stage else ""
             nodes.append(Node(self.name, name, spec, tuple(inputs), steps, cost))
         return tuple(nodes)
 
     def make(self, making: Making, node: Node, folder: Path) -> None:
-        """Trains all weights on one augmented view of each labelled slice, and what a method adds.
-
-        RequestError if the teacher is to be tested of a method that has none.
-        """
+        """Trains all weights on a view of each labelled slice, and with what a method adds."""
         from contrabench.data.bank import build_bank
         from contrabench.stages.trained import train
         from contrabench.training.step import Step
@@ -100,19 +98,22 @@ class Finetune(Kind):
         seen = [audit.check_bank(bank, run.split, run.manifest, labels=True)]
         common = FinetuneTask(model, bank, phase, seeds)
         task: FinetuneTask | JointTask = common
-        scored: Segmenter = model
-        others = 0
+        objective: JointObjective | None = None
+        others = views = 0
         if (stage := _stage(run, node)) is not None:
             banks, shown = _banks(making, node, stage)
             seen += shown
             task = joint = _joint(run, node, stage, common, banks)
-            if "score" in node.spec:
-                scored = _scored(run, joint)
+            objective = joint.objective
             others = sum(node.spec["batches"]) * node.units
+            views = max((len(stream.views) for stream in stage.streams), default=0)
         if runtime.compile:
             model.backbone.compile()
+        scored: Network = model
+        if "score" in node.spec:
+            scored = (objective and objective.teacher()) or common.averaged()
         step = Step(task, phase, runtime, node.units, seed_for("fine-tuning", seeds.views))
-        told = {"seen": "; ".join(seen), "transfer": transfer, "others": others}
+        told = {"seen": "; ".join(seen), "transfer": transfer, "others": others, "views": views}
         train(making, node, folder, step, scored, **told)
 
     def seconds_per_unit(self, run: Run, node: Node, runtime: Runtime) -> float:
@@ -203,18 +204,3 @@ def _joint(
     names = ("joint objective", node.spec["method"]["name"], stage.name, spec.seeds.init)
     objective = build_joint(run.tuner, stage, common.model, *names)
     return JointTask(common, objective, stage, banks, node.spec["batches"], spec.seeds, node.units)
-
-
-def _scored(run: Run, task: JointTask) -> Segmenter:
-    """The network that is tested."""
-    from contrabench.errors import RequestError
-    from contrabench.model.segmentation import Segmenter
-
-    if run.spec.deviations.score == "student":
-        return task.common.model
-    teacher = task.objective.teacher()
-    if not isinstance(teacher, Segmenter):
-        raise RequestError(
-            f"'{run.spec.name}' has no teacher that could be tested; leave out score=teacher"
-        )
-    return teacher

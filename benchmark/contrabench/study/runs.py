@@ -108,10 +108,9 @@ def _methods(spec: StudySpec) -> tuple[list[Asked], list[str]]:
         else:
             wanted.append(one)
     references = [_plain(name) for name in (REFERENCE, LONGER) if name not in spec.without]
-    if REFERENCE not in spec.without and any(
-        one.deviating(spec).deep_supervision for one in wanted
-    ):
-        references.append(_plain(REFERENCE, deep_supervision=True))
+    if REFERENCE not in spec.without:
+        changed = dict.fromkeys(one.deviating(spec).of_finetuning for one in wanted)
+        references += [_plain(REFERENCE, **d.model_dump()) for d in changed if d != Deviations()]
     if spec.without:
         notes.append(
             f"references switched off: {', '.join(spec.without)}; every table will say that they "
@@ -189,7 +188,7 @@ def _budget(spec: StudySpec, device: str) -> Budget:
 def read_methods(words: Sequence[str], exclude: Sequence[str]) -> list[Asked]:
     """Reads the methods of a study, each once, in the order they are named.
 
-    Words are such as `mmgl`, `instance contrast`, `all`, `mmgl[stages=global, views=axial]`, or two
+    Words are such as `mmgl`, `consistency`, `all`, `mmgl[stages=global, views=axial]`, or two
     methods, one that pre-trains and one that fine-tunes: `simclr+mean_teacher[weight=0.1]`. A name
     that is excluded is left out even where it is also named.
 
@@ -199,7 +198,7 @@ def read_methods(words: Sequence[str], exclude: Sequence[str]) -> list[Asked]:
     left_out = {name for word in exclude for name in _members(word.strip())}
     found: list[Asked] = []
     for word in words:
-        first, *others = split_words(word, "+")
+        first, *others = split_words(word, "+") or [word]
         asked = _read(first)
         if others:
             asked = [_combined(word, one, others) for one in asked]
@@ -248,18 +247,21 @@ def _members(word: str) -> list[str]:
         registry.methods.get(word)
         return [word]
     families: dict[str, list[str]] = defaultdict(list)
+    kinds: dict[str, list[str]] = defaultdict(list)
     for entry in entries:
         if entry.value is not None:
             families[entry.value.info.family].append(entry.name)
+            if entry.value.info.kind:
+                kinds[entry.value.info.kind].append(entry.name)
     if word == _ALL:
         families.pop(REFERENCE_FAMILY, None)
         return list(itertools.chain(*families.values()))
     wanted = word.lower().replace("-", " ").replace("_", " ")
-    for family, members in families.items():
+    for family, members in (*families.items(), *kinds.items()):
         if family.lower().replace("-", " ") == wanted:
             return members
     names = list(registry.methods.names())
-    hint = did_you_mean(word, [*names, *families])
+    hint = did_you_mean(word, [*names, *families, *kinds])
     raise RequestError(
         f"there is no method or family '{word}'; {hint}methods are {', '.join(names)}; families "
         f"are {', '.join(sorted(families))}; or write all"

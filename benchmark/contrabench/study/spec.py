@@ -46,7 +46,7 @@ class StudySpec(Frozen):
     views: Literal["axial", "all"] | None = Field(None, description="for every method")
     deep_supervision: bool | None = Field(None, description="for every method")
     score: Literal["student", "teacher"] | None = Field(
-        None, description="which network of joint methods is tested"
+        None, description="test what is trained, or its average; for every method"
     )
     accumulate: int = Field(1, ge=1, description="micro-batches per step")
     backbone: str = Field("unet", description="a name from `bench backbones`")

@@ -81,7 +81,8 @@ class MyMethod(Method):
 
     info = MethodInfo(
         title="My method",
-        family="instance contrast",
+        family="contrast before",
+        kind="instance contrast",
         paper="none yet",
         # Of another's method: "re-implementation", or "reconstruction" where no code is known.
         fidelity="official",

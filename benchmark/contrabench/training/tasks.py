@@ -10,15 +10,25 @@ from torch import nn
 
 from contrabench.contracts.backbone import Backbone
 from contrabench.contracts.method import JointStage, Method, Stage
-from contrabench.contracts.objective import JointBatch, JointObjective, Objective, StepResult
+from contrabench.contracts.objective import (
+    JointBatch,
+    JointObjective,
+    Network,
+    Objective,
+    StepResult,
+)
 from contrabench.contracts.views import FINETUNE_VIEW, Batch, SliceInfo, ViewSpec
 from contrabench.data.bank import SliceBank
 from contrabench.data.sampler import PartitionSampler, UniformSampler, partition_of
 from contrabench.errors import AuditError, RequestError
 from contrabench.model.segmentation import SegmentationLoss, Segmenter
+from contrabench.objectives.consistency import Teacher
 from contrabench.protocol import Phase, Seeds, seed_for
 from contrabench.training.step import TrainingTask
 from contrabench.views.maker import make_views
+
+_KEEP = 0.99
+"""Share that the average of a network keeps of itself, for methods that have none of their own."""
 
 
 def set_trainable(backbone: Backbone, parts: Sequence[str]) -> None:
@@ -146,8 +156,19 @@ class FinetuneTask(TrainingTask):
     def __init__(self, model: Segmenter, bank: SliceBank, phase: Phase, seeds: Seeds) -> None:
         super().__init__()
         self.model, self.criterion = model, SegmentationLoss()
+        self.average: Teacher | None = None
         multiple = model.backbone.multiple
         self.stream = Stream(bank, (FINETUNE_VIEW,), phase.batch, multiple, seeds, "finetune")
+
+    def averaged(self) -> Network:
+        """An average of the network over the steps, which follows it from now on."""
+        self.average = Teacher(self.model, _KEEP)
+        return self.average.copied
+
+    def after_step(self, progress: float) -> None:
+        """The average follows, if there is one."""
+        if self.average is not None:
+            self.average.update(self.model)
 
     def batch(self, step: int, part: int, parts: int) -> Batch:
         """One augmented view of each slice, with its mask."""
@@ -211,7 +232,8 @@ class JointTask(TrainingTask):
         return StepResult(own.loss + added.loss, logs)
 
     def after_step(self, progress: float) -> None:
-        """Hands the hook on to the objective."""
+        """Hands the hook on to the supervised part and to the objective."""
+        self.common.after_step(progress)
         with torch.no_grad():
             self.objective.after_step(self.common.model, progress)
 
