@@ -16,9 +16,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from contrabench import (
     Batch,
@@ -33,13 +32,15 @@ from contrabench import (
     register_method,
 )
 from contrabench.contracts.views import Occlusion
-from contrabench.objectives.contrast import exact
+from contrabench.objectives.reconstruction import (
+    hidden_error,
+    image_channels,
+    normalised_blocks,
+)
 from contrabench.protocol import PARTS
 
 if TYPE_CHECKING:
     from contrabench import Backbone
-
-_FLAT = 1e-6
 
 
 class MaskedOptions(Options):
@@ -52,44 +53,13 @@ class MaskedOptions(Options):
     )
 
 
-def normalised_blocks(images: Tensor, cells: int) -> Tensor:
-    """Scales each block to mean 0 and variance 1, and a flat block to 0.
-
-    Args:
-        images: (B, 1, H, W); both sides are multiples of `cells`.
-        cells: blocks per axis, as of the occlusion.
-
-    Returns:
-        (B, 1, H, W) in float32 at least; 1e-6 is added to the unbiased variance.
-    """
-    with torch.autocast(images.device.type, enabled=False):
-        count, channels, height, width = images.shape
-        shape = (count, channels, cells, height // cells, cells, width // cells)
-        blocks = exact(images).reshape(shape)
-        variance, mean = torch.var_mean(blocks, dim=(3, 5), keepdim=True)
-        return ((blocks - mean) / torch.sqrt(variance + _FLAT)).reshape(images.shape)
-
-
-def hidden_error(predicted: Tensor, target: Tensor, hidden: Tensor) -> Tensor:
-    """Mean squared error over the hidden pixels of all images.
-
-    Args:
-        predicted: (B, 1, H, W).
-        target: (B, 1, H, W).
-        hidden: (B, H, W) bool, with at least one pixel.
-    """
-    with torch.autocast(predicted.device.type, enabled=False):
-        error = (exact(predicted) - exact(target)).square()[:, 0]
-        return (error * hidden).sum() / hidden.sum()
-
-
 class Reconstruction(Objective):
     """Mean squared error on hidden pixels, through a 1 x 1 convolution."""
 
     def __init__(self, backbone: Backbone, options: MaskedOptions) -> None:
         super().__init__()
         self.options = options
-        self.head = nn.Conv2d(backbone.channels["dec1"], 1, 1)
+        self.head = nn.Conv2d(backbone.channels["dec1"], image_channels(backbone), 1)
 
     def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of a whole and an occluded view.
@@ -106,7 +76,7 @@ class Reconstruction(Objective):
         predicted = self.head(backbone.features(occluded.image, ("dec1",))["dec1"])
         target = whole.image
         if self.options.normalise:
-            target = normalised_blocks(target, self.options.cells)
+            target = normalised_blocks(target, (self.options.cells, self.options.cells))
         return StepResult(hidden_error(predicted, target, occluded.hidden))
 
 

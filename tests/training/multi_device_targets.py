@@ -67,7 +67,7 @@ class Adversarial(Objective):
         return StepResult(near + backbone.part("enc1")(image).square().mean())
 
     def embed(self, backbone, image):
-        return self.head(backbone(image=image, taps=("centre",))["centre"])
+        return self.head(backbone(image=image, taps=("centre",), given={})["centre"])
 
 
 class AdversarialMethod:

@@ -27,6 +27,7 @@ JOBS = {
     "prototypes": {"method": "swav", "options": {"queue": 16, "small_crops": 1, "prototypes": 8}},
     "pixels": {"method": "mmgl", "stage": 1},
     "targets": {"method": "pixpro"},
+    "hidden": {"method": "spark", "phase": {"batch": 5}},
     "adversarial": {"method": "adversarial", "phase": {"batch": 5}},
 }
 HALF = {"method": "simclr", "half": True}

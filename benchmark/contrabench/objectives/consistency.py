@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from contrabench.contracts.objective import Network
 from contrabench.contracts.views import IGNORE
+from contrabench.objectives.boxes import inside
 from contrabench.objectives.momentum import MomentumCopy
 
 
@@ -103,11 +104,7 @@ def boxes(
         (drawn[:, 2] * (height - high + 1)).floor(),
         (drawn[:, 3] * (width - wide + 1)).floor(),
     )
-    rows, columns = torch.arange(height), torch.arange(width)
-    inside_y = (rows >= top[:, None]) & (rows < (top + high)[:, None])
-    inside_x = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
-    held: Tensor = inside_y[:, :, None] & inside_x[:, None, :]
-    return held & (drawn[:, 4] < probability)[:, None, None]
+    return inside(top, left, high, wide, size) & (drawn[:, 4] < probability)[:, None, None]
 
 
 def pasted(values: Tensor, box: Tensor) -> Tensor:
