@@ -3,11 +3,11 @@
 Tian, Jiang, Diao, Lin, Wang, Yuan: Designing BERT for convolutional networks: sparse and
 hierarchical masked modeling. ICLR 2023, arXiv 2301.03580.
 
-The image is cut into cells, of which each of the encoder's deepest positions has one, and most are
-hidden. The encoder works on the visible ones: what convolutions and poolings write elsewhere is
-taken back to zero, and normalisation counts visible positions only. So no layer mixes in the edges
-of the holes, and a mean that zeros would have moved stays. Then each map E_i but the finest is
-filled up and summed into the decoder D, from the deepest up,
+The image is cut into cells, one for each position of the encoder's deepest map, and most of them
+are hidden. What convolutions and poolings write into a hidden cell is set back to zero, and
+normalisation counts visible positions only: so no hole is filled from its border, layer by layer,
+and its zeros move no mean. Then each map E_i but the finest is filled up and summed into the
+decoder D, from the deepest up,
 
     F_i = conv( norm(E_i) where visible, token_i where hidden )
     D_i = up( D_{i+1} + F_i ),    prediction f = conv(D_1)
