@@ -102,8 +102,8 @@ def shuffled(images: Tensor, generator: torch.Generator) -> Tensor:
     last = torch.full_like(own, -1).scatter_reduce(0, pixel, entry, "amax")
     settled = last >= 0
     own[settled] = source[last[settled]]
-    inside_image = own.view(count, 1, -1) - first[..., None].to(own.device)
-    mixed = images.flatten(2).gather(2, inside_image.expand(-1, channels, -1))
+    taken = own.view(count, 1, height * width) - first[..., None].to(own.device)
+    mixed = images.flatten(2).gather(2, taken.expand(-1, channels, -1))
     return mixed.view(images.shape)
 
 

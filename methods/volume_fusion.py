@@ -91,7 +91,7 @@ def partners(patient: Tensor) -> Tensor:
 
 def fused(back: Tensor, front: Tensor, classes: Tensor, most: int) -> Tensor:
     """Images (B, C, H, W) that show k / K of the front one, k of (B, H, W) and K the most."""
-    return torch.lerp(back, front, (classes[:, None] / most).to(back))
+    return torch.lerp(back, front, classes[:, None].to(back) / most)
 
 
 def fusion_loss(logits: Tensor, classes: Tensor) -> Tensor:

@@ -36,6 +36,7 @@ VARIANTS = {
         {"freeze_encoder": True, "linear_heads": True},
         {"variant": "SU", "sampling": "block", "block": 4},
     ],
+    "models_genesis": [{"flip": 0, "shuffle": 1, "curve": 0.5, "paint": 1, "inner": 1}],
     "moco": [{"batch_norm": False}, {"queue": 8, "momentum": 0.999, "temperature": 0.07}],
     "pcl": [{"threshold": 0.35}],
     "pixpro": [{"tap": "dec4"}, {"tap": "dec3", "sharpness": 1.0, "distance": 1.5}],
@@ -48,6 +49,7 @@ VARIANTS = {
     ],
     "simclr": [{"temperature": 0.5}],
     "simsiam": [],
+    "spark": [{"share": 0.5, "decoder": 32}],
     "supcon_pixel": [
         {"sampling": "block", "block": 8},
         {"regions": 2, "hardest": 0.25},
@@ -60,6 +62,7 @@ VARIANTS = {
     ],
     "vicreg": [{"width": 64}],
     "vicregl": [{"alpha": 0.1, "matches": 49, "width": 32, "local_width": 8}],
+    "volume_fusion": [{"classes": 2}],
 }
 """Options beside the defaults; the defaults of every method pass the whole kit."""
 ALL = [(name, options) for name, sets in VARIANTS.items() for options in sets]
