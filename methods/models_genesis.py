@@ -213,6 +213,7 @@ class ModelsGenesis(Method):
     info = MethodInfo(
         title="Models Genesis",
         family="reconstruction",
+        kind="restoration",
         paper="Zhou et al., MICCAI 2019, arXiv 1908.06912",
         fidelity="re-implementation",
         against_collapse="nothing",

@@ -287,6 +287,7 @@ class SparK(Method):
     info = MethodInfo(
         title="SparK",
         family="reconstruction",
+        kind="masked modelling",
         paper="Tian et al., ICLR 2023, arXiv 2301.03580",
         fidelity="re-implementation",
         against_collapse="nothing",

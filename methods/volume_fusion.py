@@ -136,6 +136,7 @@ class VolumeFusion(Method):
     info = MethodInfo(
         title="VolumeFusion",
         family="reconstruction",
+        kind="pseudo-segmentation",
         paper="Wang et al., IEEE TIP 34, 2025, doi 10.1109/TIP.2025.3610249",
         fidelity="re-implementation",
         against_collapse="nothing",

@@ -22,23 +22,42 @@ def make_task(cases, **options):
     return pretrain_task(method, cases, patients=2, orientations=("axial",))
 
 
+NORMS = {
+    "batch": nn.BatchNorm2d,
+    "instance": lambda width: nn.InstanceNorm2d(width, affine=True),
+    "group": lambda width: nn.GroupNorm(2, width),
+}
+
+
 def network(norm, channels=1):
     """The backbone with normalisation of one kind in all places, in float64."""
     net = build_backbone(BackboneSpec(width=4, in_channels=channels), 0)
-    kinds = {
-        "batch": nn.BatchNorm2d,
-        "instance": lambda width: nn.InstanceNorm2d(width, affine=True),
-        "group": lambda width: nn.GroupNorm(2, width),
-    }
     for parent in list(net.modules()):
         for name, child in parent.named_children():
             if isinstance(child, nn.InstanceNorm2d | nn.BatchNorm2d):
-                setattr(parent, name, kinds[norm](child.num_features))
+                setattr(parent, name, NORMS[norm](child.num_features))
     torch.manual_seed(1)
     with torch.no_grad():
         for weight in net.parameters():
             weight.add_(0.1 * torch.randn_like(weight))
     return net.double()
+
+
+def literal_norm(kind, layer, maps, visible):
+    """A normalisation of visible positions, map by map, and zero elsewhere."""
+    seen, found = large(visible, maps.shape[2:])[:, 0], torch.zeros_like(maps)
+    width = maps.shape[1] // 2
+    for b in range(len(maps)):
+        for c in range(maps.shape[1]):
+            pool = {
+                "batch": [maps[i, c][seen[i]] for i in range(len(maps))],
+                "instance": [maps[b, c][seen[b]]],
+                "group": [maps[b, i + c // width * width][seen[b]] for i in range(width)],
+            }[kind]
+            values = torch.cat(pool)
+            scaled = (maps[b, c] - values.mean()) / (values.var(correction=0) + 1e-5).sqrt()
+            found[b, c] = (scaled * layer.weight[c] + layer.bias[c]) * seen[b]
+    return found
 
 
 def images_and_cells(channels=1, share=0.6):
@@ -55,7 +74,7 @@ def large(visible, size):
 TAPS = ("enc1", "pool1", "enc2", "enc3", "pool3", "enc4", "centre")
 
 
-@pytest.mark.parametrize("norm", ["batch", "instance", "group"])
+@pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("channels", [1, 2])
 def test_with_nothing_hidden_the_encoder_is_the_dense_one(norm, channels):
     net, dense = network(norm, channels), network(norm, channels)
@@ -68,7 +87,7 @@ def test_with_nothing_hidden_the_encoder_is_the_dense_one(norm, channels):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8)
 
 
-@pytest.mark.parametrize("norm", ["batch", "instance", "group"])
+@pytest.mark.parametrize("norm", NORMS)
 def test_what_is_hidden_is_zero_after_every_layer_and_changes_nothing(norm):
     net = network(norm)
     image, visible = images_and_cells()
@@ -123,38 +142,40 @@ def test_a_compiled_network_is_masked_too_and_not_compiled_anew():
     assert compiled
 
 
-@pytest.mark.parametrize("kind", ["batch", "instance", "group"])
+@pytest.mark.parametrize("kind", NORMS)
 def test_normalisation_counts_visible_positions_alone(kind):
-    layer = {
-        "batch": nn.BatchNorm2d(4, momentum=0.5),
-        "instance": nn.InstanceNorm2d(4, affine=True),
-        "group": nn.GroupNorm(2, 4),
-    }[kind].double()
+    layer = NORMS[kind](4).double()
     torch.manual_seed(0)
     with torch.no_grad():
         for weight in layer.parameters():
             weight.copy_(torch.randn_like(weight))
     maps = torch.randn(3, 4, 8, 8, dtype=torch.float64) * 2 + 3
     visible = module.draw_visible(3, (4, 4), 0.75, torch.Generator().manual_seed(0))
-    seen = large(visible, (8, 8))[:, 0]
-    expected = torch.zeros_like(maps)
-    for b in range(3):
-        for c in range(4):
-            pool = {
-                "batch": [maps[i, c][seen[i]] for i in range(3)],
-                "instance": [maps[b, c][seen[b]]],
-                "group": [maps[b, i][seen[b]] for i in range(c // 2 * 2, c // 2 * 2 + 2)],
-            }[kind]
-            values = torch.cat(pool)
-            scaled = (maps[b, c] - values.mean()) / (values.var(correction=0) + 1e-5).sqrt()
-            expected[b, c] = (scaled * layer.weight[c] + layer.bias[c]) * seen[b]
-            if kind == "batch" and b == 0:
-                assert layer.running_mean[c] == 0
+    expected = literal_norm(kind, layer, maps, visible)
     found = module.normalise_visible(layer, visible, maps)
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
     if kind == "batch":
-        table = maps.movedim(1, 3)[seen]
-        torch.testing.assert_close(layer.running_mean, table.mean(0) / 2)
+        table = maps.movedim(1, 3)[large(visible, (8, 8))[:, 0]]
+        torch.testing.assert_close(layer.running_mean, 0.1 * table.mean(0))
+
+
+@pytest.mark.parametrize("kind", NORMS)
+def test_the_maps_are_those_of_a_masked_encoder_written_out(kind):
+    net = network(kind)
+    image, visible = images_and_cells()
+    x, expected = image * large(visible, (64, 64)), {}
+    for name in ENCODER:
+        block = net.part(name)
+        for step in "12":
+            conv = next(m for m in getattr(block, f"conv{step}").modules() if hasattr(m, "weight"))
+            x = functional.conv2d(x, conv.weight, padding=1)
+            x = literal_norm(kind, getattr(block, f"norm{step}"), x, visible)
+            x = functional.leaky_relu(x, 0.01)
+        expected[name] = x
+        x = functional.max_pool2d(x, 2)
+    found = module.sparse_features(net, image, ENCODER, visible)
+    for name in ENCODER:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-8, atol=1e-8)
 
 
 def test_the_cells_that_are_seen():
