@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch.nn import functional
 
 from contrabench.testing import CHECKS, check_method
 
@@ -33,6 +35,18 @@ def test_the_method_that_the_faults_are_put_into_is_sound():
     report = check_method(broken.Sound)
     assert report.passed, report.failures_text()
     assert {result.status for result in report.results} == {"passed"}
+
+
+def test_the_order_of_slices_is_not_asked_of_what_draws_for_each_of_them():
+    class Dropped(broken.SoundLoss):
+        def loss(self, first, second, batch):
+            drawn = torch.rand(len(first), generator=batch.generator("weights"))
+            distance = 2 - 2 * functional.cosine_similarity(first, second)
+            return super().loss(first, second, batch) + (drawn * distance).mean()
+
+    report = check_method(broken.with_loss(Dropped))
+    assert report.passed, report.failures_text()
+    assert [r.check for r in report.results if r.status == "skipped"] == ["order"]
 
 
 @pytest.mark.parametrize("name", ["scratch", "scratch_long"])

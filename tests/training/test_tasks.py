@@ -47,6 +47,18 @@ def test_batches_are_functions_of_the_step(cases):
     assert not torch.equal(first.views[1].image, other.views[1].image)
 
 
+def test_what_an_objective_draws_is_a_function_of_seed_step_part_and_purpose(cases):
+    def drawn(step=5, part=0, name="s", purpose="boxes"):
+        batch = pretrain(cases, Stage(name=name)).batch(step, part, 2)
+        return torch.rand(4, generator=batch.generator(purpose)).tolist()
+
+    state = torch.get_rng_state()
+    assert drawn() == drawn()
+    others = [drawn(step=6), drawn(part=1), drawn(name="t"), drawn(purpose="noise")]
+    assert len({tuple(values) for values in (drawn(), *others)}) == 5
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_labels_are_out_of_reach_unless_declared(cases):
     with pytest.raises(RunError, match="labels=False"):
         task = pretrain(cases, Stage(name="s"))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from contrabench.errors import RunError
-from contrabench.protocol import Frozen
+from contrabench.protocol import Frozen, seed_for
 
 if TYPE_CHECKING:
     import torch
@@ -174,6 +174,7 @@ class Batch:
 
     views: tuple[View, ...]
     info: SliceInfo
+    seed: int = 0  # of this step and micro-batch
 
     @property
     def size(self) -> int:
@@ -184,3 +185,9 @@ class Batch:
     def device(self) -> torch.device:
         """Device of all tensors."""
         return self.views[0].image.device
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """Random numbers on the CPU that are a function of seed, step and purpose alone."""
+        import torch
+
+        return torch.Generator().manual_seed(seed_for("batch", purpose, self.seed))

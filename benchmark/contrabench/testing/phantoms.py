@@ -41,7 +41,8 @@ def take(value: Any, rows: Tensor) -> Any:
 def exchange_masks(batch: Batch) -> Batch:
     """Gives each slice the masks of another one; the same other in every view."""
     rows = torch.arange(batch.size).roll(2)
-    return Batch(tuple(replace(v, masks=take(v.masks, rows)) for v in batch.views), batch.info)
+    views = tuple(replace(v, masks=take(v.masks, rows)) for v in batch.views)
+    return replace(batch, views=views)
 
 
 def exchange(batch: Batch) -> Batch:
@@ -52,7 +53,7 @@ def exchange(batch: Batch) -> Batch:
     rows = torch.arange(batch.size).roll(1)
     first, *later = exchange_masks(batch).views
     moved = (replace(take(view, rows), masks=view.masks) for view in later)
-    return Batch((first, *moved), batch.info)
+    return replace(batch, views=(first, *moved))
 
 
 def repeat_first_view(batch: Batch) -> Batch:
@@ -64,7 +65,7 @@ def repeat_first_view(batch: Batch) -> Batch:
         else view
         for view in batch.views
     )
-    return Batch(tuple(views), batch.info)
+    return replace(batch, views=tuple(views))
 
 
 def with_images_of(batch: Any, other: Any) -> Any:
@@ -76,4 +77,5 @@ def with_images_of(batch: Any, other: Any) -> Any:
             batch, labelled=with_images_of(batch.labelled, other.labelled), streams=mixed
         )
     pairs = zip(batch.views, other.views, strict=True)
-    return Batch(tuple(replace(own, image=strange.image) for own, strange in pairs), batch.info)
+    views = tuple(replace(own, image=strange.image) for own, strange in pairs)
+    return replace(batch, views=views)

@@ -88,7 +88,8 @@ class Stream:
             index=rows.to(device),
             partition=partition_of(position, max(1, self.partitions)).to(device),
         )
-        return Batch(make_views(images, masks, self.specs, seed, self.multiple), info)
+        views = make_views(images, masks, self.specs, seed, self.multiple)
+        return Batch(views, info, seed_for("batch", self.seed, step, part))
 
 
 def build_objective(method: Method, stage: Stage, backbone: Backbone, *names: object) -> Objective:
