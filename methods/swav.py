@@ -37,6 +37,7 @@ from contrabench import (
     register_method,
 )
 from contrabench.objectives.contrast import exact
+from contrabench.objectives.heads import pooled
 from contrabench.objectives.momentum import Queue
 
 if TYPE_CHECKING:
@@ -162,13 +163,8 @@ class SwappedAssignments(Objective):
         """The loss of one batch of two full views and small crops."""
         options = self.options
         images = [view.image for view in batch.views]
-        groups = [group for group in (images[:_FULL], images[_FULL:]) if group]
-        pooled = [
-            backbone.features(torch.cat(group), ("centre",))["centre"].mean(dim=(2, 3))
-            for group in groups
-        ]
         # One pass of the head, so that its batch normalisation sees all crops together.
-        embedded = self.head(torch.cat(pooled))
+        embedded = self.head(pooled(backbone, images[:_FULL], images[_FULL:]))
         with torch.autocast(batch.device.type, enabled=False):
             views = functional.normalize(exact(embedded), dim=1).chunk(len(images))
             # Without a gradient, rather than with one of zero, weight decay and momentum of

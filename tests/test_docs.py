@@ -156,7 +156,17 @@ def known():
     for owner in (batch.Batch, batch.View, batch.SliceInfo, Section):
         names |= {item.name for item in fields(owner)}
     network = build_backbone(BackboneSpec(width=4), 0)
-    for owner in (Dataset, ReportFormat, Objective, Queue, method.Method, batch.View, network):
+    owners = (
+        Dataset,
+        ReportFormat,
+        Objective,
+        Queue,
+        method.Method,
+        batch.Batch,
+        batch.View,
+        network,
+    )
+    for owner in owners:
         names |= set(dir(owner)) | set(getattr(owner, "__annotations__", {}))
     return names | starting_names()
 

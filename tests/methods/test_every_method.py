@@ -15,6 +15,10 @@ VARIANTS = {
     "barlow_twins": [{"width": 64}],
     "byol": [{"dim": 32, "momentum": 0.9}],
     "densecl": [{"dense_weight": 0.9, "queue": 24}, {"batch_norm": False}],
+    "dino": [
+        {"frozen": 0.0, "batch_norm": False},
+        {"frozen": 0.0, "small_crops": 0, "outputs": 64, "dim": 16},
+    ],
     "gcl": [{"partitions": 2}],
     "global_local": [
         {"global_loss": "GR"},
@@ -24,6 +28,7 @@ VARIANTS = {
     ],
     "heads_only": [],
     "hu": [{"sampling": "block", "block": 8}],
+    "lejepa": [{"small_crops": 0}, {"weight": 0.5, "directions": 16, "dim": 8}],
     "macl": [{"weight_pixel": 0}, {"weight_equivariance": 0}],
     "masked": [{"normalise": False, "cells": 4, "share": 0.25}],
     "mmgl": [
@@ -62,6 +67,7 @@ VARIANTS = {
     ],
     "vicreg": [{"width": 64}],
     "vicregl": [{"alpha": 0.1, "matches": 49, "width": 32, "local_width": 8}],
+    "voco": [{"targets": 1, "width": 32, "momentum": 0.5}],
     "volume_fusion": [{"classes": 2}],
 }
 """Options beside the defaults; the defaults of every method pass the whole kit."""

@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from contrabench.objectives.heads import GlobalHead, PixelHead, expander, momentum_head
+from contrabench.model.weights import build_backbone
+from contrabench.objectives.heads import GlobalHead, PixelHead, expander, momentum_head, pooled
+from contrabench.protocol import BackboneSpec
 
 
 def widths(head):
@@ -44,3 +46,12 @@ def test_a_pixel_head_on_constant_maps_is_a_global_head(linear):
     maps = torch.randn(2, 3, 1, 1).expand(2, 3, 5, 7)
     expected = whole(maps)[:, :, None, None].expand(2, 4, 5, 7)
     torch.testing.assert_close(pixel(maps), expected)
+
+
+def test_pooled_views_stand_one_after_another_whatever_their_size():
+    net = build_backbone(BackboneSpec(width=4, in_channels=2), 0)
+    full, small = torch.randn(2, 3, 2, 48, 48), torch.randn(1, 3, 2, 32, 32)
+    found = pooled(net, list(full), list(small), [])
+    each = [net.features(image, ("centre",))["centre"].mean((2, 3)) for image in (*full, *small)]
+    assert found.shape == (9, 64)
+    torch.testing.assert_close(found, torch.cat(each))

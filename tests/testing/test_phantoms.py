@@ -34,7 +34,7 @@ def batch():
         return View(numbered(1, 8, 8).float(), geometry, numbered(8, 8), hidden=numbered(8, 8) == 0)
 
     info = SliceInfo(**{field.name: numbered() for field in dataclasses.fields(SliceInfo)})
-    return Batch((view(), view(), view()), info)
+    return Batch((view(), view(), view()), info, seed=3)
 
 
 def whose(view):
@@ -55,6 +55,12 @@ def test_reversing_turns_everything(batch):
         assert view.geometry.size == (8, 8)
     for field in dataclasses.fields(SliceInfo):
         assert getattr(turned.info, field.name).tolist() == [4, 3, 2, 1, 0]
+
+
+@pytest.mark.parametrize("rearranged", [reverse, exchange, exchange_masks, repeat_first_view])
+def test_random_numbers_stay(batch, rearranged):
+    for changed in (rearranged(batch), with_images_of(batch, rearranged(batch))):
+        assert changed.seed == batch.seed == 3
 
 
 def test_the_first_two(batch):

@@ -1,11 +1,27 @@
-"""Projection heads that several methods share."""
+"""Projection heads that several methods share, and the pooled maps that they are given."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
+
+from contrabench.contracts.backbone import Backbone
 
 _WIDER = 4
 _WIDEST = 2048
+
+
+def pooled(backbone: Backbone, *groups: Sequence[Tensor]) -> Tensor:
+    """The deepest map, pooled, of every view, (V * B, C), view by view.
+
+    The views of a group have one size and take one pass; a group may be empty.
+    """
+    tap = backbone.deepest
+    return torch.cat(
+        [backbone.features(torch.cat(tuple(g)), (tap,))[tap].mean(dim=(2, 3)) for g in groups if g]
+    )
 
 
 class GlobalHead(nn.Module):
