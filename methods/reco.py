@@ -36,7 +36,10 @@ from contrabench import (
     register_method,
 )
 from contrabench.contracts.views import IGNORE
-from contrabench.objectives.consistency import Teacher, boxes, pasted
+from contrabench.objectives.consistency import Teacher, boxes, pasted, weighted_entropy
+from contrabench.objectives.contrast import exact, pair_contrast
+from contrabench.objectives.pixels import points
+from contrabench.objectives.regions import at_cells, pick
 
 WEAK = ViewSpec(spatial=Spatial(crop_area=(0.6, 1.0)), intensity=None)
 STRONG = ViewSpec(spatial=None, intensity=Intensity(), geometry_of=0)
@@ -102,16 +105,6 @@ class RegionalContrast(JointObjective):
         return self.average.copied
 
 
-def weighted_entropy(logits: Tensor, labels: Tensor, sure: Tensor, strong: float) -> Tensor:
-    """Cross-entropy of pseudo-labels, each image weighted by its share of confident pixels.
-
-    A mean over the pixels whose loss is not zero; 0 without any.
-    """
-    share = (sure >= strong).float().mean((1, 2))
-    each = functional.cross_entropy(logits, labels, reduction="none") * share[:, None, None]
-    return each.sum() / (each > 0).sum().clamp(min=1)
-
-
 def regional_contrast(
     embedded: Tensor,
     labels: Tensor,
@@ -124,17 +117,14 @@ def regional_contrast(
     Labels and probabilities are read at the map's cells, by pixel. The loss is zero, with a
     gradient of zero, with fewer than two classes.
     """
-    height, width = embedded.shape[-2:]
-    step = labels.shape[-2] // height
-    marks = labels[:, step // 2 :: step, step // 2 :: step][:, :height, :width].reshape(-1)
-    known = shares[:, :, step // 2 :: step, step // 2 :: step][:, :, :height, :width]
-    known = known.movedim(1, -1).reshape(-1, shares.shape[1])
-    points = functional.normalize(embedded.float(), dim=1).movedim(1, -1)
-    points = points.reshape(-1, embedded.shape[1])
-    raw = embedded.float().movedim(1, -1).reshape(-1, embedded.shape[1])
+    size = (embedded.shape[2], embedded.shape[3])
+    marks = at_cells(labels, size).reshape(-1)
+    known = points(at_cells(shares, size))
+    raw = points(exact(embedded))
+    pixels = functional.normalize(raw, dim=1)
     present = [c for c in range(shares.shape[1]) if bool((marks == c).any())]
     if len(present) < 2:
-        return embedded.sum().float() * 0.0
+        return pixels.sum() * 0.0
     members = {c: torch.nonzero(marks == c).squeeze(1) for c in present}
     with torch.no_grad():
         means = functional.normalize(torch.stack([raw[members[c]].mean(0) for c in present]), dim=1)
@@ -144,7 +134,7 @@ def regional_contrast(
         hard = members[value][known[members[value], value] < options.strong]
         if not len(hard):
             continue
-        query = points[pick(hard, options.queries, generator)]
+        query = pixels[pick(hard, options.queries, generator)]
         others = [number for number in range(len(present)) if number != place]
         chance = torch.softmax(alike[place, others], dim=0).cpu()
         count = options.queries * options.negatives
@@ -153,17 +143,11 @@ def regional_contrast(
         for number, other in enumerate(others):
             here = torch.nonzero(drawn == number).squeeze(1)
             rows[here.to(rows.device)] = pick(members[present[other]], len(here), generator)
-        negatives = points[rows].detach().view(options.queries, options.negatives, -1)
-        first = (query * means[place]).sum(1, keepdim=True)
-        rest = torch.einsum("qd,qnd->qn", query, negatives)
-        logits = torch.cat((first, rest), dim=1) / options.temperature
-        losses.append(torch.logsumexp(logits, dim=1).sub(logits[:, 0]).mean())
-    return torch.stack(losses).sum() / len(present) if losses else embedded.sum().float() * 0.0
-
-
-def pick(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """So many of some rows, with replacement, by random numbers of the CPU."""
-    return rows[torch.randint(len(rows), (count,), generator=generator).to(rows.device)]
+        negatives = pixels[rows].detach().view(options.queries, options.negatives, -1)
+        first = query @ means[place] / options.temperature
+        rest = torch.einsum("qd,qnd->qn", query, negatives) / options.temperature
+        losses.append(pair_contrast(first, rest).mean())
+    return torch.stack(losses).sum() / len(present) if losses else pixels.sum() * 0.0
 
 
 @register_method("reco")
