@@ -171,6 +171,7 @@ class PLCT(JointMethod):
     info = MethodInfo(
         title="PLCT",
         family="contrast during",
+        kind="local contrast",
         paper="Chaitanya et al., Medical Image Analysis 2023, arXiv 2112.09645",
         fidelity="re-implementation",
         inferred=(

@@ -329,6 +329,7 @@ class MONA(JointMethod):
     info = MethodInfo(
         title="MONA",
         family="contrast during",
+        kind="pixel contrast",
         paper="You et al., arXiv 2209.13476; ARCO, You et al., NeurIPS 2023, arXiv 2302.01735",
         fidelity="re-implementation",
         inferred=(

@@ -68,6 +68,7 @@ class SelfTraining(JointMethod):
     info = MethodInfo(
         title="Self-training",
         family="consistency",
+        kind="pseudo-labels",
         paper="Lee, ICML workshop 2013; Yang et al., CVPR 2022, arXiv 2106.05095",
         fidelity="re-implementation",
         inferred=(

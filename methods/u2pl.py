@@ -139,6 +139,7 @@ class U2PL(JointMethod):
     info = MethodInfo(
         title="U2PL",
         family="contrast during",
+        kind="pixel contrast",
         paper="Wang et al., CVPR 2022, arXiv 2203.03884; code for VOC",
         fidelity="re-implementation",
         inferred=(

@@ -237,6 +237,7 @@ class UGPCL(JointMethod):
     info = MethodInfo(
         title="UGPCL",
         family="contrast during",
+        kind="pixel contrast",
         paper="Wang et al., IJCAI 2022; code of taovv/UGPCL",
         fidelity="re-implementation",
         inferred=(

@@ -165,8 +165,9 @@ class QueueContrast(nn.Module):
         terms, present = [], 0
         for number, queue in enumerate(self.queues):
             own, rank = marks == number, likelier[:, number]
+            other = ~own & (marks != IGNORE)
             taken = torch.where(free, (rank >= low) & (rank < high), rank < low)
-            wrong = unsure & taken & ~own & (shares[:, number] < rule.below)
+            wrong = unsure & taken & other & (shares[:, number] < rule.below)
             entering = some(torch.nonzero(wrong).squeeze(1), rule.fresh, generator)
             memory = queue.entries.to(query)
             queue.hold(functional.normalize(keys[entering], dim=1))
