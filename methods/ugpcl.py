@@ -41,8 +41,8 @@ from contrabench.contracts.views import FINETUNE_VIEW, IGNORE
 from contrabench.objectives.consistency import certain_below, entropy, ramp
 from contrabench.objectives.contrast import exact
 from contrabench.objectives.momentum import ClassQueues
-from contrabench.objectives.pixels import points
-from contrabench.objectives.regions import at_cells, some
+from contrabench.objectives.pixels import on_grid, points
+from contrabench.objectives.regions import some
 
 
 class UGPCLOptions(Options):
@@ -161,8 +161,8 @@ class CertainContrast(JointObjective):
         self, embedded: Tensor, labels: Tensor, predicted: Tensor, generator: torch.Generator
     ) -> Tensor:
         """R of maps (B, D, h, w), and the means for later steps."""
-        size = (embedded.shape[2], embedded.shape[3])
-        marks, guesses = at_cells(labels, size), at_cells(predicted, size)
+        side = embedded.shape[-1]
+        marks, guesses = on_grid(labels, side), on_grid(predicted, side)
         values = functional.normalize(exact(embedded), dim=1)
         memory = [queue.entries for queue in self.queues]
         for number, queue in enumerate(self.queues):

@@ -1,4 +1,4 @@
-"""What contrast with regions is made of: cells, draws, what is known, and the contrast by queues."""
+"""What contrast with regions is made of: draws, what is known, and queues."""
 
 import math
 
@@ -11,7 +11,6 @@ from contrabench.objectives.regions import (
     Known,
     QueueContrast,
     QueueRule,
-    at_cells,
     pick,
     regions_of,
     some,
@@ -21,18 +20,6 @@ from contrabench.objectives.regions import (
 
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
-
-
-@pytest.mark.parametrize(("side", "cells"), [(8, 8), (8, 4), (32, 8), (6, 2)])
-def test_a_cell_reads_the_pixel_at_its_middle(side, cells):
-    values = torch.arange(2 * 3 * side * side).view(2, 3, side, side)
-    found = at_cells(values, (cells, cells))
-    step = side // cells
-    for y in range(cells):
-        for x in range(cells):
-            wanted = values[:, :, y * step + step // 2, x * step + step // 2]
-            assert torch.equal(found[:, :, y, x], wanted)
-    assert torch.equal(at_cells(values[:, 0], (cells, cells)), found[:, 0])
 
 
 def test_regions_are_tiles_of_each_slice():
@@ -68,7 +55,7 @@ def test_strata_get_equally_many_whatever_their_size(count):
     each = torch.bincount(strata[found - 100], minlength=10)
     assert each[[2, 5, 9]].sum() == count
     assert each[[2, 5, 9]].max() - each[[2, 5, 9]].min() <= 1
-    assert 1 <= each[5] or count < 3
+    assert each[5] >= 1
 
 
 def test_what_is_left_over_goes_to_every_stratum_in_turn():
@@ -155,13 +142,13 @@ def literal(item, embedded, averaged, known, generator):
               for y in range(CELLS) for x in range(CELLS)]  # fmt: skip
 
     def label(p):
-        return int(known.labels[p[0], 2 * p[1] + 1, 2 * p[2] + 1])
+        return int(known.labels[p[0], 2 * p[1], 2 * p[2]])
 
     def share(p):
-        return known.shares[p[0], :, 2 * p[1] + 1, 2 * p[2] + 1].tolist()
+        return known.shares[p[0], :, 2 * p[1], 2 * p[2]].tolist()
 
     def flag(values, p):
-        return bool(values[p[0], 2 * p[1] + 1, 2 * p[2] + 1])
+        return bool(values[p[0], 2 * p[1], 2 * p[2]])
 
     total, present, entering = 0.0, 0, []
     for c in range(CLASSES):
@@ -220,9 +207,9 @@ def planted(guess, label=2, free=True, vague=True):
     labels = torch.full((2, 2 * CELLS, 2 * CELLS), IGNORE)
     shares = torch.full((2, CLASSES, 2 * CELLS, 2 * CELLS), 1 / CLASSES).double()
     unsure = torch.ones(labels.shape, dtype=torch.bool)
-    place = (1 if free else 0, 3, 5)
+    place = (1 if free else 0, 2, 4)
     labels[place], unsure[place] = label, vague
-    shares[place[0], :, 3, 5] = torch.tensor(guess).double()
+    shares[place[0], :, 2, 4] = torch.tensor(guess).double()
     averaged = torch.randn(2, DIM, CELLS, CELLS, generator=seeded()).double()
     key = torch.nn.functional.normalize(averaged[place[0], :, 1, 2], dim=0)
 
@@ -289,7 +276,7 @@ def test_an_absent_class_does_not_shift_the_queues_of_others():
 def test_anchors_come_equally_from_regions_of_slices():
     """All of a class in one corner of one slice but for one pixel, which is half of the anchors."""
     labels = torch.zeros(2, 6, 6, dtype=torch.long)
-    labels[0, :2, :] = labels[1, 5, 5] = 1
+    labels[0, :2, :] = labels[1, 4, 4] = 1
     embedded, averaged, known = scene(labels, labelled=2)
     known = Known(
         labels, torch.full_like(known.shares, 0.4), torch.ones_like(known.sure), known.unsure, 2

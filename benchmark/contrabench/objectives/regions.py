@@ -19,13 +19,7 @@ from torch.nn import functional
 from contrabench.contracts.views import IGNORE
 from contrabench.objectives.contrast import exact, pair_contrast
 from contrabench.objectives.momentum import ClassQueues
-from contrabench.objectives.pixels import points
-
-
-def at_cells(values: Tensor, size: tuple[int, int]) -> Tensor:
-    """What stands at the middle of each cell of a map, of (B, ..., H, W): (B, ..., h, w)."""
-    high, wide = (side // cells for side, cells in zip(values.shape[-2:], size, strict=True))
-    return values[..., high // 2 :: high, wide // 2 :: wide][..., : size[0], : size[1]]
+from contrabench.objectives.pixels import on_grid, points
 
 
 def regions_of(batch: int, size: tuple[int, int], per_axis: int) -> Tensor:
@@ -155,9 +149,9 @@ class QueueContrast(nn.Module):
         rule, size = self.rule, (embedded.shape[2], embedded.shape[3])
         query, keys = functional.normalize(points(embedded), dim=1), points(averaged)
         marks, sure, unsure = (
-            at_cells(each, size).reshape(-1) for each in (known.labels, known.sure, known.unsure)
+            on_grid(each, size[1]).reshape(-1) for each in (known.labels, known.sure, known.unsure)
         )
-        shares = points(at_cells(known.shares, size))
+        shares = points(on_grid(known.shares, size[1]))
         likelier = shares.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
         low, high = rule.ranks
         free = torch.arange(len(marks), device=marks.device) >= known.labelled * size[0] * size[1]
