@@ -11,8 +11,6 @@ classes is divided by 2, both from the two classes of their first data: `literal
 
 from __future__ import annotations
 
-import math
-
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -31,7 +29,7 @@ from contrabench import (
     register_method,
 )
 from contrabench.contracts.views import FINETUNE_VIEW
-from contrabench.objectives.consistency import Teacher, ramp
+from contrabench.objectives.consistency import Teacher, certain_below, entropy, ramp
 
 
 class UAMTOptions(Options):
@@ -66,8 +64,7 @@ class CertainConsistency(JointObjective):
         target = noisy()
         mean = torch.stack([noisy() for _ in range(options.passes)]).mean(0)
         classes = 2 if options.literal else network.classes
-        limit = (0.75 + 0.25 * ramp(batch.progress)) * math.log(classes)
-        sure = entropy(mean) < limit
+        sure = entropy(mean) < certain_below(batch.progress, classes)
         square = (torch.softmax(network.logits(image), dim=1) - target).square().sum(1) / classes
         term = (square * sure).sum() / sure.sum().clamp(min=1)
         weight = options.weight * ramp(batch.progress, options.ramp)
@@ -80,11 +77,6 @@ class CertainConsistency(JointObjective):
     def teacher(self) -> Network:
         """The average."""
         return self.average.copied
-
-
-def entropy(shares: Tensor) -> Tensor:
-    """That of probabilities (B, C, H, W), (B, H, W)."""
-    return -(shares * (shares + 1e-6).log()).sum(1)
 
 
 @register_method("ua_mt")

@@ -8,12 +8,13 @@ import torch
 from contrabench.contracts import registry
 from contrabench.testing import assert_conforms
 
-from .conftest import pretrain_task
+from .conftest import joint_task, pretrain_task
 
 CONTENT = Path(__file__).parents[2] / "methods"
 VARIANTS = {
     "barlow_twins": [{"width": 64}],
     "byol": [{"dim": 32, "momentum": 0.9}],
+    "chaitanya_joint": [{"rounds": 1, "pixels": 5}],
     "densecl": [{"dense_weight": 0.9, "queue": 24}, {"batch_norm": False}],
     "dino": [
         {"frozen": 0.0, "batch_norm": False},
@@ -43,6 +44,7 @@ VARIANTS = {
     ],
     "models_genesis": [{"flip": 0, "shuffle": 1, "curve": 0.5, "paint": 1, "inner": 1}],
     "moco": [{"batch_norm": False}, {"queue": 8, "momentum": 0.999, "temperature": 0.07}],
+    "mona": [{"regions": 4, "equivariance": 0}],
     "pcl": [{"threshold": 0.35}],
     "pixpro": [{"tap": "dec4"}, {"tap": "dec3", "sharpness": 1.0, "distance": 1.5}],
     "scratch": [],
@@ -52,6 +54,7 @@ VARIANTS = {
         {"weight_patient": 0},
         {"weight_partition": 0, "partitions": 4},
     ],
+    "self_training": [{"rounds": 1, "threshold": 0.5}],
     "simclr": [{"temperature": 0.5}],
     "simsiam": [],
     "spark": [{"share": 0.5, "decoder": 32}],
@@ -65,6 +68,8 @@ VARIANTS = {
         {"small_crops": 0, "queue": 0},
         {"frozen": 0.0, "queue": 16, "queue_from": 0.0},
     ],
+    "u2pl": [{"low": 2, "cutmix": 0}],
+    "ugpcl": [{"anchors": 8, "dim": 16, "alone": 0}],
     "vicreg": [{"width": 64}],
     "vicregl": [{"alpha": 0.1, "matches": 49, "width": 32, "local_width": 8}],
     "voco": [{"targets": 1, "width": 32, "momentum": 0.5}],
@@ -81,7 +86,8 @@ def build(name, options):
 
 def tasks(method, cases):
     """One task for each stage, as the engine makes them."""
-    return [pretrain_task(method, cases, 16, stage) for stage in method.stages()]
+    before = [pretrain_task(method, cases, 16, stage) for stage in method.stages()]
+    return before + [joint_task(method, cases, stage=stage) for stage in method.joint_stages()]
 
 
 def test_none_is_left_out():

@@ -8,7 +8,13 @@ import torch
 from torch import nn
 
 from contrabench.model.weights import build_backbone
-from contrabench.objectives.momentum import MomentumCopy, Queue, cosine_momentum
+from contrabench.objectives.momentum import (
+    ClassQueues,
+    GrowingQueue,
+    MomentumCopy,
+    Queue,
+    cosine_momentum,
+)
 from contrabench.protocol import BackboneSpec
 
 
@@ -185,3 +191,26 @@ def test_half_precision_keys_are_kept_in_float32():
     queue.hold(torch.ones(2, 3, dtype=torch.bfloat16))
     queue.push()
     assert queue.memory.dtype == torch.float32
+
+
+@pytest.mark.parametrize("batches", [[2, 2, 3], [5, 1], [1] * 9, [9], [0, 2]])
+def test_a_growing_queue_holds_what_was_pushed_and_no_more(batches):
+    queue, expected, number = GrowingQueue(4, 3), deque(maxlen=4), 0
+    assert queue.entries.shape == (0, 3)
+    for batch in batches:
+        rows = [[float(number + i)] * 3 for i in range(batch)]
+        number += batch
+        queue.hold(torch.tensor(rows).view(batch, 3))
+        queue.push()
+        expected.extend(rows)
+        assert sorted(queue.entries.tolist()) == sorted(expected)
+
+
+def test_queues_of_classes_are_apart_and_come_back():
+    queues = ClassQueues(3, 4, 2)
+    queues[1].hold(torch.ones(2, 2))
+    queues.push()
+    again = ClassQueues(3, 4, 2)
+    again.load_state_dict(queues.state_dict())
+    assert [len(queue.entries) for queue in again] == [0, 2, 0]
+    assert torch.equal(again[1].entries, torch.ones(2, 2))

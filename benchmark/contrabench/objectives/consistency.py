@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from contrabench.contracts.objective import Network
+from contrabench.contracts.objective import (
+    JointBatch,
+    JointObjective,
+    Network,
+    StepResult,
+    Supervised,
+)
 from contrabench.contracts.views import IGNORE
 from contrabench.objectives.boxes import inside
-from contrabench.objectives.momentum import MomentumCopy
+from contrabench.objectives.momentum import Module, MomentumCopy
 
 
 def ramp(progress: float, length: float = 1.0) -> float:
@@ -23,8 +30,16 @@ def ramp(progress: float, length: float = 1.0) -> float:
     return math.exp(-5 * (1 - share) ** 2)
 
 
-class Teacher(MomentumCopy[Network]):
-    """An average of the student, parameters and running statistics, without a gradient.
+class NothingAdded(JointObjective):
+    """A stage of supervision alone, such as the one before the first pseudo-labels."""
+
+    def forward(self, network: Network, batch: JointBatch, supervised: Supervised) -> StepResult:
+        """Zero."""
+        return StepResult(batch.labelled.views[0].image.new_zeros(()))
+
+
+class Average(MomentumCopy[Module]):
+    """An average of a module, parameters and running statistics, without a gradient.
 
     Update n keeps min(1 - 1 / (n + 1), `keep`) of itself (Tarvainen and Valpola, NeurIPS 2017):
     the first one copies. It keeps as much from the first on if not `ramped`.
@@ -32,23 +47,43 @@ class Teacher(MomentumCopy[Network]):
 
     updates: Tensor
 
-    def __init__(self, network: Network, keep: float, ramped: bool = True) -> None:
-        super().__init__(network)
+    def __init__(self, module: Module, keep: float, ramped: bool = True) -> None:
+        super().__init__(module)
         self.keep, self.ramped = keep, ramped
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
 
     @torch.no_grad()
-    def update(self, network: Network) -> None:
-        """Follows the student after a step."""
+    def update(self, module: Module) -> None:
+        """Follows the module after a step."""
         keep = min(1 - 1 / (int(self.updates) + 1), self.keep) if self.ramped else self.keep
-        self.follow(network, keep, buffers=True)
+        self.follow(module, keep, buffers=True)
         self.updates += 1
+
+
+class Teacher(Average[Network]):
+    """An average of the student, which predicts by its averaged statistics."""
 
     @torch.no_grad()
     def logits(self, image: Tensor) -> Tensor:
-        """Those of the finest head, (B, classes, H, W), by its averaged statistics."""
+        """Those of the finest head, (B, classes, H, W)."""
         self.copied.eval()
         return self.copied.logits(image)
+
+    @torch.no_grad()
+    def maps(self, image: Tensor, taps: Collection[str]) -> dict[str, Tensor]:
+        """Those of its backbone, by tap."""
+        self.copied.eval()
+        return self.copied.backbone.features(image, taps)
+
+
+def entropy(shares: Tensor) -> Tensor:
+    """That of probabilities (B, C, H, W), (B, H, W)."""
+    return -(shares * (shares + 1e-6).log()).sum(1)
+
+
+def certain_below(progress: float, classes: int) -> float:
+    """(0.75 + 0.25 exp(-5 (1 - t)^2)) log C: the entropy of a certain pixel (UA-MT, 2019)."""
+    return (0.75 + 0.25 * ramp(progress)) * math.log(classes)
 
 
 def confident(logits: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
@@ -62,6 +97,16 @@ def masked_entropy(logits: Tensor, labels: Tensor, kept: Tensor) -> Tensor:
     valid = labels != IGNORE
     entropy = functional.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
     return (entropy * (kept & valid)).sum() / valid.sum().clamp(min=1)
+
+
+def weighted_entropy(logits: Tensor, labels: Tensor, sure: Tensor, strong: float) -> Tensor:
+    """Cross-entropy of pseudo-labels, each image weighted by its share of confident pixels.
+
+    A mean over the pixels whose loss is not zero; 0 without any (ReCo, ICLR 2022).
+    """
+    share = (sure >= strong).float().mean((1, 2))
+    each = functional.cross_entropy(logits, labels, reduction="none") * share[:, None, None]
+    return each.sum() / (each > 0).sum().clamp(min=1)
 
 
 def masked_dice(logits: Tensor, labels: Tensor, kept: Tensor) -> Tensor:

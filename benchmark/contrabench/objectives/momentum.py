@@ -1,10 +1,11 @@
-"""What a step leaves to later ones: momentum copies of networks, and a queue of embeddings."""
+"""What a step leaves to later ones: momentum copies of networks, and queues of embeddings."""
 
 from __future__ import annotations
 
 import copy
 import math
-from typing import Generic, TypeVar
+from collections.abc import Iterator
+from typing import Generic, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -86,3 +87,40 @@ class Queue(nn.Module):
         rows = (self.place + torch.arange(len(fresh), device=fresh.device)) % len(self.memory)
         self.memory[rows] = fresh
         self.place.copy_((self.place + len(fresh)) % len(self.memory))
+
+
+class GrowingQueue(Queue):
+    """A queue that is empty at first: only what was pushed counts."""
+
+    filled: Tensor
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__(size, dim)
+        self.memory.zero_()
+        self.register_buffer("filled", torch.zeros((), dtype=torch.long))
+
+    @property
+    def entries(self) -> Tensor:
+        """What it holds, (filled, dim)."""
+        return self.memory[: int(self.filled)]
+
+    def push(self) -> None:
+        """As of any queue."""
+        fresh = sum(len(embeddings) for embeddings in self._held)
+        super().push()
+        self.filled.copy_((self.filled + fresh).clamp(max=len(self.memory)))
+
+
+class ClassQueues(nn.ModuleList):
+    """A growing queue for each class, by its number."""
+
+    def __init__(self, classes: int, size: int, dim: int) -> None:
+        super().__init__(GrowingQueue(size, dim) for _ in range(classes))
+
+    def __iter__(self) -> Iterator[GrowingQueue]:
+        return cast("Iterator[GrowingQueue]", super().__iter__())
+
+    def push(self) -> None:
+        """As of each queue."""
+        for queue in self:
+            queue.push()

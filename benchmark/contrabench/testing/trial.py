@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -78,7 +79,12 @@ class _PretrainOnce(_Once, PretrainTask):
 
 
 class _JointOnce(_Once, JointTask):
-    """A joint stage on one batch."""
+    """A joint stage on one batch; ramps and pauses go on."""
+
+    def batch(self, step: int, part: int, parts: int) -> JointBatch:
+        """The views of step 0, at the progress of the step."""
+        first: JointBatch = super().batch(0, part, parts)
+        return replace(first, progress=step / self.steps)
 
 
 Task = TypeVar("Task", bound=TrainingTask)

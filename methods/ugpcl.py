@@ -1,0 +1,265 @@
+"""UGPCL: two decoders that agree, and contrast of pixels where they are certain.
+
+Wang et al., IJCAI 2022; as in the authors' code, reduced and repaired.
+Of one encoder and two decoders f and g of different up-sampling, of which f is tested, added are
+
+    0.4 L(g(x), y) + w(t) mean (softmax f(u) - softmax g(u))^2 + 0.2 CE(quarter turns) + 0.2 R
+
+with w(t) = 0.02 exp(-5 (1 - t)^2); the authors weigh half the supervised loss. R, after a tenth
+of the steps, is over anchors a and the means k of a class in a slice, kept in a queue,
+
+    mean over a, and k of its class, of -log( exp(a.k/tau) / ( exp(a.k/tau) + sum_n exp(a.n/tau) ) )
+
+with n the means of other classes. The class of a pixel without a mask is that of the mean of both
+decoders, unless its entropy exceeds (0.75 + 0.25 exp(-5 (1 - t)^2)) log C.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from contrabench import (
+    Backbone,
+    JointBatch,
+    JointMethod,
+    JointObjective,
+    JointStage,
+    MethodInfo,
+    Network,
+    Options,
+    StepResult,
+    Stream,
+    Supervised,
+    register_method,
+)
+from contrabench.contracts.views import FINETUNE_VIEW, IGNORE
+from contrabench.objectives.consistency import certain_below, entropy, ramp
+from contrabench.objectives.contrast import exact
+from contrabench.objectives.momentum import ClassQueues
+from contrabench.objectives.pixels import on_grid, points
+from contrabench.objectives.regions import some
+
+
+class UGPCLOptions(Options):
+    """Options of UGPCL; defaults of the authors' code, scaled to the supervised loss here."""
+
+    second: float = Field(0.4, ge=0, description="weight of the second decoder's supervision")
+    consistency: float = Field(0.02, ge=0, description="w, at the end of its ramp")
+    rotation: float = Field(0.2, ge=0, description="weight of the rotation that is to be told")
+    contrast: float = Field(0.2, ge=0, description="weight of R")
+    alone: float = Field(0.1, ge=0, lt=1, description="share of the steps without R")
+    temperature: float = Field(0.07, gt=0, description="of the contrast")
+    anchors: int = Field(64, ge=2, description="of each class in a batch (one of each slice)")
+    queue: int = Field(500, ge=1, description="means kept of each class")
+    dim: int = Field(256, ge=2, description="of an embedding")
+
+
+class BilinearDecoder(nn.Module):
+    """A decoder on the maps of an encoder that enlarges them by interpolation."""
+
+    def __init__(self, backbone: Backbone, classes: int) -> None:
+        super().__init__()
+        self.names = backbone.encoder
+        widths = [backbone.channels[name] for name in self.names]
+        self.blocks = nn.ModuleList(
+            nn.Sequential(*_convolution(deep + wide, wide), *_convolution(wide, wide))
+            for wide, deep in pairwise(widths)
+        )
+        self.out = nn.Conv2d(widths[0], classes, 1)
+
+    def forward(self, maps: dict[str, Tensor], size: tuple[int, int]) -> Tensor:
+        """Logits (B, classes, H, W) in float32 from the encoder's maps by name."""
+        *skips, x = (maps[name] for name in self.names)
+        for block, skip in zip(reversed(self.blocks), reversed(skips), strict=True):
+            x = functional.interpolate(x, skip.shape[-2:], mode="bilinear", align_corners=False)
+            x = block(torch.cat((x, skip), dim=1))
+        logits: Tensor = self.out(x).float()
+        if logits.shape[-2:] == size:
+            return logits
+        return functional.interpolate(logits, size, mode="bilinear", align_corners=False)
+
+
+def _convolution(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
+    return (
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.InstanceNorm2d(outputs, affine=True),
+        nn.LeakyReLU(0.01, inplace=True),
+    )
+
+
+class CertainContrast(JointObjective):
+    """The four terms, with the second decoder, two heads and the queues of means."""
+
+    def __init__(self, network: Network, options: UGPCLOptions) -> None:
+        super().__init__()
+        self.options, backbone = options, network.backbone
+        self.decoder = BilinearDecoder(backbone, network.classes)
+        self.turns = nn.Linear(backbone.channels[backbone.deepest], 4)
+        self.tap = backbone.encoder[-2]
+        width = backbone.channels[self.tap]
+        self.head = nn.Sequential(
+            nn.Conv2d(width, width, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, options.dim, 1),
+        )
+        self.queues = ClassQueues(network.classes, options.queue, options.dim)
+
+    def forward(self, network: Network, batch: JointBatch, supervised: Supervised) -> StepResult:
+        """The weighted terms of one batch."""
+        options, backbone = self.options, network.backbone
+        view, free = batch.labelled.views[0], batch.streams[0].views[0].image
+        label, size = view.label.long(), (free.shape[2], free.shape[3])
+        own, others = (backbone.features(image, backbone.encoder) for image in (view.image, free))
+        finest = (backbone.finest,)
+        both = [
+            torch.softmax(logits, dim=1)
+            for logits in (
+                network.decide(backbone.features(free, finest, others)),
+                self.decoder(others, size),
+            )
+        ]
+        second = supervised({backbone.finest: self.decoder(own, size)}, label)
+        consistency = (both[0] - both[1]).square().mean()
+        rotation = self._rotation(network, torch.cat((view.image, free)), batch)
+        loss = (
+            options.second * second
+            + options.consistency * ramp(batch.progress) * consistency
+            + options.rotation * rotation
+        )
+        logs = {"consistency": consistency.detach(), "rotation": rotation.detach()}
+        if batch.progress < options.alone:
+            return StepResult(loss, logs)
+        with torch.no_grad():
+            first = network.decide(backbone.features(view.image, finest, own)).argmax(1)
+            limit = certain_below(batch.progress, network.classes)
+            guessed = gated((both[0] + both[1]) / 2, limit)
+            labels = torch.cat((label, guessed))
+            predicted = torch.cat((first, both[0].argmax(1)))
+        embedded = self.head(torch.cat((own[self.tap], others[self.tap])))
+        generator = batch.generator("anchors")
+        contrast = self._contrast(embedded, labels, predicted, generator)
+        return StepResult(loss + options.contrast * contrast, logs)
+
+    def _rotation(self, network: Network, images: Tensor, batch: JointBatch) -> Tensor:
+        """Cross-entropy of the quarter turns by which images were rotated."""
+        generator, backbone = batch.generator("turns"), network.backbone
+        turns = torch.randint(4, (len(images),), generator=generator)
+        turned = torch.stack(
+            [image.rot90(turn, (1, 2)) for image, turn in zip(images, turns.tolist(), strict=True)]
+        )
+        maps = backbone.features(turned, (backbone.deepest,))[backbone.deepest]
+        told = self.turns(maps.mean((2, 3))).float()
+        return functional.cross_entropy(told, turns.to(told.device))
+
+    def _contrast(
+        self, embedded: Tensor, labels: Tensor, predicted: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """R of maps (B, D, h, w), and the means for later steps."""
+        side = embedded.shape[-1]
+        marks, guesses = on_grid(labels, side), on_grid(predicted, side)
+        values = functional.normalize(exact(embedded), dim=1)
+        memory = [queue.entries for queue in self.queues]
+        for number, queue in enumerate(self.queues):
+            queue.hold(means_of(values.detach(), marks == number))
+        rows = anchors_of(
+            marks.reshape(-1), guesses.reshape(-1), len(memory), self.options.anchors, generator
+        )
+        sizes = torch.tensor([len(keys) for keys in memory], device=rows.device)
+        kinds = torch.arange(len(memory), device=rows.device).repeat_interleave(sizes)
+        chosen, own = points(values)[rows], marks.reshape(-1)[rows]
+        return contrast_with_means(chosen, own, torch.cat(memory), kinds, self.options.temperature)
+
+    def after_step(self, network: Network, progress: float) -> None:
+        """The means of the step can be met."""
+        self.queues.push()
+
+
+def gated(shares: Tensor, limit: float) -> Tensor:
+    """Classes (B, H, W) of probabilities (B, C, H, W), `IGNORE` where the entropy is not below."""
+    return shares.argmax(1).where(entropy(shares) < limit, IGNORE)
+
+
+def means_of(values: Tensor, where: Tensor) -> Tensor:
+    """Unit means (n, D) of values (B, D, h, w) at the places (B, h, w) of each image with any."""
+    count = where.sum((1, 2))
+    sums = (values * where[:, None]).sum((2, 3))[count > 0]
+    return functional.normalize(sums, dim=1)
+
+
+def anchors_of(
+    marks: Tensor, guesses: Tensor, classes: int, count: int, generator: torch.Generator
+) -> Tensor:
+    """Rows of pixels (N,) that are anchors: of each class at most `count`, of which half are hard.
+
+    A hard one is predicted as another class. Where there are too few of a kind the other fills up.
+    """
+    found = []
+    for number in range(classes):
+        hard, easy = (
+            torch.nonzero((marks == number) & wrong).squeeze(1)
+            for wrong in (guesses != number, guesses == number)
+        )
+        first = min(len(hard), max(count // 2, count - len(easy)))
+        found += [some(hard, first, generator), some(easy, count - first, generator)]
+    return torch.cat(found)
+
+
+def contrast_with_means(
+    anchors: Tensor, own: Tensor, keys: Tensor, kinds: Tensor, temperature: float
+) -> Tensor:
+    """R of unit anchors (A, D) of classes (A,) and keys (K, D) of classes (K,).
+
+    Anchors without a key of their class are left out; 0 without any other.
+    """
+    with torch.autocast(anchors.device.type, enabled=False):
+        logits = anchors @ keys.to(anchors).T / temperature
+        positive = own[:, None] == kinds
+        count = positive.sum(1)
+        usable = count > 0
+        if not bool(usable.any()):
+            return anchors.sum() * 0.0
+        lowest = torch.finfo(logits.dtype).min
+        repelled = torch.logsumexp(logits.masked_fill(positive, lowest), dim=1, keepdim=True)
+        each = (torch.logaddexp(logits, repelled) - logits).where(positive, 0.0).sum(1)
+        return (each / count.clamp(min=1)).sum() / usable.sum()
+
+
+@register_method("ugpcl")
+class UGPCL(JointMethod):
+    """Two decoders, and pixel contrast gated by their uncertainty."""
+
+    info = MethodInfo(
+        title="UGPCL",
+        family="contrast during",
+        kind="pixel contrast",
+        paper="Wang et al., IJCAI 2022; code of taovv/UGPCL",
+        fidelity="re-implementation",
+        inferred=(
+            "reduced: the second decoder is convolutional with bilinear up-sampling, not a Swin "
+            "transformer, and nothing was trained on ImageNet",
+            "repaired: background has means of its own, where the code has vectors of zero; its "
+            "mask of self-pairs, which hits keys of the queue, is gone",
+            "up to 64 anchors of each class in a batch, not one of each slice; means of a step are "
+            "met from the next on",
+            "threshold of the entropy with the logarithm of the number of classes, not of 2",
+            "rotated slices pass the encoder by themselves; the segmentation sees none",
+            "embeddings are read one level above the bottleneck",
+        ),
+        against_collapse="negatives",
+    )
+    Options = UGPCLOptions
+    options: UGPCLOptions
+
+    def joint_stages(self) -> tuple[JointStage, ...]:
+        """One, with one view of each slice without a label."""
+        return (JointStage(name="certain", streams=(Stream(views=(FINETUNE_VIEW,)),)),)
+
+    def joint_objective(self, stage: JointStage, network: Network) -> JointObjective:
+        """The second decoder and the four terms."""
+        return CertainContrast(network, self.options)
