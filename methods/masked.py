@@ -53,14 +53,14 @@ class MaskedOptions(Options):
 
 
 def normalised_blocks(images: Tensor, cells: int) -> Tensor:
-    """Scales each block to mean 0 and variance 1, and a flat block to 0.
+    """Scales each block of each channel to mean 0 and variance 1, and a flat block to 0.
 
     Args:
-        images: (B, 1, H, W); both sides are multiples of `cells`.
+        images: (B, C, H, W); both sides are multiples of `cells`.
         cells: blocks per axis, as of the occlusion.
 
     Returns:
-        (B, 1, H, W) in float32 at least; 1e-6 is added to the unbiased variance.
+        (B, C, H, W) in float32 at least; 1e-6 is added to the unbiased variance.
     """
     with torch.autocast(images.device.type, enabled=False):
         count, channels, height, width = images.shape
@@ -71,15 +71,15 @@ def normalised_blocks(images: Tensor, cells: int) -> Tensor:
 
 
 def hidden_error(predicted: Tensor, target: Tensor, hidden: Tensor) -> Tensor:
-    """Mean squared error over the hidden pixels of all images.
+    """Mean squared error over the hidden pixels of all images and channels.
 
     Args:
-        predicted: (B, 1, H, W).
-        target: (B, 1, H, W).
+        predicted: (B, C, H, W).
+        target: (B, C, H, W).
         hidden: (B, H, W) bool, with at least one pixel.
     """
     with torch.autocast(predicted.device.type, enabled=False):
-        error = (exact(predicted) - exact(target)).square()[:, 0]
+        error = (exact(predicted) - exact(target)).square().mean(1)
         return (error * hidden).sum() / hidden.sum()
 
 
@@ -89,7 +89,7 @@ class Reconstruction(Objective):
     def __init__(self, backbone: Backbone, options: MaskedOptions) -> None:
         super().__init__()
         self.options = options
-        self.head = nn.Conv2d(backbone.channels["dec1"], 1, 1)
+        self.head = nn.Conv2d(backbone.channels["dec1"], backbone.in_channels, 1)
 
     def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of a whole and an occluded view.
