@@ -5,6 +5,7 @@ import sys
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813 - its own name for itself
 from tests.makers.scans import oblique, write_itk, write_series
 
 from contrabench import DataError
@@ -12,7 +13,6 @@ from contrabench.data.formats import files_of, read_volume, stem, unread, volume
 from contrabench.data.reading import canonical, check_cases
 from contrabench.progress import Silent
 
-sitk = pytest.importorskip("SimpleITK")
 FLIPS = [(1, 1, 1), (-1, 1, 1), (1, -1, -1), (-1, -1, 1)]
 
 
@@ -113,7 +113,7 @@ def test_slices_of_two_directions(tmp_path):
     write_series(tmp_path / "p", values_of(), oblique())
     write_series(tmp_path / "q", values_of(), np.diag([1.5, 0.8, 4.0, 1.0]))
     (tmp_path / "q" / "1.2.3.4_001.dcm").rename(tmp_path / "p" / "1.2.3.4_001.dcm")
-    with pytest.raises(ValueError, match="differ in size or direction|holds 2 DICOM series"):
+    with pytest.raises(ValueError, match="differ in size or direction"):
         read_volume(tmp_path / "p")
 
 

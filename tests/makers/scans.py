@@ -1,6 +1,7 @@
 """Volumes written in the formats that SimpleITK reads, DICOM series among them."""
 
 import numpy as np
+import SimpleITK as sitk  # noqa: N813 - its own name for itself
 
 TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
@@ -20,8 +21,6 @@ def oblique(spacing=(1.5, 0.8, 4.0), origin=(-31.0, 12.5, 7.25)):
 
 def itk_image(values, affine):
     """An image of SimpleITK from (X, Y, Z) voxels and an affine to RAS+."""
-    import SimpleITK as sitk
-
     image = sitk.GetImageFromArray(np.ascontiguousarray(values.transpose(2, 1, 0)))
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     image.SetSpacing(spacing.tolist())
@@ -32,8 +31,6 @@ def itk_image(values, affine):
 
 def write_itk(path, values, affine):
     """Writes .nrrd, .nhdr, .mha or .mhd."""
-    import SimpleITK as sitk
-
     path.parent.mkdir(parents=True, exist_ok=True)
     sitk.WriteImage(itk_image(values, affine), str(path))
     return path
@@ -41,8 +38,6 @@ def write_itk(path, values, affine):
 
 def write_series(folder, values, affine, ending=".dcm", uid="1.2.3.4", skip=()):
     """Writes int16 voxels as a DICOM series, its files named against the order of the slices."""
-    import SimpleITK as sitk
-
     folder.mkdir(parents=True, exist_ok=True)
     image = itk_image(values, affine)
     direction, depth = np.reshape(image.GetDirection(), (3, 3)), values.shape[2]
