@@ -1,4 +1,4 @@
-"""A user's own NIfTI folder: nnU-Net, Medical Segmentation Decathlon, or images and labels."""
+"""A user's own folder: nnU-Net, Medical Segmentation Decathlon, or images and labels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from contrabench import (
     Structure,
     register_dataset,
 )
-from contrabench.data.reading import is_nifti, stem
+from contrabench.data.formats import stem, unread, volumes_in
+from contrabench.files import read_json
 
 FOLDERS = (("imagesTr", "labelsTr"), ("images", "labels"))
 CHANNEL = re.compile(r"(.+)_(\d{4})")
@@ -58,15 +59,16 @@ class NiftiOptions(Options):
 
 @register_dataset("nifti")
 class NiftiFolder(NiftiDataset):
-    """Any single-channel dataset in one of three common layouts."""
+    """Any dataset in one of three common layouts, of one channel or several."""
 
     info = DatasetInfo(
         title="NIfTI folder",
         modality="the user's",
         source="the user's own files",
         terms="the user's",
-        layout="imagesTr/NAME_0000.nii.gz or imagesTr/NAME.nii.gz with labelsTr/NAME.nii.gz and "
-        "dataset.json, or images/NAME.nii.gz with labels/NAME.nii.gz, below --data",
+        layout="imagesTr/NAME_0000.nii.gz (further channels _0001 and on) or imagesTr/NAME.nii.gz "
+        "with labelsTr/NAME.nii.gz and dataset.json, or images/NAME.nii.gz with "
+        "labels/NAME.nii.gz, below --data; .nrrd, .mha or a folder NAME of DICOM slices as well",
     )
     Options = NiftiOptions
     options: NiftiOptions
@@ -75,6 +77,7 @@ class NiftiFolder(NiftiDataset):
         super().__init__(root, options)
         self.recipe = DataRecipe(field_of_view_mm=self.options.field_of_view_mm)
         self._structures: tuple[Structure, ...] = ()
+        self._channels: tuple[str, ...] = ()
 
     @property
     def structures(self) -> tuple[Structure, ...]:
@@ -89,16 +92,26 @@ class NiftiFolder(NiftiDataset):
                 self._structures = self._found()
         return self._structures
 
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """From `dataset.json`, else by the numbers of nnU-Net's files."""
+        if not self._channels:
+            images, labels = self._folders()
+            numbers = {0, *_by_number(_image_files(images, _label_files(labels, []), []))}
+            found = tuple(f"channel {number}" for number in sorted(numbers))
+            self._channels = self._named() or (found if len(found) > 1 else super().channels)
+        return self._channels
+
     def cases(self) -> list[Case]:
         """Lists the images by name.
 
         Raises:
-            DataError: naming each missing or extra file, second channel and name from which
-                no patient can be read.
+            DataError: naming each missing or extra file, each kind of file that cannot be read,
+                and each name from which no patient can be read.
         """
         images, labels = self._folders()
-        faults: list[str] = []
-        label_of = {stem(path): path for path in _volumes(labels)}
+        faults = unread((images, labels))
+        label_of = _label_files(labels, faults)
         image_of = self._images(images, label_of, faults)
         if not image_of and not faults:
             raise self.misplaced(f"no image was found in {images}")
@@ -107,7 +120,7 @@ class NiftiFolder(NiftiDataset):
             for name in sorted(set(label_of) - set(image_of))
         ]
         cases = []
-        for name, image in image_of.items():
+        for name, (image, *further) in image_of.items():
             label = label_of.get(name)
             patient = re.search(self.options.patient_pattern, name)
             if patient is None or not patient[1]:
@@ -120,7 +133,8 @@ class NiftiFolder(NiftiDataset):
                     "the image for pre-training alone"
                 )
             else:
-                cases.append(Case(name, patient[1], image, label, labelled=label is not None))
+                known = label is not None
+                cases.append(Case(name, patient[1], image, label, known, tuple(further)))
         if faults:
             raise DataError(faults, where=str(self.root))
         return cases
@@ -132,29 +146,50 @@ class NiftiFolder(NiftiDataset):
                 return root / images, root / labels
         raise self.misplaced(f"{root} has neither imagesTr nor images")
 
-    def _images(self, folder: Path, labels: Container[str], faults: list[str]) -> dict[str, Path]:
-        """Images by case; a channel number at the end of nnU-Net's names is no part of it.
-
-        Four digits are a channel unless some label has them in its name too.
-        """
-        found: dict[str, Path] = {}
-        numbered = folder.name == "imagesTr" and not any(
-            stem(path) in labels for path in _volumes(folder) if CHANNEL.fullmatch(stem(path))
-        )
-        for path in _volumes(folder):
-            name = stem(path)
-            channel = CHANNEL.fullmatch(name) if numbered else None
-            if channel and channel[2] != "0000":
+    def _images(
+        self, folder: Path, labels: Container[str], faults: list[str]
+    ) -> dict[str, list[Path]]:
+        """The files of each image by case: one, or one for each channel."""
+        found, named = _image_files(folder, labels, faults), self._named()
+        there = _by_number(found)
+        if not there:
+            return {name: [files[0]] for name, files in found.items()}
+        if named and max(there) >= len(named):
+            faults.append(
+                f"{there[max(there)]} is a channel that dataset.json does not name; it names "
+                f"{', '.join(named)}"
+            )
+        for number in range(max(max(there) + 1, len(named))):
+            ending = f"{number:04d}"
+            if number not in there:
                 faults.append(
-                    f"{name}: {path} is a further channel; only single-channel images are "
-                    "supported, so keep one channel as _0000"
+                    f"no image in {folder} has the channel _{ending}; channels are numbered from "
+                    "_0000 without a gap, and dataset.json names as many"
                 )
                 continue
-            name = channel[1] if channel else name
-            if name in found:
-                faults.append(f"{name}: both {found[name]} and {path} are its image; keep one")
-            found[name] = path
-        return found
+            faults += [
+                f"{name}: its channel {name}_{ending} is missing in {folder}"
+                for name, files in found.items()
+                if number not in files
+            ]
+        return {name: [files[n] for n in sorted(files)] for name, files in found.items()}
+
+    def _named(self) -> tuple[str, ...]:
+        """The names of the channels in `dataset.json`, if it has any."""
+        path = self.folder() / "dataset.json"
+        content = read_json(path)
+        known = content if isinstance(content, dict) else {}
+        names = known.get("channel_names", known.get("modality")) or {}
+        names = {"0": names} if isinstance(names, str) else names
+        if not isinstance(names, dict) or set(names) != set(map(str, range(len(names)))):
+            raise DataError(
+                [
+                    f"{path}: its channels cannot be used ({names}); write "
+                    '"channel_names": {"0": "T2", "1": "ADC"}'
+                ],
+                where=str(self.root),
+            )
+        return tuple(str(names[str(number)]) for number in range(len(names)))
 
     def _found(self) -> tuple[Structure, ...]:
         values: set[int] = set()
@@ -178,9 +213,45 @@ class NiftiFolder(NiftiDataset):
         return tuple(Structure(name=f"label {value}", value=value) for value in sorted(values))
 
 
-def _volumes(folder: Path) -> list[Path]:
-    """NIfTI files of a folder by name; none if there is no such folder."""
-    return sorted(filter(is_nifti, folder.iterdir())) if folder.is_dir() else []
+def _image_files(
+    folder: Path, labels: Container[str], faults: list[str]
+) -> dict[str, dict[int, Path]]:
+    """Image files by case and channel; nnU-Net's number of a channel is no part of a case's name.
+
+    Four digits at the end are a channel unless some label has them in its name too.
+    """
+    paths = volumes_in(folder)
+    numbered = folder.name == "imagesTr" and not any(
+        name in labels for name in map(stem, paths) if CHANNEL.fullmatch(name)
+    )
+    found: dict[str, dict[int, Path]] = {}
+    for path in paths:
+        channel = CHANNEL.fullmatch(stem(path)) if numbered else None
+        name, number = (channel[1], int(channel[2])) if channel else (stem(path), 0)
+        files = found.setdefault(name, {})
+        if number in files:
+            faults.append(f"{name}: both {files[number]} and {path} are its image; keep one")
+        files[number] = path
+    return found
+
+
+def _by_number(files: dict[str, dict[int, Path]]) -> dict[int, Path]:
+    """A file of each channel number; none where no name ends with a number."""
+    there = {number: path for numbers in files.values() for number, path in numbers.items()}
+    numbered = any(
+        stem(path) != name for name, numbers in files.items() for path in numbers.values()
+    )
+    return there if numbered else {}
+
+
+def _label_files(folder: Path, faults: list[str]) -> dict[str, Path]:
+    """Labels by case."""
+    found: dict[str, Path] = {}
+    for path in volumes_in(folder):
+        if (name := stem(path)) in found:
+            faults.append(f"{name}: both {found[name]} and {path} are its label; keep one")
+        found[name] = path
+    return found
 
 
 def _parse_structures(text: str) -> tuple[Structure, ...]:

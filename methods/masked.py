@@ -34,7 +34,6 @@ from contrabench import (
 from contrabench.contracts.views import Occlusion
 from contrabench.objectives.reconstruction import (
     hidden_error,
-    image_channels,
     normalised_blocks,
 )
 from contrabench.protocol import PARTS
@@ -59,7 +58,7 @@ class Reconstruction(Objective):
     def __init__(self, backbone: Backbone, options: MaskedOptions) -> None:
         super().__init__()
         self.options = options
-        self.head = nn.Conv2d(backbone.channels["dec1"], image_channels(backbone), 1)
+        self.head = nn.Conv2d(backbone.channels["dec1"], backbone.in_channels, 1)
 
     def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of a whole and an occluded view.

@@ -37,7 +37,6 @@ from contrabench import (
 )
 from contrabench.objectives.boxes import between, inside
 from contrabench.objectives.contrast import exact
-from contrabench.objectives.reconstruction import image_channels
 from contrabench.protocol import PARTS
 
 if TYPE_CHECKING:
@@ -194,7 +193,7 @@ class Restoration(Objective):
     def __init__(self, backbone: Backbone, options: ModelsGenesisOptions) -> None:
         super().__init__()
         self.options = options
-        self.head = nn.Conv2d(backbone.channels[backbone.finest], image_channels(backbone), 1)
+        self.head = nn.Conv2d(backbone.channels[backbone.finest], backbone.in_channels, 1)
 
     def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch."""

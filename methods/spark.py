@@ -45,7 +45,6 @@ from contrabench import (
 )
 from contrabench.objectives.reconstruction import (
     hidden_error,
-    image_channels,
     normalised_blocks,
 )
 
@@ -247,7 +246,7 @@ class SparseModelling(Objective):
             for tap, width in zip(self.taps, widths, strict=False)
         )
         self.rise = nn.ModuleList(_rise(*pair) for pair in pairwise(widths))
-        self.head = nn.Conv2d(widths[-1], image_channels(backbone), 1)
+        self.head = nn.Conv2d(widths[-1], backbone.in_channels, 1)
 
     def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch.

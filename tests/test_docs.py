@@ -135,7 +135,7 @@ def known():
     """Every name that the pages may set in code type."""
     from contrabench.contracts import views as batch
     from contrabench.contracts import views as spec
-    from contrabench.contracts.dataset import Dataset
+    from contrabench.contracts.dataset import Case, Dataset
     from contrabench.contracts.objective import Objective
     from contrabench.contracts.report import ReportFormat, ReportInfo, Section
     from contrabench.model.backbones.unet import UNet
@@ -153,7 +153,7 @@ def known():
             if isinstance(value, type) and issubclass(value, BaseModel):
                 names |= {value.__name__, *value.model_fields}
     names |= set(ReportInfo.model_fields)
-    for owner in (batch.Batch, batch.View, batch.SliceInfo, Section):
+    for owner in (batch.Batch, batch.View, batch.SliceInfo, Section, Case):
         names |= {item.name for item in fields(owner)}
     network = build_backbone(BackboneSpec(width=4), 0)
     owners = (

@@ -236,9 +236,11 @@ def test_nifti_second_channel(tmp_path):
     write(tmp_path / "imagesTr" / "a_0000.nii.gz")
     write(tmp_path / "imagesTr" / "a_0001.nii.gz")
     write(tmp_path / "labelsTr" / "a.nii.gz")
-    fault = only_fault(make("nifti", tmp_path))
-    assert fault.startswith("a_0001: ")
-    assert "only single-channel" in fault
+    dataset = make("nifti", tmp_path)
+    (case,) = dataset.cases()
+    assert (case.id, case.image.name) == ("a", "a_0000.nii.gz")
+    assert [path.name for path in case.further] == ["a_0001.nii.gz"]
+    assert len(dataset.channels) == 2
 
 
 def test_nifti_four_digits_that_are_no_channel(tmp_path):

@@ -95,9 +95,9 @@ class Made:
     cached: bool
 
 
-def make_run(spec, cases, store, reporter=None):
+def make_run(spec, cases, store, reporter=None, root=None):
     """Makes the stages of a run one after another."""
-    run, teller = Run(spec, cases), reporter or Silent()
+    run, teller = Run(spec, cases, root), reporter or Silent()
     making = Making(run, StageStore(store, teller), RUNTIME)
     for node in nodes_of(run):
         cached = (home_of(store, node.kind) / node.key).is_dir()

@@ -5,9 +5,7 @@ import statistics
 import pytest
 import torch
 
-from contrabench.model.weights import build_backbone
-from contrabench.objectives.reconstruction import hidden_error, image_channels, normalised_blocks
-from contrabench.protocol import BackboneSpec
+from contrabench.objectives.reconstruction import hidden_error, normalised_blocks
 
 from .conftest import agree
 
@@ -55,9 +53,3 @@ def test_hidden_error(batch, channels):
 def test_nothing_hidden_is_no_error():
     images = torch.randn(2, 1, 4, 4)
     assert hidden_error(images, images + 1, torch.zeros(2, 4, 4, dtype=torch.bool)) == 0
-
-
-@pytest.mark.parametrize("channels", [1, 2])
-def test_image_channels(channels):
-    net = build_backbone(BackboneSpec(width=4, in_channels=channels), 0)
-    assert image_channels(net) == channels

@@ -230,12 +230,25 @@ class ConstantLoss(SoundLoss):
 @with_loss
 class BlindLoss(SoundLoss):
     def embed(self, backbone, batch):
-        blank = torch.linspace(0, 1, 32).expand(batch.size, 1, 32, 32).clone()
+        blank = torch.linspace(0, 1, 32).expand_as(batch.views[0].image).clone()
         maps = backbone.features(blank, ("centre",))["centre"]
         return [self.head(maps).float() for _ in batch.views]
 
     def loss(self, first, second, batch):
         return (first.norm(dim=1) - 1).square().mean()
+
+
+@fails("channels")
+@with_loss
+class GreyAloneLoss(SoundLoss):
+    def __init__(self, backbone):
+        super().__init__(backbone)
+        self.tint = nn.Conv2d(1, 32, 3)
+
+    def forward(self, backbone, batch):
+        first, second = self.embed(backbone, batch)
+        tint = self.tint(batch.views[0].image).mean((2, 3))
+        return StepResult(self.loss(first + 0.1 * tint, second, batch))
 
 
 @fails("batch_of_two")

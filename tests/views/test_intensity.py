@@ -68,6 +68,14 @@ def test_brightness_shifts_each_image_evenly_within_its_strength():
     assert each.unique().numel() > 390
 
 
+def test_each_channel_is_altered_by_itself():
+    images = torch.cat([images_of(300, side=8), 50 + 9 * images_of(300, side=8, seed=1)], dim=1)
+    unit = deviation(images)
+    shift = ((alter(images, only("brightness")) - images) / unit).mean((2, 3))
+    assert shift.abs().max() <= 0.5 + 1e-4
+    assert torch.corrcoef(shift.T)[0, 1].abs() < 0.2
+
+
 def test_contrast_scales_about_the_mean_within_its_range():
     images = images_of(400, side=8)
     altered = alter(images, only("contrast"))

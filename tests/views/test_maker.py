@@ -288,7 +288,15 @@ def test_views_of_any_shape_are_finite_and_bounded(batch, height, width, scale, 
 
 def test_channels_share_the_geometry_and_keep_their_own_scale():
     one = torch.linspace(-2, 3, 4 * 32 * 32).view(4, 1, 32, 32).sin()
-    images = torch.cat((one, 5 * one + 3), dim=1)
-    spec = ViewSpec(intensity=Intensity(noise_sd=0, gamma=(1.0, 1.0)), occlusion=Occlusion())
-    (view,) = make_views(images, None, [spec], 0)
+    shape = ViewSpec(intensity=None, occlusion=Occlusion())
+    (view,) = make_views(torch.cat((one, 5 * one + 3), dim=1), None, [shape], 0)
     torch.testing.assert_close(5 * view.image[:, :1] + 3, view.image[:, 1:])
+    # What is drawn of grey values is each channel's own, and in its own units.
+    spec = ViewSpec(intensity=Intensity(noise_sd=0, gamma=(1.0, 1.0)), occlusion=Occlusion())
+    first, second = (
+        make_views(torch.cat((one, other), dim=1), None, [spec], 0)[0].image
+        for other in (one, 5 * one + 3)
+    )
+    assert torch.equal(first[:, 0], second[:, 0])
+    torch.testing.assert_close(5 * first[:, 1] + 3, second[:, 1])
+    assert not torch.isclose(first[:, 0], first[:, 1], atol=0.05).flatten(1).all(1).any()

@@ -42,6 +42,7 @@ class Backbone(nn.Module, ABC):
             and at a quarter of its resolution.
         multiple: height and width of an image are multiples of this, and at least twice it.
         channels: number of channels of every tap.
+        in_channels: number of channels of an image.
     """
 
     info: ClassVar[BackboneInfo]
@@ -53,11 +54,13 @@ class Backbone(nn.Module, ABC):
     deep_taps: tuple[str, str, str]
     multiple: int = 16
     channels: Mapping[str, int]
+    in_channels: int
 
     @abstractmethod
     def __init__(self, spec: BackboneSpec, options: _Options) -> None:
         """Builds the layers; the options are of the class's own `Options`."""
         super().__init__()
+        self.in_channels = spec.in_channels
 
     @abstractmethod
     def forward(

@@ -47,8 +47,10 @@ class Case:
     Attributes:
         id: unique within the dataset.
         patient: the unit of splitting and statistics; several cases may share one.
-        image: NIfTI file, or None for a dataset that makes its volumes.
-        label: NIfTI file; None for an unlabelled case, which serves pre-training alone.
+        image: file of the image, or the folder of its DICOM series; None for a dataset that
+            makes its volumes.
+        label: file of the label; None for an unlabelled case, which serves pre-training alone.
+        further: files of the second channel and on, where each channel has its own.
     """
 
     id: str
@@ -56,6 +58,7 @@ class Case:
     image: Path | None = None
     label: Path | None = None
     labelled: bool = True
+    further: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Volume:
     """A volume as its publisher stores it.
 
     Attributes:
-        image: float32, shape (X, Y, Z).
+        image: float32, shape (X, Y, Z), or (C, X, Y, Z) of several channels on one grid.
         label: integer array of the publisher's values, shape (X, Y, Z), or None.
         affine: 4 x 4, voxel index to millimetres in RAS+ world coordinates; `label_affine` is
             the label file's own.
@@ -73,6 +76,11 @@ class Volume:
     label: NDArray[np.integer] | None
     affine: NDArray[np.float64]
     label_affine: NDArray[np.float64] | None = None
+
+    @property
+    def by_channel(self) -> NDArray[np.float32]:
+        """The image as (C, X, Y, Z), of however many channels."""
+        return self.image.reshape(-1, *self.image.shape[-3:])
 
 
 class Dataset(ABC):
@@ -90,6 +98,11 @@ class Dataset(ABC):
     @abstractmethod
     def structures(self) -> tuple[Structure, ...]:
         """The structures in the order of the tables; class k+1 is structure k."""
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of an image's channels, in the order in which the network takes them."""
+        return ("image",)
 
     @abstractmethod
     def cases(self) -> list[Case]:
@@ -113,7 +126,11 @@ class Dataset(ABC):
     def load(self, case: Case) -> Volume:
         """Reads one case; DataError if a file cannot be read."""
 
+    def files(self, case: Case) -> list[Path]:
+        """The files that `load` reads, in a fixed order; DataError if that cannot be told."""
+        return [path for path in (case.image, *case.further, case.label) if path is not None]
+
     def fingerprint(self, case: Case) -> str:
-        """Hash of what `load` would return; the default hashes the files' bytes."""
-        files = [path for path in (case.image, case.label) if path is not None]
-        return hashlib.sha256(bytes.fromhex("".join(map(checksum, files)))).hexdigest()
+        """Hash of what `load` would return; the default hashes the bytes of its `files`."""
+        hashes = "".join(map(checksum, self.files(case)))
+        return hashlib.sha256(bytes.fromhex(hashes)).hexdigest()

@@ -2,7 +2,7 @@
 
 Strengths are those of the common protocol; what a method narrows or drops is part of its stage
 and so of its hash. Those of intensity are in units of the image's own standard deviation, because
-prepared images are z-scored per volume.
+prepared images are z-scored per volume and channel.
 """
 
 from __future__ import annotations
@@ -68,14 +68,16 @@ class Spatial(Frozen):
 
 
 class Intensity(Frozen):
-    """Appearance of a view; each part is applied to an image with its own probability."""
+    """Appearance of a view; each part is applied to a channel with its own probability."""
 
     brightness_sd: float = Field(0.5, ge=0, description="largest shift, in image deviations")
     contrast: Range = Field((0.75, 1.25), description="factor about the image mean")
     gamma: Range = Field((0.7, 1.5), description="exponent on the image's own range")
     noise_sd: float = Field(0.1, ge=0, description="largest noise, in image deviations")
     blur_px: float = Field(1.0, ge=0, description="largest deviation of the Gaussian blur, pixels")
-    probability: float = Field(0.8, ge=0, le=1, description="of each part, for each image")
+    probability: float = Field(
+        0.8, ge=0, le=1, description="of each part, for each image and channel"
+    )
 
 
 class Occlusion(Frozen):

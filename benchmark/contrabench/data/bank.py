@@ -1,7 +1,7 @@
 """The slice bank: all slices a stage may see, as one tensor; a batch is an index into it.
 
-Volumes are (X, Y, Z) in RAS orientation. Slices follow the radiological convention: axial with
-the anterior side up, coronal and sagittal with the head up.
+Volumes are (X, Y, Z) in RAS orientation, channel by channel. Slices follow the radiological
+convention: axial with the anterior side up, coronal and sagittal with the head up.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class SliceBank:
     """Slices with where they come from; N rows.
 
     Attributes:
-        images: (N, 1, P, P) float32, on the training device when they fit.
+        images: (N, C, P, P) float32, on the training device when they fit.
         masks: (N, P, P) uint8 class indices, `IGNORE` for unlabelled slices; None if the bank
             was built without labels.
         volume: (N,) long, index of the case; a volume counts once per orientation.
@@ -59,7 +59,7 @@ class SliceBank:
     def take(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
         """Copies of rows (B,), given on the CPU, to the training device, never views.
 
-        Images (B, 1, P, P) and masks (B, P, P) or None.
+        Images (B, C, P, P) and masks (B, P, P) or None.
         """
         where = index.to(self.images.device)
         images = self.images[where].to(self.device, non_blocking=True)
@@ -115,9 +115,12 @@ def build_bank(
 
 
 def image_slices(case: PreparedCase, orientation: Orientation) -> Tensor:
-    """The slices of a case, (N, 1, P, P); beyond the volume they hold its lowest value."""
-    volume = torch.from_numpy(case.image)
-    return _cut(volume, case.spacing, orientation, float(volume.min()))[:, None]
+    """The slices of a case, (N, C, P, P); beyond the volume they hold a channel's lowest value."""
+    channels = [
+        _cut(volume, case.spacing, orientation, float(volume.min()))
+        for volume in torch.from_numpy(case.by_channel)
+    ]
+    return torch.stack(channels, dim=1)
 
 
 def mask_slices(case: PreparedCase, orientation: Orientation, visible: bool) -> Tensor:
@@ -125,7 +128,7 @@ def mask_slices(case: PreparedCase, orientation: Orientation, visible: bool) -> 
     if visible and case.label is not None:
         return _cut(torch.from_numpy(case.label), case.spacing, orientation, 0)
     # A view of the image costs no memory, and cuts into as many slices.
-    unseen = torch.full((), IGNORE, dtype=torch.uint8).expand(case.image.shape)
+    unseen = torch.full((), IGNORE, dtype=torch.uint8).expand(case.image.shape[-3:])
     return _cut(unseen, case.spacing, orientation, IGNORE)
 
 

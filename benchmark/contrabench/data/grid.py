@@ -156,6 +156,25 @@ def resample_label(label: NDArray[np.uint8], classes: int, grid: WorkingGrid) ->
     return winner
 
 
+def onto_grid(
+    image: NDArray[np.float32],
+    affine: NDArray[np.float64],
+    target: NDArray[np.float64],
+    shape: tuple[int, ...],
+) -> tuple[NDArray[np.float32], float]:
+    """Samples an image (X, Y, Z) on any other grid, linearly; affines are 4 x 4, index to world.
+
+    Beyond the image's borders, half a voxel outside of its outermost centres, stands its lowest
+    value. With it comes the share of the other grid that lies within.
+    """
+    relation = np.linalg.inv(affine) @ target
+    inside = ndimage.affine_transform(
+        np.ones(image.shape, np.uint8), relation, output_shape=shape, order=0, mode="grid-constant"
+    )
+    values = ndimage.affine_transform(image, relation, output_shape=shape, order=1, mode="nearest")
+    return np.where(inside, values, image.min()), float(inside.mean())
+
+
 def _operators(grid: WorkingGrid) -> list[NDArray[np.float32]]:
     axes = zip(grid.positions, grid.native_shape, grid.steps, strict=True)
     return [operator(positions, count, step) for positions, count, step in axes]

@@ -20,7 +20,7 @@ from contrabench.data.grid import (
     resample_label,
     working_grid,
 )
-from contrabench.data.reading import image_hash, load_checked
+from contrabench.data.reading import image_hash, image_words, load_checked
 from contrabench.errors import DataError, RunError
 from contrabench.protocol import DataRecipe
 
@@ -34,8 +34,9 @@ class PreparedCase:
     """One case as the network sees it, with the way back to its native grid.
 
     Attributes:
-        image: (pixels, pixels, Z) float32 in RAS orientation, clipped and z-scored within
-            the field of view; mapped from disk, changes to it stay in memory.
+        image: (pixels, pixels, Z) float32 in RAS orientation, or (C, pixels, pixels, Z) of several
+            channels, each clipped and z-scored within the field of view; mapped from disk, changes
+            to it stay in memory.
         label: class indices on the same grid, 0 the background and k+1 structure k; None
             for an unlabelled case.
         spacing: working voxel sides in mm.
@@ -65,6 +66,11 @@ class PreparedCase:
         """Travels to another process as the name of its folder, not as its voxels."""
         return open_case, (Case(self.case, self.patient, labelled=self.labelled), self.folder)
 
+    @property
+    def by_channel(self) -> NDArray[np.float32]:
+        """The image as (C, pixels, pixels, Z), of however many channels."""
+        return self.image.reshape(-1, *self.image.shape[-3:])
+
     def native_label(self) -> NDArray[np.uint8]:
         """Reads the reference on the native grid, in canonical orientation; RunError if none."""
         if not self.labelled:
@@ -81,12 +87,14 @@ def prepare_case(dataset: Dataset, case: Case, pixels: int, work: Path) -> None:
     """
     recipe = dataset.recipe
     volume = load_checked(dataset, case)
-    x, y, z = volume.image.shape
+    x, y, z = volume.image.shape[-3:]
     grid = working_grid((x, y, z), volume.affine, recipe.field_of_view_mm, pixels)
-    np.save(
-        work / "image.npy",
-        normalise(resample_image(volume.image, grid), grid, recipe, case.id),
-    )
+    named = zip(image_words(dataset.channels), volume.by_channel, strict=True)
+    channels = [
+        normalise(resample_image(channel, grid), grid, recipe, f"{case.id}: {name}")
+        for name, channel in named
+    ]
+    np.save(work / "image.npy", channels[0] if len(channels) == 1 else np.stack(channels))
     outside = 0.0
     if case.labelled and volume.label is not None:
         native = class_indices(volume.label, dataset.structures)
@@ -142,12 +150,12 @@ def class_indices(
 
 
 def normalise(
-    image: NDArray[np.float32], grid: WorkingGrid, recipe: DataRecipe, case: str
+    image: NDArray[np.float32], grid: WorkingGrid, recipe: DataRecipe, name: str
 ) -> NDArray[np.float32]:
     """Clips an image on its working grid at two percentiles; makes its mean 0, its deviation 1.
 
     All are those of the voxels that the volume really covers; the rest of the square gets the
-    lowest value. DataError if the image is constant within the field of view.
+    lowest value. DataError if the image, told by `name`, is constant within the field of view.
     """
     spans = []
     for positions, count in zip(grid.positions, grid.native_shape, strict=True):
@@ -159,8 +167,7 @@ def normalise(
     mean, deviation = float(clipped.mean(dtype=float)), float(clipped.std(dtype=float))
     if not deviation > 1e-6 * max(1e-6, abs(low), abs(high)):
         raise DataError(
-            [f"{case}: the image has one value only within the field of view; it is not a scan"],
-            where=case,
+            [f"{name} has one value only within the field of view; it is not a scan"], where=name
         )
     result = np.full(image.shape, (low - mean) / deviation, np.float32)
     result[tuple(spans)] = (clipped - mean) / deviation

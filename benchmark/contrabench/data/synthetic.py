@@ -22,6 +22,7 @@ def make_case(
     patient: str | None = None,
     labelled: bool = True,
     variety: float = 0.0,
+    channels: int = 1,
 ) -> PreparedCase:
     """A noisy bright ball with a shell, classes 1 and 2, for checks and tests without files.
 
@@ -31,6 +32,7 @@ def make_case(
         depth: number of slices.
         patient: name; one of its own for every number if None.
         variety: how far place, shape and texture differ from case to case; 0: not at all.
+        channels: of the image; the second and on show the same body, each with its own contrast.
     """
     generator = np.random.default_rng(number)
     grid = np.meshgrid(*(np.linspace(-1, 1, n) for n in (pixels, pixels, depth)), indexing="ij")
@@ -48,11 +50,17 @@ def make_case(
         frequency, phase = body.uniform(-6, 6, 3), body.uniform(0, 2 * np.pi)
         pattern += np.cos(sum(f * a for f, a in zip(frequency, grid, strict=True)) + phase)
     image += np.float32(variety) * (0.5 * pattern / np.sqrt(_WAVES / 2)).astype(np.float32)
+    others = [
+        np.float32(which) * (label == 2)
+        - image
+        + 0.1 * generator.standard_normal(label.shape, np.float32)
+        for which in range(1, channels)
+    ]
     case = PreparedCase(
         case=f"case_{number:02d}",
         patient=patient or f"patient_{number:02d}",
         labelled=labelled,
-        image=image,
+        image=np.stack([image, *others]) if others else image,
         label=label if labelled else None,
         spacing=(4.0, 4.0, 8.0),
         affine=np.diag([4.0, 4.0, 8.0, 1.0]),
@@ -68,13 +76,18 @@ def make_case(
     return case
 
 
-def synthetic_bank(pixels: int, structures: int, device: torch.device) -> SliceBank:
+def synthetic_bank(
+    pixels: int, structures: int, device: torch.device, channels: int = 1
+) -> SliceBank:
     """A bank of axial slices of four patients, one volume each, for measuring.
 
     With masks of at most so many `structures`, two at most; without masks for none. Every method
     finds positives and negatives in it.
     """
-    cases = [make_case(number, pixels, _DEPTH, variety=1.0) for number in range(_PATIENTS)]
+    cases = [
+        make_case(number, pixels, _DEPTH, variety=1.0, channels=channels)
+        for number in range(_PATIENTS)
+    ]
     for case in cases:
         if case.label is not None:
             np.minimum(case.label, structures, out=case.label)

@@ -16,7 +16,7 @@ from contrabench.errors import RequestError
 from contrabench.files import damage_of
 from contrabench.model.weights import build_backbone
 from contrabench.progress import Reporter
-from contrabench.protocol import ORIENTATIONS, digest
+from contrabench.protocol import ORIENTATIONS, BackboneSpec, digest
 from contrabench.stages.kind import WEIGHTS
 from contrabench.stages.prepare import prepare
 from contrabench.stages.run import RunSpec
@@ -51,7 +51,8 @@ class Pretrained:
 
     def backbone(self) -> Backbone:
         """The random network that the run started from."""
-        return build_backbone(self.spec.network, self.spec.seeds.init)
+        network = BackboneSpec.model_validate(self.record["protocol"]["backbone"])
+        return build_backbone(network, self.spec.seeds.init)
 
     def networks(self) -> dict[str, Backbone]:
         """The random encoder that the run started from, and the pre-trained one."""

@@ -283,7 +283,7 @@ class Viewer:
         return maps[tap].float().cpu()
 
     def _means(self, network: Backbone, images: Tensor, tap: str) -> Array:
-        """Means of the maps of images (n, 1, P, P), (n, channels)."""
+        """Means of the maps of images (n, C, P, P), (n, channels)."""
         parts = [
             self._maps(network, part, tap).mean((2, 3)) for part in torch.split(images, _BATCH)
         ]

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from contrabench.contracts.backbone import Backbone
 from contrabench.objectives.contrast import exact
 
 _FLAT = 1e-6
-
-
-def image_channels(backbone: Backbone) -> int:
-    """Number of channels of the images that a backbone takes: those of its first convolution."""
-    return next(m.in_channels for m in backbone.modules() if isinstance(m, nn.Conv2d))
 
 
 def normalised_blocks(images: Tensor, grid: tuple[int, int]) -> Tensor:

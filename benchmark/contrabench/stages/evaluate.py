@@ -49,7 +49,7 @@ class Evaluate(Kind):
         same = {
             "evaluate": run.spec.dataset,
             "pixels": run.spec.budget.pixels,
-            "backbone": run.spec.network.model_dump(mode="json"),
+            "backbone": run.network.model_dump(mode="json"),
         }
         return (Node(self.name, "", spec, (model,), len(run.test_cases()), digest(same)),)
 

@@ -122,16 +122,20 @@ class Finetune(Kind):
         from contrabench.training.step import Step
         from contrabench.training.tasks import FinetuneTask
 
-        phase, pixels = run.spec.budget.finetune, run.spec.budget.pixels
-        bank = synthetic_bank(pixels, run.classes - 1, runtime.torch_device)
-        common = FinetuneTask(run.segmenter(run.backbone()), bank, phase, run.spec.seeds)
+        phase = run.spec.budget.finetune
+
+        def bank(structures: int) -> SliceBank:
+            channels = len(run.dataset.channels)
+            return synthetic_bank(
+                run.spec.budget.pixels, structures, runtime.torch_device, channels
+            )
+
+        model = run.segmenter(run.backbone())
+        common = FinetuneTask(model, bank(run.classes - 1), phase, run.spec.seeds)
         task: FinetuneTask | JointTask = common
         if (stage := _stage(run, node)) is not None:
             others = [
-                synthetic_bank(
-                    pixels, 0 if s.masks == "none" else run.classes - 1, runtime.torch_device
-                )
-                for s in stage.streams
+                bank(0 if stream.masks == "none" else run.classes - 1) for stream in stage.streams
             ]
             task = _joint(run, node, stage, common, others)
         return Step(task, phase, runtime, node.units).seconds()

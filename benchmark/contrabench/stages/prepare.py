@@ -92,8 +92,8 @@ class FileIndex:
         if type(dataset).fingerprint is not Dataset.fingerprint:
             return dataset.fingerprint(case)
         # As the default does, from hashes that are known.
-        files = [path for path in (case.image, case.label) if path is not None]
-        return hashlib.sha256(bytes.fromhex("".join(map(self.sha256, files)))).hexdigest()
+        hashes = "".join(map(self.sha256, dataset.files(case)))
+        return hashlib.sha256(bytes.fromhex(hashes)).hexdigest()
 
     def sha256(self, path: Path) -> str:
         """Hash of a file's bytes, read only if the file is new or has changed."""

@@ -68,7 +68,8 @@ class Pretrain(Kind):
 
         work = _work(run, node)
         structures = run.classes - 1 if work.stage.labels else 0
-        bank = synthetic_bank(run.spec.budget.pixels, structures, runtime.torch_device)
+        channels = len(run.dataset.channels)
+        bank = synthetic_bank(run.spec.budget.pixels, structures, runtime.torch_device, channels)
         task = _task(run, work, run.backbone(), bank)
         return Step(task, work.phase, runtime, node.units).seconds()
 

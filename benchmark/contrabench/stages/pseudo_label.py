@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,7 +75,7 @@ class PseudoLabels(Kind):
     def disk(self, run: Run, node: Node) -> int:
         """A few bits a pixel."""
         cases = [case for case in run.cases if case.case in node.spec["data"]]
-        return round(_BYTES * sum(case.image.size for case in cases))
+        return round(_BYTES * sum(math.prod(case.image.shape[-3:]) for case in cases))
 
 
 KIND = PseudoLabels()
@@ -94,7 +95,7 @@ def labelling(
     same = {
         "pseudo_label": run.spec.dataset,
         "pixels": run.spec.budget.pixels,
-        "backbone": run.spec.network.model_dump(mode="json"),
+        "backbone": run.network.model_dump(mode="json"),
     }
     streams = f", stream {number + 1}" if len(stage.streams) > 1 else ""
     name = f" for {stage.name}{streams}"

@@ -63,13 +63,6 @@ class RunSpec(Frozen):
     seeds: Seeds
 
     @property
-    def network(self) -> BackboneSpec:
-        """The backbone at the budget's width."""
-        return BackboneSpec(
-            name=self.backbone, options=self.backbone_options, width=self.budget.width
-        )
-
-    @property
     def name(self) -> str:
         """What is run, by its registered names: `simclr`, or `simclr+mean_teacher`."""
         return "+".join(filter(None, (self.method, self.joint)))
@@ -187,7 +180,7 @@ class Run:
             recipe=dataset.recipe,
             folds=spec.folds,
             split_seed=spec.seeds.split,
-            backbone=spec.network,
+            backbone=self.network,
             budget=spec.budget,
             pretraining=spec.recipe,
             precision=spec.precision,
@@ -198,6 +191,17 @@ class Run:
     def classes(self) -> int:
         """Structures and background."""
         return len(self.dataset.structures) + 1
+
+    @property
+    def network(self) -> BackboneSpec:
+        """The backbone at the budget's width, for images of the dataset's channels."""
+        spec = self.spec
+        return BackboneSpec(
+            name=spec.backbone,
+            options=spec.backbone_options,
+            width=spec.budget.width,
+            in_channels=len(self.dataset.channels),
+        )
 
     @property
     def finetune_steps(self) -> int:
@@ -262,7 +266,7 @@ class Run:
             "recipe": self.dataset.recipe.model_dump(mode="json"),
             "pixels": spec.budget.pixels,
             "backbone": {
-                **spec.network.model_dump(mode="json"),
+                **self.network.model_dump(mode="json"),
                 "code": fingerprint(registry.backbones.get(spec.backbone)),
             },
             "precision": spec.precision,
@@ -277,7 +281,7 @@ class Run:
         """The backbone with the seed's initial weights: the same for every method."""
         from contrabench.model.weights import build_backbone
 
-        return build_backbone(self.spec.network, self.spec.seeds.init)
+        return build_backbone(self.network, self.spec.seeds.init)
 
     def segmenter(self, backbone: Backbone) -> Segmenter:
         """The network of fine-tuning around a backbone, its heads with initial weights."""

@@ -145,6 +145,23 @@ def check_finite(trial: StageTrial[Any]) -> None:
             )
 
 
+def check_channels(trial: StageTrial[Any]) -> None:
+    """Images of two channels give a finite loss, too."""
+    several = trial.of_channels(2)
+    (batch,) = several.batches(1)
+    try:
+        loss = _loss(several.fresh(), batch)
+        fault = "" if math.isfinite(loss) else f"the loss is {loss}"
+    # A stranger's code runs here, and may raise anything.
+    except Exception as error:
+        fault = one_line(error)
+    if fault:
+        raise FaultError(
+            f"with images of two channels: {fault}",
+            "take the number of channels from backbone.in_channels, or from the images",
+        )
+
+
 def check_inputs(trial: StageTrial[Any]) -> None:
     """Other images give another loss, and so do other weights."""
     first, second = trial.batches(2)

@@ -50,6 +50,7 @@ CHECKS: Mapping[str, Requirement] = MappingProxyType(
         "stages": Requirement(declared.check_stages, ("options",), whole=True),
         "labels": Requirement(training.check_labels, ("stages",)),
         "finite": Requirement(training.check_finite, ("labels",), joint=True),
+        "channels": Requirement(training.check_channels, ("finite",), joint=True),
         "inputs": Requirement(training.check_inputs, ("finite",), joint=True),
         "batch_of_two": Requirement(training.check_batch_of_two, ("finite",), joint=True),
         "deterministic": Requirement(training.check_deterministic, ("finite",), joint=True),

@@ -18,10 +18,13 @@ _PATIENTS = 8
 _DEPTH = 8
 
 
-@lru_cache(maxsize=1)
-def practice_cases() -> tuple[PreparedCase, ...]:
+@lru_cache(maxsize=2)
+def practice_cases(channels: int = 1) -> tuple[PreparedCase, ...]:
     """The cases that every check trains on: one volume of each of eight patients."""
-    return tuple(make_case(number, depth=_DEPTH, variety=1.0) for number in range(_PATIENTS))
+    return tuple(
+        make_case(number, depth=_DEPTH, variety=1.0, channels=channels)
+        for number in range(_PATIENTS)
+    )
 
 
 def take(value: Any, rows: Tensor) -> Any:

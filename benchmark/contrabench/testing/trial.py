@@ -53,9 +53,9 @@ class FaultError(Exception):
         self.hint = hint
 
 
-def network(seed: int = 0) -> Backbone:
+def network(seed: int = 0, channels: int = 1) -> Backbone:
     """The backbone that methods are tried on, with the weights of a seed."""
-    return build_backbone(BackboneSpec(width=4), seed)
+    return build_backbone(BackboneSpec(width=4, in_channels=channels), seed)
 
 
 class _Once:
@@ -94,10 +94,14 @@ class StageTrial(ABC, Generic[Task]):
     """One stage of a method on trial; it starts from the weights of the stage `before`."""
 
     def __init__(
-        self, method: Method, stage: Any, before: StageTrial[Any] | None, batch: int
+        self, method: Method, stage: Any, before: StageTrial[Any] | None, batch: int, channels: int
     ) -> None:
-        self.method, self.stage, self.before = method, stage, before
+        self.method, self.stage, self.before, self.channels = method, stage, before, channels
         self.phase = Phase(images=_STEPS * batch, batch=batch, lr=_RATE)
+
+    @abstractmethod
+    def of_channels(self, count: int) -> StageTrial[Any]:
+        """The stage on images of so many channels, from the weights of a seed."""
 
     @abstractmethod
     def fresh(self, labels: bool | None = None) -> Task:
@@ -122,13 +126,15 @@ class StageTrial(ABC, Generic[Task]):
     def _bank(self, drawn: Sequence[str], labelled: Sequence[str] | None) -> SliceBank:
         """The slices of some of the practice patients, in the orientations of the stage."""
         ways = self.method.deviations.orientations if isinstance(self.stage, Stage) else ("axial",)
-        cases = cases_of(practice_cases(), drawn)
+        cases = cases_of(practice_cases(self.channels), drawn)
         return build_bank(cases, labelled, ways, torch.device("cpu"))
 
     @cached_property
     def start(self) -> Mapping[str, Tensor]:
         """Weights of the backbone before the stage: a seed's, or those of the stage before."""
-        return network().state_dict() if self.before is None else self.before.end
+        return (
+            network(channels=self.channels).state_dict() if self.before is None else self.before.end
+        )
 
     @property
     def end(self) -> Mapping[str, Tensor]:
@@ -172,9 +178,15 @@ class PretrainTrial(StageTrial[PretrainTask]):
 
     stage: Stage
 
-    def __init__(self, method: Method, stage: Stage, before: StageTrial[Any] | None) -> None:
+    def __init__(
+        self, method: Method, stage: Stage, before: StageTrial[Any] | None, channels: int = 1
+    ) -> None:
         parts = max(1, stage.partitions)
-        super().__init__(method, stage, before, parts * max(2, _BATCH // parts))
+        super().__init__(method, stage, before, parts * max(2, _BATCH // parts), channels)
+
+    def of_channels(self, count: int) -> PretrainTrial:
+        """As of any stage."""
+        return PretrainTrial(self.method, self.stage, None, count)
 
     def _seen(self, labels: bool) -> SliceBank:
         """The slices that the stage may see, with or without masks."""
@@ -185,7 +197,7 @@ class PretrainTrial(StageTrial[PretrainTask]):
 
     def fresh(self, labels: bool | None = None) -> PretrainTask:
         """As of any stage."""
-        backbone = network()
+        backbone = network(channels=self.channels)
         backbone.load_state_dict(self.start)
         objective = build_objective(self.method, self.stage, backbone, "check", self.stage.name)
         _demand(objective, Objective, "objective")
@@ -215,8 +227,14 @@ class JointTrial(StageTrial[JointTask]):
 
     stage: JointStage
 
-    def __init__(self, method: Method, stage: JointStage, before: StageTrial[Any] | None) -> None:
-        super().__init__(method, stage, before, _BATCH // 2)
+    def __init__(
+        self, method: Method, stage: JointStage, before: StageTrial[Any] | None, channels: int = 1
+    ) -> None:
+        super().__init__(method, stage, before, _BATCH // 2, channels)
+
+    def of_channels(self, count: int) -> JointTrial:
+        """As of any stage."""
+        return JointTrial(self.method, self.stage, None, count)
 
     def fresh(self, labels: bool | None = None) -> JointTask:
         """As of any stage; masks of the labelled slices alone, whatever is asked."""
@@ -225,7 +243,7 @@ class JointTrial(StageTrial[JointTask]):
     def _task(self, kind: type[JointTask]) -> JointTask:
         pool = [case.patient for case in practice_cases()]
         labelled, others = pool[:_LABELLED], pool[_LABELLED:]
-        backbone = network()
+        backbone = network(channels=self.channels)
         backbone.load_state_dict(self.start)
         model = build_segmenter(backbone, _CLASSES, False, 0)
         objective = build_joint(self.method, self.stage, model, "check", self.stage.name)

@@ -1,7 +1,8 @@
-"""Appearance of a view, drawn per image: blur, contrast, gamma, brightness, noise; hidden blocks.
+"""Appearance of a view: blur, contrast, gamma, brightness, noise; hidden blocks.
 
-Functions take (B, C, H, W) images and for each one parameter, (B, 1, 1, 1), and return new memory.
-Statistics are those of each image and channel.
+Functions take (B, C, H, W) images and one parameter for each channel of each, (B, C, 1, 1), and
+return new memory. Statistics are those of each image and channel, too: how bright one sequence of a
+scan is says nothing of another.
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ def alter_intensity(images: Tensor, spec: Intensity, unit: Tensor, seed: int) ->
     A flat image stays as it is, without deviation and range. `unit` (B, C, 1, 1) is what one
     deviation is; the seed settles all, but the noise for one kind of device only.
     """
-    table = torch.rand(images.shape[0], 2 * _PARTS, generator=torch.Generator().manual_seed(seed))
-    parameters = _parameters(spec, table).to(images.device)
-    sigma, factor, exponent, shift, noise_sd = parameters[:, :, None, None, None].unbind(1)
+    count, channels = images.shape[:2]
+    generator = torch.Generator().manual_seed(seed)
+    table = torch.rand(count, channels * 2 * _PARTS, generator=generator)
+    parameters = _parameters(spec, table.view(count, channels, -1)).to(images.device)
+    sigma, factor, exponent, shift, noise_sd = parameters[..., None, None].unbind(2)
     if spec.blur_px > 0:
         images = gaussian_blur(images, sigma, spec.blur_px)
     images = scale_contrast(images, factor)
@@ -48,15 +51,15 @@ def alter_intensity(images: Tensor, spec: Intensity, unit: Tensor, seed: int) ->
 
 
 def _parameters(spec: Intensity, uniform: Tensor) -> Tensor:
-    """Turns (B, 10) uniform numbers into the (B, 5) parameters, neutral where left out."""
-    gate, where = uniform[:, :_PARTS] < spec.probability, uniform[:, _PARTS:]
+    """Turns (..., 10) uniform numbers into the (..., 5) parameters, neutral where left out."""
+    gate, where = uniform[..., :_PARTS] < spec.probability, uniform[..., _PARTS:]
     neutral = torch.tensor([0.0, 1.0, 1.0, 0.0, 0.0])
     low = torch.tensor([0.0, spec.contrast[0], math.log(spec.gamma[0]), -spec.brightness_sd, 0.0])
     highest = (spec.blur_px, spec.contrast[1], math.log(spec.gamma[1]))
     high = torch.tensor([*highest, spec.brightness_sd, spec.noise_sd])
     drawn = low + (high - low) * where
     # The exponent is drawn on a logarithmic scale: halving is as likely as doubling.
-    drawn[:, 2] = drawn[:, 2].exp()
+    drawn[..., 2] = drawn[..., 2].exp()
     return torch.where(gate, drawn, neutral)
 
 

@@ -91,8 +91,8 @@ def place_cuts(
 class Canvas:
     """What the pictures of one case have in common: its cuts, with image and reference.
 
-    The reference is on the native grid; `known` is whether the spacing is, and planes are measured
-    in voxels where it is not.
+    Of several channels the first is shown. The reference is on the native grid; `known` is whether
+    the spacing is, and planes are measured in voxels where it is not.
     """
 
     def __init__(
@@ -104,10 +104,11 @@ class Canvas:
     ) -> None:
         self.structures = structures
         self._case, self._reference = case, reference
+        self._image = case.by_channel[0]
         self._relation = np.linalg.inv(case.affine) @ case.native_affine
         self._sides = spacing_of(case.native_affine) if known else (1.0, 1.0, 1.0)
-        self._cuts = place_cuts(reference, self._relation, case.image.shape)
-        window = grey_window(case.image)
+        self._cuts = place_cuts(reference, self._relation, self._image.shape)
+        window = grey_window(self._image)
         self.planes = tuple(self._plane(cut, window) for cut in self._cuts)
 
     def contours(self, prediction: Prediction) -> tuple[Contours, ...]:
@@ -125,7 +126,7 @@ class Canvas:
         )
         first, second = (self._sides[axis] / float(self._relation[axis, axis]) for axis in axes)
         pixels = pixel_count((width, height), (first, second))
-        values = sample_plane(self._case.image, cut, self._relation, pixels, window[0])
+        values = sample_plane(self._image, cut, self._relation, pixels, window[0])
         return Plane(
             name=cut.name,
             number=cut.index + 1,
