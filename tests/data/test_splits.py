@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contrabench.data.splits import draw_labels, make_split, parse_fraction, save_manifest
+from contrabench.data.splits import draw_labels, make_split, parse_labels, save_manifest
 from contrabench.errors import RequestError
 
 NAMES = [f"p{i:03d}" for i in range(20)]
@@ -66,13 +66,13 @@ def test_draws_differ():
     ("text", "value"), [("10%", 0.1), ("12.5%", 0.125), ("0.4", 0.4), ("1", 1)]
 )
 def test_fractions_are_read(text, value):
-    assert parse_fraction(text) == pytest.approx(value)
+    assert parse_labels(text) == pytest.approx(value)
 
 
 @pytest.mark.parametrize("text", ["0%", "101%", "ten", "-5%", "nan", "", "%"])
 def test_wrong_fractions_are_refused_in_one_line(text):
     with pytest.raises(RequestError, match="such as 10%") as caught:
-        parse_fraction(text)
+        parse_labels(text)
     assert "\n" not in str(caught.value)
 
 
