@@ -154,7 +154,7 @@ def make_study(content: dict[str, Any], where: str, folder: Path = Path()) -> St
             faults = [fault for fault in faults if fault["loc"][:2] != ("budget", "str")]
         words = fault_words(faults[0], StudySpec, Budget, Phase)
         raise RequestError(f"{where}: {words}") from error
-    if stray := [fold for fold in spec.tested if not 0 <= fold < spec.folds]:
+    if stray := [fold for fold in spec.tested if not 0 <= fold < spec.all_folds]:
         folds = spec.all_folds
         there = f"{folds} folds are numbered 0 to {folds - 1}" if folds > 1 else "there is fold 0"
         raise RequestError(f"{where}: there is no fold {stray[0]}; {there}")
