@@ -26,6 +26,11 @@ def budget_words(budgets: Sequence[str]) -> str:
     return " and ".join(words)
 
 
+def asked_labels(budget: str) -> str:
+    """A label budget of rows as it is asked for: `10%`, or `3` for `3 patients`."""
+    return budget.removesuffix("s").removesuffix(" patient")
+
+
 def size_words(size: float) -> str:
     """A number of bytes as a reader would write it: `512 B`, `1.4 GiB`."""
     units = ["B", "KiB", "MiB", "GiB", "TiB"]

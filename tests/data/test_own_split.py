@@ -90,7 +90,7 @@ def test_cases_stand_for_their_patients_and_patients_without_labels_join_trainin
     (fold,) = laid.folds
     assert (fold.train, fold.labelled, fold.test) == (("a", "b", "u"), ("a", "b"), ("d",))
     first, held = laid.notes
-    assert first == "own split: 1 fold of 3 training patients and 1 test patients"
+    assert first == "own split; 1 fold, 3 patients to train on and 1 patient to test on"
     assert (
         held == "1 patient in val neither trained on nor tested, since no checkpoint is chosen: c"
     )

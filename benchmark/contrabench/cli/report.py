@@ -16,7 +16,7 @@ from contrabench.cli import options, output
 from contrabench.contracts.registry import reports
 from contrabench.errors import ContrabenchError, RequestError, RunError
 from contrabench.files import replacing
-from contrabench.text import counted, one_line, unique_beginning
+from contrabench.text import asked_labels, counted, one_line, unique_beginning
 
 if TYPE_CHECKING:
     from contrabench.contracts.report import Report
@@ -295,13 +295,12 @@ def _budgets(labels: Sequence[str]) -> list[str]:
 def _look_for(option: str, values: Sequence[str], present: Sequence[str], holder: str) -> None:
     for value in values:
         if value not in present:
-            hint = "there are"
             # A number, `10` or `0.1`, may have been meant as a share.
-            number = value.removesuffix("s").removesuffix(" patient")
+            hint, number = "there are", asked_labels(value)
             if number.replace(".", "", 1).isdecimal():
                 readings = (f"{float(number):g}%", f"{100 * float(number):g}%")
                 meant = [known for known in present if known in readings]
                 hint = f"did you mean {meant[0]}? There are" if meant else hint
             raise RequestError(
-                f"no finished run{holder} has --{option} {value}; {hint}: {', '.join(present)}"
+                f"no finished run{holder} has --{option} {number}; {hint}: {', '.join(present)}"
             )

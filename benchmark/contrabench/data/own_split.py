@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,11 +173,11 @@ def _notes(
 ) -> Iterator[str]:
     """What a split is, and what of it or of the data is left out."""
     name = f"split of {given.source}" if given.source else "own split"
-    sizes = [
-        f"{_range(len(fold.train) for fold in folds)} training patients",
-        f"{_range(len(fold.test) for fold in folds)} test patients",
-    ]
-    yield f"{name}: {counted(len(folds), 'fold')} of {' and '.join(sizes)}"
+    train, test = ([len(getattr(fold, side)) for fold in folds] for side in ("train", "test"))
+    yield (
+        f"{name}; {counted(len(folds), 'fold')}, {_range(train)} to train on and {_range(test)} to "
+        "test on"
+    )
     every = [*(n for p in given.folds for n in (*p.train, *p.val, *p.test)), *given.labelled]
     if missing := sorted(set(every) - set(known)):
         yield (
@@ -203,6 +203,6 @@ def _notes(
         )
 
 
-def _range(counts: Iterable[int]) -> str:
-    found = sorted(set(counts))
-    return str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
+def _range(counts: Sequence[int]) -> str:
+    few, many = min(counts), max(counts)
+    return counted(few, "patient") if few == many else f"{few} to {many} patients"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from contrabench.errors import RequestError
 from contrabench.references import EVERY_LABEL, FULL_SUPERVISION, LONGER, REFERENCE
 from contrabench.report.entries import labels_of
-from contrabench.text import counted, some
+from contrabench.text import asked_labels, counted, some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,7 +138,7 @@ def missing_references(rows: pd.DataFrame, labels: str) -> list[MissingReference
     here = rows[rows["labels"] == labels]
     newest = here.groupby("variant", observed=True)["method_version"].transform("max")
     held = set(here["variant"][(here["deviations"] == "") & (here["method_version"] == newest)])
-    asked = labels.removesuffix("s").removesuffix(" patient")
+    asked = asked_labels(labels)
     wanted = [
         (REFERENCE, "training from scratch", REFERENCE, asked),
         (LONGER, "training from scratch for as long as pre-training takes", LONGER, asked),
