@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,8 @@ from contrabench import (
     DataError,
     DataRecipe,
     DatasetInfo,
+    GivenFold,
+    GivenSplit,
     NiftiDataset,
     Options,
     Structure,
@@ -20,6 +22,28 @@ from contrabench import (
 )
 
 FRAME = re.compile(r"(patient\d+)_frame(\d+)(_gt)?\.nii(\.gz)?")
+
+
+def _patients(numbers: str) -> tuple[str, ...]:
+    return tuple(f"patient{number}" for number in numbers.split())
+
+
+# As `train.list`, `val.list` and `test.list` have them, training in the order in which SSL4MIS
+# labels: its 3 and 7 patients are the first ones here.
+TRAIN = _patients(
+    "099 038 050 100 058 021 049 020 072 040 060 089 004 056 098 096 031 018 094 047 048 055 "
+    "097 074 043 041 063 037 095 054 026 088 032 069 006 071 012 073 061 017 025 010 057 029 "
+    "051 005 036 046 062 034 076 092 070 077 067 003 091 016 014 044 042 090 053 027 035 086 "
+    "023 009 079 015"
+)
+VAL = _patients("028 085 082 087 019 030 078 045 002 039")
+TEST = _patients("011 013 084 033 093 022 068 024 083 081 080 001 007 066 008 065 075 064 059 052")
+SSL4MIS = GivenSplit(
+    folds=(GivenFold(train=TRAIN, val=VAL, test=TEST),),
+    labelled=TRAIN,
+    source="SSL4MIS (github.com/HiLab-git/SSL4MIS, data/ACDC at 0119796): 70 training, "
+    "10 validation and 20 test patients",
+)
 
 
 class ACDCOptions(Options):
@@ -45,6 +69,7 @@ class ACDC(NiftiDataset):
     )
     Options = ACDCOptions
     options: ACDCOptions
+    splits: ClassVar = {"ssl4mis": SSL4MIS}
     # In 40 volumes of 20 patients no labelled voxel lies outside a square of 210 mm.
     recipe = DataRecipe(field_of_view_mm=224.0)
 

@@ -21,17 +21,22 @@ from contrabench import (
     register_dataset,
 )
 from contrabench.data.formats import stem, unread, volumes_in
+from contrabench.data.names import shared_patient
 from contrabench.files import read_json
 
 FOLDERS = (("imagesTr", "labelsTr"), ("images", "labels"))
 CHANNEL = re.compile(r"(.+)_(\d{4})")
+EACH = "(.+)"
+"""The pattern by which each case is a patient of its own."""
 
 
 class NiftiOptions(Options):
     """Options of a user's own folder."""
 
     patient_pattern: str = Field(
-        "(.+)", description="regular expression; its one group is the patient in a case's name"
+        "",
+        description="regular expression; its one group is the patient in a case's name; empty: "
+        "each case is a patient, if no two names look like one patient's",
     )
     structures: str = Field(
         "", description='names of label values, "LV=1,RV=2"; empty: dataset.json or as found'
@@ -43,7 +48,7 @@ class NiftiOptions(Options):
     @classmethod
     def _one_group(cls, pattern: str) -> str:
         try:
-            groups = re.compile(pattern).groups
+            groups = re.compile(pattern or EACH).groups
         except re.error as error:
             raise ValueError(f"'{pattern}' is no regular expression: {error}") from error
         if groups != 1:
@@ -107,7 +112,8 @@ class NiftiFolder(NiftiDataset):
 
         Raises:
             DataError: naming each missing or extra file, each kind of file that cannot be read,
-                and each name from which no patient can be read.
+                and each name from which no patient can be read; or two cases that look like one
+                patient's, where no `patient_pattern` tells patients.
         """
         images, labels = self._folders()
         faults = unread((images, labels))
@@ -119,14 +125,12 @@ class NiftiFolder(NiftiDataset):
             f"{name}: {label_of[name]} has no image in {images}"
             for name in sorted(set(label_of) - set(image_of))
         ]
-        cases = []
+        cases, pattern = [], self.options.patient_pattern
         for name, (image, *further) in image_of.items():
             label = label_of.get(name)
-            patient = re.search(self.options.patient_pattern, name)
+            patient = re.search(pattern or EACH, name)
             if patient is None or not patient[1]:
-                faults.append(
-                    f"{name}: patient_pattern '{self.options.patient_pattern}' does not match it"
-                )
+                faults.append(f"{name}: patient_pattern '{pattern}' does not match it")
             elif label is None and not self.options.unlabelled:
                 faults.append(
                     f"{name}: has no label in {labels}; add it, or set unlabelled=true to use "
@@ -137,6 +141,14 @@ class NiftiFolder(NiftiDataset):
                 cases.append(Case(name, patient[1], image, label, known, tuple(further)))
         if faults:
             raise DataError(faults, where=str(self.root))
+        if not pattern and (found := shared_patient([case.id for case in cases])):
+            first, second, pattern = found
+            fault = (
+                f"{first} and {second} look like one patient, who would be trained on and tested; "
+                f'tell patients by name with -d "patient_pattern={pattern}", or keep each case a '
+                f'patient of its own with -d "patient_pattern={EACH}"'
+            )
+            raise DataError([fault], where=str(self.root))
         return cases
 
     def _folders(self) -> tuple[Path, Path]:

@@ -35,6 +35,8 @@ from .contracts.registry import register_report as register_report
 from .contracts.report import Report as Report
 from .contracts.report import ReportFormat as ReportFormat
 from .contracts.report import ReportInfo as ReportInfo
+from .contracts.split import GivenFold as GivenFold
+from .contracts.split import GivenSplit as GivenSplit
 from .contracts.views import Batch as Batch
 from .contracts.views import Intensity as Intensity
 from .contracts.views import Occlusion as Occlusion

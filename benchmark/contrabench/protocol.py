@@ -153,6 +153,7 @@ class Protocol(Frozen):
     recipe: DataRecipe
     folds: int
     split_seed: int
+    split: str = Field("", description="hash of a given split over these patients; empty: drawn")
     backbone: BackboneSpec
     budget: Budget
     pretraining: Recipe

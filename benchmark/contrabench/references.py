@@ -8,6 +8,8 @@ LONGER = "scratch_long"
 """The pre-training steps spent on longer fine-tuning instead."""
 FULL = "full_supervision"
 """The reference with all labels, as `--without` takes it."""
+EVERY_LABEL = "100%"
+"""The label budget of full supervision, as rows write it."""
 REFERENCES = (REFERENCE, LONGER, FULL)
 FULL_SUPERVISION = "full supervision"
 """As tables call it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from contrabench.errors import ContrabenchError, RequestError
 
@@ -11,6 +11,24 @@ from contrabench.errors import ContrabenchError, RequestError
 def counted(number: int, noun: str) -> str:
     """A count as a reader would write it: `1 patient`, `4 patients`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def budget_words(budgets: Sequence[str]) -> str:
+    """Label budgets as rows have them in a headline.
+
+    `10%, 20% of the labels`, `labels of 3 patients`, or both with `and` between.
+    """
+    counts = [text for text in budgets if text.endswith((" patient", " patients"))]
+    shares = [text for text in budgets if text not in counts]
+    *most, last = counts or [""]
+    words = [f"labels of {', '.join([*(text.split()[0] for text in most), last])}"] if last else []
+    words += [f"{', '.join(shares)} of the labels"] if shares else []
+    return " and ".join(words)
+
+
+def asked_labels(budget: str) -> str:
+    """A label budget of rows as it is asked for: `10%`, or `3` for `3 patients`."""
+    return budget.removesuffix("s").removesuffix(" patient")
 
 
 def size_words(size: float) -> str:

@@ -23,6 +23,7 @@ from contrabench.data.bank import to_slices
 from contrabench.data.prepare import class_indices
 from contrabench.data.reading import canonical
 from contrabench.protocol import ORIENTATIONS
+from contrabench.text import budget_words
 
 mpl.use("Agg")
 
@@ -96,7 +97,9 @@ def main() -> None:
     handles = [plt.Line2D([], [], color=c, linewidth=6, alpha=0.6) for c in colours]
     names = [structure.name for structure in dataset.structures]
     figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names)), fontsize=8)
-    title = f"{record['variant']}, {record['spec']['labels']} of the labels, {protocol['dataset']}"
+    title = (
+        f"{record['variant']}, {budget_words([record['spec']['labels']])}, {protocol['dataset']}"
+    )
     figure.suptitle(title, fontsize=11)
     figure.savefig(wanted.out, dpi=80, facecolor="white")
 

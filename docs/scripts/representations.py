@@ -30,6 +30,7 @@ from contrabench.inspection.pretrained import (
 from contrabench.inspection.representation import TapReport, Viewer
 from contrabench.model.backbones.unet import UNet
 from contrabench.progress import ConsoleReporter
+from contrabench.text import budget_words
 
 Rows = dict[tuple[str, str], list[TapReport]]
 
@@ -51,7 +52,9 @@ def pretrainings(store: Path, protocol: str | None) -> list[Pretrained]:
 def name_of(item: Pretrained) -> str:
     """The method as the table names it, with its labels where its pre-training sees any."""
     spec = json.loads((item.weights.parent / "spec.json").read_text(encoding="utf-8"))
-    labels = "" if spec["labelled"] is None else f", {item.record['spec']['labels']} of the labels"
+    labels = (
+        "" if spec["labelled"] is None else f", {budget_words([item.record['spec']['labels']])}"
+    )
     return f"{item.record['variant']}{labels}"
 
 

@@ -26,6 +26,23 @@ def finish(store, task):
     seal_folder(folder)
 
 
+def test_a_split_and_counts_take_the_place_of_folds_and_shares_of_the_file(plan, tmp_path):
+    split = tmp_path / "own.json"
+    names = [f"phantom_{number:03d}" for number in range(1, 5)]
+    split.write_text(json.dumps([{"train": names[:3], "val": names[3:]}]))
+    code, out, _ = plan("--split", str(split), "--labels", "1,2,50%")
+    assert code == 0
+    assert "labels of 1, 2 patients and 50% of the labels; 1 of 1 fold" in out
+    assert "own split; 1 fold, 3 patients to train on and 1 patient to test on" in out
+    code, _, err = plan("--split", str(split), "--labels", "4")
+    assert code == 2
+    assert "fold 0 trains on 3 that have any" in err
+    code, _, err = plan("--split", str(split), "--folds", "2")
+    assert (code, "a split has folds of its own, here 1" in err) == (2, True)
+    code, out, _ = plan("--folds", "4", "--labels", "3")
+    assert (code, "labels of 3 patients; 4 of 4 folds" in out) == (0, True)
+
+
 def test_the_numbers_are_those_of_the_graph(plan, planned, store):
     code, out, err = plan("--json")
     assert code == 0

@@ -76,8 +76,10 @@ def test_a_whole_run_ends_with_a_table_and_is_served_the_second_time(bench, tmp_
         (["--method", "mmgl", "--labels", "10%", "--config", "nowhere.toml"], "nowhere.toml"),
         (
             ["--method", "scratch", "--labels", "10%", "-d", "patients=3", "--budget", "smoke"],
-            "folds",
+            "3 of 3 patients have labels, and a comparison over 5 folds needs 5 at least",
         ),
+        (["--method", "mmgl", "--labels", "1", "--split", "no.json"], "there is no file no.json"),
+        (["--method", "mmgl", "--labels", "0"], "or a count, such as 3"),
     ],
 )
 def test_a_wrong_request_is_one_line_and_code_2(bench, words, message):

@@ -40,6 +40,16 @@ def test_ls_json(stores):
     assert content["problems"] == []
 
 
+def test_ls_names_a_count_once_and_few_labelled_patients_first(tmp_path):
+    Lab.run(tmp_path, 0, labels="10%", fraction=0.1, labelled_patients=2)
+    for fold, patients in ((0, 15), (1, 16)):
+        asked = {"labels": "3 patients", "fraction": 3 / patients, "labelled_patients": 3}
+        Lab.run(tmp_path, 1 + fold, fold=fold, **asked)
+    Lab.run(tmp_path, 3, labels="1 patient", fraction=1 / 16, labelled_patients=1)
+    (line,) = contents(read_rows(tmp_path, COLUMNS)[0])
+    assert line["labels"] == ["1 patient", "10%", "3 patients"]
+
+
 def test_ls_of_nothing(tmp_path):
     done = bench("ls", "--store", tmp_path / "nothing")
     assert isinstance(done.exception, RequestError)

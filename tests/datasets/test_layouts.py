@@ -100,6 +100,18 @@ def acdc(tmp_path):
     return tmp_path
 
 
+def test_acdc_brings_the_split_that_ssl4mis_publishes():
+    split = datasets.get("acdc").splits["ssl4mis"]
+    (fold,) = split.folds
+    parts = [set(fold.train), set(fold.val), set(fold.test)]
+    assert [len(part) for part in parts] == [70, 10, 20]
+    assert set().union(*parts) == {f"patient{number:03d}" for number in range(1, 101)}
+    assert sorted(split.labelled) == list(fold.train)
+    # Of its train_slices.list the first 68 slices are of three patients, the first 136 of seven.
+    seven = [99, 38, 50, 100, 58, 21, 49]
+    assert split.labelled[:7] == tuple(f"patient{number:03d}" for number in seven)
+
+
 TRAINING = [
     (f"patient{patient}_frame{frame}", f"patient{patient}")
     for patient in ("001", "002")
@@ -187,6 +199,16 @@ def test_nifti_patients(plain):
     assert fault.startswith("p2_ed: patient_pattern")
 
 
+def test_nifti_stops_where_names_look_like_one_patients(plain):
+    assert only_fault(make("nifti", plain)) == (
+        "p1_ed and p1_es look like one patient, who would be trained on and tested; tell patients "
+        'by name with -d "patient_pattern=(p\\d+)_.*", or keep each case a patient of its own with '
+        '-d "patient_pattern=(.+)"'
+    )
+    assert listed(make("nifti", plain, patient_pattern=r"(p\d+)_.*"))[1] == ("p1_es", "p1")
+    assert listed(make("nifti", plain, patient_pattern="(.+)"))[1] == ("p1_es", "p1_es")
+
+
 @pytest.mark.parametrize("pattern", ["p.*", "(p)(.*)", "(p"])
 def test_nifti_pattern_must_have_one_group(pattern):
     with pytest.raises(ValueError, match=r"group|regular expression"):
@@ -229,7 +251,7 @@ def test_nifti_labels_without_values_are_not_guessed(plain):
     for stem in ("p1_ed", "p1_es", "p2_ed"):
         write(plain / "labels" / f"{stem}.nii.gz", -3)
     with pytest.raises(DataError, match="from -3 to -3"):
-        _ = make("nifti", plain).structures
+        _ = make("nifti", plain, patient_pattern="(.+)").structures
 
 
 def test_nifti_second_channel(tmp_path):
@@ -256,7 +278,7 @@ def test_nifti_four_digits_that_are_no_channel(tmp_path):
 def test_nifti_unlabelled(plain):
     (plain / "labels" / "p1_es.nii.gz").unlink()
     assert only_fault(make("nifti", plain)).startswith("p1_es: has no label")
-    cases = make("nifti", plain, unlabelled=True).cases()
+    cases = make("nifti", plain, unlabelled=True, patient_pattern=r"(p\d+)").cases()
     assert [(case.id, case.labelled, case.label is None) for case in cases] == [
         ("p1_ed", True, False),
         ("p1_es", False, True),

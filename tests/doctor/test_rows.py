@@ -294,7 +294,7 @@ def test_a_reference_with_a_deviation_is_none(rows):
 
 def test_a_table_at_all_labels_wants_no_full_supervision(rows):
     everything = rows[where(rows, labels="10%")].copy()
-    everything["fraction"] = 1.0
+    everything["labels"], everything["fraction"] = "100%", 1.0
     assert told(everything) == {}
     finding = only(everything[~where(everything, variant="scratch")], doctor.check_references)
     assert "scratch is missing at" in finding.what

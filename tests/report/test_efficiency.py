@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from tests.makers.rows import results
 
+from contrabench.report.build import build_report
+from contrabench.report.completeness import incomplete_runs, missing_references
 from contrabench.report.efficiency import efficiency_section
-from contrabench.report.entries import label_budgets, labelled_count
+from contrabench.report.entries import label_budgets, labelled_count, labels_of
 from contrabench.statistics.labels_saved import labels_needed
 
 PATIENTS, FOLDS = 20, 5
@@ -53,6 +56,51 @@ def words(counts, curve, scores):
 def cells(table, heading):
     row = table.data.set_index("Method").loc["mmgl"]
     return [row[f"{word} at {heading}"] for word in ("Needed", "Needed low", "Needed high")]
+
+
+def counted(method, count, mean, noise, sizes=(15, 16)):
+    """The same for a number of patients, whose share is another in each fold."""
+    rows = study(method, "10%", count, mean, noise, folds=2)
+    for place, row in enumerate(rows):
+        size = sizes[place % 2]
+        row |= {"fold": place % 2, "train_patients": size, "fraction": count / size}
+        row |= {"labels": f"{count} patient{'s' if count > 1 else ''}"}
+    return rows
+
+
+def test_a_count_is_one_budget_in_folds_of_unequal_size(frame):
+    ten = [{**row, "folds": 2, "fold": row["fold"] % 2} for row in study("mmgl", "10%", 2, 0.6, 0)]
+    full = [
+        {**row, "folds": 2, "fold": row["fold"] % 2, "train_patients": 15 + row["fold"] % 2}
+        for row in study("scratch", "100%", 15, 0.8, 1)
+    ]
+    three, one = counted("mmgl", 3, 0.6, 2), counted("scratch", 1, 0.4, 3)
+    rows = frame(*full, *three, *ten, *one)
+    assert labels_of(rows) == ["1 patient", "10%", "3 patients", "100%"]
+    budgets = {budget.labels: budget for budget in label_budgets(rows)}
+    assert list(budgets) == labels_of(rows)
+    assert budgets["3 patients"].rows["fraction"].nunique() == 2
+    assert budgets["3 patients"].heading == "3 patients, 3 of 15 to 16"
+    assert [entry.name for entry in budgets["3 patients"].entries] == ["full supervision", "mmgl"]
+    assert incomplete_runs(rows) == []
+    scratch, *_ = missing_references(rows, "3 patients")
+    assert "--method scratch --labels 3 --dataset" in scratch.command
+    titles = [section.title for section in build_report(results(rows), "").sections]
+    assert titles == [
+        "phantom, smoke budget, across label budgets",
+        "phantom, smoke budget, labels of 1 patient",
+        "phantom, smoke budget, 10% of the labels",
+        "phantom, smoke budget, labels of 3 patients",
+    ]
+
+
+def test_a_count_that_is_all_of_one_fold_is_not_full_supervision(frame):
+    rows = frame(*counted("scratch", 15, 0.7, 0), *counted("mmgl", 3, 0.6, 1))
+    assert (rows["fraction"] == 1).any()
+    for budget in label_budgets(rows):
+        assert not budget.is_ceiling
+        assert budget.find("full supervision") is None
+    assert any("full supervision" in one.what for one in missing_references(rows, "15 patients"))
 
 
 FIVE, TEN = study("scratch", "5%", 1, 0.50, 0), study("scratch", "10%", 1, 0.54, 1)

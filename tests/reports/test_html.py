@@ -410,10 +410,11 @@ def test_a_long_name_may_be_broken_where_its_parts_begin():
 
 def test_label_budgets_are_offered_by_size(report):
     (section,) = with_plot_data(report).sections
-    names = ("100%", "5%", "12", "20%", "all", "4", "2.5%")
+    names = ("100%", "5%", "12 patients", "20%", "1 patient", "all", "4", "2.5%")
     sections = tuple(dataclasses.replace(section, labels=name) for name in names)
     made = dataclasses.replace(report, sections=sections)
-    assert choices(made)["labels"] == ["4", "12", "2.5%", "5%", "20%", "100%", "all"]
+    counts, shares = ["1 patient", "4", "12 patients"], ["2.5%", "5%", "20%", "100%"]
+    assert choices(made)["labels"] == [*counts, *shares, "all"]
 
 
 def test_every_part_has_a_heading_and_a_link_to_it(page):

@@ -7,7 +7,7 @@ import pytest
 from tests.makers.studies import RUNTIME, TINY, specs_of
 
 from contrabench.contracts import registry
-from contrabench.data.splits import parse_fraction
+from contrabench.data.splits import parse_labels
 from contrabench.errors import RequestError
 from contrabench.protocol import digest
 from contrabench.references import REFERENCES
@@ -158,7 +158,7 @@ def test_fractions_and_options_reach_the_runs_as_they_were_meant():
     )
     run = runs_of(spec, RUNTIME.device, RUNTIME.precision)[0][0]
     dataset = run.open_dataset(None)
-    assert parse_fraction(run.labels) == 0.125
+    assert parse_labels(run.labels) == 0.125
     assert (dataset.options.patients, dataset.options.seed) == (7, 3)
     assert run.budget.pretrain.accumulate == 2
 

@@ -1,17 +1,25 @@
 """A study from its words to its rows: what was planned is what was done."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from tests.doctor.looking import findings_of
 from tests.makers.studies import RUNTIME, TINY, plan_tiny
 
 from contrabench.contracts import discovery
 from contrabench.contracts.executor import Crew, Outcome
+from contrabench.doctor.rows import CHECKS
 from contrabench.errors import DataError, RequestError
+from contrabench.exchange.merge import merge_stores
 from contrabench.progress import Silent
+from contrabench.protocol import digest
 from contrabench.references import REFERENCES
+from contrabench.store.results import read_rows
 from contrabench.store.rows import ROWS_FILE
+from contrabench.store.runs import RUN_RECORD
 from contrabench.study import session as session_module
 from contrabench.study.executors.in_process import InProcessExecutor
 from contrabench.study.session import plan_study
@@ -102,6 +110,58 @@ def test_what_is_wrong_is_found_before_anything_is_made(tmp_path):
         plan_study(spec, tmp_path / "none", tmp_path, RUNTIME, Silent())
     assert not (tmp_path / "studies").exists()
     assert [path.name for path in (tmp_path / "stages").iterdir()] == ["prepare"]
+
+
+def test_a_given_split_is_whom_networks_are_trained_on_and_tested_by(tmp_path, prepared):
+    shutil.copytree(prepared[0], tmp_path, dirs_exist_ok=True)
+    names = {"train": ["phantom_003", "phantom_001"], "test": ["phantom_002", "phantom_009"]}
+    file = tmp_path / "split.json"
+    asked = {
+        "methods": ["scratch"], "labels": ["1", "100%"], "draws": 1, "budget": TINY,
+        "dataset": "phantom", "dataset_options": {"patients": 4}, "split": "split.json",
+        "without": list(REFERENCES),
+    }  # fmt: skip
+
+    def plan(**more):
+        file.write_text(json.dumps({**names, **more}))
+        spec = make_study(asked, "the test", tmp_path)
+        return plan_study(spec, None, tmp_path, RUNTIME, Silent())
+
+    session = plan(labelled=["phantom_003"])
+    assert session.notes[1:] == (
+        "own split; 1 fold, 2 patients to train on and 1 patient to test on",
+        "1 name of the split not in this data, and so left out: phantom_009",
+        "1 labelled patient not named by the split, and so left out: phantom_004",
+    )
+    assert session.run(session.survey(), Here()) == ""
+    rows, problems = read_rows(tmp_path)
+    assert not problems
+    assert set(rows["patient"]) == {"phantom_002"}
+    assert set(zip(rows["labels"], rows["labelled_patients"], strict=True)) == {
+        ("1 patient", 1),
+        ("100%", 2),
+    }
+    assert set(rows["folds"]) == {1}
+    assert [name for name, check in CHECKS.items() if findings_of(check, rows)] == ["references"]
+    for stage in session.graph.runs:
+        record = json.loads((tmp_path / "runs" / stage.key / RUN_RECORD).read_text())
+        assert record["patients"]["train"] == ["phantom_001", "phantom_003"]
+        assert record["patients"]["test"] == ["phantom_002"]
+        assert "phantom_003" in record["patients"]["labelled"]
+        assert record["spec"]["split"]["folds"][0]["test"] == ["phantom_002", "phantom_009"]
+        assert str(file) not in json.dumps(record)
+    # Nothing but the split is another one: another order of labels, and other patients.
+    protocols = {
+        digest(one.run_of(one.graph.runs[0]).protocol)
+        for one in (session, plan(), plan(test=["phantom_004"]), plan(test=["phantom_002"]))
+    }
+    assert len(protocols) == 3
+    assert digest(session.run_of(session.graph.runs[0]).protocol) == rows["protocol"].iloc[0]
+    (status,) = read_studies(tmp_path)
+    assert status.spec == session.spec
+    merged = merge_stores([tmp_path], tmp_path / "other")
+    assert merged.complete
+    assert len(list((tmp_path / "other" / "splits").iterdir())) == 3
 
 
 def test_planning_alone_leaves_no_study_in_the_store(tmp_path):

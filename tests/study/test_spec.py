@@ -1,5 +1,6 @@
 """What a study is asked for with: one readable line for every wrong field."""
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -26,8 +27,13 @@ def study(**changes):
         (["0.1"], ("10%",)),
         (["10.0%", "0.1", " 10%"], ("10%",)),
         (["40%", "5%", "100%"], ("5%", "40%", "100%")),
-        (["1"], ("100%",)),
+        (["1.0"], ("100%",)),
         (["12.5%"], ("12.5%",)),
+        (
+            ["10%", "8", "1", "3 patients", "1 patient"],
+            ("1 patient", "3 patients", "8 patients", "10%"),
+        ),
+        ([3, 0.1, 1, 1.0], ("1 patient", "3 patients", "10%", "100%")),
     ],
 )
 def test_fractions_are_written_as_tables_write_them_each_once_few_labels_first(asked, read):
@@ -58,7 +64,10 @@ def test_what_is_written_otherwise_is_the_same_study():
         ({"without": ["half_supervision"]}, "scratch, scratch_long, full_supervision"),
         ({"labels": []}, "'labels' is empty"),
         ({"labels": "10%"}, "'labels' wants a list"),
-        ({"labels": [0.1]}, "'labels.0' should be a valid string; it is 0.1"),
+        ({"labels": [True]}, "'labels.0' should be a valid string; it is True"),
+        ({"labels": ["0"]}, "'0' is no share"),
+        ({"split": 3}, "'split'"),
+        ({"split": "mine.json"}, "there is no file mine.json and no split 'mine.json'"),
         ({"labels": ["ten"]}, "'ten' is no share"),
         ({"labels": ["0%"]}, "'0%' is no share"),
         ({"labels": ["nan%"]}, "'nan%' is no share"),
@@ -143,6 +152,40 @@ def test_a_budget_can_be_a_table_of_the_file(tmp_path):
         "[budget.finetune]\nimages = 384\nbatch = 16\nlr = 3e-3\n"
     )
     assert read_study(file).budget == TINY
+
+
+SPLIT = {"train": ["a", "b"], "val": ["c"], "test": ["d"]}
+
+
+def test_the_file_of_a_split_lies_beside_the_study_and_its_content_is_what_counts(tmp_path):
+    (tmp_path / "here").mkdir()
+    file, other = tmp_path / "here" / "study.toml", tmp_path / "other.json"
+    file.write_text('methods = ["simclr"]\ndataset = "phantom"\nsplit = "own.json"\n')
+    for path in (file.with_name("own.json"), other):
+        path.write_text(json.dumps(SPLIT))
+    spec = read_study(file)
+    assert spec.split.folds[0].val == ("c",)
+    assert (spec.all_folds, spec.tested) == (1, (0,))
+    assert study_id(spec) == study_id(study(split=str(other)))
+    other.write_text(json.dumps({**SPLIT, "test": ["e"]}))
+    assert study_id(spec) != study_id(study(split=str(other)))
+    (run, *_), _ = runs_of(spec, "cpu", "float32")
+    assert (run.folds, run.split) == (1, spec.split)
+    with pytest.raises(RequestError, match="there is no fold 1; there is fold 0"):
+        study(split=str(other), test_folds=[1])
+
+
+def test_a_split_that_a_dataset_brings_is_taken_by_its_name():
+    assert study(dataset="acdc", split="ssl4mis").split.source.startswith("SSL4MIS")
+    with pytest.raises(RequestError, match="did you mean 'ssl4mis'.*brings ssl4mis"):
+        study(dataset="acdc", split="ssl4mi")
+    with pytest.raises(RequestError, match="the dataset 'phantom' brings none"):
+        study(split="ssl4mis")
+
+
+def test_folds_are_drawn_or_given():
+    with pytest.raises(RequestError, match="folds of its own, here 1; leave out folds"):
+        study(dataset="acdc", split="ssl4mis", folds=5)
 
 
 def test_the_template_is_a_study_and_says_the_defaults():

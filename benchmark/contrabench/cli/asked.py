@@ -48,6 +48,13 @@ class Asked(ABC):
         list[str] | None, pairs("-b", "--backbone-option", of="backbone")
     ] = None
     folds: Annotated[int | None, _value("Number of folds; 5 by default.")] = None
+    split: Annotated[
+        str | None,
+        _value(
+            "Own split in place of folds: nnU-Net's splits_final.json, a file with train, val and "
+            "test by patient, or a name that the dataset brings, as ssl4mis of acdc."
+        ),
+    ] = None
     budget: options.Budget = None
     recipe: Annotated[
         Literal["common", "published"] | None,
@@ -165,7 +172,8 @@ class RunArguments(Asked):
 
     method: Annotated[str, typer.Option(help="A name from 'bench methods'.")]
     labels: Annotated[
-        str, typer.Option(help="Share of the training patients whose labels may be used.")
+        str,
+        typer.Option(help="Training patients whose labels may be used: 10%, or 3 for three."),
     ]
     option: Annotated[list[str] | None, pairs("-o", "--option", of="method")] = None
     fold: Annotated[str, _value("Fold to test, from 0; or 'all'.")] = "0"
@@ -210,7 +218,9 @@ class StudyArguments(Asked):
         str | None,
         _list("References to leave out: scratch, scratch_long, full_supervision."),
     ] = None
-    labels: Annotated[str | None, _list("Label fractions, as 10%,20%,40%.")] = None
+    labels: Annotated[
+        str | None, _list("Label budgets: shares or counts of patients, as 10%,20% or 1,3,10%.")
+    ] = None
     fold: Annotated[str | None, _list("Folds to test, from 0; all by default.")] = None
     draws: Annotated[int | None, _value("Draws of labelled patients; 3 by default.")] = None
     seeds: Annotated[int | None, _value("Number of seeds; 1 by default.")] = None
@@ -252,7 +262,10 @@ def _over(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     `-d` and `-b` name single options, so the file's others stay, unless the command line asks
     for another dataset or backbone.
     """
-    merged = {**base, **given}
+    # Folds are drawn or given; what the command line says takes the place of the other.
+    others = {"split": "folds", "folds": "split"}
+    taken = {other for name, other in others.items() if name in given}
+    merged = {**{name: value for name, value in base.items() if name not in taken}, **given}
     for what in ("dataset", "backbone"):
         name = f"{what}_options"
         kept = base.get(name, {}) if given.get(what, base.get(what)) == base.get(what) else {}

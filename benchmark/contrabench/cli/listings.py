@@ -209,12 +209,15 @@ def _dataset(dataset: type[Dataset]) -> Facts:
         **dataset.info.model_dump(mode="json"),
         "structures": structures,
         "recipe": dataset.recipe.model_dump(mode="json"),
+        "splits": {name: split.source for name, split in dataset.splits.items()},
     }
 
 
 def _dataset_tables(facts: Facts) -> Tables:
-    recipe = facts.pop("recipe").items()
+    recipe, splits = facts.pop("recipe").items(), facts.pop("splits").items()
     yield "Preparation", [{"setting": key, "value": value} for key, value in recipe]
+    if splits:
+        yield "Splits", [{"--split": name, "source": source} for name, source in splits]
 
 
 def _backbone(backbone: type[Backbone]) -> Facts:

@@ -16,7 +16,7 @@ from contrabench.cli import options, output
 from contrabench.contracts.registry import reports
 from contrabench.errors import ContrabenchError, RequestError, RunError
 from contrabench.files import replacing
-from contrabench.text import counted, one_line, unique_beginning
+from contrabench.text import asked_labels, counted, one_line, unique_beginning
 
 if TYPE_CHECKING:
     from contrabench.contracts.report import Report
@@ -113,7 +113,7 @@ def report(
     ]
     command = shlex.join(["bench", "report", *(str(word) for part in parts for word in part)])
     drawn = renderer.info.pictures or pictures is not None
-    made = _made(place, compare, command, dataset or (), labels or (), drawn)
+    made = _made(place, compare, command, dataset or (), _budgets(labels or ()), drawn)
     if pictures:
         made = _with_pictures(made, pictures, out)
     content: object
@@ -287,15 +287,20 @@ def _wanted(
     return replace(results, rows=rows)
 
 
+def _budgets(labels: Sequence[str]) -> list[str]:
+    """A bare count as rows write it, `3` as `3 patients`; the others as they are."""
+    return [counted(int(one), "patient") if one.isdecimal() else one for one in labels]
+
+
 def _look_for(option: str, values: Sequence[str], present: Sequence[str], holder: str) -> None:
     for value in values:
         if value not in present:
-            hint = "there are"
-            # A bare number, `10` or `0.1`, is told its budget.
-            if value.replace(".", "", 1).isdecimal():
-                readings = (f"{float(value):g}%", f"{100 * float(value):g}%")
+            # A number, `10` or `0.1`, may have been meant as a share.
+            hint, number = "there are", asked_labels(value)
+            if number.replace(".", "", 1).isdecimal():
+                readings = (f"{float(number):g}%", f"{100 * float(number):g}%")
                 meant = [known for known in present if known in readings]
                 hint = f"did you mean {meant[0]}? There are" if meant else hint
             raise RequestError(
-                f"no finished run{holder} has --{option} {value}; {hint}: {', '.join(present)}"
+                f"no finished run{holder} has --{option} {number}; {hint}: {', '.join(present)}"
             )

@@ -13,7 +13,7 @@ from contrabench.cli.asked import RunArguments, takes
 from contrabench.cli.study_view import end_of, store_words
 from contrabench.files import read_json
 from contrabench.progress import clock
-from contrabench.text import counted, some
+from contrabench.text import budget_words, counted, some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +29,7 @@ _NAMED = 6
     "bench run --method mmgl --labels 10%",
     "bench run --method simclr --labels 20% -o temperature=0.5 --views all",
     "bench run --method mmgl --labels 10% --dataset mmwhs --data MMWHS --fold all",
+    "bench run --method mmgl --labels 7 --dataset acdc --data ACDC --split ssl4mis",
 )
 @takes(RunArguments)
 def run(asked: RunArguments, *, json: options.Json = False) -> None:
@@ -47,7 +48,13 @@ def run(asked: RunArguments, *, json: options.Json = False) -> None:
     crew = InProcessExecutor(asked.crew(runtime.device, runtime.threads), reporter=reporter)
     board = session.survey(retry_failed=True)
     served = [stage.node.title for stage in board.those("cached") if stage.node.kind != RUNS]
-    for line in (*_folds(session), *(f"  {title}: served from the store" for title in served)):
+    laid = session.run_of(session.graph.runs[0]).laid
+    notes = laid.notes if laid else ()
+    for line in (
+        *notes,
+        *_folds(session),
+        *(f"  {title}: served from the store" for title in served),
+    ):
         reporter.line(line)
     end_of(board, session.run(board, crew))
     folders = [home_of(session.store, stage.node.kind) / stage.key for stage in session.graph.runs]
@@ -127,7 +134,7 @@ def _table(run: Run, rows: pd.DataFrame) -> Table:
     known = run.dataset.info.spacing_known
     distance = "asd_mm" if known else "asd_voxel"
     table = Table(
-        title=f"{first.variant} on {first.dataset}, {first.labels} of the labels",
+        title=f"{first.variant} on {first.dataset}, {budget_words([first.labels])}",
         title_justify="left",
         title_style="bold",
     )

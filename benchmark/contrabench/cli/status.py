@@ -11,7 +11,7 @@ import typer
 from contrabench.cli import options, output
 from contrabench.errors import RequestError
 from contrabench.progress import clock
-from contrabench.text import counted
+from contrabench.text import budget_words, counted
 
 if TYPE_CHECKING:
     from contrabench.study.status import StudyFile, StudyStage
@@ -54,7 +54,7 @@ def _show(item: StudyFile) -> None:
     ago = clock(max(0.0, time.time() - item.begun))
     screen.print(
         f"study {item.study}: {', '.join(spec.methods)} on {spec.dataset}, "
-        f"{', '.join(spec.labels)} of the labels; begun or continued {ago} ago",
+        f"{budget_words(spec.labels)}; begun or continued {ago} ago",
         style="bold",
         soft_wrap=True,
     )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 GROUP = ["dataset", "budget", "recipe", "protocol"]
 """What the rows of one line have in common."""
-COLUMNS = [*GROUP, "run", "variant", "labels", "fraction", "patient"]
+COLUMNS = [*GROUP, "run", "variant", "labels", "fraction", "labelled_patients", "patient"]
 """The columns of the rows that `contents` needs."""
 SHOWN = 20
 """Folders left out of a merge that are named one by one; `--json` names all."""
@@ -60,14 +60,15 @@ def list_store(
 
 def contents(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """What rows with `COLUMNS` hold, one line for each of `GROUP`; few labels first."""
+    from contrabench.report.entries import labels_of
+
     lines = []
     for names, part in rows.groupby(GROUP, observed=True):
-        budgets = part.drop_duplicates(["fraction", "labels"]).sort_values("fraction")
         counts = {"runs": "run", "methods": "variant", "patients": "patient"}
         lines.append(
             dict(zip(GROUP, map(str, names), strict=True))
             | {name: int(part[column].nunique()) for name, column in counts.items()}
-            | {"labels": [str(label) for label in budgets["labels"]]}
+            | {"labels": labels_of(part)}
         )
     return lines
 

@@ -17,7 +17,7 @@ from rich.text import Text
 from contrabench.cli.options import DEFAULT_STORE
 from contrabench.errors import RunError
 from contrabench.progress import clock
-from contrabench.text import counted
+from contrabench.text import budget_words, counted
 
 if TYPE_CHECKING:
     from contrabench.contracts.executor import Executor
@@ -39,8 +39,8 @@ def headline(session: Session) -> list[str]:
     saved = graph.pretrainings_asked - graph.pretrainings
     lines = [
         f"study {session.study}: {counted(len(graph.runs), 'run')} on {spec.dataset}, budget "
-        f"{budget.name}, {', '.join(spec.labels)} of the labels; "
-        f"{len(spec.tested)} of {counted(spec.folds, 'fold')}, "
+        f"{budget.name}, {budget_words(spec.labels)}; "
+        f"{len(spec.tested)} of {counted(spec.all_folds, 'fold')}, "
         f"{counted(len(spec.draw_numbers), 'draw')}, {counted(len(spec.seed_numbers), 'seed')}",
         f"{counted(len(graph.stages), 'stage')}, {graph.pretrainings} of them pre-trainings; "
         f"without sharing there would be {graph.pretrainings_asked}: {saved} saved",

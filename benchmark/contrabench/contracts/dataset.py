@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
+from contrabench.contracts.split import GivenSplit
 from contrabench.errors import DataError
 from contrabench.files import checksum
 from contrabench.protocol import DataRecipe, Frozen
@@ -84,10 +86,15 @@ class Volume:
 
 
 class Dataset(ABC):
-    """Base class of every dataset; its `recipe` says how its volumes become network input."""
+    """Base class of every dataset.
+
+    Its `recipe` says how its volumes become network input; `splits` are those that papers share,
+    by the name that `--split` takes.
+    """
 
     info: ClassVar[DatasetInfo]
     Options: ClassVar[type[_Options]] = _Options
+    splits: ClassVar[Mapping[str, GivenSplit]] = {}
     recipe: DataRecipe = DataRecipe()
 
     def __init__(self, root: Path | None = None, options: _Options | None = None) -> None:

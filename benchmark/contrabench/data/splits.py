@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,13 +16,18 @@ from pydantic import Field
 from contrabench.errors import RequestError
 from contrabench.files import write_text
 from contrabench.protocol import Frozen, digest, seed_for
+from contrabench.text import counted
+
+TESTED = 6
+"""Patients that must be tested before a sign-flip test can reach 5 %: 2 / 2**6 is below it."""
+_COUNT = re.compile(r"([1-9][0-9]{0,8})(?: patients?)?")
 
 
 class Split(Frozen):
-    """One fold of a cross-validation over patients; all names are sorted.
+    """One fold over patients, drawn or given; all names are sorted.
 
     `train` are patients whose images may be pre-trained on, `labelled` those of them that have
-    references at all; every labelled patient is in one fold's `test`.
+    references at all. In a cross-validation every labelled patient is in one fold's `test`.
     """
 
     fold: int
@@ -35,29 +41,43 @@ class Split(Frozen):
 class LabelManifest(Frozen):
     """The patients whose labels may be used."""
 
-    labels: str = Field(description="the fraction as asked for, e.g. 10%")
-    fraction: float
+    labels: str = Field(description="as asked for: 10%, or 3 patients")
+    fraction: float = Field(description="the share asked for; of a count, that of the patients")
     draw: int
     patients: tuple[str, ...]
     of: int = Field(description="labelled training patients there are")
 
     def sentence(self) -> str:
         """States the count in words, e.g. `10% of 16 training patients = 2 labelled`."""
-        return f"{self.labels} of {self.of} training patients = {len(self.patients)} labelled"
+        count, training = len(self.patients), f"{self.of} training patients"
+        if isinstance(parse_labels(self.labels), int):
+            return f"{count} of {training} labelled"
+        return f"{self.labels} of {training} = {count} labelled"
 
 
-def parse_fraction(text: str) -> float:
-    """Reads a label fraction such as `10%`, `12.5%` or `0.1`; RequestError if not in (0, 1]."""
+def parse_labels(text: str) -> int | float:
+    """Reads a label budget: a number of patients, `3`, or a share of them, `10%` or `0.1`.
+
+    `1` is one patient, and `1.0` all of them. RequestError if it is neither a count from 1 on nor
+    a share in (0, 1].
+    """
+    if count := _COUNT.fullmatch(text.strip()):
+        return int(count[1])
     try:
         value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
     except ValueError:
         value = math.nan
     if not 0 < value <= 1:
         raise RequestError(
-            f"'{text}' is no share of the training patients; write a percentage above 0% and up "
-            "to 100%, such as 10%"
+            f"'{text}' is no share of the training patients and no number of them; write a "
+            "percentage above 0% and up to 100%, such as 10%, or a count, such as 3"
         )
     return value
+
+
+def labels_text(budget: float) -> str:
+    """A label budget as rows and tables write it: `10%`, or `3 patients` for a count."""
+    return counted(budget, "patient") if isinstance(budget, int) else f"{100 * budget:g}%"
 
 
 def make_split(
@@ -69,10 +89,7 @@ def make_split(
     if there are fewer patients than folds, or no such fold.
     """
     if not 2 <= folds <= len(patients):
-        raise RequestError(
-            f"{folds} folds over {len(patients)} labelled patients cannot be made; "
-            f"choose 2 to {len(patients)} with --folds"
-        )
+        raise RequestError(_too_few(len(patients), len(unlabelled), folds))
     if not 0 <= fold < folds:
         raise RequestError(f"there is no fold {fold}; folds are numbered 0 to {folds - 1}")
     test = set(_shuffled(patients, "split", seed)[fold::folds])
@@ -87,18 +104,43 @@ def make_split(
     )
 
 
-def draw_labels(split: Split, labels: str, draw: int, seed: int) -> LabelManifest:
-    """Draws the labelled patients: a prefix of one shuffled list, so that fractions nest.
+def _too_few(labelled: int, unlabelled: int, folds: int) -> str:
+    """Why so many folds cannot be made, and what can be done."""
+    if folds < 2:
+        return f"a cross-validation needs 2 folds at least, not {folds}; choose them with --folds"
+    fewer = f" or choose --folds {labelled}" if labelled >= 2 else ""
+    return (
+        f"{labelled} of {counted(labelled + unlabelled, 'patient')} "
+        f"{'has' if labelled == 1 else 'have'} labels, and a comparison over {folds} folds needs "
+        f"{folds} at least to test on, each tested once ({TESTED} to show a difference); label "
+        f"{folds - labelled} more{fewer}"
+    )
 
-    `max(1, round(fraction * patients))`, halves rounded up. Each number of a draw is another
-    order of the patients; the seed is that of the purpose `labels`.
+
+def draw_labels(
+    split: Split, labels: str, draw: int, seed: int, first: Sequence[str] = ()
+) -> LabelManifest:
+    """Draws the labelled patients: a prefix of one shuffled list, so that budgets nest.
+
+    A count is taken as it is; a share is `max(1, round(share * patients))`, halves rounded up.
+    Each number of a draw is another order of the patients; the seed is that of the purpose
+    `labels`. In draw 0 those of `first` come first, in their order. RequestError if more are asked
+    for than there are.
     """
-    fraction = parse_fraction(labels)
+    asked = parse_labels(labels)
     order = _shuffled(split.labelled, "labels", seed, draw, split.fold, split.folds)
-    count = max(1, math.floor(fraction * len(order) + 0.5))
+    if draw == 0:
+        known = [patient for patient in first if patient in order]
+        order = [*known, *(patient for patient in order if patient not in known)]
+    count = asked if isinstance(asked, int) else max(1, math.floor(asked * len(order) + 0.5))
+    if count > len(order):
+        raise RequestError(
+            f"labels of {counted(count, 'patient')} are asked for, and fold {split.fold} trains on "
+            f"{len(order)} that have any; ask for {len(order)} at most, or for 100%"
+        )
     return LabelManifest(
-        labels=f"{100 * fraction:g}%",
-        fraction=fraction,
+        labels=labels_text(asked),
+        fraction=count / len(order) if isinstance(asked, int) else asked,
         draw=draw,
         patients=tuple(sorted(order[:count])),
         of=len(order),

@@ -13,7 +13,7 @@ from contrabench.doctor.findings import Finding, Looking
 from contrabench.doctor.store import fault_of
 from contrabench.evaluation.metrics import EMPTY_DICE
 from contrabench.protocol import NOT_APPLICABLE
-from contrabench.references import FULL_SUPERVISION, LONGER, REFERENCE
+from contrabench.references import EVERY_LABEL, FULL_SUPERVISION, LONGER, REFERENCE
 from contrabench.store.rows import SCHEMA_VERSION
 from contrabench.store.stages import RUNS
 from contrabench.text import counted, some
@@ -179,7 +179,7 @@ def check_cells(rows: pd.DataFrame) -> Looking:
         everyone = _keys(part, ["variant", "deviations"])
         for labels, at_budget in part.groupby("labels", observed=True):
             wanted = _keys(at_budget, CELL)
-            full = bool((at_budget["fraction"] == 1).all())
+            full = str(labels) == EVERY_LABEL
             if full:
                 draw = at_budget["draw"].min()  # with all labels there is nothing to draw
                 wanted |= {(fold, draw, seed) for fold, _, seed in _keys(part, CELL)}
@@ -206,19 +206,21 @@ def check_cells(rows: pd.DataFrame) -> Looking:
 def check_references(rows: pd.DataFrame) -> Looking:
     """Finds tables without the references that rule 10 of the protocol demands."""
     from contrabench.report.completeness import missing_references
+    from contrabench.report.entries import labels_of
 
     tables = 0
     for names, part in rows.drop_duplicates("run").groupby(TABLE, observed=True):
         lacking: dict[str, list[str]] = defaultdict(list)
         commands: dict[str, str] = {}
-        budgets = part.sort_values("fraction").groupby("labels", observed=True, sort=False)
-        for labels, here in budgets:
+        budgets = labels_of(part)
+        for labels in budgets:
+            here = part[part["labels"] == labels]
             plain = set(here.loc[here["deviations"] == "", "variant"])
-            if len(budgets) > 1 and (here["fraction"] == 1).all() and plain <= {REFERENCE}:
+            if len(budgets) > 1 and labels == EVERY_LABEL and plain <= {REFERENCE}:
                 continue  # full supervision, a row of the other tables
             tables += 1
-            for reference in missing_references(part, str(labels)):
-                lacking[reference.name].append(str(labels))
+            for reference in missing_references(part, labels):
+                lacking[reference.name].append(labels)
                 commands.setdefault(reference.name, reference.command)
         for name, budgets_without in lacking.items():
             where = "" if name == FULL_SUPERVISION else f" at {', '.join(budgets_without)}"

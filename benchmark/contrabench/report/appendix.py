@@ -11,7 +11,7 @@ import pandas as pd
 
 from contrabench.contracts.report import NAME, Column, Section, Table
 from contrabench.report.board import NAMES, columns, make_table, names_of
-from contrabench.report.entries import Entry
+from contrabench.report.entries import Entry, labels_of
 from contrabench.store.runs import inner
 from contrabench.text import counted
 
@@ -110,8 +110,9 @@ def _manifests(each: pd.DataFrame, told: pd.DataFrame) -> Table:
     counts = ["labelled_patients", "train_patients", "test_patients"]
     facts = ["labelled", "labels_manifest", "split"]
     shown = ["labels", "fold", "draw", *counts, *facts]
-    joined = pd.concat([each[["fraction", *shown[:6]]], told[facts].astype(str)], axis=1)
-    joined = joined.drop_duplicates().sort_values(["fraction", "fold", "draw", "labels_manifest"])
+    joined = pd.concat([each[shown[:6]], told[facts].astype(str)], axis=1).drop_duplicates()
+    joined["labels"] = pd.Categorical(joined["labels"].astype(str), labels_of(each), ordered=True)
+    joined = joined.sort_values(["labels", "fold", "draw", "labels_manifest"])
     joined = joined[shown].set_axis([column.name for column in _MANIFEST_COLUMNS], axis=1)
     rows: list[Any] = joined.to_dict("records")
     return make_table("manifests", _MANIFEST_COLUMNS, rows, detail=True)

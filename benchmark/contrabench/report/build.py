@@ -31,6 +31,7 @@ from contrabench.report.literature import literature_table
 from contrabench.report.plot_data import plot_data
 from contrabench.report.verdict import remarks, verdict
 from contrabench.store.results import Results
+from contrabench.text import budget_words
 
 TABLE = ["dataset", "budget", "recipe", "protocol", "metric_contract"]
 """What the rows of one table have in common, beside the label budget."""
@@ -107,7 +108,7 @@ def _section(budget: LabelBudget, name: str, runs: pd.DataFrame) -> Section:
         literature_table(budget, dataset_options(budget.rows, runs)),
     )
     return Section(
-        title=f"{name}, {budget.labels} of the labels",
+        title=f"{name}, {budget_words([budget.labels])}",
         protocol=str(budget.rows["protocol"].iloc[0]),
         tables=tuple(table for table in tables if table is not None),
         verdict=verdict(compared),

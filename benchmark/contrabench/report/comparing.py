@@ -27,7 +27,7 @@ from contrabench.report.verdict import rests_on, told
 from contrabench.statistics.aggregate import distance_of
 from contrabench.statistics.ranking import rank_methods
 from contrabench.store.results import Results
-from contrabench.text import counted, some
+from contrabench.text import budget_words, counted, some
 
 FEW = 6
 """So many methods a sentence about the order names."""
@@ -77,7 +77,7 @@ def _section(sides: Sides, labels: str, meaning: str, called: str) -> Section:
         notes.append("Ranks and groups are among the methods that both sides have.")
     boards = [board(each, scale, FROM) for each, scale in zip(compared, scales, strict=True)]
     return Section(
-        title=f"{joined(title_of(side.rows) for side in sides)}, {labels} of the labels, "
+        title=f"{joined(title_of(side.rows) for side in sides)}, {budget_words([labels])}, "
         "side by side",
         protocol=joined(side.word("protocol") for side in sides),
         tables=(

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from contrabench.errors import RequestError
-from contrabench.references import FULL_SUPERVISION, LONGER, REFERENCE
-from contrabench.text import counted, some
+from contrabench.references import EVERY_LABEL, FULL_SUPERVISION, LONGER, REFERENCE
+from contrabench.report.entries import labels_of
+from contrabench.text import asked_labels, counted, some
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _FOLD = ["folds", "fold"]
 _ITEM = ["case", "structure"]
-_ENTRY = ["fraction", "labels", "variant", "deviations"]
+_ENTRY = ["labels", "variant", "deviations"]
 
 
 @dataclass(frozen=True)
@@ -73,15 +74,16 @@ def incomplete_runs(rows: pd.DataFrame) -> list[Incomplete]:
         str(run): of_fold[part["folds"].iloc[0], part["fold"].iloc[0]] - _items(part)
         for run, part in bad.groupby("run", observed=True)
     }
-    gaps = []
-    for (fraction, labels, variant, deviations), part in runs.groupby(_ENTRY, observed=True):
+    gaps, order = [], labels_of(runs)
+    for (labels, variant, deviations), part in runs.groupby(_ENTRY, observed=True):
         keys = tuple(str(run) for run in part.index if str(run) in of_run)
         if keys:
             name = f"{variant} ({deviations})" if deviations else str(variant)
             lost = sorted(set().union(*(of_run[run] for run in keys)))
-            gap = Incomplete(str(labels), name, bool(fraction == 1), keys, len(part), tuple(lost))
+            full = str(labels) == EVERY_LABEL
+            gap = Incomplete(str(labels), name, full, keys, len(part), tuple(lost))
             # The order of categories says nothing, so words are sorted as words.
-            gaps.append(((str(fraction), str(labels), str(variant), str(deviations)), gap))
+            gaps.append(((order.index(str(labels)), str(variant), str(deviations)), gap))
     return [gap for _, gap in sorted(gaps, key=lambda one: one[0])]
 
 
@@ -136,21 +138,22 @@ def missing_references(rows: pd.DataFrame, labels: str) -> list[MissingReference
     here = rows[rows["labels"] == labels]
     newest = here.groupby("variant", observed=True)["method_version"].transform("max")
     held = set(here["variant"][(here["deviations"] == "") & (here["method_version"] == newest)])
+    asked = asked_labels(labels)
     wanted = [
-        (REFERENCE, "training from scratch", REFERENCE, labels),
-        (LONGER, "training from scratch for as long as pre-training takes", LONGER, labels),
+        (REFERENCE, "training from scratch", REFERENCE, asked),
+        (LONGER, "training from scratch for as long as pre-training takes", LONGER, asked),
     ]
-    if (here["fraction"] < 1).all():
-        plain = rows[(rows["fraction"] == 1) & (rows["deviations"] == "")]
+    if labels != EVERY_LABEL:
+        plain = rows[(rows["labels"] == EVERY_LABEL) & (rows["deviations"] == "")]
         held |= {FULL_SUPERVISION} if (plain["variant"] == REFERENCE).any() else set()
-        wanted.append((FULL_SUPERVISION, "full supervision", REFERENCE, "100%"))
-    dataset, budget, recipe = (str(here[name].iloc[0]) for name in ("dataset", "budget", "recipe"))
-    where = ["--dataset", dataset, "--budget", budget]
+        wanted.append((FULL_SUPERVISION, "full supervision", REFERENCE, EVERY_LABEL))
+    dataset, size, recipe = (str(here[name].iloc[0]) for name in ("dataset", "budget", "recipe"))
+    where = ["--dataset", dataset, "--budget", size]
     where += [] if recipe == "common" else ["--recipe", recipe]
     return [
         MissingReference(
-            name, what, shlex.join(["bench", "run", "--method", method, "--labels", asked, *where])
+            name, what, shlex.join(["bench", "run", "--method", method, "--labels", budget, *where])
         )
-        for name, what, method, asked in wanted
+        for name, what, method, budget in wanted
         if name not in held
     ]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from contrabench.references import FULL_SUPERVISION, REFERENCE
+from contrabench.references import EVERY_LABEL, FULL_SUPERVISION, REFERENCE
 from contrabench.statistics.aggregate import distance_of, observations, patient_scores
 from contrabench.statistics.intervals import mean_interval
 
@@ -124,10 +124,11 @@ def reference_of(entries: Sequence[Entry]) -> Entry | None:
 
 @dataclass(frozen=True)
 class LabelBudget:
-    """What is known at one label budget, as it was asked for, e.g. `10%`.
+    """What is known at one label budget, as it was asked for: `10%`, or `3 patients`.
 
-    `fraction` is of the training patients; `entries` are the methods, best Dice first, and full
-    supervision; `distance` is the column of the ASD, `asd_mm` or `asd_voxel`.
+    `fraction` is of the training patients, the mean where folds differ; `entries` are the methods,
+    best Dice first, and full supervision; `distance` is the column of the ASD, `asd_mm` or
+    `asd_voxel`.
     """
 
     labels: str
@@ -144,19 +145,21 @@ class LabelBudget:
     @property
     def is_ceiling(self) -> bool:
         """Whether it holds nothing but full supervision."""
-        return self.fraction == 1 and all(entry.is_reference for entry in self.entries)
+        return self.labels == EVERY_LABEL and all(entry.is_reference for entry in self.entries)
 
     def find(self, label: str) -> Entry | None:
         """The entry of that name; at all labels, training from scratch is full supervision."""
-        if label == FULL_SUPERVISION and self.fraction == 1:
+        if label == FULL_SUPERVISION and self.labels == EVERY_LABEL:
             label = REFERENCE
         return next((entry for entry in self.entries if entry.label == label), None)
 
 
 def labels_of(rows: pd.DataFrame) -> list[str]:
-    """The label budgets of some rows by name, few labels first."""
-    known = rows[["labels", "fraction"]].drop_duplicates().astype({"labels": str})
-    return list(known.sort_values(["fraction", "labels"])["labels"].unique())
+    """The label budgets of some rows by name, few labelled patients first."""
+    # The share of a count differs between folds of unequal size, so it tells no budgets apart.
+    known = rows.groupby("labels", observed=True)[["labelled_patients", "fraction"]].mean()
+    known = known.set_axis(known.index.astype(str)).rename_axis("labels").reset_index()
+    return list(known.sort_values(["labelled_patients", "fraction", "labels"])["labels"])
 
 
 def label_budgets(rows: pd.DataFrame) -> list[LabelBudget]:
@@ -165,9 +168,9 @@ def label_budgets(rows: pd.DataFrame) -> list[LabelBudget]:
     RequestError if a row lacks the metric of the others.
     """
     plain = rows[(rows["variant"] == REFERENCE) & (rows["deviations"] == "")]
-    full = plain[plain["fraction"] == 1]
+    full = plain[plain["labels"] == EVERY_LABEL]
     full = full[full["method_version"] == full["method_version"].max()]
-    return [_budget(part, full) for _, part in grouped(rows, ["fraction", "labels"])]
+    return [_budget(rows[rows["labels"] == labels], full) for labels in labels_of(rows)]
 
 
 def _budget(rows: pd.DataFrame, full: pd.DataFrame) -> LabelBudget:
@@ -179,11 +182,11 @@ def _budget(rows: pd.DataFrame, full: pd.DataFrame) -> LabelBudget:
             rows, ["variant", "deviations", "method_version"]
         )
     ]
-    if (rows["fraction"] < 1).all() and len(full):
+    labels = str(rows["labels"].iloc[0])
+    if labels != EVERY_LABEL and len(full):
         entries.append(make_entry(FULL_SUPERVISION, "", full, distance))
     entries.sort(key=attrgetter("order"))
-    labels, fraction = rows[["labels", "fraction"]].iloc[0]
-    return LabelBudget(str(labels), float(fraction), rows, tuple(entries), distance)
+    return LabelBudget(labels, float(rows["fraction"].mean()), rows, tuple(entries), distance)
 
 
 def grouped(

@@ -20,6 +20,8 @@ from contrabench.contracts import registry
 from contrabench.contracts.dataset import Dataset
 from contrabench.contracts.fingerprint import fingerprint
 from contrabench.contracts.method import Deviations, Fidelity, Method, MethodInfo, Stage
+from contrabench.contracts.split import GivenSplit
+from contrabench.data.own_split import lay_split
 from contrabench.data.prepare import PreparedCase
 from contrabench.data.splits import draw_labels, make_split
 from contrabench.errors import RequestError
@@ -51,7 +53,8 @@ class RunSpec(Frozen):
     joint: str = Field("", description="another method, which fine-tunes in its joint stages")
     joint_options: dict[str, Any] = Field({}, description="of that, all of them")
     labels: str
-    folds: int = Field(5, ge=2)
+    folds: int = Field(5, ge=1)
+    split: GivenSplit | None = Field(None, description="in place of drawn folds")
     fold: int = Field(0, ge=0)
     draw: int = Field(0, ge=0)
     deviations: Deviations
@@ -145,6 +148,7 @@ class Run:
     Attributes:
         split: who may be trained on, and who is tested.
         manifest: whose labels may be used.
+        laid: the given split over the patients, if there is one.
         work: the pre-training stages, each with its share of the budget.
         tuning: the stages of fine-tuning with their steps; None stands for the common one.
 
@@ -160,10 +164,15 @@ class Run:
         self.dataset = spec.open_dataset(root)
         labelled = {case.patient for case in cases if case.labelled}
         unlabelled = {case.patient for case in cases} - labelled
-        self.split = make_split(
-            sorted(labelled), sorted(unlabelled), spec.folds, spec.fold, spec.seeds.split
-        )
-        self.manifest = draw_labels(self.split, spec.labels, spec.draw, spec.seeds.labels)
+        self.laid = lay_split(spec.split, cases) if spec.split else None
+        if self.laid is not None:
+            self.split, first = self.laid.folds[spec.fold], self.laid.labelled
+        else:
+            self.split = make_split(
+                sorted(labelled), sorted(unlabelled), spec.folds, spec.fold, spec.seeds.split
+            )
+            first = ()
+        self.manifest = draw_labels(self.split, spec.labels, spec.draw, spec.seeds.labels, first)
         self.work: list[StageWork] = share_out(self.method, spec.budget, spec.recipe)
         self.tuning = tuning_stages(self.tuner, self.finetune_steps)
 
@@ -180,6 +189,7 @@ class Run:
             recipe=dataset.recipe,
             folds=spec.folds,
             split_seed=spec.seeds.split,
+            split=self.laid.hash if self.laid else "",
             backbone=self.network,
             budget=spec.budget,
             pretraining=spec.recipe,

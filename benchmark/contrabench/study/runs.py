@@ -17,13 +17,12 @@ from contrabench.contracts.method import Deviations, Method
 from contrabench.contracts.options import parse_options
 from contrabench.errors import RequestError
 from contrabench.protocol import Budget, Frozen, Options, Seeds, digest
-from contrabench.references import FULL, LONGER, REFERENCE, REFERENCE_FAMILY
+from contrabench.references import EVERY_LABEL, FULL, LONGER, REFERENCE, REFERENCE_FAMILY
 from contrabench.stages.recipe import share_out, usual_options
 from contrabench.stages.run import RunSpec, combined_deviations
 from contrabench.study.spec import StudySpec
 from contrabench.text import did_you_mean, split_words
 
-_EVERY_LABEL = "100%"
 _ALL = "all"
 
 
@@ -64,7 +63,7 @@ def runs_of(
 ) -> tuple[tuple[RunSpec, ...], tuple[str, ...]]:
     """Lists the runs of a study; everything that is wrong with its words is found here.
 
-    The references are scratch and scratch_long at every label fraction and full
+    The references are scratch and scratch_long at every label budget and full
     supervision, with the same folds and seeds; a method that changes fine-tuning gets a
     scratch beside it that changes it as well, or its row would mix two effects.
 
@@ -83,10 +82,10 @@ def runs_of(
         for meaning in [_meaning(spec, one, common["budget"]) for one in asked]
         for labels in spec.labels
         # All labels are the same in every draw.
-        for draw in ((0,) if labels == _EVERY_LABEL else spec.draw_numbers)
+        for draw in ((0,) if labels == EVERY_LABEL else spec.draw_numbers)
     ]
     if FULL not in spec.without:
-        cells.append((_meaning(spec, _plain(REFERENCE), common["budget"]), _EVERY_LABEL, 0))
+        cells.append((_meaning(spec, _plain(REFERENCE), common["budget"]), EVERY_LABEL, 0))
     runs: dict[str, RunSpec] = {}
     for fold, seed, cell in itertools.product(spec.tested, spec.seed_numbers, cells):
         meaning, labels, draw = cell
@@ -137,7 +136,8 @@ def _common(spec: StudySpec, device: str, precision: str) -> dict[str, Any]:
         "dataset_options": _options(registry.datasets, "dataset", spec),
         "backbone": spec.backbone,
         "backbone_options": _options(registry.backbones, "backbone", spec),
-        "folds": spec.folds,
+        "folds": spec.all_folds,
+        "split": spec.split,
         "budget": _budget(spec, device),
         "recipe": spec.recipe,
         "precision": precision,

@@ -75,6 +75,8 @@ def plan_study(
     root = None if root is None else root.resolve()
     _read.clear()
     cases = _cases(runs[0], root, store, reporter)
+    laid = Run(runs[0], cases, root).laid
+    notes = (*notes, *(laid.notes if laid else ()))
     return Session(spec, root, store, runtime, cases, draw_graph(runs, cases, root), notes)
 
 

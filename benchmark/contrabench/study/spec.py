@@ -1,4 +1,4 @@
-"""A study as it is asked for: methods x label fractions x folds x draws x seeds."""
+"""A study as it is asked for: methods x label budgets x folds x draws x seeds."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
+from contrabench.contracts import registry
 from contrabench.contracts.options import fault_words
-from contrabench.data.splits import parse_fraction
+from contrabench.contracts.split import GivenSplit
+from contrabench.data.own_split import read_split
+from contrabench.data.splits import labels_text, parse_labels
 from contrabench.errors import RequestError
 from contrabench.protocol import Budget, Frozen, Phase, Recipe
 from contrabench.references import REFERENCES
+from contrabench.text import did_you_mean
 
 Count = Annotated[int, Field(ge=1)]
 Numbers = Count | Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(min_length=1)]
@@ -31,9 +35,12 @@ class StudySpec(Frozen):
         (), description=f"references to leave out: {', '.join(REFERENCES)}"
     )
     labels: tuple[str, ...] = Field(
-        ("10%",), min_length=1, description="label fractions, such as 10%"
+        ("10%",), min_length=1, description="label budgets, such as 10%, or 3 for three patients"
     )
     folds: int = Field(5, ge=2, description="of the cross-validation")
+    split: GivenSplit | None = Field(
+        None, description="in place of drawn folds: a file, or a name that the dataset brings"
+    )
     test_folds: tuple[int, ...] | None = Field(
         None, min_length=1, description="folds to test; all by default"
     )
@@ -54,12 +61,20 @@ class StudySpec(Frozen):
     dataset: str = Field(description="a name from `bench datasets`")
     dataset_options: dict[str, Any] = Field({}, description="as of `-d`")
 
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _typed(cls, labels: Any) -> Any:
+        """A number in a file is what it would be on the command line: 3 patients, or 0.1 of all."""
+        if not isinstance(labels, (list, tuple)):
+            return labels
+        return [str(item) if type(item) in (int, float) else item for item in labels]
+
     @field_validator("labels")
     @classmethod
-    def _fractions(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
-        """Each fraction as tables write it, each once, few labels first."""
-        values = sorted({parse_fraction(text) for text in labels})
-        return tuple(f"{100 * value:g}%" for value in values)
+    def _budgets(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        """Each label budget as tables write it, each once: counts, then shares, few first."""
+        values = sorted(map(parse_labels, labels), key=lambda one: (isinstance(one, float), one))
+        return tuple(dict.fromkeys(map(labels_text, values)))
 
     @field_validator("without")
     @classmethod
@@ -79,7 +94,12 @@ class StudySpec(Frozen):
     @property
     def tested(self) -> tuple[int, ...]:
         """The folds that are tested."""
-        return tuple(range(self.folds)) if self.test_folds is None else self.test_folds
+        return tuple(range(self.all_folds)) if self.test_folds is None else self.test_folds
+
+    @property
+    def all_folds(self) -> int:
+        """How many folds there are, drawn or given."""
+        return len(self.split.folds) if self.split else self.folds
 
     @property
     def draw_numbers(self) -> tuple[int, ...]:
@@ -99,7 +119,8 @@ def _numbers(asked: int | tuple[int, ...]) -> tuple[int, ...]:
 def read_study(path: Path) -> StudySpec:
     """Reads a `study.toml`; RequestError if there is none, or something is not understood."""
     try:
-        return make_study(tomllib.loads(path.read_text(encoding="utf-8")), str(path))
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return make_study(content, str(path), path.parent)
     except FileNotFoundError:
         raise RequestError(
             f"there is no study at {path}; write one with: bench study init {path}"
@@ -110,10 +131,20 @@ def read_study(path: Path) -> StudySpec:
         raise RequestError(f"{path} is no valid TOML: {error}") from error
 
 
-def make_study(content: dict[str, Any], where: str) -> StudySpec:
-    """Checks the values of a study; RequestError names their source and the first that is wrong."""
+def make_study(content: dict[str, Any], where: str, folder: Path = Path()) -> StudySpec:
+    """Checks the values of a study; RequestError names their source and the first that is wrong.
+
+    `folder` is what the file of a split is relative to.
+    """
     try:
+        if isinstance(content.get("split"), str):
+            content = {**content, "split": _find_split(content, folder)}
         spec = StudySpec.model_validate(content)
+        if spec.split and "folds" in content:
+            raise RequestError(
+                f"a split has folds of its own, here {len(spec.split.folds)}; leave out folds, or "
+                "the split"
+            )
     except RequestError as error:
         raise RequestError(f"{where}: {error}") from error
     except ValidationError as error:
@@ -123,9 +154,24 @@ def make_study(content: dict[str, Any], where: str) -> StudySpec:
             faults = [fault for fault in faults if fault["loc"][:2] != ("budget", "str")]
         words = fault_words(faults[0], StudySpec, Budget, Phase)
         raise RequestError(f"{where}: {words}") from error
-    if stray := [fold for fold in spec.tested if not 0 <= fold < spec.folds]:
-        raise RequestError(
-            f"{where}: there is no fold {stray[0]}; {spec.folds} folds are numbered 0 to "
-            f"{spec.folds - 1}"
-        )
+    if stray := [fold for fold in spec.tested if not 0 <= fold < spec.all_folds]:
+        folds = spec.all_folds
+        there = f"{folds} folds are numbered 0 to {folds - 1}" if folds > 1 else "there is fold 0"
+        raise RequestError(f"{where}: there is no fold {stray[0]}; {there}")
     return spec
+
+
+def _find_split(content: dict[str, Any], folder: Path) -> GivenSplit:
+    """The split that is named: one that the dataset brings, or that of a file."""
+    word, dataset = content["split"], str(content.get("dataset"))
+    named = registry.datasets.get(dataset).splits
+    path = folder / Path(word).expanduser()
+    if word in named:
+        return named[word]
+    if path.is_file():
+        return read_split(path)
+    there = f"brings {', '.join(named)}" if named else "brings none"
+    raise RequestError(
+        f"there is no file {path} and no split '{word}'; {did_you_mean(word, named)}the dataset "
+        f"'{dataset}' {there}"
+    )

@@ -24,7 +24,7 @@ LEVELS = (0.05, 0.01, 0.001)
 Shades = dict[tuple[str, int], str]
 """A class of the style sheet by column name and row; nothing for a cell without colour."""
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(%?)")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)(?: patients?|\s*(%))?")
 _JOINTS = re.compile(r"(?<=[_=,.])|(?=[(\[])")
 _MINUS = re.compile(r"(?:(?<=\s)|(?<=\())-(?=\d)")
 _SIGNED = re.compile(r" (?=[+\u2212]\d)")
