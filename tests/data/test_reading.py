@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from contrabench import DataError, Volume
-from contrabench.contracts.dataset import Structure
 from contrabench.data.prepare import prepare_case
 from contrabench.data.reading import check_cases, volume_faults
 from contrabench.progress import Silent
@@ -164,7 +163,7 @@ def test_not_3d(sound, shape):
 def test_affine_without_volume():
     image = np.arange(64, dtype=np.float32).reshape(4, 4, 4)
     volume = Volume(image, None, np.diag([1.0, 1.0, 0.0, 1.0]))
-    (fault,) = volume_faults(volume, False, (Structure(name="x", value=1),))
+    (fault,) = volume_faults(volume, None)
     assert "affine" in fault
 
 

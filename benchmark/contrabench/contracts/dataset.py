@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -48,7 +49,8 @@ class Case:
         id: unique within the dataset.
         patient: the unit of splitting and statistics; several cases may share one.
         image: NIfTI file, or None for a dataset that makes its volumes.
-        label: NIfTI file; None for an unlabelled case, which serves pre-training alone.
+        label: NIfTI file; None for an unlabelled case, which is trained on and never tested.
+        frame: of an image file that is a series over time, from 0; None for a single volume.
     """
 
     id: str
@@ -56,6 +58,14 @@ class Case:
     image: Path | None = None
     label: Path | None = None
     labelled: bool = True
+    frame: int | None = None
+
+    def content(self, checksum: Callable[[Path], str]) -> str:
+        """Hash of what its files hold, from the hash of each, in hexadecimal digits."""
+        files = [path for path in (self.image, self.label) if path is not None]
+        frame = b"" if self.frame is None else f"frame {self.frame}".encode()
+        state = bytes.fromhex("".join(map(checksum, files))) + frame
+        return hashlib.sha256(state).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -115,5 +125,4 @@ class Dataset(ABC):
 
     def fingerprint(self, case: Case) -> str:
         """Hash of what `load` would return; the default hashes the files' bytes."""
-        files = [path for path in (case.image, case.label) if path is not None]
-        return hashlib.sha256(bytes.fromhex("".join(map(checksum, files)))).hexdigest()
+        return case.content(checksum)

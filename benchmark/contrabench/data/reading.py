@@ -5,10 +5,9 @@ All faults of the input are found, each told in one line, before any training.
 
 from __future__ import annotations
 
-import hashlib
 import zlib
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contrabench.contracts.dataset import Case, Dataset, Structure, Volume
+from contrabench.data.likeness import Likeness, likeness_of, shared_hearts
 from contrabench.errors import DataError
 from contrabench.progress import Reporter
 
@@ -25,8 +25,12 @@ _TOLERANCE = 1e-3
 
 
 def is_nifti(path: Path) -> bool:
-    """Whether a path is a NIfTI file; hidden ones, such as the `._` files of macOS, are not."""
-    return path.name.endswith(_ENDINGS) and not path.name.startswith(".") and path.is_file()
+    """Whether a path is a NIfTI file; hidden ones, such as the `._` files of macOS, are not.
+
+    A link that leads nowhere is one: its case must not pass for one that never had the file.
+    """
+    there = path.is_file() or path.is_symlink()
+    return there and path.name.endswith(_ENDINGS) and not path.name.startswith(".")
 
 
 def stem(path: Path) -> str:
@@ -49,7 +53,7 @@ class NiftiDataset(Dataset):
         faults: list[str] = []
         for kind, path in wanted.items():
             try:
-                read[kind] = _read(path, kind)
+                read[kind] = _read(path, kind, case.frame if kind == "image" else None)
             except ValueError as error:
                 faults.append(f"{case.id}: {error}")
         if faults:
@@ -61,8 +65,10 @@ class NiftiDataset(Dataset):
         )
 
 
-def _read(path: Path | None, kind: str) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Voxels and affine of one file; what is wrong with it is a ValueError."""
+def _read(
+    path: Path | None, kind: str, frame: int | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Voxels and affine of one file, or of one frame; what is wrong with it is a ValueError."""
     import nibabel as nib
     from nibabel.filebasedimages import ImageFileError
 
@@ -72,13 +78,19 @@ def _read(path: Path | None, kind: str) -> tuple[NDArray[np.float32], NDArray[np
     try:
         file = nib.load(path)
         shape = tuple(int(side) for side in file.shape)
-        values = np.asarray(file.dataobj, dtype=np.float32) if len(shape) == 3 else None
+        values = None
+        if len(shape) == 3 and frame is None:
+            values = np.asarray(file.dataobj, dtype=np.float32)
+        elif len(shape) == 4 and frame is not None and frame < shape[3]:
+            values = np.asarray(file.dataobj[..., frame], dtype=np.float32)
         affine = np.asarray(file.affine, dtype=np.float64)
     except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(
             f"the {kind} {path} cannot be read ({reason}); copy or download it again"
         ) from error
+    if values is None and frame is not None:
+        raise ValueError(f"{path} has shape {shape} and no frame {frame + 1}; it is no such series")
     if values is None:
         raise ValueError(
             f"{path} has {len(shape)} dimensions {shape}; the {kind} must be one 3D volume, so "
@@ -132,43 +144,49 @@ def load_checked(dataset: Dataset, case: Case) -> Volume:
         volume = dataset.load(case)
     except OSError as error:
         raise DataError([f"{case.id}: cannot be read ({error})"], where=case.id) from error
-    if faults := list(volume_faults(volume, case.labelled, dataset.structures)):
+    if faults := list(volume_faults(volume, dataset.structures if case.labelled else None)):
         raise DataError([f"{case.id}: {fault}" for fault in faults], where=case.id)
     return canonical(volume)
 
 
 def for_each_case(
-    dataset: Dataset, work: Callable[[Case], str], title: str, reporter: Reporter
+    cases: Sequence[Case],
+    where: str,
+    work: Callable[[Case], Likeness],
+    title: str,
+    reporter: Reporter,
 ) -> None:
     """Works through all cases; at the end DataError names every fault of every case.
 
-    `work` returns the `image_hash` of a case, or raises DataError.
+    `work` returns what a case is recognised by, or raises DataError; `where` is the dataset's title.
     """
-    cases = list_cases(dataset)
     faults: list[str] = []
-    images: list[tuple[Case, str]] = []
+    seen: list[tuple[Case, Likeness]] = []
     with reporter.track(title, len(cases)) as track:
         for number, case in enumerate(cases, start=1):
             try:
-                images.append((case, work(case)))
+                seen.append((case, work(case)))
             except DataError as error:
                 faults += error.faults
             track.advance(number, case.id)
-    if faults := [*faults, *shared_images(images)]:
-        raise DataError(faults, where=dataset.info.title)
+    if faults := [*faults, *shared_hearts(seen)]:
+        raise DataError(faults, where=where)
 
 
 def check_cases(dataset: Dataset, reporter: Reporter) -> None:
     """Reads every case of a dataset and checks it; raises as `for_each_case`."""
 
-    def check(case: Case) -> str:
-        return image_hash(load_checked(dataset, case))
+    def check(case: Case) -> Likeness:
+        return likeness_of(load_checked(dataset, case))
 
-    for_each_case(dataset, check, "reading cases", reporter)
+    for_each_case(list_cases(dataset), dataset.info.title, check, "reading cases", reporter)
 
 
-def volume_faults(volume: Volume, labelled: bool, structures: Sequence[Structure]) -> Iterator[str]:
-    """Everything that is wrong with one volume, a line for each fault."""
+def volume_faults(volume: Volume, structures: Sequence[Structure] | None) -> Iterator[str]:
+    """Everything that is wrong with one volume, a line for each fault.
+
+    `structures` are those of its label; None for a volume whose label does not matter.
+    """
     image, label = volume.image, volume.label
     if image.ndim != 3 or min(image.shape) < 1:
         yield f"the image has shape {image.shape} and is no 3D volume"
@@ -183,7 +201,7 @@ def volume_faults(volume: Volume, labelled: bool, structures: Sequence[Structure
         yield f"{bad} voxels of the image are NaN or infinite; replace them"
     elif image.min() == image.max():
         yield f"all voxels of the image are {image.flat[0]}; it is not a scan"
-    if not labelled:
+    if structures is None:
         return
     if label is None:
         yield "has no label, but the dataset lists it as labelled"
@@ -213,26 +231,3 @@ def volume_faults(volume: Volume, labelled: bool, structures: Sequence[Structure
             "the label has no foreground; an empty reference cannot be scored, so delineate it or "
             "leave the case out"
         )
-
-
-def image_hash(volume: Volume) -> str:
-    """Hash of the voxels of an image in canonical orientation, whatever its file and header."""
-    state = hashlib.sha256(repr(volume.image.shape).encode())
-    state.update(np.ascontiguousarray(volume.image, dtype="<f4").data)
-    return state.hexdigest()
-
-
-def shared_images(images: Iterable[tuple[Case, str]]) -> list[str]:
-    """One line for each image, told by its hash, that occurs under several patients."""
-    groups: dict[str, list[Case]] = defaultdict(list)
-    for case, key in images:
-        groups[key].append(case)
-    faults = []
-    for cases in groups.values():
-        if len({case.patient for case in cases}) > 1:
-            names = " and ".join(f"{case.id} (patient {case.patient})" for case in cases)
-            faults.append(
-                f"{names}: are the same image, voxel by voxel; it could be trained on and "
-                "tested on at once, so keep one or give both one patient"
-            )
-    return faults
