@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Container
 from pathlib import Path
@@ -23,6 +24,8 @@ from contrabench import (
 from contrabench.data.reading import is_nifti, stem
 
 FOLDERS = (("imagesTr", "labelsTr"), ("images", "labels"))
+WITHOUT_LABELS = ("imagesTs", "imagesTest", "unlabelled")
+"""Folders beside these whose images are trained on without labels, whatever labels there are."""
 CHANNEL = re.compile(r"(.+)_(\d{4})")
 
 
@@ -35,7 +38,7 @@ class NiftiOptions(Options):
     structures: str = Field(
         "", description='names of label values, "LV=1,RV=2"; empty: dataset.json or as found'
     )
-    unlabelled: bool = Field(False, description="take images without a label for pre-training")
+    pool: bool = Field(True, description="train on the images without labels, too")
     field_of_view_mm: float = Field(224.0, gt=0, description="side of the square kept, in mm")
 
     @field_validator("patient_pattern")
@@ -66,7 +69,8 @@ class NiftiFolder(NiftiDataset):
         source="the user's own files",
         terms="the user's",
         layout="imagesTr/NAME_0000.nii.gz or imagesTr/NAME.nii.gz with labelsTr/NAME.nii.gz and "
-        "dataset.json, or images/NAME.nii.gz with labels/NAME.nii.gz, below --data",
+        "dataset.json, or images/NAME.nii.gz with labels/NAME.nii.gz, below --data; images without "
+        "labels among them or in imagesTs, imagesTest or unlabelled",
     )
     Options = NiftiOptions
     options: NiftiOptions
@@ -90,7 +94,9 @@ class NiftiFolder(NiftiDataset):
         return self._structures
 
     def cases(self) -> list[Case]:
-        """Lists the images by name.
+        """Lists the images by name, folder by folder; those without a label serve training alone.
+
+        `patient_pattern` finds the patient in the names of all of them.
 
         Raises:
             DataError: naming each missing or extra file, second channel and name from which
@@ -102,24 +108,27 @@ class NiftiFolder(NiftiDataset):
         image_of = self._images(images, label_of, faults)
         if not image_of and not faults:
             raise self.misplaced(f"no image was found in {images}")
+        labellable = {name for name, path in image_of.items() if path.parent == images}
         faults += [
             f"{name}: {label_of[name]} has no image in {images}"
-            for name in sorted(set(label_of) - set(image_of))
+            for name in sorted(set(label_of) - labellable)
         ]
+        near = set(labels.rglob("[!.]*")) - set(label_of.values())
         cases = []
         for name, image in image_of.items():
-            label = label_of.get(name)
+            label = label_of.get(name) if name in labellable else None
             patient = re.search(self.options.patient_pattern, name)
+            beside = [path for path in near if path.name.lower().startswith(f"{name}.".lower())]
             if patient is None or not patient[1]:
                 faults.append(
                     f"{name}: patient_pattern '{self.options.patient_pattern}' does not match it"
                 )
-            elif label is None and not self.options.unlabelled:
+            elif label is None and name in labellable and beside:
                 faults.append(
-                    f"{name}: has no label in {labels}; add it, or set unlabelled=true to use "
-                    "the image for pre-training alone"
+                    f"{name}: {min(beside)} is not taken for its label; call it {name}.nii.gz or "
+                    f"{name}.nii and put it right into {labels}"
                 )
-            else:
+            elif label is not None or self.options.pool:
                 cases.append(Case(name, patient[1], image, label, labelled=label is not None))
         if faults:
             raise DataError(faults, where=str(self.root))
@@ -141,7 +150,8 @@ class NiftiFolder(NiftiDataset):
         numbered = folder.name == "imagesTr" and not any(
             stem(path) in labels for path in _volumes(folder) if CHANNEL.fullmatch(stem(path))
         )
-        for path in _volumes(folder):
+        folders = [folder, *(folder.with_name(name) for name in WITHOUT_LABELS)]
+        for path in (path for one in folders for path in _volumes(one)):
             name = stem(path)
             channel = CHANNEL.fullmatch(name) if numbered else None
             if channel and channel[2] != "0000":
@@ -153,6 +163,7 @@ class NiftiFolder(NiftiDataset):
             name = channel[1] if channel else name
             if name in found:
                 faults.append(f"{name}: both {found[name]} and {path} are its image; keep one")
+                continue
             found[name] = path
         return found
 
@@ -179,8 +190,17 @@ class NiftiFolder(NiftiDataset):
 
 
 def _volumes(folder: Path) -> list[Path]:
-    """NIfTI files of a folder by name; none if there is no such folder."""
-    return sorted(filter(is_nifti, folder.iterdir())) if folder.is_dir() else []
+    """NIfTI files of a folder by name; none if there is no such folder.
+
+    DataError if there is something else, or it cannot be listed: its labels must not be missed.
+    """
+    if not os.path.lexists(folder):
+        return []
+    try:
+        return sorted(filter(is_nifti, folder.iterdir()))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DataError([f"{folder} cannot be listed ({reason})"], where=str(folder)) from error
 
 
 def _parse_structures(text: str) -> tuple[Structure, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from contrabench.errors import ContrabenchError, RequestError
 
@@ -20,6 +20,13 @@ def size_words(size: float) -> str:
         size /= 1024
         units.pop(0)
     return f"{size:.1f}".removesuffix(".0") + f" {units[0]}"
+
+
+def labels_words(labelled: Sequence[bool]) -> str:
+    """How many volumes have labels, where not all do: `, 12 labelled, 40 more without labels`."""
+    known = sum(labelled)
+    more = len(labelled) - known
+    return f", {known} labelled, {more} more without labels" if more else ""
 
 
 def some(names: Iterable[object], most: int = 3) -> str:

@@ -79,8 +79,8 @@ def _parts(patterns: NDArray[np.float32]) -> NDArray[np.float32]:
     for axis in (2, 3, 4):
         low, high = np.split(parts, 2, axis)
         high = np.flip(high, axis)
-        parts = np.concatenate([low + high, low - high]) / np.float32(np.sqrt(2))
-    return parts.reshape(8, len(patterns), -1)
+        parts = np.concatenate([low + high, low - high])
+    return parts.reshape(8, len(patterns), -1) / np.float32(np.sqrt(8))
 
 
 def shared_hearts(seen: Sequence[tuple[Case, Likeness]]) -> list[str]:
@@ -96,15 +96,14 @@ def shared_hearts(seen: Sequence[tuple[Case, Likeness]]) -> list[str]:
         if len(pair) < 2 or not pair & testable or value <= faults.get(pair, (0.0, ""))[0]:
             continue
         names = " and ".join(f"{c.id} (patient {c.patient})" for c in (cases[one], cases[other]))
-        how = (
-            "are the same image, voxel by voxel"
-            if seen[one][1].voxels == seen[other][1].voxels
-            else f"show the same heart (likeness {value:.2f}, of different hearts below "
-            f"{SAME_HEART})"
-        )
-        faults[pair] = value, (
-            f"{names}: {how}; it could be trained on and tested on at once, so leave one out or "
-            "give both one patient"
+        exact = seen[one][1].voxels == seen[other][1].voxels
+        alike = f"show the same heart (likeness {value:.2f}, a copy from {SAME_HEART} on)"
+        faults[pair] = (
+            value,
+            (
+                f"{names}: {'are the same image, voxel by voxel' if exact else alike}; it could be "
+                "trained on and tested on at once, so leave one out or give both one patient"
+            ),
         )
     return [text for _, text in faults.values()]
 

@@ -104,6 +104,24 @@ def _read(
     return values, affine
 
 
+def frame_count(path: Path) -> int:
+    """Frames of a series over time, told by its header; ValueError if it cannot be read."""
+    import nibabel as nib
+    from nibabel.filebasedimages import ImageFileError
+
+    try:
+        shape = tuple(int(side) for side in nib.load(path).shape)
+    except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"the series {path} cannot be read ({reason}); copy or download it again, or leave it "
+            "out"
+        ) from error
+    if len(shape) != 4:
+        raise ValueError(f"the series {path} has shape {shape}, not four dimensions")
+    return shape[3]
+
+
 def canonical(volume: Volume) -> Volume:
     """Turns a volume so that its axes point right, anterior and superior (RAS).
 
@@ -158,7 +176,7 @@ def for_each_case(
 ) -> None:
     """Works through all cases; at the end DataError names every fault of every case.
 
-    `work` returns what a case is recognised by, or raises DataError; `where` is the dataset's title.
+    `work` returns what a case is recognised by, or raises DataError; `where` names the dataset.
     """
     faults: list[str] = []
     seen: list[tuple[Case, Likeness]] = []

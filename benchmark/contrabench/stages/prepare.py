@@ -15,7 +15,7 @@ from contrabench.contracts.fingerprint import fingerprint as code_of
 from contrabench.data.likeness import Likeness, shared_hearts
 from contrabench.data.prepare import PREPARE_VERSION, PreparedCase, open_case, prepare_case
 from contrabench.data.reading import for_each_case, list_cases
-from contrabench.errors import DataError
+from contrabench.errors import DataError, RequestError
 from contrabench.files import checksum, read_json, write_text
 from contrabench.progress import Reporter
 from contrabench.stages import audit
@@ -34,9 +34,15 @@ def prepare_run(
     """The volumes of a run: its dataset's, then the images of the dataset that it takes as pool.
 
     Raises:
+        RequestError: if the pool is the dataset itself.
         DataError: as `prepare`, and for each volume of the pool that is the heart of a patient of
             the dataset under another name.
     """
+    if spec.pool == spec.dataset and (root, spec.dataset_options) == (pool_root, spec.pool_options):
+        raise RequestError(
+            f"the pool is '{spec.dataset}' itself, whose volumes without labels are trained on "
+            "anyway; leave --pool out, or name another folder: --pool DATASET:PATH"
+        )
     pixels, own = spec.budget.pixels, spec.open_dataset(root)
     cases = prepare(own, spec.dataset, pixels, store, reporter)
     if not any(case.labelled for case in cases):
@@ -48,6 +54,13 @@ def prepare_run(
         if faults := shared_hearts([(case.as_case, case.likeness) for case in cases]):
             raise DataError(faults, where=f"{own.info.title} with {other.info.title} as pool")
     return cases
+
+
+def listed(spec: RunSpec, root: Path | None, pool_root: Path | None) -> list[bool]:
+    """Whether each volume of a run has a label that counts; DataError if a file is missing."""
+    cases = list_cases(spec.open_dataset(root))
+    others = list_cases(spec.open_pool(pool_root)) if spec.pool else []
+    return [case.labelled for case in cases] + [False for _ in others]
 
 
 def _renamed(spec: RunSpec, case: PreparedCase) -> PreparedCase:

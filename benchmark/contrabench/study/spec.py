@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -53,6 +54,8 @@ class StudySpec(Frozen):
     backbone_options: dict[str, Any] = Field({}, description="as of `-b`")
     dataset: str = Field(description="a name from `bench datasets`")
     dataset_options: dict[str, Any] = Field({}, description="as of `-d`")
+    pool: str = Field("", description="another dataset, whose images are trained on as well")
+    pool_options: dict[str, Any] = Field({}, description="of that dataset")
 
     @field_validator("labels")
     @classmethod
@@ -60,6 +63,16 @@ class StudySpec(Frozen):
         """Each fraction as tables write it, each once, few labels first."""
         values = sorted({parse_fraction(text) for text in labels})
         return tuple(f"{100 * value:g}%" for value in values)
+
+    @field_validator("pool")
+    @classmethod
+    def _name_alone(cls, pool: str) -> str:
+        if re.search(r"[\[:]", pool):
+            raise RequestError(
+                f"the pool '{pool}' is no name of a dataset; its options go into pool_options, its "
+                "folder into [data] of contrabench.toml, or all of it behind --pool"
+            )
+        return pool
 
     @field_validator("without")
     @classmethod
