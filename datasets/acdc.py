@@ -20,8 +20,10 @@ from contrabench import (
     Structure,
     register_dataset,
 )
+from contrabench.data.formats import frame_count
 
 FRAME = re.compile(r"(patient\d+)_frame(\d+)(_gt)?\.nii(\.gz)?")
+SERIES = re.compile(r"(patient\d+)_4d\.nii(\.gz)?")
 
 
 def _patients(numbers: str) -> tuple[str, ...]:
@@ -52,11 +54,20 @@ class ACDCOptions(Options):
     subset: Literal["training", "testing", "all"] = Field(
         "training", description="which patients: 100 for training, 50 for testing"
     )
+    every: int = Field(
+        5,
+        ge=0,
+        description="train on every so many-th other frame of the 4D series, without labels; 0: "
+        "on none",
+    )
 
 
 @register_dataset("acdc")
 class ACDC(NiftiDataset):
-    """Two labelled frames of each patient; both always stay on the same side of a split."""
+    """Two labelled frames of each patient, and others of the series if it is there.
+
+    All frames of a patient stay on the same side of a split.
+    """
 
     info = DatasetInfo(
         title="ACDC 2017",
@@ -65,7 +76,7 @@ class ACDC(NiftiDataset):
         "doi:10.1109/TMI.2018.2837502",
         terms="research use after registration with the organisers; cite the paper",
         layout="training/patientNNN/patientNNN_frameNN.nii.gz and patientNNN_frameNN_gt.nii.gz "
-        "below --data, or --data at that folder",
+        "below --data, or --data at that folder; patientNNN_4d.nii.gz beside them if it is there",
     )
     Options = ACDCOptions
     options: ACDCOptions
@@ -83,18 +94,22 @@ class ACDC(NiftiDataset):
         )
 
     def cases(self) -> list[Case]:
-        """Lists the frames by patient; the 4D series and `Info.cfg` are left aside.
+        """Lists the frames with labels by patient, then those of the series.
 
         Raises:
-            DataError: naming each frame without label and each label without frame.
+            DataError: naming each frame without label, each label without frame, and each series
+                that cannot be read.
         """
         subset = self.options.subset
         subsets = ("training", "testing") if subset == "all" else (subset,)
         found: dict[tuple[str, str], dict[str, Path]] = {}
+        series: dict[str, Path] = {}
         for path in sorted(path for folder in self._folders(subsets) for path in folder.iterdir()):
             if match := FRAME.fullmatch(path.name):
                 kind = "label" if match[3] else "image"
                 found.setdefault((match[1], match[2]), {})[kind] = path
+            elif self.options.every and (match := SERIES.fullmatch(path.name)):
+                series[match[1]] = path
         if not found:
             raise self.misplaced(f"no frame of a {' or '.join(subsets)} patient was found")
         faults = [
@@ -103,12 +118,25 @@ class ACDC(NiftiDataset):
             for kind in ("image", "label")
             if kind not in files
         ]
+        others: list[Case] = []
+        for patient, path in series.items():
+            known = {int(frame) for name, frame in found if name == patient}
+            try:
+                frames = [n for n in range(1, frame_count(path) + 1) if n not in known]
+            except ValueError as error:
+                faults.append(f"{patient}: {error}")
+                continue
+            others += [
+                Case(f"{patient}_frame{n:02d}", patient, path, labelled=False, frame=n - 1)
+                for n in frames[:: self.options.every]
+            ]
         if faults:
             raise DataError(faults, where=self.info.title)
-        return [
+        labelled = [
             Case(f"{patient}_frame{frame}", patient, files["image"], files["label"])
             for (patient, frame), files in found.items()
         ]
+        return labelled + others
 
     def _folders(self, subsets: tuple[str, ...]) -> list[Path]:
         """The patients' folders below --data, or below its subset folders."""

@@ -34,17 +34,21 @@ STRUCTURES = (
 ALIASES = {421: 420}
 """Values that the published labels hold by mistake, and what they mean: a few voxels of
 the left atrium in the MR labels are 421."""
+SAME_HEART = {"ct_train_1012": "1005", "ct_train_1020": "1001"}
+"""Volumes of a patient who has another one already: two phases of the same scan. The ribs agree to
+the voxel and the ventricles do not; see docs/protocol.md."""
 
 
 class MMWHSOptions(Options):
     """Options of MM-WHS."""
 
     modality: Literal["ct", "mr"] = Field("ct", description="which half of the challenge")
+    pool: bool = Field(True, description="train on the test images too, which have no labels")
 
 
 @register_dataset("mmwhs")
 class MMWHS(NiftiDataset):
-    """The labelled training volumes of one modality: 20 patients, one volume each."""
+    """The volumes of one modality: 20 with labels, of 18 patients in CT, and the test images."""
 
     info = DatasetInfo(
         title="MM-WHS 2017",
@@ -53,7 +57,9 @@ class MMWHS(NiftiDataset):
         "doi:10.1016/j.media.2016.02.006; Zhuang et al., Medical Image Analysis 58 (2019) 101537",
         terms="research use after registration with the organisers; cite the papers",
         layout="ct_train/ct_train_NNNN_image.nii.gz and ct_train_NNNN_label.nii.gz "
-        "(mr_train/mr_train_... for modality=mr) below --data, or --data at that folder",
+        "(mr_train/mr_train_... for modality=mr) below --data, or --data at that folder; "
+        "ct_test/ct_test_NNNN_image.nii.gz beside it if they are there",
+        version=2,
     )
     Options = MMWHSOptions
     options: MMWHSOptions
@@ -66,34 +72,45 @@ class MMWHS(NiftiDataset):
         return STRUCTURES
 
     def cases(self) -> list[Case]:
-        """Lists the volumes by number.
+        """Lists the training volumes by number, then the test images, whatever labels they have.
 
         Raises:
-            DataError: naming each image without label and each label without image.
+            DataError: naming each training image without label and each label without image.
         """
-        set_name = f"{self.options.modality}_train"
-        folder = self.folder()
-        if (folder / set_name).is_dir():
-            folder = folder / set_name
-        found: dict[str, dict[str, Path]] = {}
-        for path in sorted(folder.iterdir()):
-            match = re.fullmatch(rf"{set_name}_(\d+)_(image|label)\.nii(\.gz)?", path.name)
-            if match:
-                found.setdefault(match[1], {})[match[2]] = path
+        train, test = (f"{self.options.modality}_{half}" for half in ("train", "test"))
+        found = self._files(train)
         if not found:
-            raise self.misplaced(f"no {set_name} volume was found in {folder}")
+            raise self.misplaced(f"no {train} volume was found in {self.folder()}")
         faults = [
-            f"{set_name}_{number}: its {kind} is missing in {folder}"
-            for number, files in found.items()
+            f"{name}: its {kind} is missing beside {next(iter(files.values()))}"
+            for name, files in found.items()
             for kind in ("image", "label")
             if kind not in files
         ]
         if faults:
             raise DataError(faults, where=self.info.title)
-        return [
-            Case(f"{set_name}_{number}", number, files["image"], files["label"])
-            for number, files in found.items()
+        labelled = [
+            Case(name, SAME_HEART.get(name, name[-4:]), files["image"], files["label"])
+            for name, files in found.items()
         ]
+        images = self._files(test) if self.options.pool else {}
+        return labelled + [
+            Case(name, name[-4:], files["image"], labelled=False)
+            for name, files in images.items()
+            if "image" in files
+        ]
+
+    def _files(self, set_name: str) -> dict[str, dict[str, Path]]:
+        """Image and label of each volume of a set, in its folder below --data, or in --data."""
+        folder = self.folder()
+        if (folder / set_name).is_dir():
+            folder = folder / set_name
+        found: dict[str, dict[str, Path]] = {}
+        for path in sorted(folder.iterdir()):
+            match = re.fullmatch(rf"({set_name}_\d{{4}})_(image|label)\.nii(\.gz)?", path.name)
+            if match:
+                found.setdefault(match[1], {})[match[2]] = path
+        return found
 
     def load(self, case: Case) -> Volume:
         """Reads one case and puts right the label values known to be mistaken."""

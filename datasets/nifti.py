@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,8 @@ from contrabench.data.names import shared_patient
 from contrabench.files import read_json
 
 FOLDERS = (("imagesTr", "labelsTr"), ("images", "labels"))
+WITHOUT_LABELS = ("imagesTs", "imagesTest", "unlabelled")
+"""Folders beside these whose images are trained on without labels, whatever labels there are."""
 CHANNEL = re.compile(r"(.+)_(\d{4})")
 EACH = "(.+)"
 """The pattern by which each case is a patient of its own."""
@@ -41,7 +43,7 @@ class NiftiOptions(Options):
     structures: str = Field(
         "", description='names of label values, "LV=1,RV=2"; empty: dataset.json or as found'
     )
-    unlabelled: bool = Field(False, description="take images without a label for pre-training")
+    pool: bool = Field(True, description="train on the images without labels, too")
     field_of_view_mm: float = Field(224.0, gt=0, description="side of the square kept, in mm")
 
     @field_validator("patient_pattern")
@@ -73,7 +75,8 @@ class NiftiFolder(NiftiDataset):
         terms="the user's",
         layout="imagesTr/NAME_0000.nii.gz (further channels _0001 and on) or imagesTr/NAME.nii.gz "
         "with labelsTr/NAME.nii.gz and dataset.json, or images/NAME.nii.gz with "
-        "labels/NAME.nii.gz, below --data; .nrrd, .mha or a folder NAME of DICOM slices as well",
+        "labels/NAME.nii.gz, below --data; .nrrd, .mha or a folder NAME of DICOM slices as well; "
+        "images without labels among them or in imagesTs, imagesTest or unlabelled",
     )
     Options = NiftiOptions
     options: NiftiOptions
@@ -102,13 +105,16 @@ class NiftiFolder(NiftiDataset):
         """From `dataset.json`, else by the numbers of nnU-Net's files."""
         if not self._channels:
             images, labels = self._folders()
-            numbers = {0, *_by_number(_image_files(images, _label_files(labels, []), []))}
+            files = _image_files(self._sources(images), _label_files(labels, []), [])
+            numbers = {0, *_by_number(files)}
             found = tuple(f"channel {number}" for number in sorted(numbers))
             self._channels = self._named() or (found if len(found) > 1 else super().channels)
         return self._channels
 
     def cases(self) -> list[Case]:
-        """Lists the images by name.
+        """Lists the images by name, folder by folder; those without a label serve training alone.
+
+        `patient_pattern` finds the patient in the names of all of them.
 
         Raises:
             DataError: naming each missing or extra file, each kind of file that cannot be read,
@@ -116,27 +122,30 @@ class NiftiFolder(NiftiDataset):
                 patient's, where no `patient_pattern` tells patients.
         """
         images, labels = self._folders()
-        faults = unread((images, labels))
+        faults = unread((*self._sources(images), labels))
         label_of = _label_files(labels, faults)
         image_of = self._images(images, label_of, faults)
         if not image_of and not faults:
             raise self.misplaced(f"no image was found in {images}")
+        labellable = {name for name, files in image_of.items() if files[0].parent == images}
         faults += [
             f"{name}: {label_of[name]} has no image in {images}"
-            for name in sorted(set(label_of) - set(image_of))
+            for name in sorted(set(label_of) - labellable)
         ]
+        near = set(labels.rglob("[!.]*")) - set(label_of.values())
         cases, pattern = [], self.options.patient_pattern
         for name, (image, *further) in image_of.items():
-            label = label_of.get(name)
+            label = label_of.get(name) if name in labellable else None
             patient = re.search(pattern or EACH, name)
+            beside = [path for path in near if path.name.lower().startswith(f"{name}.".lower())]
             if patient is None or not patient[1]:
                 faults.append(f"{name}: patient_pattern '{pattern}' does not match it")
-            elif label is None and not self.options.unlabelled:
+            elif label is None and name in labellable and beside:
                 faults.append(
-                    f"{name}: has no label in {labels}; add it, or set unlabelled=true to use "
-                    "the image for pre-training alone"
+                    f"{name}: {min(beside)} is not taken for its label; call it {name}.nii.gz or "
+                    f"{name}.nii and put it right into {labels}"
                 )
-            else:
+            elif label is not None or self.options.pool:
                 known = label is not None
                 cases.append(Case(name, patient[1], image, label, known, tuple(further)))
         if faults:
@@ -158,11 +167,16 @@ class NiftiFolder(NiftiDataset):
                 return root / images, root / labels
         raise self.misplaced(f"{root} has neither imagesTr nor images")
 
+    def _sources(self, images: Path) -> list[Path]:
+        """The folders whose images are taken; those beside the first have no labels."""
+        pool = WITHOUT_LABELS if self.options.pool else ()
+        return [images, *(images.with_name(name) for name in pool)]
+
     def _images(
         self, folder: Path, labels: Container[str], faults: list[str]
     ) -> dict[str, list[Path]]:
         """The files of each image by case: one, or one for each channel."""
-        found, named = _image_files(folder, labels, faults), self._named()
+        found, named = _image_files(self._sources(folder), labels, faults), self._named()
         there = _by_number(found)
         if not there:
             return {name: [files[0]] for name, files in found.items()}
@@ -180,7 +194,7 @@ class NiftiFolder(NiftiDataset):
                 )
                 continue
             faults += [
-                f"{name}: its channel {name}_{ending} is missing in {folder}"
+                f"{name}: its channel {name}_{ending} is missing in {min(files.values()).parent}"
                 for name, files in found.items()
                 if number not in files
             ]
@@ -226,14 +240,14 @@ class NiftiFolder(NiftiDataset):
 
 
 def _image_files(
-    folder: Path, labels: Container[str], faults: list[str]
+    folders: Sequence[Path], labels: Container[str], faults: list[str]
 ) -> dict[str, dict[int, Path]]:
     """Image files by case and channel; nnU-Net's number of a channel is no part of a case's name.
 
     Four digits at the end are a channel unless some label has them in its name too.
     """
-    paths = volumes_in(folder)
-    numbered = folder.name == "imagesTr" and not any(
+    paths = [path for folder in folders for path in volumes_in(folder)]
+    numbered = folders[0].name == "imagesTr" and not any(
         name in labels for name in map(stem, paths) if CHANNEL.fullmatch(name)
     )
     found: dict[str, dict[int, Path]] = {}
@@ -243,6 +257,7 @@ def _image_files(
         files = found.setdefault(name, {})
         if number in files:
             faults.append(f"{name}: both {files[number]} and {path} are its image; keep one")
+            continue
         files[number] = path
     return found
 

@@ -149,6 +149,8 @@ class Protocol(Frozen):
     dataset_version: int
     dataset_options: dict[str, Any]
     data: str = Field(description="digest of all volumes")
+    pool: str = Field("", description="another dataset, whose images are trained on as well")
+    pool_data: str = Field("", description="digest of its volumes")
     structures: tuple[str, ...]
     recipe: DataRecipe
     folds: int

@@ -40,6 +40,13 @@ def size_words(size: float) -> str:
     return f"{size:.1f}".removesuffix(".0") + f" {units[0]}"
 
 
+def labels_words(labelled: Sequence[bool]) -> str:
+    """How many volumes have labels, where not all do: `, 12 labelled, 40 more without labels`."""
+    known = sum(labelled)
+    more = len(labelled) - known
+    return f", {known} labelled, {more} more without labels" if more else ""
+
+
 def some(names: Iterable[object], most: int = 3) -> str:
     """The first few of some names, and how many more there are."""
     words = [str(name) for name in names]

@@ -10,11 +10,12 @@ import torch
 from scipy.ndimage import map_coordinates
 from tests.makers.scans import oblique
 
-from contrabench import DataError, Structure, Volume
+from contrabench import DataError, Volume
 from contrabench.data.bank import build_bank, image_slices
 from contrabench.data.grid import onto_grid
+from contrabench.data.likeness import likeness_of
 from contrabench.data.prepare import open_case, prepare_case
-from contrabench.data.reading import canonical, check_cases, image_hash, volume_faults
+from contrabench.data.reading import canonical, check_cases, volume_faults
 from contrabench.progress import Silent
 from contrabench.report.gallery.planes import Canvas
 
@@ -238,15 +239,14 @@ def test_4d_without_names_is_refused(two):
 
 def test_a_channel_that_is_no_scan_is_named():
     image = np.random.default_rng(0).random((2, 4, 5, 6)).astype(np.float32)
-    structures = (Structure(name="x", value=1),)
     image[1] = 3.0
     volume = Volume(image, None, AFFINE)
-    (fault,) = volume_faults(volume, False, structures, ("T2", "ADC"))
+    (fault,) = volume_faults(volume, None, ("T2", "ADC"))
     assert fault.startswith("all voxels of channel 'ADC' are 3.0")
     image[0, 0, 0, :2] = np.nan
-    first, _ = volume_faults(volume, False, structures, ("T2", "ADC"))
+    first, _ = volume_faults(volume, None, ("T2", "ADC"))
     assert first.startswith("2 voxels of channel 'T2' are NaN")
-    (fault,) = volume_faults(volume, False, structures)
+    (fault,) = volume_faults(volume, None)
     assert "the image has 2 channels, and the dataset lists 1" in fault
 
 
@@ -259,7 +259,7 @@ def test_every_channel_is_turned_alike():
         np.testing.assert_array_equal(found, alone.image)
         np.testing.assert_array_equal(turned.affine, alone.affine)
     swapped = canonical(Volume(image[::-1], None, affine))
-    assert image_hash(turned) != image_hash(swapped)
+    assert likeness_of(turned).voxels != likeness_of(swapped).voxels
 
 
 @pytest.fixture

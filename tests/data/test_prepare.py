@@ -110,7 +110,7 @@ def test_unlabelled_cases(volumes, tmp_path):
     volumes.add("p0", seed=0)
     volumes.add("p1", seed=1)
     (volumes.root / "labels" / "p1.nii.gz").unlink()
-    with_label, without = prepared(volumes, tmp_path, unlabelled=True)
+    with_label, without = prepared(volumes, tmp_path)
     assert with_label.labelled
     assert not without.labelled
     assert without.label is None

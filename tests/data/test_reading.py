@@ -2,12 +2,15 @@
 
 import gzip
 from contextlib import contextmanager
+from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import pytest
 
-from contrabench import DataError, Volume
-from contrabench.contracts.dataset import Structure
+from contrabench import Case, DataError, Volume
+from contrabench.contracts.registry import datasets
+from contrabench.data.formats import frame_count
 from contrabench.data.prepare import prepare_case
 from contrabench.data.reading import check_cases, volume_faults
 from contrabench.progress import Silent
@@ -57,9 +60,37 @@ def test_sound_data_has_no_fault(sound):
 
 
 def test_missing_label(sound):
-    (sound.root / "labels" / "b.nii.gz").unlink()
+    dataset = sound.dataset()
+    (case, _) = dataset.cases()
+    dataset.cases = lambda: [replace(case, label=None)]
+    with pytest.raises(DataError, match="a: has no label file, but the dataset lists it"):
+        check_cases(dataset, Silent())
+
+
+@pytest.mark.parametrize("kind", ["image", "label"])
+def test_a_link_that_leads_nowhere_is_no_case_without_the_file(kind, sound):
+    path = sound.root / f"{kind}s" / "b.nii.gz"
+    path.unlink()
+    path.symlink_to(sound.root / "annex" / "object")
     fault = only_fault(sound)
-    assert fault.startswith("b: has no label")
+    assert fault.startswith(f"b: {path} cannot be read")
+
+
+def test_a_frame_of_a_series(tmp_path):
+    series = np.random.default_rng(0).normal(size=(6, 5, 4, 3)).astype(np.float32)
+    path = tmp_path / "series.nii.gz"
+    nib.save(nib.Nifti1Image(series, AFFINE), path)
+    assert frame_count(path) == 3
+    dataset = datasets.get("acdc")(tmp_path)
+    cases = [Case("x", "x", path, labelled=False, frame=frame) for frame in range(4)]
+    for frame in range(3):
+        np.testing.assert_array_equal(dataset.load(cases[frame]).image, series[..., frame])
+    with pytest.raises(DataError, match="and no frame 4"):
+        dataset.load(cases[3])
+    assert len({dataset.fingerprint(case) for case in cases}) == 4
+    nib.save(nib.Nifti1Image(series[..., 0], AFFINE), path)
+    with pytest.raises(ValueError, match="not four dimensions"):
+        frame_count(path)
 
 
 def test_extra_label(sound):
@@ -164,7 +195,7 @@ def test_not_3d(sound, shape):
 def test_affine_without_volume():
     image = np.arange(64, dtype=np.float32).reshape(4, 4, 4)
     volume = Volume(image, None, np.diag([1.0, 1.0, 0.0, 1.0]))
-    (fault,) = volume_faults(volume, False, (Structure(name="x", value=1),))
+    (fault,) = volume_faults(volume, None)
     assert "affine" in fault
 
 
@@ -228,8 +259,6 @@ def test_image_that_is_constant_within_the_field_of_view(sound, tmp_path):
 @pytest.mark.parametrize("name", ["mmwhs", "acdc", "nifti"])
 @pytest.mark.parametrize("state", ["none", "absent", "empty", "other"])
 def test_data_that_is_not_there(name, state, tmp_path):
-    from contrabench.contracts.registry import datasets
-
     root = tmp_path / "data"
     if state in ("empty", "other"):
         root.mkdir()

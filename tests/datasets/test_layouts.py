@@ -57,6 +57,33 @@ def test_mmwhs(mmwhs, modality, below):
     assert case.label.name == f"{modality}_train_1001_label.nii.gz"
 
 
+def test_mmwhs_two_phases_of_one_scan_are_one_patient(mmwhs):
+    for modality in ("ct", "mr"):
+        for kind, value in (("image", 1), ("label", 500)):
+            write(mmwhs / f"{modality}_train" / f"{modality}_train_1020_{kind}.nii.gz", value)
+    assert listed(make("mmwhs", mmwhs))[-1] == ("ct_train_1020", "1001")
+    assert listed(make("mmwhs", mmwhs, modality="mr"))[-1] == ("mr_train_1020", "1020")
+
+
+@pytest.mark.parametrize("below", [True, False])
+def test_mmwhs_test_images_have_no_labels(mmwhs, below):
+    home = mmwhs / "ct_test"
+    write(home / "ct_test_2001_image.nii.gz")
+    write(home / "ct_test_2001_label.nii.gz", 500)
+    write(home / "ct_test_2002_image.nii.gz")
+    if not below:
+        for path in (mmwhs / "ct_train").iterdir():
+            path.rename(home / path.name)
+    dataset = make("mmwhs", mmwhs if below else home)
+    *_, one, two = dataset.cases()
+    assert [(c.id, c.patient, c.label, c.labelled) for c in (one, two)] == [
+        ("ct_test_2001", "2001", None, False),
+        ("ct_test_2002", "2002", None, False),
+    ]
+    assert len(make("mmwhs", mmwhs if below else home, pool=False).cases()) == 2
+    assert dataset.load(one).label is None
+
+
 def test_mmwhs_structures():
     values = {s.name: s.value for s in make("mmwhs", None).structures}
     assert list(values.items()) == [
@@ -94,7 +121,6 @@ def acdc(tmp_path):
             for frame in ("12", "01"):
                 write(folder / f"patient{patient}_frame{frame}.nii.gz")
                 write(folder / f"patient{patient}_frame{frame}_gt.nii.gz", 3)
-            write(folder / f"patient{patient}_4d.nii.gz")
             (folder / "Info.cfg").write_text("ED: 1\nES: 12\n")
     (tmp_path / "training" / "MANDATORY_CITATION.md").write_text("cite")
     return tmp_path
@@ -128,6 +154,32 @@ def test_acdc(acdc):
     case = make("acdc", acdc).cases()[1]
     assert case.image.name == "patient001_frame12.nii.gz"
     assert case.label.name == "patient001_frame12_gt.nii.gz"
+
+
+def write_series(path, frames):
+    volume = np.arange(4**3 * frames, dtype=np.int16).reshape(4, 4, 4, frames)
+    nib.save(nib.Nifti1Image(volume, np.eye(4)), path)
+
+
+def test_acdc_series(acdc):
+    write_series(acdc / "training" / "patient002" / "patient002_4d.nii.gz", 14)
+    assert listed(make("acdc", acdc, every=0)) == TRAINING
+    cases = make("acdc", acdc).cases()
+    assert [(case.id, case.patient) for case in cases[:4]] == TRAINING
+    # Others than 1 and 12 are 2, 3, ..., 11, 13, 14.
+    assert [(case.id, case.patient, case.labelled, case.frame) for case in cases[4:]] == [
+        ("patient002_frame02", "patient002", False, 1),
+        ("patient002_frame07", "patient002", False, 6),
+        ("patient002_frame13", "patient002", False, 12),
+    ]
+    assert len(make("acdc", acdc, every=1).cases()) == 4 + 12
+
+
+@pytest.mark.parametrize("content", [b"", b"no volume"])
+def test_acdc_series_that_cannot_be_read(acdc, content):
+    (acdc / "training" / "patient002" / "patient002_4d.nii.gz").write_bytes(content)
+    assert only_fault(make("acdc", acdc)).startswith("patient002: the series ")
+    assert listed(make("acdc", acdc, every=0)) == TRAINING
 
 
 def test_acdc_structures():
@@ -270,15 +322,17 @@ def test_nifti_four_digits_that_are_no_channel(tmp_path):
         write(tmp_path / "imagesTr" / f"heart_{number}.nii.gz")
         if number != "0002":
             write(tmp_path / "labelsTr" / f"heart_{number}.nii.gz")
-    dataset = make("nifti", tmp_path, unlabelled=True)
+    dataset = make("nifti", tmp_path)
     assert [case.id for case in dataset.cases()] == ["heart_0000", "heart_0001", "heart_0002"]
     assert [case.labelled for case in dataset.cases()] == [True, True, False]
 
 
 def test_nifti_unlabelled(plain):
     (plain / "labels" / "p1_es.nii.gz").unlink()
-    assert only_fault(make("nifti", plain)).startswith("p1_es: has no label")
-    cases = make("nifti", plain, unlabelled=True, patient_pattern=r"(p\d+)").cases()
+    each = {"patient_pattern": "(.+)"}
+    found = listed(make("nifti", plain, pool=False, **each))
+    assert found == [("p1_ed", "p1_ed"), ("p2_ed", "p2_ed")]
+    cases = make("nifti", plain, **each).cases()
     assert [(case.id, case.labelled, case.label is None) for case in cases] == [
         ("p1_ed", True, False),
         ("p1_es", False, True),
@@ -286,9 +340,53 @@ def test_nifti_unlabelled(plain):
     ]
 
 
+@pytest.mark.parametrize("folder", ["imagesTs", "imagesTest", "unlabelled"])
+@pytest.mark.parametrize("layout", ["nnU-Net", "Decathlon", "plain"])
+def test_nifti_folders_of_images_without_labels(tmp_path, layout, folder):
+    images, labels = ("images", "labels") if layout == "plain" else ("imagesTr", "labelsTr")
+    ending = "_0000" if layout == "nnU-Net" else ""
+    write(tmp_path / images / f"p1_a{ending}.nii.gz")
+    write(tmp_path / labels / "p1_a.nii.gz")
+    write(tmp_path / folder / f"p1_b{ending}.nii.gz")
+    write(tmp_path / folder / f"p2_a{ending}.nii.gz")
+    write(tmp_path / "labelsTs" / "p2_a.nii.gz")
+    dataset = make("nifti", tmp_path, patient_pattern=r"(p\d)_")
+    assert [(case.id, case.patient, case.labelled) for case in dataset.cases()] == [
+        ("p1_a", "p1", True),
+        ("p1_b", "p1", False),
+        ("p2_a", "p2", False),
+    ]
+    assert listed(make("nifti", tmp_path, pool=False)) == [("p1_a", "p1_a")]
+
+
+def test_nifti_label_that_is_not_taken_makes_no_case_without_label(plain):
+    label = plain / "labels" / "p1_es.nii.gz"
+    for other in ("p1_es.npz", "p1_es.nii.gz.part", "more/p1_es.nii.gz"):
+        (plain / "labels" / other).parent.mkdir(exist_ok=True)
+        label.rename(plain / "labels" / other)
+        found = make("nifti", plain, patient_pattern="(.+)")
+        with pytest.raises(DataError) as caught:
+            found.cases()
+        told = f"p1_es: {plain / 'labels' / other} is"
+        assert any(fault.startswith(told) for fault in caught.value.faults)
+        (plain / "labels" / other).rename(label)
+
+
+@pytest.mark.parametrize("how", ["link", "file"])
+def test_nifti_labels_that_cannot_be_listed(plain, how):
+    labels = plain / "labels"
+    labels.rename(plain / "elsewhere")
+    if how == "link":
+        labels.symlink_to(plain / "nowhere")
+    else:
+        labels.write_text("")
+    with pytest.raises(DataError, match="labels cannot be listed"):
+        make("nifti", plain).cases()
+
+
 def test_nifti_all_faults_at_once(plain):
     write(plain / "labels" / "p9.nii.gz")
-    (plain / "labels" / "p1_es.nii.gz").unlink()
+    write(plain / "unlabelled" / "p1_es.nii.gz")
     (plain / "images" / "p2_ed.nii.gz").unlink()
     with pytest.raises(DataError) as caught:
         make("nifti", plain).cases()

@@ -3,6 +3,7 @@
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 
 
 class Folder:
@@ -19,12 +20,15 @@ class Folder:
         return path
 
     def add(self, name, seed=0, shape=(24, 20, 6)):
-        """One sound case: an ellipsoid of value 2 with a core of value 1."""
+        """One sound case: an ellipsoid of value 2 with a core of value 1, among others' tissue."""
         rng = np.random.default_rng(seed)
         grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij"))
         radius = np.sqrt((grid**2).sum(0))
         label = np.where(radius < 0.3, 1, np.where(radius < 0.7, 2, 0)).astype(np.uint8)
-        image = (100 * label + rng.normal(0, 10, shape)).astype(np.float32)
+        coarse = rng.normal(0, 100, (8, 8, 3))
+        tissue = ndimage.zoom(coarse, [n / m for n, m in zip(shape, coarse.shape, strict=True)])
+        image = np.where(label, 100 * label, tissue) + rng.normal(0, 10, shape)
+        image = image.astype(np.float32)
         self.write("images", name, image)
         self.write("labels", name, label)
         return image, label

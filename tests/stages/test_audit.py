@@ -5,10 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from tests.makers.studies import TINY, make_spec
 
 from contrabench.contracts.method import Stage
 from contrabench.data.bank import build_bank
+from contrabench.data.likeness import Likeness, pattern_of
 from contrabench.data.prepare import cases_of
 from contrabench.data.splits import LabelManifest, Split
 from contrabench.errors import AuditError
@@ -17,6 +19,7 @@ from contrabench.report.completeness import missing_references
 from contrabench.stages import audit, recipe, trained
 from contrabench.stages.run import Run
 from contrabench.store.results import read_rows
+from contrabench.testing import make_case
 from contrabench.training import checkpoint
 from contrabench.training.checkpoint import load_weights, save_weights
 
@@ -49,8 +52,40 @@ def test_rule_1_test_images_in_the_bank(cases):
         audit.check_bank(bank(cases, [*SPLIT.train, "patient_04"]), SPLIT, MANIFEST, labels=False)
 
 
+LEAKS = {
+    "exact copy": lambda image: image,
+    "noisy": lambda image: image + np.random.default_rng(1).normal(0, 0.3, image.shape),
+    "mirrored": lambda image: image[:, ::-1, ::-1],
+    "resampled": lambda image: ndimage.zoom(image, (0.75, 0.75, 2), order=1),
+}
+
+
+@pytest.mark.parametrize("leak", LEAKS.values(), ids=LEAKS)
+def test_rule_1_a_test_heart_in_the_pool_under_another_name(leak):
+    hearts = [make_case(number, pixels=48, depth=12, variety=1.0) for number in range(5)]
+    for heart in hearts:
+        object.__setattr__(heart, "likeness", Likeness(heart.case, pattern_of(heart.image)))
+    evidence = audit.check_hearts(hearts, SPLIT)
+    assert evidence.startswith("3 training volumes, 0 of them without labels: none of a test")
+    stranger = make_case(5, pixels=48, depth=12, variety=1.0, labelled=False)
+    split = SPLIT.model_copy(update={"train": (*SPLIT.train, stranger.patient)})
+    assert "4 training volumes, 1 of them" in audit.check_hearts([*hearts, stranger], split)
+    disguised = pattern_of(np.asarray(leak(hearts[4].image), np.float32))
+    object.__setattr__(stranger, "likeness", Likeness("another file", disguised))
+    with pytest.raises(AuditError, match=r"rule 1.*case_05 .* heart of the test case case_04"):
+        audit.check_hearts([*hearts, stranger], split)
+
+
+def test_rule_1_a_test_patient_in_the_pool_by_name(cases):
+    frame = make_case(11, patient="patient_03", labelled=False)
+    with pytest.raises(AuditError, match=r"rule 1.*patient_03"):
+        audit.check_bank(
+            bank([*cases, frame], ["patient_00", "patient_03"]), SPLIT, MANIFEST, False
+        )
+
+
 def test_rule_1_stops_a_run_whose_stage_pools_the_test_patients(execute, monkeypatch):
-    monkeypatch.setattr(Run, "pool", lambda self, stage: (*self.split.train, *self.split.test))
+    monkeypatch.setattr(Run, "pool", lambda self, stage: self.cases)
     with pytest.raises(AuditError, match="rule 1"):
         execute(make_spec("simclr"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,6 +44,10 @@ class Asked(ABC):
     dataset: Annotated[str | None, _value("From 'bench datasets'; phantom by default.")] = None
     data: options.Data = None
     dataset_option: options.DatasetPairs = None
+    pool: Annotated[
+        str | None,
+        _value("Another dataset, for its images alone; as mmwhs\\[modality=mr]:FOLDER."),
+    ] = None
     backbone: Annotated[str | None, _value("From 'bench backbones'; unet by default.")] = None
     backbone_option: Annotated[
         list[str] | None, pairs("-b", "--backbone-option", of="backbone")
@@ -114,6 +119,10 @@ class Asked(ABC):
         for what in ("dataset", "backbone"):
             if given := getattr(self, f"{what}_option"):
                 told[f"{what}_options"] = read_pairs(given)
+        if self.pool is not None:
+            told["pool"], pool_options, _ = _pool(self.pool)
+            if pool_options:
+                told["pool_options"] = read_pairs(pool_options)
         return told
 
     def runtime(self, device: str | None = None) -> Runtime:
@@ -161,9 +170,16 @@ class Asked(ABC):
         """Plans the study."""
         from contrabench.study.session import plan_study
 
+        (root, pool_root), store = self.roots(), self.settings().store
+        return plan_study(self.spec(), root, store, runtime, reporter, pool_root)
+
+    def roots(self) -> tuple[Path | None, Path | None]:
+        """The folders of the dataset's files and of the pool's, where they have any."""
         spec, settings = self.spec(), self.settings()
         root = settings.folder_of(spec.dataset, self.data)
-        return plan_study(spec, root, settings.store, runtime, reporter)
+        _, _, named = _pool(self.pool or "")
+        same = root if spec.pool == spec.dataset else None
+        return root, settings.folder_of(spec.pool, named or same)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,11 +282,23 @@ def _over(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     others = {"split": "folds", "folds": "split"}
     taken = {other for name, other in others.items() if name in given}
     merged = {**{name: value for name, value in base.items() if name not in taken}, **given}
-    for what in ("dataset", "backbone"):
+    for what in ("dataset", "pool", "backbone"):
         name = f"{what}_options"
         kept = base.get(name, {}) if given.get(what, base.get(what)) == base.get(what) else {}
         merged[name] = {**kept, **given.get(name, {})}
     return merged
+
+
+def _pool(text: str) -> tuple[str, list[str], Path | None]:
+    """Reads `--pool`: a dataset, its options in brackets, and the folder of its files."""
+    found = re.fullmatch(r"([^\[:]*)(?:\[(.*?)\])?(?::(.+))?", text)
+    if found is None:
+        raise RequestError(
+            f"--pool '{text}' is not understood; write DATASET, DATASET:FOLDER or "
+            "DATASET[option=value]:FOLDER"
+        )
+    name, options, folder = found.groups()
+    return name, split_words(options or ""), Path(folder).expanduser() if folder else None
 
 
 def _folds(text: str) -> list[int] | None:

@@ -193,6 +193,10 @@ def _as_json(session: Session, board: Board, expected: Forecast) -> dict[str, An
         "runs": len(graph.runs),
         "pretrainings": graph.pretrainings,
         "pretrainings_without_sharing": graph.pretrainings_asked,
+        "volumes": {
+            "labelled": sum(case.labelled for case in session.cases),
+            "unlabelled": sum(not case.labelled for case in session.cases),
+        },
         "notes": list(session.notes),
         "expected": asdict(expected),
         "stages": [

@@ -13,7 +13,7 @@ from contrabench.cli.asked import RunArguments, takes
 from contrabench.cli.study_view import end_of, store_words
 from contrabench.files import read_json
 from contrabench.progress import clock
-from contrabench.text import budget_words, counted, some
+from contrabench.text import budget_words, counted, labels_words, some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +35,7 @@ _NAMED = 6
 def run(asked: RunArguments, *, json: options.Json = False) -> None:
     """Pre-train a method, fine-tune on few labels, and score Dice and ASD on unseen patients."""
     runtime = asked.runtime()
+    from contrabench.stages.prepare import listed
     from contrabench.store.runs import RUN_RECORD
     from contrabench.store.stages import RUNS, home_of
     from contrabench.study.executors.in_process import InProcessExecutor
@@ -42,7 +43,8 @@ def run(asked: RunArguments, *, json: options.Json = False) -> None:
 
     reporter = output.reporter(stderr=json)
     runs, _ = runs_of(asked.spec(), runtime.device, runtime.precision)
-    for line in _head(runs[0], runtime, chosen=asked.budget is not None):
+    volumes = labels_words(listed(runs[0], *asked.roots()))
+    for line in _head(runs[0], volumes, runtime, chosen=asked.budget is not None):
         reporter.line(line)
     session = asked.session(runtime, reporter)
     crew = InProcessExecutor(asked.crew(runtime.device, runtime.threads), reporter=reporter)
@@ -65,16 +67,16 @@ def run(asked: RunArguments, *, json: options.Json = False) -> None:
     _show(reporter.console, session, folders, records)
 
 
-def _head(spec: RunSpec, runtime: Runtime, chosen: bool) -> list[str]:
+def _head(spec: RunSpec, volumes: str, runtime: Runtime, chosen: bool) -> list[str]:
     """What is about to run, and what a published recipe takes from its paper."""
     from contrabench.stages.recipe import share_out
 
     why = "" if chosen else (" (no GPU found)" if runtime.device == "cpu" else " (GPU found)")
     budget, method = spec.budget, spec.open_method()
     lines = [
-        f"{spec.variant()} on {spec.dataset}, budget {budget.name}{why}: {budget.pixels} x "
-        f"{budget.pixels} pixels, width {budget.width}; {runtime.device}, {runtime.threads} "
-        f"threads, {runtime.precision}"
+        f"{spec.variant()} on {spec.place()}{volumes}, budget {budget.name}{why}: "
+        f"{budget.pixels} x {budget.pixels} pixels, width {budget.width}; {runtime.device}, "
+        f"{runtime.threads} threads, {runtime.precision}"
     ]
     notes = [work.note for work in share_out(method, budget, spec.recipe) if work.note]
     if notes and (published := method.published) is not None:

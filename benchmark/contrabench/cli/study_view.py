@@ -17,7 +17,7 @@ from rich.text import Text
 from contrabench.cli.options import DEFAULT_STORE
 from contrabench.errors import RunError
 from contrabench.progress import clock
-from contrabench.text import budget_words, counted
+from contrabench.text import budget_words, counted, labels_words
 
 if TYPE_CHECKING:
     from contrabench.contracts.executor import Executor
@@ -35,11 +35,12 @@ _WIDE = 110
 def headline(session: Session) -> list[str]:
     """The study in a few lines: its size, its protocol, its sharing."""
     spec, graph = session.spec, session.graph
-    budget = next(iter(graph.stages.values())).spec.budget
+    first = next(iter(graph.stages.values())).spec
     saved = graph.pretrainings_asked - graph.pretrainings
     lines = [
-        f"study {session.study}: {counted(len(graph.runs), 'run')} on {spec.dataset}, budget "
-        f"{budget.name}, {budget_words(spec.labels)}; "
+        f"study {session.study}: {counted(len(graph.runs), 'run')} on {first.place()}"
+        f"{labels_words([case.labelled for case in session.cases])}, budget {first.budget.name}, "
+        f"{budget_words(spec.labels)}; "
         f"{len(spec.tested)} of {counted(spec.all_folds, 'fold')}, "
         f"{counted(len(spec.draw_numbers), 'draw')}, {counted(len(spec.seed_numbers), 'seed')}",
         f"{counted(len(graph.stages), 'stage')}, {graph.pretrainings} of them pre-trainings; "

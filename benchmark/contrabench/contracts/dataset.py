@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -51,8 +51,9 @@ class Case:
         patient: the unit of splitting and statistics; several cases may share one.
         image: file of the image, or the folder of its DICOM series; None for a dataset that
             makes its volumes.
-        label: file of the label; None for an unlabelled case, which serves pre-training alone.
+        label: file of the label; None for an unlabelled case, which is trained on and never tested.
         further: files of the second channel and on, where each channel has its own.
+        frame: of an image file that is a series over time, from 0; None for a single volume.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Case:
     label: Path | None = None
     labelled: bool = True
     further: tuple[Path, ...] = ()
+    frame: int | None = None
 
 
 @dataclass(frozen=True)
@@ -139,5 +141,10 @@ class Dataset(ABC):
 
     def fingerprint(self, case: Case) -> str:
         """Hash of what `load` would return; the default hashes the bytes of its `files`."""
-        hashes = "".join(map(checksum, self.files(case)))
-        return hashlib.sha256(bytes.fromhex(hashes)).hexdigest()
+        return self.content(case, checksum)
+
+    def content(self, case: Case, checksum: Callable[[Path], str]) -> str:
+        """Hash of a case by its files, from the hexadecimal hash of each, and its frame."""
+        state = bytes.fromhex("".join(map(checksum, self.files(case))))
+        state += b"" if case.frame is None else f"frame {case.frame}".encode()
+        return hashlib.sha256(state).hexdigest()

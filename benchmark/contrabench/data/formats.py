@@ -6,6 +6,7 @@ NIfTI is read by nibabel; NRRD, MetaImage and folders of DICOM slices by SimpleI
 
 from __future__ import annotations
 
+import os
 import re
 import zlib
 from collections import defaultdict
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from contrabench.errors import DataError
 from contrabench.text import counted, some
 
 if TYPE_CHECKING:
@@ -91,8 +93,11 @@ def files_of(path: Path) -> list[Path]:
     return [path, path.parent / name]
 
 
-def read_volume(path: Path) -> Stored:
-    """Reads a volume of any of the formats; ValueError with one line if that is not possible."""
+def read_volume(path: Path, frame: int | None = None) -> Stored:
+    """Reads a volume of any of the formats, or a frame of a NIfTI series, counted from 0.
+
+    ValueError with one line if that is not possible.
+    """
     from nibabel.filebasedimages import ImageFileError
 
     nifti = bool(_ending(path, _NIFTI))
@@ -101,7 +106,7 @@ def read_volume(path: Path) -> Stored:
     files = _series(path) if path.is_dir() else files_of(path)[:1]
     try:
         if nifti:
-            return _read_nifti(path)
+            return _read_nifti(path, frame)
         images = _read_itk(files)
     except (OSError, EOFError, ValueError, RuntimeError, zlib.error, ImageFileError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -116,15 +121,28 @@ def _ending(path: Path, endings: Iterable[str]) -> str:
 
 
 def _entries(folder: Path) -> list[Path]:
-    if not folder.is_dir():
+    """What a folder holds, by name; nothing if there is none.
+
+    DataError if there is something else, or it cannot be listed: labels in it must not be missed.
+    """
+    if not os.path.lexists(folder):
         return []
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DataError([f"{folder} cannot be listed ({reason})"], where=str(folder)) from error
 
 
 def _is_volume(path: Path) -> bool:
+    """Whether a path is a volume, by its name alone if it is a link that leads nowhere.
+
+    Its case must not pass for one that never had the file.
+    """
     if path.is_dir():
         return any(map(_is_slice, _entries(path)))
-    return bool(_ending(path, (*_NIFTI, *_ITK))) and path.is_file()
+    there = path.is_file() or path.is_symlink()
+    return there and bool(_ending(path, (*_NIFTI, *_ITK)))
 
 
 def _is_slice(path: Path) -> bool:
@@ -151,11 +169,34 @@ def _trouble(path: Path) -> tuple[str, str] | None:
     return None
 
 
-def _read_nifti(path: Path) -> Stored:
+def frame_count(path: Path) -> int:
+    """Frames of a NIfTI series over time, told by its header; ValueError if it is none."""
+    import nibabel as nib
+    from nibabel.filebasedimages import ImageFileError
+
+    try:
+        shape = tuple(int(side) for side in nib.load(path).shape)
+    except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"the series {path} cannot be read ({reason}); copy or download it again, or leave it "
+            "out"
+        ) from error
+    if len(shape) != 4:
+        raise ValueError(f"the series {path} has shape {shape}, not four dimensions")
+    return shape[3]
+
+
+def _read_nifti(path: Path, frame: int | None) -> Stored:
     import nibabel as nib
 
     file = nib.load(path)
-    return np.asarray(file.dataobj, np.float32), np.asarray(file.affine, np.float64)
+    data = file.dataobj
+    if frame is not None:
+        if len(file.shape) != 4 or frame >= file.shape[3]:
+            raise ValueError(f"it has shape {tuple(file.shape)} and no frame {frame + 1}")
+        data = data[..., frame]
+    return np.asarray(data, np.float32), np.asarray(file.affine, np.float64)
 
 
 def _read_itk(files: Sequence[Path]) -> list[Image]:

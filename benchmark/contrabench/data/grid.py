@@ -133,6 +133,13 @@ def resample_image(image: NDArray[np.float32], grid: WorkingGrid) -> NDArray[np.
     return _apply(image, _operators(grid))
 
 
+def shrink(image: NDArray[np.float32], shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    """Samples the whole extent of an image in `shape` cells, whatever its spacing."""
+    steps = [n / cells for n, cells in zip(image.shape, shape, strict=True)]
+    centres = [(np.arange(m) + 0.5) * step - 0.5 for m, step in zip(shape, steps, strict=True)]
+    return _apply(image, [*map(operator, centres, image.shape, steps)])
+
+
 def resample_label(label: NDArray[np.uint8], classes: int, grid: WorkingGrid) -> NDArray[np.uint8]:
     """Samples native class indices on the working grid: the class with the largest share.
 

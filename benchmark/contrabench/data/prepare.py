@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,14 @@ from contrabench.data.grid import (
     resample_label,
     working_grid,
 )
-from contrabench.data.reading import image_hash, image_words, load_checked
+from contrabench.data.likeness import Likeness, likeness_of
+from contrabench.data.reading import image_words, load_checked
 from contrabench.errors import DataError, RunError
 from contrabench.protocol import DataRecipe
 
-PREPARE_VERSION = 1
+PREPARE_VERSION = 2
 """Raised whenever the same files and recipe give other arrays."""
-_META = "meta.json"
+_META, _PATTERN = "meta.json", "pattern.npy"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +46,9 @@ class PreparedCase:
             of the native grid in canonical orientation.
         fingerprint: hash of everything the arrays depend on: files, dataset code and
             options, structures, recipe, pixels, and the version of the preparation.
-        image_hash: of the voxels as they were read, to tell the same image under two names.
+        image_hash: of the voxels as they were read.
         outside: share of the reference's foreground that lies outside the field of view.
+        pool: the other dataset that it was taken from for its image alone; "" for the run's own.
     """
 
     case: str
@@ -61,10 +64,21 @@ class PreparedCase:
     image_hash: str
     outside: float
     folder: Path = field(repr=False)
+    pool: str = ""
+
+    @cached_property
+    def likeness(self) -> Likeness:
+        """Of the volume as it was read, to recognise the same heart under two names."""
+        return Likeness(self.image_hash, np.load(self.folder / _PATTERN))
+
+    @property
+    def as_case(self) -> Case:
+        """The case without its files."""
+        return Case(self.case, self.patient, labelled=self.labelled)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travels to another process as the name of its folder, not as its voxels."""
-        return open_case, (Case(self.case, self.patient, labelled=self.labelled), self.folder)
+        return open_case, (self.as_case, self.folder, self.pool)
 
     @property
     def by_channel(self) -> NDArray[np.float32]:
@@ -102,9 +116,11 @@ def prepare_case(dataset: Dataset, case: Case, pixels: int, work: Path) -> None:
         np.savez_compressed(work / "native_label.npz", label=native)
         columns = np.count_nonzero(native, axis=2)
         outside = float(columns[~inside_field(grid)].sum() / columns.sum())
+    likeness = likeness_of(volume)
+    np.save(work / _PATTERN, likeness.pattern)
     meta = {
         "case": case.id,
-        "image_hash": image_hash(volume),
+        "image_hash": likeness.voxels,
         "spacing": grid.spacing,
         "affine": grid.affine.tolist(),
         "native_affine": volume.affine.tolist(),
@@ -114,7 +130,7 @@ def prepare_case(dataset: Dataset, case: Case, pixels: int, work: Path) -> None:
     (work / _META).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
 
 
-def open_case(case: Case, home: Path) -> PreparedCase:
+def open_case(case: Case, home: Path, pool: str = "") -> PreparedCase:
     """Maps a finished folder; copy-on-write, so that no reader can change it."""
     meta = json.loads((home / _META).read_text(encoding="utf-8"))
     return PreparedCase(
@@ -131,6 +147,7 @@ def open_case(case: Case, home: Path) -> PreparedCase:
         image_hash=meta["image_hash"],
         outside=meta["outside"],
         folder=home,
+        pool=pool,
     )
 
 

@@ -5,9 +5,8 @@ All faults of the input are found, each told in one line, before any training.
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from contrabench.contracts.dataset import Case, Dataset, Structure, Volume
 from contrabench.data.formats import Stored, files_of, read_volume
 from contrabench.data.grid import onto_grid
+from contrabench.data.likeness import Likeness, likeness_of, shared_hearts
 from contrabench.errors import DataError
 from contrabench.progress import Reporter
 from contrabench.text import counted, some
@@ -43,7 +43,8 @@ class NiftiDataset(Dataset):
         files = (case.image, *case.further)
         try:
             for path in files:
-                images.append(_read(path, "image", len(self.channels) if len(files) == 1 else 1))
+                count = len(self.channels) if len(files) == 1 else 1
+                images.append(_read(path, "image", count, case.frame))
             image = _on_one_grid(images, case.further)
         except ValueError as error:
             faults.append(f"{case.id}: {error}")
@@ -66,12 +67,12 @@ class NiftiDataset(Dataset):
             raise DataError([f"{case.id}: {error}"], where=case.id) from error
 
 
-def _read(path: Path | None, kind: str, channels: int = 1) -> Stored:
-    """Voxels and affine of one file; what is wrong with it is a ValueError."""
+def _read(path: Path | None, kind: str, channels: int = 1, frame: int | None = None) -> Stored:
+    """Voxels and affine of one file, or one frame of it; what is wrong is a ValueError."""
     if path is None:
         listed = ", but the dataset lists it as labelled" if kind == "label" else ""
         raise ValueError(f"has no {kind} file{listed}")
-    values, affine = read_volume(path)
+    values, affine = read_volume(path, frame)
     if channels > 1 and (values.ndim != 4 or values.shape[3] != channels):
         raise ValueError(
             f"{path} has shape {values.shape}; the {kind} must have {channels} channels along its "
@@ -181,49 +182,54 @@ def load_checked(dataset: Dataset, case: Case) -> Volume:
         volume = dataset.load(case)
     except OSError as error:
         raise DataError([f"{case.id}: cannot be read ({error})"], where=case.id) from error
-    found = volume_faults(volume, case.labelled, dataset.structures, dataset.channels)
+    found = volume_faults(volume, dataset.structures if case.labelled else None, dataset.channels)
     if faults := list(found):
         raise DataError([f"{case.id}: {fault}" for fault in faults], where=case.id)
     return canonical(volume)
 
 
 def for_each_case(
-    dataset: Dataset, work: Callable[[Case], str], title: str, reporter: Reporter
+    cases: Sequence[Case],
+    where: str,
+    work: Callable[[Case], Likeness],
+    title: str,
+    reporter: Reporter,
 ) -> None:
     """Works through all cases; at the end DataError names every fault of every case.
 
-    `work` returns the `image_hash` of a case, or raises DataError.
+    `work` returns what a case is recognised by, or raises DataError; `where` names the dataset.
     """
-    cases = list_cases(dataset)
     faults: list[str] = []
-    images: list[tuple[Case, str]] = []
+    seen: list[tuple[Case, Likeness]] = []
     with reporter.track(title, len(cases)) as track:
         for number, case in enumerate(cases, start=1):
             try:
-                images.append((case, work(case)))
+                seen.append((case, work(case)))
             except DataError as error:
                 faults += error.faults
             track.advance(number, case.id)
-    if faults := [*faults, *shared_images(images)]:
-        raise DataError(faults, where=dataset.info.title)
+    if faults := [*faults, *shared_hearts(seen)]:
+        raise DataError(faults, where=where)
 
 
 def check_cases(dataset: Dataset, reporter: Reporter) -> None:
     """Reads every case of a dataset and checks it; raises as `for_each_case`."""
 
-    def check(case: Case) -> str:
-        return image_hash(load_checked(dataset, case))
+    def check(case: Case) -> Likeness:
+        return likeness_of(load_checked(dataset, case))
 
-    for_each_case(dataset, check, "reading cases", reporter)
+    for_each_case(list_cases(dataset), dataset.info.title, check, "reading cases", reporter)
 
 
 def volume_faults(
     volume: Volume,
-    labelled: bool,
-    structures: Sequence[Structure],
+    structures: Sequence[Structure] | None,
     channels: Sequence[str] = ("image",),
 ) -> Iterator[str]:
-    """Everything that is wrong with one volume, a line for each fault."""
+    """Everything that is wrong with one volume, a line for each fault.
+
+    `structures` are those of its label; None for a volume whose label does not matter.
+    """
     image = volume.image
     if image.ndim not in (3, 4) or min(image.shape) < 1:
         yield f"the image has shape {image.shape} and is no 3D volume"
@@ -241,7 +247,7 @@ def volume_faults(
             yield f"{bad} voxels of {name} are NaN or infinite; replace them"
         elif channel.min() == channel.max():
             yield f"all voxels of {name} are {channel.flat[0]}; it is not a scan"
-    if labelled:
+    if structures is not None:
         yield from _label_faults(volume, structures)
 
 
@@ -273,26 +279,3 @@ def _label_faults(volume: Volume, structures: Sequence[Structure]) -> Iterator[s
             "the label has no foreground; an empty reference cannot be scored, so delineate it or "
             "leave the case out"
         )
-
-
-def image_hash(volume: Volume) -> str:
-    """Hash of the voxels of an image in canonical orientation, whatever its file and header."""
-    state = hashlib.sha256(repr(volume.image.shape).encode())
-    state.update(np.ascontiguousarray(volume.image, dtype="<f4").data)
-    return state.hexdigest()
-
-
-def shared_images(images: Iterable[tuple[Case, str]]) -> list[str]:
-    """One line for each image, told by its hash, that occurs under several patients."""
-    groups: dict[str, list[Case]] = defaultdict(list)
-    for case, key in images:
-        groups[key].append(case)
-    faults = []
-    for cases in groups.values():
-        if len({case.patient for case in cases}) > 1:
-            names = " and ".join(f"{case.id} (patient {case.patient})" for case in cases)
-            faults.append(
-                f"{names}: are the same image, voxel by voxel; it could be trained on and "
-                "tested on at once, so keep one or give both one patient"
-            )
-    return faults

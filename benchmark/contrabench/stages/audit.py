@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from contrabench.data.likeness import SAME_HEART, similarity
 from contrabench.errors import AuditError
 from contrabench.protocol import Budget, digest
 
@@ -43,6 +44,27 @@ def check_split(split: Split) -> str:
     if both := sorted(set(split.train) & set(split.test)):
         raise AuditError(1, f"{', '.join(both)} would be trained on and tested; nothing was run")
     return f"{len(split.train)} training and {len(split.test)} test patients, none in both"
+
+
+def check_hearts(cases: Sequence[PreparedCase], split: Split) -> str:
+    """Rule 1 by content: no volume that is trained on shows the heart of a test patient."""
+    trained = [case for case in cases if case.patient in split.train]
+    tested = [case for case in cases if case.patient in split.test]
+    patterns = (np.stack([case.likeness.pattern for case in part]) for part in (trained, tested))
+    alike = similarity(*patterns)
+    one, other = np.unravel_index(int(alike.argmax()), alike.shape)
+    if alike[one, other] >= SAME_HEART:
+        raise AuditError(
+            1,
+            f"{trained[one].case} (patient {trained[one].patient}) would be trained on and shows "
+            f"the heart of the test case {tested[other].case} (patient {tested[other].patient}); "
+            "nothing was run",
+        )
+    pool = sum(not case.labelled for case in trained)
+    return (
+        f"{len(trained)} training volumes, {pool} of them without labels: none of a test patient "
+        f"by name, nor by content (likeness {alike.max():.2f} at most, a copy from {SAME_HEART} on)"
+    )
 
 
 def check_bank(bank: SliceBank, split: Split, manifest: LabelManifest, labels: bool) -> str:
@@ -149,7 +171,11 @@ def evidence(
     """What shows that each rule was kept, from the records of pre-training and of fine-tuning."""
     transfer = after["transfer"]
     found = {
-        1: [check_split(run.split), *(record["seen"] for record in before)],
+        1: [
+            check_split(run.split),
+            check_hearts(run.cases, run.split),
+            *(record["seen"] for record in before),
+        ],
         2: [after["seen"]],
         3: [f"weights of step {after['steps']}, the last"],
         4: [

@@ -2,34 +2,89 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from contrabench.contracts.dataset import Case, Dataset
 from contrabench.contracts.fingerprint import fingerprint as code_of
+from contrabench.data.likeness import Likeness, shared_hearts
 from contrabench.data.prepare import PREPARE_VERSION, PreparedCase, open_case, prepare_case
-from contrabench.data.reading import for_each_case
-from contrabench.errors import DataError
+from contrabench.data.reading import for_each_case, list_cases
+from contrabench.errors import DataError, RequestError
 from contrabench.files import checksum, read_json, write_text
 from contrabench.progress import Reporter
 from contrabench.stages import audit
 from contrabench.store.stages import PREPARE, StageStore, home_of
 
+if TYPE_CHECKING:
+    from contrabench.stages.run import RunSpec
+
 _SETTLED = 2_000_000_000
 """Nanoseconds: a younger file may change again without a new time stamp."""
 
 
+def prepare_run(
+    spec: RunSpec, root: Path | None, pool_root: Path | None, store: Path, reporter: Reporter
+) -> list[PreparedCase]:
+    """The volumes of a run: its dataset's, then the images of the dataset that it takes as pool.
+
+    Raises:
+        RequestError: if the pool is the dataset itself.
+        DataError: as `prepare`, and for each volume of the pool that is the heart of a patient of
+            the dataset under another name.
+    """
+    if spec.pool == spec.dataset and (root, spec.dataset_options) == (pool_root, spec.pool_options):
+        raise RequestError(
+            f"the pool is '{spec.dataset}' itself, whose volumes without labels are trained on "
+            "anyway; leave --pool out, or name another folder: --pool DATASET:PATH"
+        )
+    pixels, own = spec.budget.pixels, spec.open_dataset(root)
+    cases = prepare(own, spec.dataset, pixels, store, reporter)
+    if not any(case.labelled for case in cases):
+        raise own.misplaced("no image has a label, so nothing could be tested")
+    if spec.pool:
+        other = spec.open_pool(pool_root)
+        pooled = prepare(other, spec.pool, pixels, store, reporter, as_pool=True)
+        cases += [_renamed(spec, case) for case in pooled]
+        if faults := shared_hearts([(case.as_case, case.likeness) for case in cases]):
+            raise DataError(faults, where=f"{own.info.title} with {other.info.title} as pool")
+    return cases
+
+
+def listed(spec: RunSpec, root: Path | None, pool_root: Path | None) -> list[bool]:
+    """Whether each volume of a run has a label that counts; DataError if a file is missing."""
+    cases = list_cases(spec.open_dataset(root))
+    others = list_cases(spec.open_pool(pool_root)) if spec.pool else []
+    return [case.labelled for case in cases] + [False for _ in others]
+
+
+def _renamed(spec: RunSpec, case: PreparedCase) -> PreparedCase:
+    """A case of the pool, with names that no case of the dataset has.
+
+    Of one and the same dataset, a patient's name is the same patient's; of another one it is not.
+    """
+    patient = case.patient if spec.pool == spec.dataset else f"{spec.pool}:{case.patient}"
+    return replace(case, case=f"{spec.pool}:{case.case}", patient=patient, pool=spec.pool)
+
+
 def prepare(
-    dataset: Dataset, name: str, pixels: int, store: Path, reporter: Reporter
+    dataset: Dataset,
+    name: str,
+    pixels: int,
+    store: Path,
+    reporter: Reporter,
+    as_pool: bool = False,
 ) -> list[PreparedCase]:
     """Prepares every case of a dataset, in its order, or takes it from the store.
 
     `name` is the registered one, `pixels` the working grid's side in voxels. All faults are found
-    on the way and told together: a run starts with sound data or not at all.
+    on the way and told together: a run starts with sound data or not at all. As a pool it gives
+    its images alone, and its labels are not even read.
 
     Raises:
         DataError: with one line for each fault of the input.
@@ -38,18 +93,21 @@ def prepare(
     """
     stages, prepared = StageStore(store, _Once(reporter)), list[PreparedCase]()
     index = FileIndex(home_of(store, PREPARE) / "index.json")
+    cases, structures = list_cases(dataset), () if as_pool else dataset.structures
+    if as_pool:
+        cases = [replace(case, label=None, labelled=False) for case in cases]
     common = {
         "dataset": name,
         "version": dataset.info.version,
         "code": code_of(type(dataset)),
         "options": dataset.options.model_dump(mode="json"),
-        "structures": [structure.model_dump() for structure in dataset.structures],
+        "structures": [structure.model_dump() for structure in structures],
         "recipe": dataset.recipe.model_dump(mode="json"),
         "pixels": pixels,
         "prepare": PREPARE_VERSION,
     }
 
-    def obtain(case: Case) -> str:
+    def obtain(case: Case) -> Likeness:
         try:
             content = index.fingerprint_of(dataset, case)
         except OSError as error:
@@ -57,13 +115,14 @@ def prepare(
         spec = {**common, "case": case.id, "labelled": case.labelled, "content": content}
         home = stages.run(PREPARE, spec, partial(prepare_case, dataset, case, pixels))
         prepared.append(open_case(case, home))
-        return prepared[-1].image_hash
+        return prepared[-1].likeness
 
     try:
-        for_each_case(dataset, obtain, "preparation", reporter)
+        title = "preparation of the pool" if as_pool else "preparation"
+        for_each_case(cases, dataset.info.title, obtain, title, reporter)
     finally:
         index.save()
-    audit.check_labels(prepared, len(dataset.structures) + 1)
+    audit.check_labels(prepared, len(structures) + 1)
     return prepared
 
 
@@ -92,8 +151,7 @@ class FileIndex:
         if type(dataset).fingerprint is not Dataset.fingerprint:
             return dataset.fingerprint(case)
         # As the default does, from hashes that are known.
-        hashes = "".join(map(self.sha256, dataset.files(case)))
-        return hashlib.sha256(bytes.fromhex(hashes)).hexdigest()
+        return dataset.content(case, self.sha256)
 
     def sha256(self, path: Path) -> str:
         """Hash of a file's bytes, read only if the file is new or has changed."""

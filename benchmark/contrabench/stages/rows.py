@@ -133,6 +133,11 @@ def _record(making: Making, node: Node) -> dict[str, Any]:
             "labelled": list(run.manifest.patients),
             "test": list(run.split.test),
         },
+        "volumes": {
+            "labelled": sum(case.labelled for case in run.cases),
+            "unlabelled": sum(not case.labelled for case in run.cases),
+            "of_the_pool": sum(bool(case.pool) for case in run.cases),
+        },
         "manifests": {
             "split": save_manifest(splits, "split", run.split),
             "labels": save_manifest(splits, "labels", run.manifest),

@@ -48,6 +48,8 @@ class RunSpec(Frozen):
 
     dataset: str
     dataset_options: dict[str, Any] = Field({}, description="all of them")
+    pool: str = Field("", description="another dataset, whose images are trained on as well")
+    pool_options: dict[str, Any] = Field({}, description="of that, all of them")
     method: str
     options: dict[str, Any] = Field({}, description="of the method, all of them")
     joint: str = Field("", description="another method, which fine-tunes in its joint stages")
@@ -85,6 +87,14 @@ class RunSpec(Frozen):
     def open_dataset(self, root: Path | None) -> Dataset:
         """The dataset with its options and the folder of its files."""
         return open_dataset(self.dataset, self.dataset_options, root)
+
+    def open_pool(self, root: Path | None) -> Dataset:
+        """The dataset whose images are trained on as well, with the folder of its files."""
+        return open_dataset(self.pool, self.pool_options, root)
+
+    def place(self) -> str:
+        """What is trained on, by its registered names: `acdc`, or `acdc + mmwhs`."""
+        return " + ".join(filter(None, (self.dataset, self.pool)))
 
     def variant(self) -> str:
         """The method as tables name it: with what differs from its defaults in brackets."""
@@ -180,11 +190,14 @@ class Run:
     def protocol(self) -> Protocol:
         """Everything the rows depend on except the method."""
         spec, dataset = self.spec, self.dataset
+        pool = [case for case in self.cases if case.pool]
         return Protocol(
             dataset=spec.dataset,
             dataset_version=dataset.info.version,
             dataset_options=dataset.options.model_dump(mode="json"),
-            data=digest({case.case: case.fingerprint for case in self.cases}),
+            data=digest(self.data_of([case for case in self.cases if not case.pool])),
+            pool=spec.pool,
+            pool_data=digest(self.data_of(pool)) if pool else "",
             structures=tuple(structure.name for structure in dataset.structures),
             recipe=dataset.recipe,
             folds=spec.folds,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from contrabench.data.prepare import PreparedCase
+from contrabench.data.splits import Split
 from contrabench.files import MARKER
 from contrabench.stages import audit
 from contrabench.stages.kind import Node, nodes_of
@@ -77,13 +78,16 @@ def draw_graph(specs: Sequence[RunSpec], cases: Sequence[PreparedCase], root: Pa
 
     Raises:
         RequestError: if a fold cannot be made.
-        AuditError: rule 1, if a patient would be trained on and tested.
+        AuditError: rule 1, if a patient would be trained on and tested, under whatever name.
     """
     stages: dict[str, PlannedStage] = {}
-    asked, seen = 0, set()
+    asked, seen, sound = 0, set[str](), set[Split]()
     for spec in specs:
         run = Run(spec, cases, root)
-        audit.check_split(run.split)
+        if run.split not in sound:
+            audit.check_split(run.split)
+            audit.check_hearts(run.cases, run.split)
+            sound.add(run.split)
         nodes = nodes_of(run)
         if nodes[-1].key in seen:
             continue

@@ -134,6 +134,8 @@ def _common(spec: StudySpec, device: str, precision: str) -> dict[str, Any]:
     return {
         "dataset": spec.dataset,
         "dataset_options": _options(registry.datasets, "dataset", spec),
+        "pool": spec.pool,
+        "pool_options": _options(registry.datasets, "pool", spec) if spec.pool else {},
         "backbone": spec.backbone,
         "backbone_options": _options(registry.backbones, "backbone", spec),
         "folds": spec.all_folds,
@@ -145,7 +147,7 @@ def _common(spec: StudySpec, device: str, precision: str) -> dict[str, Any]:
 
 
 def _options(plugins: registry.Registry[Any], what: str, spec: StudySpec) -> dict[str, Any]:
-    """All options of a study's dataset or backbone, checked as those of the command line are."""
+    """All options of a study's dataset, pool or backbone, checked as the command line's are."""
     name, given = getattr(spec, what), getattr(spec, f"{what}_options")
     cls: type[Options] = plugins.get(name).Options
     return parse_options(cls, given, f"{what} '{name}'").model_dump(mode="json")

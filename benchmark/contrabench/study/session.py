@@ -12,7 +12,7 @@ from contrabench.errors import ContrabenchError, DiskFullError, RunError, StageB
 from contrabench.progress import Reporter, Silent
 from contrabench.protocol import canonical_json
 from contrabench.stages.kind import Making, nodes_of
-from contrabench.stages.prepare import prepare
+from contrabench.stages.prepare import prepare_run
 from contrabench.stages.run import Run, RunSpec
 from contrabench.store.failures import record_error
 from contrabench.store.stages import StageStore, home_of
@@ -30,6 +30,7 @@ class Session:
 
     spec: StudySpec
     root: Path | None
+    pool_root: Path | None
     store: Path
     runtime: Runtime
     cases: list[PreparedCase]
@@ -53,7 +54,8 @@ class Session:
         """The job of a stage, for any worker."""
         store, plugins = self.store.resolve(), tuple(discovery.listed())
         kind, key = stage.node.kind, stage.key
-        return StageJob(stage.spec, self.root, kind, key, store, self.runtime, plugins)
+        where = self.root, self.pool_root
+        return StageJob(stage.spec, *where, kind, key, store, self.runtime, plugins)
 
     def run(self, board: Board, executor: Executor, listener: Listener | None = None) -> str:
         """Works off what is to do; returns why it stopped before its end, or ""."""
@@ -62,9 +64,16 @@ class Session:
 
 
 def plan_study(
-    spec: StudySpec, root: Path | None, store: Path, runtime: Runtime, reporter: Reporter
+    spec: StudySpec,
+    root: Path | None,
+    store: Path,
+    runtime: Runtime,
+    reporter: Reporter,
+    pool_root: Path | None = None,
 ) -> Session:
     """Plans a study: names to plug-ins, data prepared, every stage with its key.
+
+    `root` is the folder of the dataset's files and `pool_root` of the pool's, where they have any.
 
     Raises:
         RequestError: for anything wrong with the study's words or data.
@@ -72,12 +81,13 @@ def plan_study(
     """
     runs, notes = runs_of(spec, runtime.device, runtime.precision)
     # Workers may have other folders to start from.
-    root = None if root is None else root.resolve()
+    root, pool_root = (one and one.resolve() for one in (root, pool_root))
     _read.clear()
-    cases = _cases(runs[0], root, store, reporter)
+    cases = _cases(runs[0], root, pool_root, store, reporter)
     laid = Run(runs[0], cases, root).laid
     notes = (*notes, *(laid.notes if laid else ()))
-    return Session(spec, root, store, runtime, cases, draw_graph(runs, cases, root), notes)
+    graph = draw_graph(runs, cases, root)
+    return Session(spec, root, pool_root, store, runtime, cases, graph, notes)
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,7 @@ class StageJob:
 
     spec: RunSpec
     root: Path | None
+    pool_root: Path | None
     kind: str
     key: str
     store: Path
@@ -114,7 +125,7 @@ class StageJob:
                 discovery.add(path)
             resolve_device(self.runtime.device)
             self.runtime.prepare()
-            cases = _cases(self.spec, self.root, self.store, Silent())
+            cases = _cases(self.spec, self.root, self.pool_root, self.store, Silent())
             run = Run(self.spec, cases, self.root)
             node = next((node for node in nodes_of(run) if node.key == self.key), None)
             if node is None:
@@ -135,12 +146,15 @@ _read: dict[str, list[PreparedCase]] = {}
 """The cases of the dataset that this process worked on last, for all jobs on the same data."""
 
 
-def _cases(spec: RunSpec, root: Path | None, store: Path, reporter: Reporter) -> list[PreparedCase]:
+def _cases(
+    spec: RunSpec, root: Path | None, pool_root: Path | None, store: Path, reporter: Reporter
+) -> list[PreparedCase]:
     """The prepared cases of a run."""
-    pixels, place = spec.budget.pixels, store.resolve()
-    data = canonical_json([spec.dataset, spec.dataset_options, str(root), pixels, str(place)])
+    asked = spec.model_dump(include={"dataset", "dataset_options", "pool", "pool_options"})
+    places = [str(place) for place in (root, pool_root, store.resolve())]
+    data = canonical_json([asked, spec.budget.pixels, places])
     if data not in _read:
-        cases = prepare(spec.open_dataset(root), spec.dataset, pixels, store, reporter)
+        cases = prepare_run(spec, root, pool_root, store, reporter)
         _read.clear()
         _read[data] = cases
     return _read[data]

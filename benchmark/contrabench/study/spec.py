@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -60,6 +61,8 @@ class StudySpec(Frozen):
     backbone_options: dict[str, Any] = Field({}, description="as of `-b`")
     dataset: str = Field(description="a name from `bench datasets`")
     dataset_options: dict[str, Any] = Field({}, description="as of `-d`")
+    pool: str = Field("", description="another dataset, whose images are trained on as well")
+    pool_options: dict[str, Any] = Field({}, description="of that dataset")
 
     @field_validator("labels", mode="before")
     @classmethod
@@ -75,6 +78,16 @@ class StudySpec(Frozen):
         """Each label budget as tables write it, each once: counts, then shares, few first."""
         values = sorted(map(parse_labels, labels), key=lambda one: (isinstance(one, float), one))
         return tuple(dict.fromkeys(map(labels_text, values)))
+
+    @field_validator("pool")
+    @classmethod
+    def _name_alone(cls, pool: str) -> str:
+        if re.search(r"[\[:]", pool):
+            raise RequestError(
+                f"the pool '{pool}' is no name of a dataset; its options go into pool_options, its "
+                "folder into [data] of contrabench.toml, or all of it behind --pool"
+            )
+        return pool
 
     @field_validator("without")
     @classmethod
