@@ -117,7 +117,7 @@ def test_a_method_without_stages_passes_what_applies(write):
 @pytest.mark.parametrize("name", CHECKS)
 def test_the_checks_can_be_run_one_by_one(name):
     if not CHECKS[name].whole:
-        with pytest.raises(SkipTest, match="no pre-training stage"):
+        with pytest.raises(SkipTest, match="no stage of its own"):
             assert_conforms("scratch", name)
     else:
         assert_conforms("scratch", name)
@@ -187,10 +187,10 @@ def test_a_table_of_each_method(bench, write):
     done = bench("scratch", write())
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("scratch: 4 passed, 0 failed, 12 skipped")
+    assert lines[0].startswith("scratch: 4 passed, 0 failed, 13 skipped")
     skipped = [line for line in lines if line.split()[2:3] == ["skipped"]]
-    assert len(skipped) == 2 * 12
-    assert all(line.endswith("the method has no pre-training stage") for line in skipped)
+    assert len(skipped) == 2 * 13
+    assert all(line.endswith("the method has no stage of its own") for line in skipped)
 
 
 def test_a_failed_check_ends_with_1_and_a_hint(bench, write):
