@@ -5,11 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 
+from contrabench.contracts.objective import JointBatch
 from contrabench.data.bank import build_bank
 from contrabench.data.prepare import cases_of
+from contrabench.model.segmentation import build_segmenter
 from contrabench.model.weights import build_backbone
 from contrabench.protocol import ORIENTATIONS, BackboneSpec, Phase, Seeds
-from contrabench.training.tasks import PretrainTask
+from contrabench.testing.trial import RUNTIME
+from contrabench.training.step import Step
+from contrabench.training.tasks import FinetuneTask, JointTask, PretrainTask, build_joint
 
 
 def pretrain_task(
@@ -33,8 +37,56 @@ def pretrain_task(
     return PretrainTask(net, method.objective(stage, net), stage, bank, phase, Seeds())
 
 
+def finetune_task(cases, batch=8, labelled=2, net=None, deep=False):
+    """The common fine-tuning on the masks of the first patients: scratch, to a joint stage."""
+    seen = [f"patient_{i:02d}" for i in range(labelled)]
+    bank = build_bank(cases_of(cases, seen), seen, ("axial",), torch.device("cpu"))
+    net = build_backbone(BackboneSpec(width=4), 0) if net is None else net
+    phase = Phase(images=8 * batch, batch=batch, lr=1e-2)
+    return FinetuneTask(build_segmenter(net, 3, deep, 0), bank, phase, Seeds())
+
+
+def joint_task(
+    method, cases, batch=8, stage=None, patients=6, labelled=2, others=None, net=None, deep=False
+):
+    """A joint stage of a method, the first unless told otherwise, of eight steps.
+
+    Masks are those of the first `labelled` patients, as in `finetune_task`; labels that a stage
+    before would predict are the true ones. Each stream draws `others` slices in a step, as many as
+    are labelled unless told otherwise. `net` is another backbone than the U-Net four channels wide.
+    """
+    stage = stage or method.joint_stages()[0]
+    common = finetune_task(cases, batch, labelled, net, deep)
+    pool = [f"patient_{i:02d}" for i in range(patients)]
+    drawn = {"unlabelled": pool[labelled:], "labelled": pool[:labelled], "any": pool}
+    banks = []
+    for stream in stage.streams:
+        seen = drawn[stream.draws]
+        known = [name for name in seen if stream.masks != "labels" or name in pool[:labelled]]
+        banks.append(
+            build_bank(
+                cases_of(cases, seen),
+                None if stream.masks == "none" else known,
+                ("axial",),
+                torch.device("cpu"),
+            )
+        )
+    objective = build_joint(method, stage, common.model, "test", stage.name)
+    sizes = [others or batch] * len(banks)
+    return JointTask(common, objective, stage, banks, sizes, Seeds(), steps=8)
+
+
+def take_steps(task, steps=3, start=0):
+    """Some of the eight steps of fine-tuning, as the loop takes them; their losses."""
+    step = Step(task, Phase(images=64, batch=8, lr=1e-2), RUNTIME, 8)
+    return [step.take(number)["loss"].item() for number in range(start, start + steps)]
+
+
 def exactly(batch):
     """The same batch in float64."""
+    if isinstance(batch, JointBatch):
+        streams = tuple(exactly(stream) for stream in batch.streams)
+        return replace(batch, labelled=exactly(batch.labelled), streams=streams)
     views = tuple(replace(view, image=view.image.double()) for view in batch.views)
     return replace(batch, views=views)
 
