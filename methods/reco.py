@@ -37,6 +37,8 @@ from contrabench import (
 )
 from contrabench.contracts.views import IGNORE
 from contrabench.objectives.consistency import Teacher, boxes, pasted
+from contrabench.objectives.contrast import exact, pair_contrast
+from contrabench.objectives.pixels import on_grid, points
 
 WEAK = ViewSpec(spatial=Spatial(crop_area=(0.6, 1.0)), intensity=None)
 STRONG = ViewSpec(spatial=None, intensity=Intensity(), geometry_of=0)
@@ -72,7 +74,7 @@ class RegionalContrast(JointObjective):
         self.average = Teacher(network, options.keep)
 
     def forward(self, network: Network, batch: JointBatch, supervised: Supervised) -> StepResult:
-        """The weighted terms of one batch."""
+        """The terms of one batch."""
         options, backbone = self.options, network.backbone
         weak, strong = (view.image for view in batch.streams[0].views)
         sure, guessed = torch.softmax(self.average.logits(weak), dim=1).max(dim=1)
@@ -90,8 +92,12 @@ class RegionalContrast(JointObjective):
         )
         labels = torch.cat([view.label.long(), guessed.where(sure >= options.weak, IGNORE)])
         contrast = regional_contrast(embedded, labels, shares, options, batch.generator("pixels"))
-        loss = options.weight * (unsupervised + contrast)
-        return StepResult(loss, {"contrast": contrast.detach(), "sure": sure.mean()})
+        logs = {"contrast": contrast.detach(), "sure": sure.mean()}
+        return StepResult(unsupervised + contrast, logs)
+
+    def weight(self, progress: float) -> float:
+        """The same in every step."""
+        return self.options.weight
 
     def after_step(self, network: Network, progress: float) -> None:
         """The teacher follows."""
@@ -121,44 +127,39 @@ def regional_contrast(
 ) -> Tensor:
     """R for maps (B, D, h, w), labels (B, H, W) with `IGNORE`, probabilities (B, C, H, W).
 
-    Labels and probabilities are read at the map's cells, by pixel. The loss is zero, with a
-    gradient of zero, with fewer than two classes.
+    Labels and probabilities are read at the map's cells. The loss is zero, with a gradient of zero,
+    with fewer than two classes, or without a query.
     """
-    height, width = embedded.shape[-2:]
-    step = labels.shape[-2] // height
-    marks = labels[:, step // 2 :: step, step // 2 :: step][:, :height, :width].reshape(-1)
-    known = shares[:, :, step // 2 :: step, step // 2 :: step][:, :, :height, :width]
-    known = known.movedim(1, -1).reshape(-1, shares.shape[1])
-    points = functional.normalize(embedded.float(), dim=1).movedim(1, -1)
-    points = points.reshape(-1, embedded.shape[1])
-    raw = embedded.float().movedim(1, -1).reshape(-1, embedded.shape[1])
+    side = embedded.shape[-1]
+    marks, known = on_grid(labels, side).reshape(-1), points(on_grid(shares, side))
     present = [c for c in range(shares.shape[1]) if bool((marks == c).any())]
-    if len(present) < 2:
-        return embedded.sum().float() * 0.0
-    members = {c: torch.nonzero(marks == c).squeeze(1) for c in present}
-    with torch.no_grad():
-        means = functional.normalize(torch.stack([raw[members[c]].mean(0) for c in present]), dim=1)
+    members = [torch.nonzero(marks == c).squeeze(1) for c in present]
+    with torch.autocast(embedded.device.type, enabled=False):
+        cells = points(exact(embedded))
+        losses = [(cells * 0.0).sum()]
+        if len(present) < 2:
+            return losses[0]
+        means = torch.stack([cells.detach()[rows].mean(0) for rows in members])
+        means, cells = functional.normalize(means, dim=1), functional.normalize(cells, dim=1)
         alike = means @ means.T / options.temperature
-    losses = []
-    for place, value in enumerate(present):
-        hard = members[value][known[members[value], value] < options.strong]
-        if not len(hard):
-            continue
-        query = points[pick(hard, options.queries, generator)]
-        others = [number for number in range(len(present)) if number != place]
-        chance = torch.softmax(alike[place, others], dim=0).cpu()
-        count = options.queries * options.negatives
-        drawn = torch.multinomial(chance, count, replacement=True, generator=generator)
-        rows = torch.empty(count, dtype=torch.long, device=marks.device)
-        for number, other in enumerate(others):
-            here = torch.nonzero(drawn == number).squeeze(1)
-            rows[here.to(rows.device)] = pick(members[present[other]], len(here), generator)
-        negatives = points[rows].detach().view(options.queries, options.negatives, -1)
-        first = (query * means[place]).sum(1, keepdim=True)
-        rest = torch.einsum("qd,qnd->qn", query, negatives)
-        logits = torch.cat((first, rest), dim=1) / options.temperature
-        losses.append(torch.logsumexp(logits, dim=1).sub(logits[:, 0]).mean())
-    return torch.stack(losses).sum() / len(present) if losses else embedded.sum().float() * 0.0
+        for place, value in enumerate(present):
+            hard = members[place][known[members[place], value] < options.strong]
+            if not len(hard):
+                continue
+            query = cells[pick(hard, options.queries, generator)]
+            strange = [number for number in range(len(present)) if number != place]
+            chance = torch.softmax(alike[place, strange], dim=0).cpu()
+            count = options.queries * options.negatives
+            drawn = torch.multinomial(chance, count, replacement=True, generator=generator)
+            rows = torch.empty(count, dtype=torch.long, device=marks.device)
+            for number, other in enumerate(strange):
+                here = torch.nonzero(drawn == number).squeeze(1).to(marks.device)
+                rows[here] = pick(members[other], len(here), generator)
+            keys = cells.detach()[rows].view(options.queries, options.negatives, -1)
+            negatives = torch.einsum("qd,qnd->qn", query, keys) / options.temperature
+            positive = query @ means[place] / options.temperature
+            losses.append(pair_contrast(positive, negatives).mean())
+        return torch.stack(losses).sum() / len(present)
 
 
 def pick(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -179,6 +180,8 @@ class ReCo(JointMethod):
             "the head reads the decoder's map at half resolution",
             "strong is the harness's own intensity family and a CutMix box; no cutout or classmix",
             "the student is tested; the authors test the teacher (score=teacher)",
+            "Dice and cross-entropy supervise, not cross-entropy alone",
+            "the teacher predicts by its averaged running statistics, the authors' by its batch",
         ),
         against_collapse="negatives",
     )

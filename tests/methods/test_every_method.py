@@ -8,13 +8,17 @@ import torch
 from contrabench.contracts import registry
 from contrabench.testing import assert_conforms
 
-from .conftest import pretrain_task
+from .conftest import joint_task, pretrain_task
 
 CONTENT = Path(__file__).parents[2] / "methods"
 VARIANTS = {
     "barlow_twins": [{"width": 64}],
+    "bcp": [{"side": 0.5, "unlabelled": 1.0, "first": 0.5}],
     "byol": [{"dim": 32, "momentum": 0.9}],
+    "cps": [{"weight": 1.0, "ramp": 0}],
+    "cutmix": [{"probability": 1, "area": 0.3}],
     "densecl": [{"dense_weight": 0.9, "queue": 24}, {"batch_norm": False}],
+    "fixmatch": [{"threshold": 0, "keep": 0.9}],
     "gcl": [{"partitions": 2}],
     "global_local": [
         {"global_loss": "GR"},
@@ -26,6 +30,8 @@ VARIANTS = {
     "hu": [{"sampling": "block", "block": 8}],
     "macl": [{"weight_pixel": 0}, {"weight_equivariance": 0}],
     "masked": [{"normalise": False, "cells": 4, "share": 0.25}],
+    "mean_teacher": [{"weight": 1.0, "ramp": 0}],
+    "mixup": [{"alpha": 1}],
     "mmgl": [
         {"variant": "U"},
         {"variant": "SU"},
@@ -39,6 +45,7 @@ VARIANTS = {
     "moco": [{"batch_norm": False}, {"queue": 8, "momentum": 0.999, "temperature": 0.07}],
     "pcl": [{"threshold": 0.35}],
     "pixpro": [{"tap": "dec4"}, {"tap": "dec3", "sharpness": 1.0, "distance": 1.5}],
+    "reco": [{"dim": 16, "queries": 32, "negatives": 64, "weak": 0}],
     "scratch": [],
     "scratch_long": [],
     "self_paced": [
@@ -58,6 +65,8 @@ VARIANTS = {
         {"small_crops": 0, "queue": 0},
         {"frozen": 0.0, "queue": 16, "queue_from": 0.0},
     ],
+    "ua_mt": [{"literal": True, "passes": 2, "ramp": 0}],
+    "unimatch": [{"threshold": 0, "dropout": 0.2}, {"threshold": 0, "dropped": 0}],
     "vicreg": [{"width": 64}],
     "vicregl": [{"alpha": 0.1, "matches": 49, "width": 32, "local_width": 8}],
 }
@@ -72,7 +81,8 @@ def build(name, options):
 
 def tasks(method, cases):
     """One task for each stage, as the engine makes them."""
-    return [pretrain_task(method, cases, 16, stage) for stage in method.stages()]
+    before = [pretrain_task(method, cases, 16, stage) for stage in method.stages()]
+    return before + [joint_task(method, cases, stage=stage) for stage in method.joint_stages()]
 
 
 def test_none_is_left_out():
@@ -90,7 +100,7 @@ def test_labelled_and_unlabelled_slices_in_one_batch_pass_the_kit():
 
 def test_the_field_is_wide():
     families = {registry.methods.get(name).info.family for name in VARIANTS}
-    assert len(VARIANTS) >= 19
+    assert len(VARIANTS) >= 28
     assert len(families) >= 8
 
 

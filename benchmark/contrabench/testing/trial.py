@@ -38,7 +38,6 @@ from contrabench.training.tasks import (
 
 RUNTIME = Runtime(device="cpu", precision="float32", threads=1, checkpoint_seconds=0.0)
 _BATCH = 16
-_STEPS = 64
 _RATE = 3e-3
 _LABELLED = 3
 _CLASSES = 3
@@ -87,11 +86,13 @@ Task = TypeVar("Task", bound=TrainingTask)
 class StageTrial(ABC, Generic[Task]):
     """One stage of a method on trial; it starts from the weights of the stage `before`."""
 
+    steps: int = 64  # of the short training
+
     def __init__(
         self, method: Method, stage: Any, before: StageTrial[Any] | None, batch: int
     ) -> None:
         self.method, self.stage, self.before = method, stage, before
-        self.phase = Phase(images=_STEPS * batch, batch=batch, lr=_RATE)
+        self.phase = Phase(images=self.steps * batch, batch=batch, lr=_RATE)
 
     @abstractmethod
     def fresh(self, labels: bool | None = None) -> Task:
@@ -152,7 +153,7 @@ class StageTrial(ABC, Generic[Task]):
             for _ in range(2):
                 try:
                     task = self.fresh()
-                    step = Step(task, self.phase, RUNTIME, _STEPS)
+                    step = Step(task, self.phase, RUNTIME, self.steps)
                     fit(step, Path(folder), Silent(), "check")
                     trainings.append(task)
                 # A stranger's code runs here, and may raise anything.
@@ -205,9 +206,13 @@ class PretrainTrial(StageTrial[PretrainTask]):
 
 
 class JointTrial(StageTrial[JointTask]):
-    """A joint stage on trial: three labelled patients, and the slices of the others."""
+    """A joint stage on trial: three labelled patients, and the slices of the others.
+
+    Nothing is asked of what it has learnt, so that its training is shorter.
+    """
 
     stage: JointStage
+    steps = 24
 
     def __init__(self, method: Method, stage: JointStage, before: StageTrial[Any] | None) -> None:
         super().__init__(method, stage, before, _BATCH // 2)
@@ -234,7 +239,7 @@ class JointTrial(StageTrial[JointTask]):
             shown = [patient for patient in patients if patient in seen]
             banks.append(self._bank(patients, None if stream.masks == "none" else shown))
         batches = [self.phase.batch] * len(banks)
-        return kind(common, objective, self.stage, banks, batches, Seeds(), _STEPS).train()
+        return kind(common, objective, self.stage, banks, batches, Seeds(), self.steps).train()
 
     def batches(self, count: int) -> list[JointBatch]:
         """As of any stage."""
