@@ -144,19 +144,26 @@ def check_images(
 
 
 def evidence(
-    run: Run, before: Sequence[dict[str, Any]], after: dict[str, Any]
+    run: Run, before: Sequence[dict[str, Any]], tuned: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """What shows that each rule was kept, from the records of pre-training and of fine-tuning."""
-    transfer = after["transfer"]
+    # Stages of fine-tuning go on from the first, or restart from where it began.
+    transfer = tuned[0]["transfer"]
     found = {
         1: [check_split(run.split), *(record["seen"] for record in before)],
-        2: [after["seen"]],
-        3: [f"weights of step {after['steps']}, the last"],
+        2: [record["seen"] for record in tuned],
+        3: [f"weights of step {tuned[-1]['steps']}, the last"],
         4: [
             f"{record['trained']} parameters trained, each with a gradient"
-            for record in (*before, after)
+            for record in (*before, *tuned)
         ],
-        5: [f"{record['views']} views, apart in memory and content" for record in before],
+        5: [
+            f"{views} views, apart in memory and content"
+            for views in (
+                *(record["views"] for record in before),
+                *(number for record in tuned for number in record["views"]),
+            )
+        ],
         6: [check_labels(run.cases, run.classes)],
         7: [f"{transfer['matched']} tensors of {', '.join(transfer['parts']) or 'no part'}"],
         8: [f"recipe {digest(run.dataset.recipe)} in all phases"],
@@ -164,10 +171,10 @@ def evidence(
             check_images(
                 run.spec.budget,
                 [record["images"] for record in before],
-                after["images"],
+                sum(record["images"] for record in tuned),
                 run.method.finetune_extra,
                 [work.phase.batch for work in run.work],
-                after["others"],
+                sum(record["others"] for record in tuned),
             )
         ],
     }

@@ -19,9 +19,11 @@ from contrabench.stages.recipe import unlabelled_batches
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from contrabench.contracts.method import JointStage
+    from contrabench.contracts.method import JointStage, Method
+    from contrabench.contracts.objective import JointObjective
     from contrabench.data.bank import SliceBank
     from contrabench.model.segmentation import Segmenter
+    from contrabench.protocol import BackboneSpec
     from contrabench.stages.run import Run
     from contrabench.training.runtime import Runtime
     from contrabench.training.tasks import FinetuneTask, JointTask
@@ -83,7 +85,7 @@ class Finetune(Kind):
         return tuple(nodes)
 
     def make(self, making: Making, node: Node, folder: Path) -> None:
-        """Trains all weights on one augmented view of each labelled slice, and what a method adds.
+        """Trains all weights on a view of each labelled slice, and with what a method adds.
 
         RequestError if the teacher is to be tested of a method that has none.
         """
@@ -106,13 +108,14 @@ class Finetune(Kind):
             banks, shown = _banks(making, node, stage)
             seen += shown
             task = joint = _joint(run, node, stage, common, banks)
-            if "score" in node.spec:
-                scored = _scored(run, joint)
+            if node.spec.get("score") == "teacher":
+                scored = _teacher(run.spec.name, joint.objective)
             others = sum(node.spec["batches"]) * node.units
         if runtime.compile:
             model.backbone.compile()
         step = Step(task, phase, runtime, node.units, seed_for("fine-tuning", seeds.views))
-        told = {"seen": "; ".join(seen), "transfer": transfer, "others": others}
+        views = [len(stream.views) for stream in stage.streams] if stage else []
+        told = {"seen": "; ".join(seen), "transfer": transfer, "others": others, "views": views}
         train(making, node, folder, step, scored, **told)
 
     def seconds_per_unit(self, run: Run, node: Node, runtime: Runtime) -> float:
@@ -126,12 +129,7 @@ class Finetune(Kind):
         common = FinetuneTask(run.segmenter(run.backbone()), bank, phase, run.spec.seeds)
         task: FinetuneTask | JointTask = common
         if (stage := _stage(run, node)) is not None:
-            others = [
-                synthetic_bank(
-                    pixels, 0 if s.masks == "none" else run.classes - 1, runtime.torch_device
-                )
-                for s in stage.streams
-            ]
+            others = synthetic_banks(stage, pixels, run.classes - 1, runtime)
             task = _joint(run, node, stage, common, others)
         return Step(task, phase, runtime, node.units).seconds()
 
@@ -205,16 +203,38 @@ def _joint(
     return JointTask(common, objective, stage, banks, node.spec["batches"], spec.seeds, node.units)
 
 
-def _scored(run: Run, task: JointTask) -> Segmenter:
-    """The network that is tested."""
+def synthetic_banks(
+    stage: JointStage, pixels: int, structures: int, runtime: Runtime
+) -> list[SliceBank]:
+    """Synthetic slices for each stream of a joint stage, with masks where some travel."""
+    from contrabench.data.synthetic import synthetic_bank
+
+    masked = [stream.masks != "none" for stream in stage.streams]
+    return [synthetic_bank(pixels, structures * has, runtime.torch_device) for has in masked]
+
+
+def check_teacher(name: str, tuner: Method, network: BackboneSpec) -> None:
+    """RequestError if the teacher is to be tested of a method that has none.
+
+    `network` may be as narrow as it likes: the teacher is a copy of it.
+    """
+    from contrabench.model.segmentation import build_segmenter
+    from contrabench.model.weights import build_backbone
+    from contrabench.training.tasks import build_joint
+
+    stages = tuner.joint_stages()
+    model = build_segmenter(build_backbone(network, 0), 2, False, 0)
+    _teacher(name, build_joint(tuner, stages[-1], model, name) if stages else None)
+
+
+def _teacher(name: str, objective: JointObjective | None) -> Segmenter:
     from contrabench.errors import RequestError
     from contrabench.model.segmentation import Segmenter
 
-    if run.spec.deviations.score == "student":
-        return task.common.model
-    teacher = task.objective.teacher()
+    teacher = objective.teacher() if objective else None
     if not isinstance(teacher, Segmenter):
         raise RequestError(
-            f"'{run.spec.name}' has no teacher that could be tested; leave out score=teacher"
+            f"'{name}' has no teacher that could be tested; leave out score=teacher, or write it "
+            "in the brackets of a method that has one"
         )
     return teacher

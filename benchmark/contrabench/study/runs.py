@@ -16,8 +16,9 @@ from contrabench.contracts import registry
 from contrabench.contracts.method import Deviations, Method
 from contrabench.contracts.options import parse_options
 from contrabench.errors import RequestError
-from contrabench.protocol import Budget, Frozen, Options, Seeds, digest
+from contrabench.protocol import BackboneSpec, Budget, Frozen, Options, Seeds, digest
 from contrabench.references import FULL, LONGER, REFERENCE, REFERENCE_FAMILY
+from contrabench.stages.finetune import check_teacher
 from contrabench.stages.recipe import share_out, usual_options
 from contrabench.stages.run import RunSpec, combined_deviations
 from contrabench.study.spec import StudySpec
@@ -47,9 +48,9 @@ class Asked:
         return registry.methods.get(self.name)
 
     @property
-    def names(self) -> set[str]:
+    def names(self) -> tuple[str, ...]:
         """The registered names."""
-        return {self.name, *(self.joint.names if self.joint else ())}
+        return (self.name, *(self.joint.names if self.joint else ()))
 
     def deviating(self, spec: StudySpec) -> Deviations:
         """The method's own deviations, under those of the study, under those of its own words."""
@@ -80,13 +81,13 @@ def runs_of(
     # Everything that a method's words mean is looked up once, not in each of its runs.
     cells = [
         (meaning, labels, draw)
-        for meaning in [_meaning(spec, one, common["budget"]) for one in asked]
+        for meaning in [_meaning(spec, one, common) for one in asked]
         for labels in spec.labels
         # All labels are the same in every draw.
         for draw in ((0,) if labels == _EVERY_LABEL else spec.draw_numbers)
     ]
     if FULL not in spec.without:
-        cells.append((_meaning(spec, _plain(REFERENCE), common["budget"]), _EVERY_LABEL, 0))
+        cells.append((_meaning(spec, _plain(REFERENCE), common), _EVERY_LABEL, 0))
     runs: dict[str, RunSpec] = {}
     for fold, seed, cell in itertools.product(spec.tested, spec.seed_numbers, cells):
         meaning, labels, draw = cell
@@ -152,13 +153,12 @@ def _options(plugins: registry.Registry[Any], what: str, spec: StudySpec) -> dic
     return parse_options(cls, given, f"{what} '{name}'").model_dump(mode="json")
 
 
-def _meaning(spec: StudySpec, one: Asked, budget: Budget) -> dict[str, Any]:
-    """A method with all its options and deviations."""
+def _meaning(spec: StudySpec, one: Asked, common: dict[str, Any]) -> dict[str, Any]:
+    """A method with all its options and deviations, in the runs that share what is `common`."""
     kind = one.method
     usual = usual_options(kind, spec.recipe)
     options = kind.Options.model_validate({**usual, **dict(one.options)})
-    # Asked here already, so that a recipe that is not known costs no preparation.
-    share_out(kind(options), budget, spec.recipe)
+    tuner = method = kind(options)
     meaning = {
         "method": one.name,
         "options": options.model_dump(mode="json"),
@@ -167,6 +167,12 @@ def _meaning(spec: StudySpec, one: Asked, budget: Budget) -> dict[str, Any]:
     if one.joint is not None:
         given = one.joint.method.Options.model_validate(dict(one.joint.options))
         meaning |= {"joint": one.joint.name, "joint_options": given.model_dump(mode="json")}
+        tuner = one.joint.method(given)
+    # Asked here already, so that what cannot be had costs no preparation and no training.
+    share_out(method, common["budget"], spec.recipe)
+    if one.deviating(spec).score == "teacher":
+        names = {"name": common["backbone"], "options": common["backbone_options"]}
+        check_teacher("+".join(one.names), tuner, BackboneSpec(**names, width=4))
     return meaning
 
 
@@ -203,7 +209,7 @@ def read_methods(words: Sequence[str], exclude: Sequence[str]) -> list[Asked]:
         asked = _read(first)
         if others:
             asked = [_combined(word, one, others) for one in asked]
-        found += [one for one in asked if not left_out & one.names and one not in found]
+        found += [one for one in asked if left_out.isdisjoint(one.names) and one not in found]
     if not found:
         raise RequestError(
             "no method is left in the study; name one of 'bench methods' or exclude less"
