@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from contrabench.data.splits import LabelManifest, Split
     from contrabench.stages.run import Run
 
-_STREAMS = 2
-"""A joint stage may draw one slice of each of so many streams in a step, whatever the budget."""
 RULES: Mapping[int, str] = {
     1: "test patients are never seen before evaluation",
     2: "labels of the manifest's patients alone",
@@ -114,6 +112,7 @@ def check_images(
     extra: float,
     batches: Sequence[int],
     beside: int = 0,
+    least: int = 0,
 ) -> str:
     """Rule 9: the images seen are those of the budget, whatever the method.
 
@@ -121,7 +120,7 @@ def check_images(
     one batch. `pretrain` and `batches` are of each pre-training stage; `extra` is the share of the
     pre-training images that the method spends on fine-tuning. `beside` are the slices of the
     streams of joint stages: as many as pre-training would see, less what does not divide evenly
-    over the steps, and one a step at least.
+    over the steps, but `least` where a slice in every micro-batch of each stream is more.
     """
     before, after = budget.pretrain, budget.finetune
     owed = before.steps * before.batch if pretrain else 0
@@ -133,7 +132,7 @@ def check_images(
             f"{sum(pretrain)} pre-training and {finetune} fine-tuning images were seen; "
             f"the budget '{budget.name}' gives {owed} and {tuned}",
         )
-    if beside > max(before.images, _STREAMS * after.steps):
+    if beside > max(before.images, least):
         raise AuditError(
             9,
             f"{beside} slices were seen beside the labelled ones; the budget '{budget.name}' gives "
@@ -175,6 +174,8 @@ def evidence(
                 run.method.finetune_extra,
                 [work.phase.batch for work in run.work],
                 sum(record["others"] for record in tuned),
+                run.spec.budget.finetune.accumulate
+                * sum(len(stage.streams) * steps for stage, steps in run.tuning if stage),
             )
         ],
     }
