@@ -14,7 +14,6 @@ from __future__ import annotations
 import copy
 
 from pydantic import Field
-from torch import nn
 from torch.nn import functional
 
 from contrabench import (
@@ -50,17 +49,18 @@ class CrossSupervision(JointObjective):
         self.second = copy.deepcopy(network)
         for module in self.second.modules():
             # Equal networks would stay equal for ever.
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-                module.reset_parameters()
+            if callable(reset := getattr(module, "reset_parameters", None)):
+                reset()
 
     def forward(self, network: Network, batch: JointBatch, supervised: Supervised) -> StepResult:
         """The second network's supervised loss, and the weighted cross terms."""
         view, image = batch.labelled.views[0], batch.streams[0].views[0].image
         own = supervised(self.second(view.image), view.label.long())
+        if not (weight := self.options.weight * ramp(batch.progress, self.options.ramp)):
+            return StepResult(own)
         first, second = network.logits(image), self.second.logits(image)
         cross = functional.cross_entropy(first, second.detach().argmax(1))
         cross = cross + functional.cross_entropy(second, first.detach().argmax(1))
-        weight = self.options.weight * ramp(batch.progress, self.options.ramp)
         return StepResult(own + weight * cross, {"cross": cross.detach()})
 
 
@@ -74,7 +74,10 @@ class CPS(JointMethod):
         kind="co-training",
         paper="Chen et al., CVPR 2021, arXiv 2106.01226; SSL4MIS",
         fidelity="re-implementation",
-        inferred=("the first network is tested; the papers do not say which",),
+        inferred=(
+            "the first network is tested; the papers do not say which",
+            "the second one begins with weights of its own, also where the first is pre-trained",
+        ),
         against_collapse="nothing",
     )
     Options = CPSOptions

@@ -28,7 +28,7 @@ class CutMixOptions(Options):
     """Options of CutMix."""
 
     probability: float = Field(0.5, ge=0, le=1, description="share of the slices with a box")
-    area: float = Field(0.5, gt=0, le=1, description="share of the slice that a box covers")
+    area: float = Field(0.5, ge=0, le=1, description="share of the slice that a box covers")
 
 
 class Mixed(JointObjective):
@@ -59,7 +59,7 @@ class CutMix(JointMethod):
         family="reference",
         paper="Yun et al., ICCV 2019, arXiv 1905.04899; French et al., BMVC 2020",
         fidelity="re-implementation",
-        inferred=("a partner is the next slice of the batch",),
+        inferred=("a partner is the slice before in the batch",),
         against_collapse="nothing",
     )
     Options = CutMixOptions

@@ -5,8 +5,8 @@ al., CVPR 2023, more-scenarios). Added to the supervised loss, for a slice witho
 
     (1 / N) sum over its pixels of [max p_w >= t] CE(f(u_s), argmax p_w)
 
-with p_w the student's own prediction on the weak view, u_s the strong view of the same geometry,
-and N all pixels of the slice, so that few confident ones make a small loss. With `cutmix` the
+with p_w the student's own prediction on the weak view, as it trains, u_s the strong view of the
+same geometry, and N all pixels, so that few confident ones make a small loss. With `cutmix` the
 strong view shows a box of another slice, and so do labels and confidence; with `keep` above 0 an
 averaged teacher makes the labels.
 """
@@ -62,20 +62,20 @@ class PseudoLabels(JointObjective):
         self.average = Teacher(network, options.keep) if options.keep else None
 
     def forward(self, network: Network, batch: JointBatch, supervised: Supervised) -> StepResult:
-        """The weighted term of one batch."""
+        """The term of one batch."""
         weak, strong = (view.image for view in batch.streams[0].views)
         with torch.no_grad():
             guesses = self.average.logits(weak) if self.average else network.logits(weak)
         labels, sure = confident(guesses, self.options.threshold)
-        box = boxes(
-            len(weak),
-            (weak.shape[2], weak.shape[3]),
-            batch.generator("cutmix"),
-            self.options.cutmix,
-        )
+        size = (weak.shape[2], weak.shape[3])
+        box = boxes(len(weak), size, batch.generator("cutmix"), self.options.cutmix)
         strong, labels, sure = (pasted(each, box) for each in (strong, labels, sure))
         term = masked_entropy(network.logits(strong), labels, sure)
-        return StepResult(self.options.weight * term, {"confident": sure.float().mean()})
+        return StepResult(term, {"confident": sure.float().mean()})
+
+    def weight_at(self, progress: float) -> float:
+        """The same in every step."""
+        return self.options.weight
 
     def after_step(self, network: Network, progress: float) -> None:
         """The teacher follows, if there is one."""

@@ -1,7 +1,7 @@
 """MixUp: supervised slices blended with another one, their losses blended alike.
 
 Zhang et al., ICLR 2018, arXiv 1710.09412. With x' = l x + (1 - l) x_other and one l of Beta(a, a)
-for each batch, as in the authors' code,
+for each batch, as in the authors' code, because the Dice is that of a batch,
 
     l L(f(x'), y) + (1 - l) L(f(x'), y_other)
 
@@ -30,7 +30,9 @@ from contrabench import (
 class MixUpOptions(Options):
     """Options of MixUp."""
 
-    alpha: float = Field(0.1, gt=0, description="of the Beta distribution (0.1: as Chaitanya)")
+    alpha: float = Field(
+        0.1, gt=0, le=4, description="of the Beta distribution (0.1: as Chaitanya)"
+    )
 
 
 class Blended(JointObjective):
@@ -70,7 +72,10 @@ class MixUp(JointMethod):
         family="reference",
         paper="Zhang et al., ICLR 2018, arXiv 1710.09412",
         fidelity="re-implementation",
-        inferred=("a partner is the next slice of the batch",),
+        inferred=(
+            "a partner is the slice before in the batch",
+            "one share for a batch, where Chaitanya draws one for each image",
+        ),
         against_collapse="nothing",
     )
     Options = MixUpOptions

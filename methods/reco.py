@@ -75,7 +75,7 @@ class RegionalContrast(JointObjective):
         self.average = Teacher(network, options.keep)
 
     def forward(self, network: Network, batch: JointBatch, supervised: Supervised) -> StepResult:
-        """The weighted terms of one batch."""
+        """The terms of one batch."""
         options, backbone = self.options, network.backbone
         weak, strong = (view.image for view in batch.streams[0].views)
         sure, guessed = torch.softmax(self.average.logits(weak), dim=1).max(dim=1)
@@ -93,8 +93,12 @@ class RegionalContrast(JointObjective):
         )
         labels = torch.cat([view.label.long(), guessed.where(sure >= options.weak, IGNORE)])
         contrast = regional_contrast(embedded, labels, shares, options, batch.generator("pixels"))
-        loss = options.weight * (unsupervised + contrast)
-        return StepResult(loss, {"contrast": contrast.detach(), "sure": sure.mean()})
+        logs = {"contrast": contrast.detach(), "sure": sure.mean()}
+        return StepResult(unsupervised + contrast, logs)
+
+    def weight_at(self, progress: float) -> float:
+        """The same in every step."""
+        return self.options.weight
 
     def after_step(self, network: Network, progress: float) -> None:
         """The teacher follows."""
@@ -163,6 +167,8 @@ class ReCo(JointMethod):
             "the head reads the decoder's map at half resolution",
             "strong is the harness's own intensity family and a CutMix box; no cutout or classmix",
             "the student is tested; the authors test the teacher (score=teacher)",
+            "Dice and cross-entropy supervise, not cross-entropy alone",
+            "the teacher predicts by its averaged running statistics, the authors' by its batch",
         ),
         against_collapse="negatives",
     )

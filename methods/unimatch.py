@@ -65,15 +65,21 @@ class UnifiedPerturbations(JointObjective):
             labels, sure = confident(
                 network.decide(backbone.features(weak, finest, maps)), options.threshold
             )
-        dropped = drop_channels(maps, options.dropout, batch.generator("dropout"))
-        disturbed = network.decide(backbone.features(weak, finest, dropped))
-        terms = [options.dropped * masked_dice(disturbed, labels, sure)]
+        terms = []
+        if options.dropped:
+            dropped = drop_channels(maps, options.dropout, batch.generator("dropout"))
+            disturbed = network.decide(backbone.features(weak, finest, dropped))
+            terms.append(options.dropped * masked_dice(disturbed, labels, sure))
         size = (weak.shape[2], weak.shape[3])
-        for number, image in enumerate(strong):
+        for number, image in enumerate(strong if options.strong else ()):
             box = boxes(len(weak), size, batch.generator(f"cutmix {number}"), options.cutmix)
             mixed, marks, kept = (pasted(each, box) for each in (image, labels, sure))
             terms.append(options.strong * masked_dice(network.logits(mixed), marks, kept))
         return StepResult(torch.stack(terms).sum(), {"confident": sure.float().mean()})
+
+    def weight_at(self, progress: float) -> float:
+        """The terms are weighed each by itself; 0 if none counts."""
+        return 1.0 if self.options.strong or self.options.dropped else 0.0
 
 
 def drop_channels(

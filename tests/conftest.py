@@ -7,6 +7,7 @@ import os
 import pytest
 import torch
 from tests.makers.images import smooth_images
+from tests.makers.rounds import rounds
 from tests.makers.rows import frame
 from tests.makers.stores import lab
 from tests.makers.studies import execute, prepared
@@ -14,7 +15,7 @@ from tests.makers.volumes import volumes
 
 from contrabench.testing import make_case
 
-__all__ = ["execute", "frame", "lab", "prepared", "smooth_images", "volumes"]
+__all__ = ["execute", "frame", "lab", "prepared", "rounds", "smooth_images", "volumes"]
 
 os.environ.pop("CONTRABENCH_PLUGINS", None)
 os.environ.pop("CONTRABENCH_STORE", None)

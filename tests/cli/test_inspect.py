@@ -16,7 +16,7 @@ def runs(tmp_path_factory):
     """A store with a run of a method and one of a reference."""
     store = tmp_path_factory.mktemp("store")
     found, cases = {}, None
-    for method in ("simclr", "scratch"):
+    for method in ("simclr", "scratch", "mean_teacher"):
         spec = make_spec(method)
         cases = cases or prepared_cases(spec, store)
         found[method] = make_run(spec, cases, store)
@@ -65,6 +65,7 @@ def test_json_by_folder_with_chosen_taps(bench, runs):
     ("method", "words", "message"),
     [
         ("scratch", [], "no pre-training"),
+        ("mean_teacher", [], "mean_teacher has no pre-training"),
         ("simclr", ["--stage", "local"], "it has global"),
         ("simclr", ["--taps", "centre,dec9"], "no tap named dec9"),
         ("simclr", ["--taps", ","], "no tap named ','"),

@@ -259,6 +259,41 @@ def test_show_in_words(bench, write):
         assert text in out
 
 
+def built_in(capsys, *words):
+    with pytest.raises(SystemExit) as caught:
+        main(["methods", *words])
+    assert not caught.value.code
+    return capsys.readouterr().out
+
+
+def test_joint_stages_are_shown_with_what_each_stream_draws(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    out = built_in(capsys, "show", "bcp")
+    _, _, table = out.partition("Joint stages, in place of the common fine-tuning\n")
+    header, first, second, stream = table.splitlines()[:4]
+    assert header.split("  ")[0] == "stage"
+    assert first.split()[:5] == ["labelled", "0.25", "-", "labelled", "-"]
+    assert second.split()[:4] == ["both", "0.75", "labelled", "labelled"]
+    assert "unlabelled" in stream
+    assert stream.endswith("none  ")
+    out = built_in(capsys, "show", "unimatch")
+    assert "spatial; intensity, placed as view 0; intensity, placed as view 0" in out
+    facts = json.loads(built_in(capsys, "show", "bcp", "--json"))
+    assert [(s["name"], len(s["streams"])) for s in facts["joint stages"]] == [
+        ("labelled", 0), ("both", 1)
+    ]  # fmt: skip
+    assert "Joint stages" not in built_in(capsys, "show", "simclr")
+
+
+def test_methods_of_a_family_stand_together(monkeypatch, capsys):
+    rows = json.loads(built_in(capsys, "--json"))["methods"]
+    families = [row["family"] for row in rows]
+    assert families == sorted(families)
+    for family in set(families):
+        names = [row["name"] for row in rows if row["family"] == family]
+        assert names == sorted(names)
+
+
 def test_datasets_as_json(bench, write):
     code, out, _ = bench("datasets", "--json", "--plugin", write(DATASET))
     assert code == 0

@@ -70,9 +70,21 @@ def test_the_file_goes_where_it_is_asked_to_go(bench, tmp_path):
     assert "--plugin 'my experiments/2/fresh_idea.py'" in out
 
 
+def test_one_that_trains_during_fine_tuning(bench, tmp_path):
+    code, out, err = bench("methods", "new", "fresh_idea", "--joint")
+    assert (code, err) == (0, "")
+    assert "a mean teacher, until you change it" in out
+    code, out, _ = bench("methods", "show", "fresh_idea", "--plugin", "fresh_idea.py", "--json")
+    facts = json.loads(out)
+    assert (code, facts["title"], facts["stages"]) == (0, "Fresh idea", [])
+    assert [stage["name"] for stage in facts["joint stages"]] == ["consistency"]
+    assert all(option["description"] for option in facts["options"])
+
+
+@pytest.mark.parametrize("joint", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-def test_every_name_gives_python_without_a_trace_of_the_template(name):
-    text = starting_file(name)
+def test_every_name_gives_python_without_a_trace_of_the_template(name, joint):
+    text = starting_file(name, joint)
     tree = ast.parse(text)
     assert "my_method" not in text
     assert "MyMethod" not in text
@@ -88,9 +100,10 @@ def test_every_name_gives_python_without_a_trace_of_the_template(name):
     assert max(len(line) for line in text.splitlines()) <= 100
 
 
-def test_the_template_has_its_own_name():
-    template = ROOT / "benchmark" / "contrabench" / "templates" / "my_method.py"
-    assert starting_file("my_method") == template.read_text(encoding="utf-8")
+def test_the_templates_have_their_own_name():
+    for joint, file in ((False, "my_method.py"), (True, "my_joint_method.py")):
+        template = ROOT / "benchmark" / "contrabench" / "templates" / file
+        assert starting_file("my_method", joint) == template.read_text(encoding="utf-8")
 
 
 def test_the_loss_trains_a_network(bench, tmp_path, cases):
@@ -126,11 +139,33 @@ def test_the_loss_trains_a_network(bench, tmp_path, cases):
     assert not result.logs["agreement"].requires_grad
 
 
-def test_the_file_conforms(bench, tmp_path):
+@pytest.mark.parametrize("words", [[], ["--joint"]], ids=str)
+def test_the_file_conforms(bench, tmp_path, words):
     from contrabench.testing import assert_conforms
 
-    bench("methods", "new", "fresh_idea")
+    bench("methods", "new", "fresh_idea", *words)
     assert_conforms(tmp_path / "fresh_idea.py")
+
+
+def test_the_term_of_the_joint_file_is_its_formula(bench, tmp_path, cases):
+    """Of views of one geometry, with a teacher that follows the student."""
+    import torch
+    from tests.methods.conftest import joint_task, take_steps
+
+    bench("methods", "new", "fresh_idea", "--joint")
+    discovery.add(tmp_path / "fresh_idea.py")
+    cls = registry.methods.get("fresh_idea")
+    task = joint_task(cls(cls.Options(weight=1.0)), cases, batch=2)
+    take_steps(task, 2)
+    batch, student = task.batch(2, 0, 1), task.common.model
+    weak, strong = (view.image for view in batch.streams[0].views)
+    p = torch.softmax(student.logits(strong), 1).detach()
+    q = torch.softmax(task.objective.teacher().logits(weak), 1)
+    expected = sum(float((a - b) ** 2) for a, b in zip(p.flatten(), q.flatten(), strict=True))
+    result = task(batch)
+    assert result.logs["disagreement"].item() == pytest.approx(expected / p.numel(), rel=1e-4)
+    assert task.objective.weight_at(1.0) == 1.0
+    assert task.objective.weight_at(0.5) == pytest.approx(0.2865, abs=1e-4)
 
 
 @pytest.mark.parametrize("words", [["check"], ["format", "--check"]], ids=" ".join)
@@ -141,6 +176,7 @@ def test_the_file_is_clean(words, tmp_path):
         pytest.skip("ruff is not installed")
     for name in NAMES:
         (tmp_path / f"{name}.py").write_text(starting_file(name))
+        (tmp_path / f"joint_{name}.py").write_text(starting_file(name, joint=True))
     config = ["--config", str(ROOT / "pyproject.toml")]
     done = subprocess.run(
         [ruff, *words, *config, str(tmp_path)], capture_output=True, text=True, check=False
@@ -206,3 +242,4 @@ def test_the_wheel_carries_the_template():
     home = Path(importlib.import_module("contrabench").__file__).parent
     assert home == ROOT / package
     assert (home / "templates" / "my_method.py").is_file()
+    assert (home / "templates" / "my_joint_method.py").is_file()

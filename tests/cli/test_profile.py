@@ -40,10 +40,18 @@ def test_a_table_with_references_that_do_not_pretrain(bench):
     assert done.exit_code == 0
     rows = {line.split()[0]: line for line in done.stdout.splitlines() if line.strip()}
     assert "global" in rows["simclr"]
-    assert "no pre-training" in rows["scratch"]
+    assert "no stage of its own" in rows["scratch"]
     assert "x bare" in rows["method"]
     assert "peak" not in rows["method"]
     assert "32 x 32 pixels" in done.stdout
+
+
+def test_stages_of_fine_tuning_are_measured_too(bench):
+    done = bench("bcp", *QUICK, "--json")
+    assert done.exit_code == 0
+    (told,) = json.loads(done.stdout)["methods"]
+    assert told["failed"] is None
+    assert [(s["stage"], s["batch"]) for s in told["stages"]] == [("labelled", 8), ("both", 9)]
 
 
 def test_json_names_runtime_and_versions(bench):

@@ -139,3 +139,26 @@ def test_a_built_in_of_two_stages_with_labels():
     first, second = (profile_stage(method, s, TINY, RUNTIME, 1) for s in method.stages())
     assert (first.stage, second.stage) == tuple(stage.name for stage in method.stages())
     assert second.bare_tap == "dec1"
+
+
+def test_a_joint_stage_beside_the_bare_passes_of_all_its_slices():
+    """MixUp passes the labelled slices once, and does nothing but that, its heads apart."""
+    method = registry.methods.get("mixup")()
+    found = profile_stage(method, method.joint_stages()[0], TINY, RUNTIME, 1)
+    assert (found.batch, found.images, found.bare_tap) == (16, 16, "dec1")
+    # One 1 x 1 convolution of 4 channels to 3 classes, forward and back to both of its inputs.
+    head = 3 * 2 * 16 * 32 * 32 * 4 * 3
+    assert found.flops == found.bare_flops + head
+    assert (found.head_parameters, found.state_values) == (0, 0)
+
+
+def test_a_joint_stage_counts_the_slices_and_views_of_its_streams():
+    method = registry.methods.get("unimatch")()
+    found = profile_stage(method, method.joint_stages()[0], TINY, RUNTIME, 1)
+    # Sixteen labelled slices, and as many others in a weak and two strong views.
+    assert (found.batch, found.images) == (32, 64)
+    cps = registry.methods.get("cps")()
+    found = profile_stage(cps, cps.joint_stages()[0], TINY, RUNTIME, 1)
+    # The second network has as many parameters as the first with its heads.
+    assert found.head_parameters == found.backbone_parameters
+    assert found.flops == pytest.approx(2 * found.bare_flops, rel=0.05)

@@ -13,13 +13,17 @@ from .conftest import joint_task, pretrain_task
 CONTENT = Path(__file__).parents[2] / "methods"
 VARIANTS = {
     "barlow_twins": [{"width": 64}],
+    "bcp": [{"side": 0.5, "unlabelled": 1.0, "first": 0.5}],
     "byol": [{"dim": 32, "momentum": 0.9}],
     "chaitanya_joint": [{"rounds": 1, "pixels": 5}],
+    "cps": [{"weight": 1.0, "ramp": 0}],
+    "cutmix": [{"probability": 1, "area": 0.3}],
     "densecl": [{"dense_weight": 0.9, "queue": 24}, {"batch_norm": False}],
     "dino": [
         {"frozen": 0.0, "batch_norm": False},
         {"frozen": 0.0, "small_crops": 0, "outputs": 64, "dim": 16},
     ],
+    "fixmatch": [{"threshold": 0, "keep": 0.9}],
     "gcl": [{"partitions": 2}],
     "global_local": [
         {"global_loss": "GR"},
@@ -32,6 +36,8 @@ VARIANTS = {
     "lejepa": [{"small_crops": 0}, {"weight": 0.5, "directions": 16, "dim": 8}],
     "macl": [{"weight_pixel": 0}, {"weight_equivariance": 0}],
     "masked": [{"normalise": False, "cells": 4, "share": 0.25}],
+    "mean_teacher": [{"weight": 1.0, "ramp": 0}],
+    "mixup": [{"alpha": 1}],
     "mmgl": [
         {"variant": "U"},
         {"variant": "SU"},
@@ -47,6 +53,7 @@ VARIANTS = {
     "mona": [{"regions": 4, "equivariance": 0}],
     "pcl": [{"threshold": 0.35}],
     "pixpro": [{"tap": "dec4"}, {"tap": "dec3", "sharpness": 1.0, "distance": 1.5}],
+    "reco": [{"dim": 16, "queries": 32, "negatives": 64, "weak": 0}],
     "scratch": [],
     "scratch_long": [],
     "self_paced": [
@@ -69,7 +76,9 @@ VARIANTS = {
         {"frozen": 0.0, "queue": 16, "queue_from": 0.0},
     ],
     "u2pl": [{"low": 2, "cutmix": 0}],
+    "ua_mt": [{"literal": True, "passes": 2, "ramp": 0}],
     "ugpcl": [{"anchors": 8, "dim": 16, "alone": 0}],
+    "unimatch": [{"threshold": 0, "dropout": 0.2}, {"threshold": 0, "dropped": 0}],
     "vicreg": [{"width": 64}],
     "vicregl": [{"alpha": 0.1, "matches": 49, "width": 32, "local_width": 8}],
     "voco": [{"targets": 1, "width": 32, "momentum": 0.5}],
@@ -105,7 +114,7 @@ def test_labelled_and_unlabelled_slices_in_one_batch_pass_the_kit():
 
 def test_the_field_is_wide():
     families = {registry.methods.get(name).info.family for name in VARIANTS}
-    assert len(VARIANTS) >= 19
+    assert len(VARIANTS) >= 28
     assert len(families) >= 8
 
 

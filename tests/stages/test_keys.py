@@ -427,7 +427,7 @@ def test_code_of_a_plug_in_counts_and_text_about_it_does_not(plug_in):
 def write_balls(root):
     root.mkdir()
     for number in range(4):
-        case = make_case(number)
+        case = make_case(number, variety=1.0)
         affine = np.diag([7.0, 7.0, 8.0, 1.0])
         for name, array in (("image", case.image), ("label", case.label)):
             image = nib.Nifti1Image(array, affine)
@@ -451,7 +451,7 @@ def test_the_folder_of_the_data_does_not_count_but_its_content_does(plug_in, tmp
         os.utime(path, (1, 1))
     first = graph_keys(spec, tmp_path / "store", tmp_path / "here")
     assert graph_keys(spec, tmp_path / "other", tmp_path / "there") == first
-    changed = make_case(0).image
+    changed = make_case(0, variety=1.0).image
     changed[0, 0, 0] += 5
     target = tmp_path / "there" / "ball_00_image.nii.gz"
     nib.save(nib.Nifti1Image(changed, np.diag([7.0, 7.0, 8.0, 1.0])), target)

@@ -3,10 +3,22 @@
 import pytest
 from tests.makers.studies import TINY, make_spec, specs_of
 
-from contrabench.contracts.method import Method, MethodInfo, Optimisation, Published, Stage
+from contrabench.budgets import BUDGETS
+from contrabench.contracts import registry
+from contrabench.contracts.method import (
+    JointMethod,
+    JointStage,
+    Method,
+    MethodInfo,
+    Optimisation,
+    Predicted,
+    Published,
+    Stage,
+    Stream,
+)
 from contrabench.errors import RequestError
 from contrabench.protocol import digest
-from contrabench.stages.recipe import share_out
+from contrabench.stages.recipe import share_out, tuning_stages, unlabelled_batches
 from contrabench.store.results import read_rows
 
 PAPER = Optimisation(
@@ -117,3 +129,75 @@ def test_rows_of_the_two_recipes_lie_under_two_protocols(execute, tmp_path):
         (result.record["spec"]["recipe"], result.record["protocol"]["hash"]) for result in results
     }
     assert digest(results[0].record["spec"]) != digest(results[1].record["spec"])
+
+
+# -- stages of fine-tuning ------------------------------------------------------------
+
+
+class Rounds(JointMethod):
+    """Joint stages of some shares, the first of which may want pseudo-labels."""
+
+    info = MethodInfo(title="Rounds", family="x", paper="x", fidelity="reconstruction")
+    shares, masks = (1.0, 2.0, 0.5), "none"
+
+    def joint_stages(self):
+        stream = Stream(masks=self.masks)
+        return tuple(
+            JointStage(name=f"stage {number}", share=share, streams=(stream,))
+            for number, share in enumerate(self.shares)
+        )
+
+    def joint_objective(self, stage, network):
+        raise RuntimeError
+
+
+def test_joint_stages_share_the_steps_of_fine_tuning_to_the_last():
+    for steps in (24, 25, 1000, 1001):
+        tuned = tuning_stages(Rounds(), steps)
+        assert sum(number for _, number in tuned) == steps
+        for (_, number), share in zip(tuned, Rounds.shares, strict=True):
+            assert number == pytest.approx(steps * share / 3.5, abs=1)
+    assert tuning_stages(Staged(), 24) == [(None, 24)]
+
+
+def test_pseudo_labels_need_a_stage_before():
+    method = Rounds()
+    method.masks = Predicted()
+    with pytest.raises(RequestError, match="'stage 0' wants labels that a stage before predicts"):
+        tuning_stages(method, 24)
+
+
+@pytest.mark.parametrize("budget", BUDGETS.values(), ids=lambda budget: budget.name)
+@pytest.mark.parametrize("shares", [(1.0,), (1.0, 1.0), (3.0, 1.0)])
+def test_streams_see_as_many_slices_as_pre_training_would(budget, shares):
+    sizes = unlabelled_batches(budget, [Stream(share=share) for share in shares])
+    steps, wanted = budget.finetune.steps, budget.pretrain.images
+    if wanted >= len(shares) * steps * sum(shares) / min(shares):
+        # No stream loses more than a slice a step to rounding.
+        assert wanted - len(shares) * steps < sum(sizes) * steps <= wanted
+        for size, share in zip(sizes, shares, strict=True):
+            assert size == pytest.approx(wanted / steps * share / sum(shares), abs=1)
+    else:
+        # A budget of fewer slices than steps: one a step.
+        assert sizes == [1] * len(shares)
+
+
+@pytest.mark.parametrize("accumulate", [2, 3])
+def test_streams_divide_evenly_among_micro_batches(accumulate):
+    phase = TINY.finetune.model_copy(update={"accumulate": accumulate})
+    budget = TINY.model_copy(update={"finetune": phase})
+    for shares in ((1.0,), (1.0, 0.2)):
+        sizes = unlabelled_batches(budget, [Stream(share=share) for share in shares])
+        assert all(size % accumulate == 0 for size in sizes)
+        assert sum(sizes) <= 16
+    # One a micro-batch is the least.
+    few = budget.model_copy(update={"pretrain": TINY.pretrain.model_copy(update={"images": 24})})
+    assert unlabelled_batches(few, [Stream()]) == [accumulate]
+
+
+@pytest.mark.parametrize("name", ["mean_teacher", "unimatch", "cps", "reco"])
+def test_joint_methods_see_what_a_pre_training_sees(name):
+    method = registry.methods.get(name)()
+    ((stage, steps),) = tuning_stages(method, TINY.finetune.steps)
+    pretrained = sum(work.steps * work.phase.batch for work in share_out(Staged(), TINY, "common"))
+    assert sum(unlabelled_batches(TINY, stage.streams)) * steps == pretrained

@@ -153,3 +153,16 @@ def test_bf16_trains_in_float32_weights(tmp_path):
     task, record = train(tmp_path, precision="bf16")
     assert task.line.weight.dtype == torch.float32
     assert record.last["loss"] < record.first["loss"]
+
+
+def test_a_term_that_sets_in_late_is_logged_as_the_mean_of_its_own_steps(tmp_path):
+    class Late(Toy):
+        def forward(self, batch):
+            result = super().forward(batch)
+            number = len(self.progress)
+            logs = {"late": torch.tensor(float(number))} if number >= 36 else {}
+            return StepResult(result.loss, {**result.logs, **logs})
+
+    _, record = train(tmp_path, Late())
+    assert record.last["late"] == (36 + 37 + 38 + 39) / 4
+    assert record.last["twice"] == pytest.approx(2 * record.last["loss"], rel=1e-6)

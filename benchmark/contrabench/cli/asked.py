@@ -86,7 +86,8 @@ class Asked(ABC):
     compile: options.Compile = False
     channels_last: options.ChannelsLast = False
     devices: Annotated[
-        int, machine("Devices that share the pre-training of one network.", least=1)
+        int,
+        machine("Devices that share one network's pre-training; fine-tuning takes one.", least=1),
     ] = 1
     track: Annotated[
         str,

@@ -33,6 +33,7 @@ class Kind:
     `listed` are facts with their headings, those without one for JSON alone; `wide` are facts in
     sentences, left out where the terminal is narrow. `facts` are all that a plug-in declares
     beside its options; `tables` takes out of them what is told as tables, and gives their titles.
+    Plug-ins that share the fact `grouped` stand together.
     """
 
     word: str
@@ -43,6 +44,7 @@ class Kind:
     wide: Sequence[str]
     facts: Callable[[Any], Facts]
     tables: Callable[[Facts], Tables]
+    grouped: str = "name"
 
     def commands(self, *others: typer.Typer) -> typer.Typer:
         """The command that lists the plug-ins, its `show NAME`, and others of the same group."""
@@ -96,6 +98,7 @@ class Kind:
                     reason = one_line(error)
             if reason is not None:
                 broken.append({"name": entry.name, "origin": entry.origin, "reason": reason})
+        rows.sort(key=lambda row: (row[self.grouped], row["name"]))
         if as_json:
             output.write_json({f"{self.word}s": rows, "broken": broken})
             return
@@ -162,12 +165,17 @@ def _method(method: type[Method]) -> Facts:
         "hands over": list(made.transfers()),
         "deviations": list(method.deviations.labels()),
         "stages": [stage.model_dump(mode="json") for stage in made.stages()],
+        "joint stages": [stage.model_dump(mode="json") for stage in made.joint_stages()],
         "published": method.published.model_dump(mode="json") if method.published else None,
     }
 
 
 def _method_tables(facts: Facts) -> Tables:
     yield "Pre-training stages", [_stage_row(stage) for stage in facts.pop("stages")]
+    if joint := facts.pop("joint stages"):
+        before = [None, *(stage["name"] for stage in joint)]
+        rows = [row for pair in zip(joint, before, strict=False) for row in _joint_rows(*pair)]
+        yield "Joint stages, in place of the common fine-tuning", rows
     published = facts.pop("published") or {"stages": {}, "options": {}}
     changed = [f"{name}={value}" for name, value in published["options"].items()]
     if "unknown" in published:
@@ -189,6 +197,26 @@ def _stage_row(stage: Facts) -> Facts:
         **{name: stage[name] for name in ("trains", "labels", "share")},
         "draws": "; ".join(draws) or "uniformly",
     }
+
+
+def _joint_rows(stage: Facts, before: str | None) -> Iterator[Facts]:
+    """What a joint stage draws in a step, the labelled slices of the common fine-tuning first."""
+    first = {
+        "stage": stage["name"],
+        "share of steps": stage["share"],
+        "goes on from": None if stage["restarts"] else before,
+    }
+    common = {"draws": "labelled", "share of slices": None, "views": "as in fine-tuning"}
+    yield {**first, **common, "masks": "labels"}
+    for stream in stage["streams"]:
+        masks = stream["masks"]
+        yield {
+            **dict.fromkeys(first),
+            "draws": stream["draws"],
+            "share of slices": stream["share"],
+            "views": "; ".join(_view_words(view) for view in stream["views"]),
+            "masks": masks if isinstance(masks, str) else "predicted by the stage before",
+        }
 
 
 def _view_words(view: Facts) -> str:
@@ -253,6 +281,7 @@ METHODS = Kind(
     wide=("kind", "paper", "needs"),
     facts=_method,
     tables=_method_tables,
+    grouped="family",
 )  # fmt: skip
 DATASETS = Kind(
     word="dataset",

@@ -18,11 +18,13 @@ from contrabench.errors import RequestError
 LONGEST = 25
 """Characters of a name; longer ones stretch every table that they stand in."""
 
-_TEMPLATE = "my_method"
+_NAME = "my_method"
 
 
 @options.command(
-    "bench methods new my_method", "bench methods new my_method --out experiments", name="new"
+    "bench methods new my_method",
+    "bench methods new my_method --joint --out experiments",
+    name="new",
 )
 def new_method(
     name: Annotated[
@@ -31,6 +33,9 @@ def new_method(
     out: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Where the file goes; made if need be.")
     ] = Path(),
+    joint: Annotated[
+        bool, typer.Option("--joint", help="One that trains during fine-tuning, not before.")
+    ] = False,
     plugin: options.Plugins = None,
 ) -> None:
     """Write NAME.py: a method that runs as it stands, to make your own of."""
@@ -60,10 +65,10 @@ def new_method(
         )
     with output.writing(file):
         out.mkdir(parents=True, exist_ok=True)
-    output.write_new(file, starting_file(name), "another name, or another folder with --out")
+    output.write_new(file, starting_file(name, joint), "another name, or another folder with --out")
     place = shlex.quote(str(file))
     output.console().print(
-        f"{file} is written: SimCLR, until you change it. Next:",
+        f"{file} is written: {'a mean teacher' if joint else 'SimCLR'}, until you change it. Next:",
         f"  bench methods check {place}",
         f"  bench run --method {name} --plugin {place} --labels 10%",
         "  bench report",
@@ -76,10 +81,11 @@ def _usable(name: str) -> bool:
     return bool(re.fullmatch(r"[a-z][a-z0-9_]*", name)) and not keyword.iskeyword(name)
 
 
-def starting_file(name: str) -> str:
+def starting_file(name: str, joint: bool = False) -> str:
     """A method's starting file, in which the method, its file and its classes bear a name."""
-    # The template is a module of its own, so that it is checked like all others.
-    template = Path(__file__).parents[1] / "templates" / f"{_TEMPLATE}.py"
+    # The templates are modules of their own, so that they are checked like all others.
+    file = "my_joint_method.py" if joint else "my_method.py"
+    template = Path(__file__).parents[1] / "templates" / file
     text = template.read_text(encoding="utf-8")
     stem = "".join(word.capitalize() for word in name.split("_"))
     others = re.findall(r"\w+", text.replace("MyMethod", ""))
@@ -87,4 +93,4 @@ def starting_file(name: str) -> str:
         # The class would take the place of something that the file imports.
         stem += "Method"
     title = name.replace("_", " ").strip().capitalize()
-    return text.replace("MyMethod", stem).replace(_TEMPLATE, name).replace("My method", title)
+    return text.replace("MyMethod", stem).replace(_NAME, name).replace("My method", title)

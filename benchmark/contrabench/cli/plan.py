@@ -97,7 +97,8 @@ def _tree(graph: Graph, board: Board) -> Tree:
         name = f"{stage.variant}: " if shared else ""
         place = "" if before else f"fold {stage.spec.fold}, "
         words = f"{name}fine-tune, evaluate, rows: {place}"
-        state = _state(_status(board, one) for one in (*stage.node.inputs[-2:], key))
+        chain = [one for one in stage.node.inputs if graph.stages[one].node.kind != "pretrain"]
+        state = _state(_status(board, one) for one in (*chain, key))
         groups.setdefault((home, words), {}).setdefault(state, []).append(stage)
     for (home, words), by_state in groups.items():
         for state, stages in by_state.items():
@@ -114,10 +115,9 @@ def _runs(stages: list[PlannedStage]) -> str:
 
 
 def _before(graph: Graph, stage: PlannedStage) -> str | None:
-    """The pre-training that a stage or the fine-tuning of a run starts from."""
-    if stage.node.kind == "runs":
-        stage = graph.stages[stage.node.inputs[-2]]
-    return stage.node.inputs[-1] if stage.node.inputs else None
+    """The pre-training that a stage starts from, or a run's first fine-tuning."""
+    inputs = reversed(stage.node.inputs)
+    return next((key for key in inputs if graph.stages[key].node.kind == "pretrain"), None)
 
 
 def _status(board: Board, key: str) -> str:

@@ -13,6 +13,7 @@ from contrabench.progress import Reporter
 from contrabench.text import one_line
 
 if TYPE_CHECKING:
+    from contrabench.contracts.method import JointStage, Stage
     from contrabench.protocol import Budget
     from contrabench.training.runtime import Runtime
 
@@ -46,7 +47,7 @@ def profile(
     json: options.Json = False,
     plugin: options.Plugins = None,
 ) -> None:
-    """Measure time, memory and operations of a pre-training step of each method."""
+    """Measure time, memory and operations of a step of each stage that a method brings."""
     from contrabench.budgets import find_budget
     from contrabench.stages.rows import environment
     from contrabench.training.runtime import make_runtime
@@ -56,7 +57,8 @@ def profile(
     reporter = output.reporter(stderr=json)
     reporter.line(
         f"budget {size.name}: {size.pixels} x {size.pixels} pixels, width {size.width}, batch "
-        f"{size.pretrain.batch}; {runtime.device}, {runtime.threads} threads, {runtime.precision}"
+        f"{size.pretrain.batch} in pre-training and {size.finetune.batch} labelled slices in "
+        f"fine-tuning; {runtime.device}, {runtime.threads} threads, {runtime.precision}"
     )
     names = methods or registry.methods.names()
     found = [_measure(name, size, runtime, steps, reporter) for name in names]
@@ -87,7 +89,8 @@ def _measure(
     # A stranger's code runs here, and may raise anything, lack of memory included.
     try:
         method = method_class()
-        for stage in method.stages():
+        stages: tuple[Stage | JointStage, ...] = (*method.stages(), *method.joint_stages())
+        for stage in stages:
             reporter.line(f"  {name}, {stage.name}")
             row["stages"].append(profile_stage(method, stage, budget, runtime, steps))
     except Exception as error:
@@ -118,7 +121,7 @@ def _show(screen: Console, found: list[dict[str, Any]]) -> None:
                 f"{stage.head_parameters / 1e6:.2f} M",
             )
         if not row["stages"] and not row["failed"]:
-            table.add_row(row["method"], "no pre-training")
+            table.add_row(row["method"], "no stage of its own")
     screen.print(table)
     for row in found:
         if row["failed"]:

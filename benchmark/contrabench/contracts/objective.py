@@ -96,6 +96,14 @@ class JointObjective(nn.Module, ABC):
     def forward(self, network: Network, batch: JointBatch, supervised: Supervised) -> StepResult:
         """Computes what is added to the supervised loss of a mini-batch, or takes its place."""
 
+    def weight_at(self, progress: float) -> float:
+        """What the engine weighs an added loss by in a step, `progress` as of its batch.
+
+        At 0 it is not computed: the network, its running statistics included, is that of training
+        without it.
+        """
+        return 1.0
+
     def after_step(self, network: Network, progress: float) -> None:
         """Hook after every optimiser step; `progress` is the share of steps done, in (0, 1]."""
 

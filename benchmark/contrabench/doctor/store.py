@@ -129,9 +129,10 @@ def check_links(store: Path) -> Looking:
 def _stages_of(run: Path) -> set[tuple[str, str]]:
     """Kind and key of every stage of a run."""
     stages = json.loads((run / RUN_RECORD).read_text(encoding="utf-8"))["stages"]
-    pretrained = {("pretrain", str(key)) for key in stages["pretrain"]}
-    pretrained |= {("finetune", str(key)) for key in stages.get("joint", ())}
-    return pretrained | {(kind, str(stages[kind])) for kind in ("finetune", "evaluate")}
+    found = {("finetune", str(key)) for key in stages.get("joint", ())}
+    for kind in ("pretrain", "pseudo_label"):
+        found |= {(kind, str(key)) for key in stages.get(kind, ())}
+    return found | {(kind, str(stages[kind])) for kind in ("finetune", "evaluate")}
 
 
 def _named(paths: Sequence[Path]) -> str:

@@ -1,4 +1,4 @@
-"""What a step of each method costs on this device, beside the bare network's.
+"""What a step of each stage of a method costs on this device, beside the bare network's.
 
 Synthetic slices of the budget's size stand in for data, so that nothing has to be prepared.
 The steps are those of the training loop.
@@ -16,17 +16,29 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from contrabench.contracts.method import Method, Stage
-from contrabench.contracts.views import Batch
+from contrabench.contracts.method import JointStage, Method, Stage
+from contrabench.contracts.objective import JointBatch
+from contrabench.contracts.views import Batch, View
 from contrabench.data.synthetic import synthetic_bank
 from contrabench.errors import RequestError
+from contrabench.model.segmentation import build_segmenter
 from contrabench.model.weights import build_backbone
 from contrabench.protocol import BackboneSpec, Budget, Seeds
+from contrabench.stages.finetune import synthetic_banks
+from contrabench.stages.recipe import unlabelled_batches
 from contrabench.training.runtime import Runtime
 from contrabench.training.step import Step, saved_for_backward
-from contrabench.training.tasks import PretrainTask, build_objective, count_parameters
+from contrabench.training.tasks import (
+    FinetuneTask,
+    JointTask,
+    PretrainTask,
+    build_joint,
+    build_objective,
+    count_parameters,
+)
 
 WARM_UP = 3
+_STRUCTURES = 2
 
 
 @dataclass(frozen=True)
@@ -88,15 +100,18 @@ class StageProfile:
 
 
 def profile_stage(
-    method: Method, stage: Stage, budget: Budget, runtime: Runtime, steps: int
+    method: Method, stage: Stage | JointStage, budget: Budget, runtime: Runtime, steps: int
 ) -> StageProfile:
-    """Measures some steps of one stage; step, views and bare pass take turns, after a warm-up."""
+    """Measures some steps of one stage, of pre-training or in the place of fine-tuning.
+
+    Step, views and bare pass take turns, after a warm-up.
+    """
     if steps < 1:
         raise RequestError("--steps takes a whole number from 1")
     bench = _Bench(method, stage, budget, runtime, WARM_UP + steps)
     flops, bare_flops, saved = bench.count()
     if runtime.compile:
-        bench.task.backbone.compile()
+        bench.backbone.compile()
     taken: list[tuple[float, float, float]] = []
     peak = 0.0
     for number in range(WARM_UP + steps):
@@ -111,12 +126,13 @@ def profile_stage(
             taken.append((step, views, bare))
     step_times, views_times, bare_times = (Times.of(values) for values in zip(*taken, strict=True))
     objective, compared = bench.task.objective, bench.last is not None
+    shown = [len(view.image) for view in _views(bench.task.batch(0, 0, 1))]
     heads = sum(p.numel() for p in objective.parameters() if p.requires_grad)
     kept = count_parameters(objective) + sum(value.numel() for value in objective.buffers())
     return StageProfile(
         stage=stage.name,
-        batch=budget.pretrain.batch,
-        images=len(stage.views) * budget.pretrain.batch,
+        batch=bench.slices,
+        images=sum(shown),
         step=step_times,
         views=views_times,
         bare=bare_times if compared else None,
@@ -132,21 +148,48 @@ def profile_stage(
     )
 
 
-class _Bench(Step):
-    """One pre-training stage, ready to take steps."""
+def _views(batch: Batch | JointBatch) -> list[View]:
+    """Every view of a batch, those of the labelled slices first."""
+    batches = (batch.labelled, *batch.streams) if isinstance(batch, JointBatch) else (batch,)
+    return [view for each in batches for view in each.views]
 
-    task: PretrainTask
+
+class _Bench(Step):
+    """One stage, ready to take steps of so many slices."""
+
+    task: PretrainTask | JointTask
 
     def __init__(
-        self, method: Method, stage: Stage, budget: Budget, runtime: Runtime, steps: int
+        self,
+        method: Method,
+        stage: Stage | JointStage,
+        budget: Budget,
+        runtime: Runtime,
+        steps: int,
     ) -> None:
-        phase = budget.pretrain
-        backbone = build_backbone(BackboneSpec(width=budget.width), 0)
-        objective = build_objective(method, stage, backbone, "objective", stage.name, 0)
-        bank = synthetic_bank(budget.pixels, 2 * stage.labels, runtime.torch_device)
-        task = PretrainTask(backbone, objective, stage, bank, phase, Seeds())
+        self.backbone = build_backbone(BackboneSpec(width=budget.width), 0)
+        names, device = ("objective", stage.name, 0), runtime.torch_device
+        task: PretrainTask | JointTask
+        if isinstance(stage, JointStage):
+            phase, trains, batches = (
+                budget.finetune,
+                self.backbone.parts,
+                unlabelled_batches(budget, stage.streams),
+            )
+            model = build_segmenter(self.backbone, 1 + _STRUCTURES, False, 0)
+            bank = synthetic_bank(budget.pixels, _STRUCTURES, device)
+            common = FinetuneTask(model, bank, phase, Seeds())
+            banks = synthetic_banks(stage, budget.pixels, _STRUCTURES, 1, runtime)
+            joint = build_joint(method, stage, model, *names)
+            task = JointTask(common, joint, stage, banks, batches, Seeds(), steps)
+        else:
+            phase, trains, batches = budget.pretrain, stage.trains, []
+            objective = build_objective(method, stage, self.backbone, *names)
+            bank = synthetic_bank(budget.pixels, _STRUCTURES * stage.labels, device)
+            task = PretrainTask(self.backbone, objective, stage, bank, phase, Seeds())
         super().__init__(task, phase, runtime, steps)
-        self.last = backbone.last(stage.trains) if stage.trains else None
+        self.slices = phase.batch + sum(batches)
+        self.last = self.backbone.last(trains) if trains else None
 
     def count(self) -> tuple[int, int, int]:
         """Operations of a step and of a bare pass, and bytes kept for the backward pass."""
@@ -161,14 +204,14 @@ class _Bench(Step):
         self.optimizer.zero_grad(set_to_none=True)
         return counter.get_total_flops(), beside.get_total_flops(), sum(saved.values())
 
-    def bare(self, batch: Batch) -> None:
+    def bare(self, batch: Batch | JointBatch) -> None:
         """The network alone on a batch's images, forward and backward."""
         if self.last is None:
             return
         with self.fabric.autocast():
             maps = [
-                self.task.backbone.features(view.image, (self.last,))[self.last]
-                for view in batch.views
+                self.backbone.features(view.image, (self.last,))[self.last]
+                for view in _views(batch)
             ]
         torch.autograd.backward([item.float().sum() for item in maps])
         self.optimizer.zero_grad(set_to_none=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -74,16 +74,20 @@ class SegmentationLoss(nn.Module):
 
     def forward(self, logits: dict[str, Tensor], target: Tensor) -> Tensor:
         """The loss of logits (B, classes, h, w) by tap, the finest first, for (B, H, W) classes."""
-        if len(logits) == 1:
-            (only,) = logits.values()
-            return self._single(only.float(), target)
-        size = target.shape[-2:]
-        terms = [
-            weight
-            * self._single(
-                functional.interpolate(value.float(), size, mode="bilinear", align_corners=False),
-                target,
-            )
-            for weight, value in zip(DEEP_WEIGHTS, logits.values(), strict=True)
-        ]
-        return torch.stack(terms).sum()
+        return over_heads(logits, lambda each: self._single(each, target))
+
+
+def over_heads(logits: Mapping[str, Tensor], loss: Callable[[Tensor], Tensor]) -> Tensor:
+    """A loss of logits (B, classes, H, W) in float32, weighted over the heads, the finest first.
+
+    Those of lower heads are brought to the size of the finest.
+    """
+    finest, *lower = (value.float() for value in logits.values())
+    if not lower:
+        return loss(finest)
+    size = finest.shape[-2:]
+    full = [finest] + [
+        functional.interpolate(value, size, mode="bilinear", align_corners=False) for value in lower
+    ]
+    terms = [weight * loss(value) for weight, value in zip(DEEP_WEIGHTS, full, strict=True)]
+    return torch.stack(terms).sum()

@@ -112,8 +112,8 @@ def weighted_entropy(logits: Tensor, labels: Tensor, sure: Tensor, strong: float
 def masked_dice(logits: Tensor, labels: Tensor, kept: Tensor) -> Tensor:
     """1 - the mean soft Dice over all classes, background included, of the kept pixels of a batch.
 
-    With squared denominators and a smoothing of 1e-5, as in the code of UniMatch (CVPR 2023); 0
-    where no pixel is kept.
+    With squared denominators and a smoothing of 1e-5, as in the code of UniMatch (CVPR 2023), so
+    that it is 0 where no pixel is kept.
     """
     kept = kept & (labels != IGNORE)
     share = torch.softmax(logits.float(), dim=1) * kept[:, None]
@@ -122,8 +122,7 @@ def masked_dice(logits: Tensor, labels: Tensor, kept: Tensor) -> Tensor:
     axes = (0, 2, 3)
     both = (share * hot).sum(axes)
     size = share.square().sum(axes) + hot.sum(axes)
-    loss = 1 - ((2 * both + 1e-5) / (size + 1e-5)).mean()
-    return torch.where(kept.any(), loss, loss * 0.0)
+    return 1 - ((2 * both + 1e-5) / (size + 1e-5)).mean()
 
 
 def boxes(
@@ -136,15 +135,16 @@ def boxes(
 ) -> Tensor:
     """A box wholly inside each image with some probability, (B, H, W) bool, on the CPU.
 
-    Its share of the image is uniform in `area`, its aspect in `aspect` (CutMix as in UniMatch);
-    boxes that do not fit are cut to the image's side.
+    Its share of the image is uniform in `area`, its width / height in those of `aspect` with which
+    a box of that share fits (CutMix as in UniMatch). A share of 0 is no box.
     """
     drawn = torch.rand(batch, 5, generator=generator)
     height, width = size
     share = area[0] + (area[1] - area[0]) * drawn[:, 0]
-    ratio = aspect[0] + (aspect[1] - aspect[0]) * drawn[:, 1]
-    high = (share * height * width / ratio).sqrt().round().clamp(1, height)
-    wide = (share * height * width * ratio).sqrt().round().clamp(1, width)
+    low = (share * width / height).clamp(min=aspect[0])
+    ratio = low + ((width / height / share).clamp(max=aspect[1]) - low) * drawn[:, 1]
+    high = (share * height * width / ratio).sqrt().round().clamp(max=height)
+    wide = (share * height * width * ratio).sqrt().round().clamp(max=width)
     top, left = (
         (drawn[:, 2] * (height - high + 1)).floor(),
         (drawn[:, 3] * (width - wide + 1)).floor(),
@@ -153,7 +153,7 @@ def boxes(
 
 
 def pasted(values: Tensor, box: Tensor) -> Tensor:
-    """(B, ...) of which the box shows the next one of the batch; (B, H, W) says where."""
+    """(B, ...) of which a box shows the one before in the batch; (B, H, W) says where."""
     where = box.to(values.device)
     if values.ndim == where.ndim + 1:
         where = where[:, None]

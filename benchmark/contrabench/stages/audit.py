@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from contrabench.data.splits import LabelManifest, Split
     from contrabench.stages.run import Run
 
-_STREAMS = 2
-"""A joint stage may draw one slice of each of so many streams in a step, whatever the budget."""
 RULES: Mapping[int, str] = {
     1: "test patients are never seen before evaluation",
     2: "labels of the manifest's patients alone",
@@ -136,6 +134,7 @@ def check_images(
     extra: float,
     batches: Sequence[int],
     beside: int = 0,
+    least: int = 0,
 ) -> str:
     """Rule 9: the images seen are those of the budget, whatever the method.
 
@@ -143,7 +142,7 @@ def check_images(
     one batch. `pretrain` and `batches` are of each pre-training stage; `extra` is the share of the
     pre-training images that the method spends on fine-tuning. `beside` are the slices of the
     streams of joint stages: as many as pre-training would see, less what does not divide evenly
-    over the steps, and one a step at least.
+    over the steps, but `least` where a slice in every micro-batch of each stream is more.
     """
     before, after = budget.pretrain, budget.finetune
     owed = before.steps * before.batch if pretrain else 0
@@ -155,7 +154,7 @@ def check_images(
             f"{sum(pretrain)} pre-training and {finetune} fine-tuning images were seen; "
             f"the budget '{budget.name}' gives {owed} and {tuned}",
         )
-    if beside > max(before.images, _STREAMS * after.steps):
+    if beside > max(before.images, least):
         raise AuditError(
             9,
             f"{beside} slices were seen beside the labelled ones; the budget '{budget.name}' gives "
@@ -166,26 +165,29 @@ def check_images(
 
 
 def evidence(
-    run: Run, before: Sequence[dict[str, Any]], after: dict[str, Any]
+    run: Run, before: Sequence[dict[str, Any]], tuned: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """What shows that each rule was kept, from the records of pre-training and of fine-tuning."""
-    transfer = after["transfer"]
+    # Stages of fine-tuning go on from the first, or restart from where it began.
+    transfer = tuned[0]["transfer"]
     found = {
         1: [
             check_split(run.split),
             check_hearts(run.cases, run.split),
             *(record["seen"] for record in before),
         ],
-        2: [after["seen"]],
-        3: [f"weights of step {after['steps']}, the last"],
+        2: [record["seen"] for record in tuned],
+        3: [f"weights of step {tuned[-1]['steps']}, the last"],
         4: [
             f"{record['trained']} parameters trained, each with a gradient"
-            for record in (*before, after)
+            for record in (*before, *tuned)
         ],
         5: [
-            f"{record['views']} views, apart in memory and content"
-            for record in (*before, after)
-            if record.get("views")
+            f"{views} views, apart in memory and content"
+            for views in (
+                *(record["views"] for record in before),
+                *(number for record in tuned for number in record["views"]),
+            )
         ],
         6: [check_labels(run.cases, run.classes)],
         7: [f"{transfer['matched']} tensors of {', '.join(transfer['parts']) or 'no part'}"],
@@ -194,10 +196,12 @@ def evidence(
             check_images(
                 run.spec.budget,
                 [record["images"] for record in before],
-                after["images"],
+                sum(record["images"] for record in tuned),
                 run.method.finetune_extra,
                 [work.phase.batch for work in run.work],
-                after["others"],
+                sum(record["others"] for record in tuned),
+                run.spec.budget.finetune.accumulate
+                * sum(len(stage.streams) * steps for stage, steps in run.tuning if stage),
             )
         ],
     }

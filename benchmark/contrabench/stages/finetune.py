@@ -99,20 +99,20 @@ class Finetune(Kind):
         common = FinetuneTask(model, bank, phase, seeds)
         task: FinetuneTask | JointTask = common
         objective: JointObjective | None = None
-        others = views = 0
+        others = 0
         if (stage := _stage(run, node)) is not None:
             banks, shown = _banks(making, node, stage)
             seen += shown
             task = joint = _joint(run, node, stage, common, banks)
             objective = joint.objective
             others = sum(node.spec["batches"]) * node.units
-            views = max((len(stream.views) for stream in stage.streams), default=0)
         if runtime.compile:
             model.backbone.compile()
         scored: Network = model
         if "score" in node.spec:
             scored = (objective and objective.teacher()) or common.averaged()
         step = Step(task, phase, runtime, node.units, seed_for("fine-tuning", seeds.views))
+        views = [len(stream.views) for stream in stage.streams] if stage else []
         told = {"seen": "; ".join(seen), "transfer": transfer, "others": others, "views": views}
         train(making, node, folder, step, scored, **told)
 
@@ -122,21 +122,13 @@ class Finetune(Kind):
         from contrabench.training.step import Step
         from contrabench.training.tasks import FinetuneTask
 
-        phase = run.spec.budget.finetune
-
-        def bank(structures: int) -> SliceBank:
-            channels = len(run.dataset.channels)
-            return synthetic_bank(
-                run.spec.budget.pixels, structures, runtime.torch_device, channels
-            )
-
-        model = run.segmenter(run.backbone())
-        common = FinetuneTask(model, bank(run.classes - 1), phase, run.spec.seeds)
+        phase, pixels = run.spec.budget.finetune, run.spec.budget.pixels
+        structures, channels = run.classes - 1, len(run.dataset.channels)
+        bank = synthetic_bank(pixels, structures, runtime.torch_device, channels)
+        common = FinetuneTask(run.segmenter(run.backbone()), bank, phase, run.spec.seeds)
         task: FinetuneTask | JointTask = common
         if (stage := _stage(run, node)) is not None:
-            others = [
-                bank(0 if stream.masks == "none" else run.classes - 1) for stream in stage.streams
-            ]
+            others = synthetic_banks(stage, pixels, structures, channels, runtime)
             task = _joint(run, node, stage, common, others)
         return Step(task, phase, runtime, node.units).seconds()
 
@@ -208,3 +200,14 @@ def _joint(
     names = ("joint objective", node.spec["method"]["name"], stage.name, spec.seeds.init)
     objective = build_joint(run.tuner, stage, common.model, *names)
     return JointTask(common, objective, stage, banks, node.spec["batches"], spec.seeds, node.units)
+
+
+def synthetic_banks(
+    stage: JointStage, pixels: int, structures: int, channels: int, runtime: Runtime
+) -> list[SliceBank]:
+    """Synthetic slices for each stream of a joint stage, with masks where some travel."""
+    from contrabench.data.synthetic import synthetic_bank
+
+    masked = [stream.masks != "none" for stream in stage.streams]
+    device = runtime.torch_device
+    return [synthetic_bank(pixels, structures * has, device, channels) for has in masked]

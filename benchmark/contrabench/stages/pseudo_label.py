@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from contrabench.data.bank import SliceBank
     from contrabench.data.prepare import PreparedCase
     from contrabench.stages.run import Run
+    from contrabench.training.runtime import Runtime
 
 _FILE = "labels.npz"
 _BYTES = 0.1
@@ -58,7 +59,7 @@ class PseudoLabels(Kind):
         segmenter = run.segmenter(run.backbone())
         segmenter.load_state_dict(load_weights(home / WEIGHTS))
         segmenter.to(runtime.torch_device)
-        cases = [case for case in run.cases if case.case in node.spec["data"]]
+        cases = _cases(run, node)
         found: dict[str, NDArray[np.uint8]] = {}
         with making.reporter.track(node.title, len(cases)) as track:
             for number, case in enumerate(cases, start=1):
@@ -72,13 +73,28 @@ class PseudoLabels(Kind):
         record = {"cases": names, "seen": seen, "seconds": spent, "runtime": runtime.record()}
         write_record(folder, record)
 
+    def seconds_per_unit(self, run: Run, node: Node, runtime: Runtime) -> float:
+        """One real case, by a network that knows nothing."""
+        from contrabench.evaluation.inference import predict_slices
+
+        segmenter = run.segmenter(run.backbone()).to(runtime.torch_device)
+        began = time.perf_counter()
+        for case in _cases(run, node)[:1]:
+            shares = predict_slices(segmenter, case, runtime).float().cpu().numpy()
+            _decide(shares, node.spec["threshold"], node.spec["largest"])
+        return time.perf_counter() - began
+
     def disk(self, run: Run, node: Node) -> int:
         """A few bits a pixel."""
-        cases = [case for case in run.cases if case.case in node.spec["data"]]
-        return round(_BYTES * sum(math.prod(case.image.shape[-3:]) for case in cases))
+        return round(_BYTES * sum(math.prod(case.image.shape[-3:]) for case in _cases(run, node)))
 
 
 KIND = PseudoLabels()
+
+
+def _cases(run: Run, node: Node) -> list[PreparedCase]:
+    """Those that are labelled."""
+    return [case for case in run.cases if case.case in node.spec["data"]]
 
 
 def labelling(

@@ -105,21 +105,20 @@ def _record(making: Making, node: Node) -> dict[str, Any]:
 
     run, store = making.run, making.store
     nodes = nodes_of(run)
-    keys = {kind: [one.key for one in of_kind(nodes, kind)] for kind in ("pretrain", "finetune")}
-    before, tuned = (
-        {key: read_record(store.folder(kind, key)) for key in keys[kind]} for kind in keys
+    before, tuned, guessed = (
+        {one.key: read_record(store.folder(kind, one.key)) for one in of_kind(nodes, kind)}
+        for kind in ("pretrain", "finetune", "pseudo_label")
     )
-    *earlier, after = tuned.values()
-    for name in ("images", "others", "seconds"):
-        after = {**after, name: sum(record.get(name, 0) for record in (*earlier, after))}
     trained, scored = {**before, **tuned}, node.inputs[-1]
+    tuning = [*guessed.values(), *tuned.values()]
     splits = store.root / "splits"
     return {
         "run": node.key,
         "stages": {
-            "pretrain": keys["pretrain"],
-            "joint": keys["finetune"][:-1],
-            "finetune": keys["finetune"][-1],
+            "pretrain": list(before),
+            "pseudo_label": list(guessed),
+            "joint": list(tuned)[:-1],
+            "finetune": list(tuned)[-1],
             "evaluate": scored,
         },
         "variant": run.spec.variant(),
@@ -147,12 +146,12 @@ def _record(making: Making, node: Node) -> dict[str, Any]:
         },
         "images": {
             "pretrain": [record["images"] for record in before.values()],
-            "finetune": after["images"],
-            "beside": after["others"],
+            "finetune": sum(record["images"] for record in tuned.values()),
+            "beside": sum(record["others"] for record in tuned.values()),
         },
         "cost": {
             "pretrain_seconds": sum(record["seconds"] for record in before.values()),
-            "finetune_seconds": after["seconds"],
+            "finetune_seconds": sum(record["seconds"] for record in tuning),
             "evaluate_seconds": read_record(store.folder("evaluate", scored))["seconds"],
             "peak_memory_mb": max(record["peak_memory_mb"] for record in trained.values()),
             "parameters": count_parameters(run.segmenter(run.backbone())),
@@ -160,7 +159,7 @@ def _record(making: Making, node: Node) -> dict[str, Any]:
         },
         "resumed": {key: r["resumed_at"] for key, r in trained.items() if r["resumed_at"]},
         "training": trained,
-        "audit": audit.evidence(run, list(before.values()), after),
+        "audit": audit.evidence(run, list(before.values()), list(tuned.values())),
         "initial_weights": run.initial_digest(),
         "environment": environment(),
     }

@@ -46,9 +46,9 @@ class Asked:
         return registry.methods.get(self.name)
 
     @property
-    def names(self) -> set[str]:
+    def names(self) -> tuple[str, ...]:
         """The registered names."""
-        return {self.name, *(self.joint.names if self.joint else ())}
+        return (self.name, *(self.joint.names if self.joint else ()))
 
     def deviating(self, spec: StudySpec) -> Deviations:
         """The method's own deviations, under those of the study, under those of its own words."""
@@ -158,8 +158,6 @@ def _meaning(spec: StudySpec, one: Asked, budget: Budget) -> dict[str, Any]:
     kind = one.method
     usual = usual_options(kind, spec.recipe)
     options = kind.Options.model_validate({**usual, **dict(one.options)})
-    # Asked here already, so that a recipe that is not known costs no preparation.
-    share_out(kind(options), budget, spec.recipe)
     meaning = {
         "method": one.name,
         "options": options.model_dump(mode="json"),
@@ -168,6 +166,8 @@ def _meaning(spec: StudySpec, one: Asked, budget: Budget) -> dict[str, Any]:
     if one.joint is not None:
         given = one.joint.method.Options.model_validate(dict(one.joint.options))
         meaning |= {"joint": one.joint.name, "joint_options": given.model_dump(mode="json")}
+    # Asked here already, so that what cannot be had costs no preparation and no training.
+    share_out(kind(options), budget, spec.recipe)
     return meaning
 
 
@@ -204,7 +204,7 @@ def read_methods(words: Sequence[str], exclude: Sequence[str]) -> list[Asked]:
         asked = _read(first)
         if others:
             asked = [_combined(word, one, others) for one in asked]
-        found += [one for one in asked if not left_out & one.names and one not in found]
+        found += [one for one in asked if left_out.isdisjoint(one.names) and one not in found]
     if not found:
         raise RequestError(
             "no method is left in the study; name one of 'bench methods' or exclude less"

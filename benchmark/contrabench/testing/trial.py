@@ -39,7 +39,6 @@ from contrabench.training.tasks import (
 
 RUNTIME = Runtime(device="cpu", precision="float32", threads=1, checkpoint_seconds=0.0)
 _BATCH = 16
-_STEPS = 64
 _RATE = 3e-3
 _LABELLED = 3
 _CLASSES = 3
@@ -93,11 +92,13 @@ Task = TypeVar("Task", bound=TrainingTask)
 class StageTrial(ABC, Generic[Task]):
     """One stage of a method on trial; it starts from the weights of the stage `before`."""
 
+    steps: int = 64  # of the short training
+
     def __init__(
         self, method: Method, stage: Any, before: StageTrial[Any] | None, batch: int, channels: int
     ) -> None:
         self.method, self.stage, self.before, self.channels = method, stage, before, channels
-        self.phase = Phase(images=_STEPS * batch, batch=batch, lr=_RATE)
+        self.phase = Phase(images=self.steps * batch, batch=batch, lr=_RATE)
 
     @abstractmethod
     def of_channels(self, count: int) -> StageTrial[Any]:
@@ -164,7 +165,7 @@ class StageTrial(ABC, Generic[Task]):
             for _ in range(2):
                 try:
                     task = self.fresh()
-                    step = Step(task, self.phase, RUNTIME, _STEPS)
+                    step = Step(task, self.phase, RUNTIME, self.steps)
                     fit(step, Path(folder), Silent(), "check")
                     trainings.append(task)
                 # A stranger's code runs here, and may raise anything.
@@ -223,9 +224,13 @@ class PretrainTrial(StageTrial[PretrainTask]):
 
 
 class JointTrial(StageTrial[JointTask]):
-    """A joint stage on trial: three labelled patients, and the slices of the others."""
+    """A joint stage on trial: three labelled patients, and the slices of the others.
+
+    Nothing is asked of what it has learnt, so that its training is shorter.
+    """
 
     stage: JointStage
+    steps = 24
 
     def __init__(
         self, method: Method, stage: JointStage, before: StageTrial[Any] | None, channels: int = 1
@@ -258,7 +263,7 @@ class JointTrial(StageTrial[JointTask]):
             shown = [patient for patient in patients if patient in seen]
             banks.append(self._bank(patients, None if stream.masks == "none" else shown))
         batches = [self.phase.batch] * len(banks)
-        return kind(common, objective, self.stage, banks, batches, Seeds(), _STEPS).train()
+        return kind(common, objective, self.stage, banks, batches, Seeds(), self.steps).train()
 
     def batches(self, count: int) -> list[JointBatch]:
         """As of any stage."""

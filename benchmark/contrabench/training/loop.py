@@ -116,9 +116,10 @@ class _Fit:
                 "division of zero"
             )
         if self.recent:
+            # A term that sets in later is logged from then on.
             self.record.last = {
-                name: float(torch.stack([log[name] for log in self.recent]).mean())
-                for name in self.recent[0]
+                name: float(torch.stack([log[name] for log in self.recent if name in log]).mean())
+                for name in {name: None for log in self.recent for name in log}
             }
             self.recent = []
 

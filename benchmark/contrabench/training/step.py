@@ -38,6 +38,10 @@ class TrainingTask(nn.Module, ABC):
     def forward(self, batch: Any) -> StepResult:
         """Computes the loss of a mini-batch."""
 
+    def clipped(self) -> tuple[nn.Module, ...]:
+        """What is clipped, each by the norm of its own gradients."""
+        return (self,)
+
     def after_step(self, progress: float) -> None:
         """Hook after every optimiser step; `progress` is the share of steps done."""
 
@@ -87,6 +91,8 @@ class Step:
         self.trained = [p for p in task.parameters() if p.requires_grad]
         if not self.trained:
             raise RunError("the stage trains no parameter; name its parts in Stage.trains")
+        each = ([p for p in part.parameters() if p.requires_grad] for part in task.clipped())
+        self.clipped = [weights for weights in each if weights]
         self.optimizer = build_optimizer(self.trained, phase)
         self.reached: set[int] = set()
         self.not_finite = torch.tensor(-1, device=runtime.torch_device)
@@ -120,9 +126,8 @@ class Step:
         )
         if len(self.reached) < len(self.trained):
             self._note_gradients()
-        self.fabric.clip_gradients(
-            self._module, self._optimizer, max_norm=self.phase.clip, error_if_nonfinite=False
-        )
+        for weights in self.clipped:
+            nn.utils.clip_grad_norm_(weights, self.phase.clip)
         self._optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.task.after_step((number + 1) / self.steps)

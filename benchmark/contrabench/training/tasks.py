@@ -226,11 +226,18 @@ class JointTask(TrainingTask):
         if self.objective.supervises:
             mixed: StepResult = self.objective(model, batch, criterion)
             return mixed
-        # Before the other slices: at weight 0 the network is trained as if there were none.
+        # Before the other slices, so that what layers draw is as if there were none.
         own: StepResult = self.common(batch.labelled)
+        if not (weight := self.objective.weight_at(batch.progress)):
+            return StepResult(own.loss, {"supervised": own.loss.detach()})
         added: StepResult = self.objective(model, batch, criterion)
-        logs = {"supervised": own.loss.detach(), "added": added.loss.detach(), **added.logs}
-        return StepResult(own.loss + added.loss, logs)
+        term = weight * added.loss
+        logs = {"supervised": own.loss.detach(), "added": term.detach(), **added.logs}
+        return StepResult(own.loss + term, logs)
+
+    def clipped(self) -> tuple[nn.Module, ...]:
+        """The network, and what the method trains beside it."""
+        return (self.common, self.objective)
 
     def after_step(self, progress: float) -> None:
         """Hands the hook on to the supervised part and to the objective."""
