@@ -218,7 +218,7 @@ def test_a_full_disk_ends_it_with_a_word_and_no_failed_stage(study, study_file):
         (["--methods", "hu", "-x", "adress=head:1"], "there are no options"),
         (
             ["study.toml", "--folds", "9"],
-            "4 of 4 patients have labels, and a comparison over 9 folds",
+            "a comparison over 9 folds needs 9 at least",
         ),
         (["study.toml", "--folds", "1"], "study.toml and the command line: 'folds'"),
     ],
