@@ -216,7 +216,10 @@ def test_a_full_disk_ends_it_with_a_word_and_no_failed_stage(study, study_file):
         (["--methods", "mmgl", "-d", "patientz=3"], "'patientz' is unknown"),
         (["--methods", "mmgl", "-d", "patients"], "not a pair"),
         (["--methods", "hu", "-x", "adress=head:1"], "there are no options"),
-        (["study.toml", "--folds", "9"], "9 folds over 4"),
+        (
+            ["study.toml", "--folds", "9"],
+            "a comparison over 9 folds needs 9 at least",
+        ),
         (["study.toml", "--folds", "1"], "study.toml and the command line: 'folds'"),
     ],
 )

@@ -143,6 +143,8 @@ def test_wrong_fractions_are_refused_in_one_line(text):
 @pytest.mark.parametrize(
     ("labelled", "folds", "words"),
     [
+        (20, 21, "20 of 20 patients have labels, and a comparison over 21 folds needs 21 at least "
+         "to test on, each tested once (6 to show a difference); add 1 more or choose --folds 20"),
         (2, 5, "2 of 20 patients have labels, and a comparison over 5 folds needs 5 at least to "
          "test on, each tested once (6 to show a difference); label 3 more or choose --folds 2"),
         (1, 2, "1 of 20 patients has labels, and a comparison over 2 folds needs 2 at least to "

@@ -58,22 +58,28 @@ def cells(table, heading):
     return [row[f"{word} at {heading}"] for word in ("Needed", "Needed low", "Needed high")]
 
 
-def counted(method, count, mean, noise, sizes=(15, 16)):
-    """The same for a number of patients, whose share is another in each fold."""
-    rows = study(method, "10%", count, mean, noise, folds=2)
+SIZES = (15, 16)
+
+
+def in_two_folds(rows):
+    """The same in two folds that train on 15 and 16 patients."""
     for place, row in enumerate(rows):
-        size = sizes[place % 2]
-        row |= {"fold": place % 2, "train_patients": size, "fraction": count / size}
-        row |= {"labels": f"{count} patient{'s' if count > 1 else ''}"}
+        row |= {"folds": 2, "fold": place % 2, "train_patients": SIZES[place % 2]}
+    return rows
+
+
+def counted(method, count, mean, noise):
+    """Rows for a number of patients, whose share is another in each fold."""
+    rows = in_two_folds(study(method, "10%", count, mean, noise))
+    for row in rows:
+        row["labels"] = f"{count} patient{'s' if count > 1 else ''}"
+        row["fraction"] = count / row["train_patients"]
     return rows
 
 
 def test_a_count_is_one_budget_in_folds_of_unequal_size(frame):
-    ten = [{**row, "folds": 2, "fold": row["fold"] % 2} for row in study("mmgl", "10%", 2, 0.6, 0)]
-    full = [
-        {**row, "folds": 2, "fold": row["fold"] % 2, "train_patients": 15 + row["fold"] % 2}
-        for row in study("scratch", "100%", 15, 0.8, 1)
-    ]
+    ten = in_two_folds(study("mmgl", "10%", 2, 0.6, 0))
+    full = in_two_folds(study("scratch", "100%", 15, 0.8, 1))
     three, one = counted("mmgl", 3, 0.6, 2), counted("scratch", 1, 0.4, 3)
     rows = frame(*full, *three, *ten, *one)
     assert labels_of(rows) == ["1 patient", "10%", "3 patients", "100%"]

@@ -93,7 +93,7 @@ def test_a_job_says_all_that_a_worker_elsewhere_must_know(tmp_path, monkeypatch)
 
 
 def test_what_is_wrong_is_found_before_anything_is_made(tmp_path):
-    with pytest.raises(RequestError, match="5 folds over 4"):
+    with pytest.raises(RequestError, match="4 of 4 patients have labels"):
         plan_tiny(tmp_path, folds=5)
     with pytest.raises(RequestError, match="another budget"):
         plan_tiny(tmp_path, budget=TINY.model_copy(update={"name": "quick"}))

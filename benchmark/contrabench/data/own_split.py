@@ -26,11 +26,13 @@ _FORMS = (
 def read_split(path: Path) -> GivenSplit:
     """Reads a split, whose form its content tells; RequestError if it has none that is known.
 
-    Of nnU-Net's list each fold's `val` is tested. A plain split may have no `val`, and may have
-    `labelled`, the order in which patients are labelled.
+    FileNotFoundError if there is no such file. Of nnU-Net's list each fold's `val` is tested. A
+    plain split may have no `val`, and may have `labelled`, the order in which labels are given.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise RequestError(f"the split {path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

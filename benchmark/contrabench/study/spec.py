@@ -176,15 +176,15 @@ def make_study(content: dict[str, Any], where: str, folder: Path = Path()) -> St
 
 def _find_split(content: dict[str, Any], folder: Path) -> GivenSplit:
     """The split that is named: one that the dataset brings, or that of a file."""
-    word, dataset = content["split"], str(content.get("dataset"))
-    named = registry.datasets.get(dataset).splits
-    path = folder / Path(word).expanduser()
+    word, dataset = content["split"], content.get("dataset")
+    named = registry.datasets.get(dataset).splits if isinstance(dataset, str) else {}
     if word in named:
         return named[word]
-    if path.is_file():
-        return read_split(path)
-    there = f"brings {', '.join(named)}" if named else "brings none"
-    raise RequestError(
-        f"there is no file {path} and no split '{word}'; {did_you_mean(word, named)}the dataset "
-        f"'{dataset}' {there}"
-    )
+    try:
+        return read_split(folder / word)
+    except FileNotFoundError:
+        there = f"brings {', '.join(named)}" if named else "brings none"
+        raise RequestError(
+            f"there is no file {folder / word} and no split '{word}'; "
+            f"{did_you_mean(word, named)}the dataset '{dataset}' {there}"
+        ) from None
