@@ -1,16 +1,17 @@
 """How alike different hearts look to the check of rule 1, and copies in disguise.
 
-    python docs/scripts/alike_hearts.py acdc=ACDC mmwhs=MMWHS phantom
+    python docs/scripts/alike_hearts.py acdc=ACDC mmwhs=MMWHS "phantom[patients=150]" --every 5
 
-Takes any datasets with their folders. Prints the largest likeness between volumes of different
-patients, the smallest between the volumes of one patient, and the smallest between a volume and
-each of its disguises, for every n-th volume (`--every`). The threshold of `data/likeness.py`
-stands in the middle between different hearts and copies.
+Takes any datasets with their options and folders. Prints the largest likeness between volumes of
+different patients, the smallest between the volumes of one patient, and the smallest between a
+volume and each of its disguises, for every n-th volume (`--every`). The threshold of
+`data/likeness.py` stands in the middle between different hearts and copies.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,10 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contrabench.contracts.dataset import Volume
+from contrabench.contracts.options import parse_options
 from contrabench.contracts.registry import datasets
 from contrabench.data.grid import shrink
 from contrabench.data.likeness import SAME_HEART, likeness_of, pattern_of, similarity
 from contrabench.data.reading import list_cases, load_checked
+from contrabench.text import split_words
 
 Image = NDArray[np.float32]
 
@@ -71,9 +74,10 @@ DISGUISES: dict[str, Callable[[Image], Image]] = {
 }
 
 
-def measure(name: str, root: Path | None, every: int) -> Iterator[str]:
+def measure(name: str, options: str, root: Path | None, every: int) -> Iterator[str]:
     """The figures of one dataset, line by line."""
-    dataset = datasets.get(name)(root)
+    kind = datasets.get(name)
+    dataset = kind(root, parse_options(kind.Options, split_words(options), name))
     cases, patterns, spent = list_cases(dataset), [], 0.0
     lowest = dict.fromkeys(DISGUISES, 1.0)
     for number, case in enumerate(cases):
@@ -110,11 +114,14 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("datasets", nargs="+", metavar="NAME[=FOLDER]")
+    parser.add_argument("datasets", nargs="+", metavar="NAME")
     parser.add_argument("--every", type=int, default=1, help="disguise every n-th volume alone")
     asked = parser.parse_args()
     sys.stdout.write(f"one heart from {SAME_HEART} on\n")
     for word in asked.datasets:
-        name, _, folder = word.partition("=")
-        for line in measure(name, Path(folder) if folder else None, asked.every):
+        described = re.fullmatch(r"(\w+)(?:\[(.*)\])?(?:=(.*))?", word)
+        if described is None:
+            parser.error(f"'{word}' is not NAME, NAME=FOLDER or NAME[option=value]=FOLDER")
+        name, options, folder = described.groups()
+        for line in measure(name, options or "", Path(folder) if folder else None, asked.every):
             sys.stdout.write(f"{line}\n")

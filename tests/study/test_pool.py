@@ -132,8 +132,21 @@ def test_a_test_heart_in_disguise_is_one_line(own, other, tmp_path):
 
 
 def test_the_dataset_itself_is_no_pool(own, tmp_path):
-    with pytest.raises(RequestError, match="the pool is 'nifti' itself"):
-        plan(own, tmp_path, own.root, pool="nifti", pool_options=OPTIONS)
+    with pytest.raises(RequestError, match="the pool 'nifti' holds no image that 'nifti' has not"):
+        plan(own, tmp_path, own.root, pool="nifti")
+
+
+def test_a_pool_of_the_same_dataset_has_its_options_unless_told_otherwise(own, other, tmp_path):
+    pattern = {"patient_pattern": "([sp]).*"}
+    session = plan(own, tmp_path, other.root, pool="nifti", pool_options=pattern)
+    spec = session.graph.runs[0].spec
+    assert spec.pool_options == {**spec.dataset_options, **pattern}
+    assert {case.patient for case in session.cases if case.pool} == {"s", "p"}
+
+
+def test_a_pool_whose_folder_is_not_named(own, tmp_path):
+    with pytest.raises(RequestError, match=r"'acdc' needs its files: --pool acdc:FOLDER, with"):
+        plan(own, tmp_path, pool="acdc")
 
 
 def test_a_dataset_without_a_label_is_refused_and_is_a_pool(own, other, tmp_path):

@@ -34,15 +34,10 @@ def prepare_run(
     """The volumes of a run: its dataset's, then the images of the dataset that it takes as pool.
 
     Raises:
-        RequestError: if the pool is the dataset itself.
+        RequestError: if the pool holds the dataset's own images alone.
         DataError: as `prepare`, and for each volume of the pool that is the heart of a patient of
             the dataset under another name.
     """
-    if spec.pool == spec.dataset and (root, spec.dataset_options) == (pool_root, spec.pool_options):
-        raise RequestError(
-            f"the pool is '{spec.dataset}' itself, whose volumes without labels are trained on "
-            "anyway; leave --pool out, or name another folder: --pool DATASET:PATH"
-        )
     pixels, own = spec.budget.pixels, spec.open_dataset(root)
     cases = prepare(own, spec.dataset, pixels, store, reporter)
     if not any(case.labelled for case in cases):
@@ -50,6 +45,12 @@ def prepare_run(
     if spec.pool:
         other = spec.open_pool(pool_root)
         pooled = prepare(other, spec.pool, pixels, store, reporter, as_pool=True)
+        if {case.image_hash for case in pooled} <= {case.image_hash for case in cases}:
+            raise RequestError(
+                f"the pool '{spec.pool}' holds no image that '{spec.dataset}' has not, and those "
+                "without labels are trained on anyway; leave --pool out, or name another folder: "
+                "--pool DATASET:FOLDER"
+            )
         cases += [_renamed(spec, case) for case in pooled]
         if faults := shared_hearts([(case.as_case, case.likeness) for case in cases]):
             raise DataError(faults, where=f"{own.info.title} with {other.info.title} as pool")

@@ -90,7 +90,7 @@ class RunSpec(Frozen):
 
     def open_pool(self, root: Path | None) -> Dataset:
         """The dataset whose images are trained on as well, with the folder of its files."""
-        return open_dataset(self.pool, self.pool_options, root)
+        return open_dataset(self.pool, self.pool_options, root, f"--pool {self.pool}:FOLDER")
 
     def place(self) -> str:
         """What is trained on, by its registered names: `acdc`, or `acdc + mmwhs`."""
@@ -125,11 +125,16 @@ def _named(
     return f"{name}[{inside}]" if changed else name
 
 
-def open_dataset(name: str, options: dict[str, Any], root: Path | None) -> Dataset:
-    """A registered dataset; RequestError if there is none, or it needs files and none are named."""
+def open_dataset(
+    name: str, options: dict[str, Any], root: Path | None, how: str = "--data FOLDER"
+) -> Dataset:
+    """A registered dataset; RequestError if there is none, or it needs files and none are named.
+
+    `how` a command line names its folder.
+    """
     kind = registry.datasets.get(name)
     if kind.info.needs_path and root is None:
-        raise RequestError(f"'{name}' needs its files: --data FOLDER, with {kind.info.layout}")
+        raise RequestError(f"'{name}' needs its files: {how}, with {kind.info.layout}")
     return kind(root, kind.Options.model_validate(options))
 
 

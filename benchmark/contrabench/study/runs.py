@@ -149,6 +149,8 @@ def _common(spec: StudySpec, device: str, precision: str) -> dict[str, Any]:
 def _options(plugins: registry.Registry[Any], what: str, spec: StudySpec) -> dict[str, Any]:
     """All options of a study's dataset, pool or backbone, checked as the command line's are."""
     name, given = getattr(spec, what), getattr(spec, f"{what}_options")
+    if what == "pool" and name == spec.dataset:
+        given = {**spec.dataset_options, **given}
     cls: type[Options] = plugins.get(name).Options
     return parse_options(cls, given, f"{what} '{name}'").model_dump(mode="json")
 

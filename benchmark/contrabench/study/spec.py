@@ -62,7 +62,9 @@ class StudySpec(Frozen):
     dataset: str = Field(description="a name from `bench datasets`")
     dataset_options: dict[str, Any] = Field({}, description="as of `-d`")
     pool: str = Field("", description="another dataset, whose images are trained on as well")
-    pool_options: dict[str, Any] = Field({}, description="of that dataset")
+    pool_options: dict[str, Any] = Field(
+        {}, description="of that dataset; those not named are as of `-d` if it is the same one"
+    )
 
     @field_validator("labels", mode="before")
     @classmethod
