@@ -54,8 +54,13 @@ def some(names: Iterable[object], most: int = 3) -> str:
     return ", ".join(words[:most]) + more
 
 
-def split_words(text: str, between: str = ",") -> list[str]:
-    """Splits a list at its commas, or another mark, but not at those inside of brackets."""
+def split_words(text: str) -> list[str]:
+    """Splits a list at its commas, but not at those inside of brackets."""
+    return [part for part in split_parts(text, ",") if part]
+
+
+def split_parts(text: str, between: str) -> list[str]:
+    """What stands between some marks, but not those inside of brackets; nothing is a part, too."""
     parts, depth = [""], 0
     for mark in text:
         depth += {"[": 1, "]": -1}.get(mark, 0)
@@ -63,7 +68,7 @@ def split_words(text: str, between: str = ",") -> list[str]:
             parts.append("")
         else:
             parts[-1] += mark
-    return [part.strip() for part in parts if part.strip()]
+    return [part.strip() for part in parts]
 
 
 def did_you_mean(word: str, known: Iterable[str], most: int = 1) -> str:

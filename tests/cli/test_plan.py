@@ -143,6 +143,38 @@ def test_a_variant_that_shares_a_pre_training_stands_under_it_by_name(plan):
     assert "simclr[deep_supervision=true]: fine-tune" in below[2]
 
 
+JOINT = ("--methods", "bcp,simclr+bcp,simclr+cps", "--without", "scratch,scratch_long,"
+         "full_supervision", "--labels", "50%", "--fold", "0", "--draws", "1")  # fmt: skip
+
+
+def test_stages_of_fine_tuning_are_no_pre_trainings(plan, planned):
+    _, out, _ = plan(*JOINT)
+    lines = out.splitlines()
+    tree = lines[lines.index("bcp") : lines.index("")]
+    assert [line.strip("│├└─ ") for line in tree] == [
+        "bcp",
+        "fine-tune, evaluate, rows: fold 0, 50%, draw 0 (1 run)  to do",
+        "simclr+bcp",
+        "pre-train global: fold 0  to do",
+        "fine-tune, evaluate, rows: 50%, draw 0 (1 run)  to do",
+        "simclr+cps: fine-tune, evaluate, rows: 50%, draw 0 (1 run)  to do",
+    ]
+    assert "12 stages, 1 of them pre-trainings; without sharing there would be 2: 1 saved" in out
+    told = json.loads(plan(*JOINT, "--json")[1])["stages"]
+    assert [stage["title"] for stage in told[:2]] == [
+        "fine-tune (labelled) bcp: 50%, fold 0, draw 0", "fine-tune (both) bcp: 50%, fold 0, draw 0"
+    ]  # fmt: skip
+
+
+def test_a_run_of_which_one_joint_stage_is_there_has_begun(plan, store):
+    first = json.loads(plan(*JOINT, "--json")[1])["stages"][0]
+    folder = home_of(store, first["kind"]) / first["key"]
+    folder.mkdir(parents=True)
+    seal_folder(folder)
+    lines = plan(*JOINT)[1].splitlines()
+    assert lines[lines.index("bcp") + 1].endswith("(1 run)  begun")
+
+
 def test_the_tree_tells_every_run_once(plan, planned):
     _, out, _ = plan()
     told = [line.rpartition("(")[2].split()[0] for line in out.splitlines() if "run)" in line]

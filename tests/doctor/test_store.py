@@ -249,6 +249,18 @@ def test_a_study_that_is_not_done_is_told_with_what_it_lacks(store):
     assert "bench status" in finding.do
 
 
+def test_stages_between_stages_of_fine_tuning_are_a_runs_own(store, build):
+    """A joint stage and the labels that it leaves to the next."""
+    run = build.run(store, variant="rounds", fold=1, draw=7)
+    first = build.stage(store, "finetune", {"joint": 1})
+    labels = build.stage(store, "pseudo_label", {"model": first.name}, {"labels.npz": "x"})
+    assert len(leftovers(store)) == 2
+    record = json.loads((run / "run.json").read_text())
+    record["stages"] |= {"joint": [first.name], "pseudo_label": [labels.name]}
+    (run / "run.json").write_text(json.dumps(record))
+    assert leftovers(store) == []
+
+
 def test_the_stages_of_a_removed_run_are_orphans(store):
     run = next(
         path.parent

@@ -78,7 +78,7 @@ def test_each_stage_goes_on_from_the_one_before_or_begins_anew(prepared, rounds)
         assert first.units + second.units == SHORT.finetune.steps
         assert not any(node.label_free for node in nodes)
         assert [node.title for node in nodes[:3]] == [
-            "fine-tuning, first", "pseudo-labels for second", "fine-tuning, second"
+            "fine-tuning (first)", "pseudo-labels (for second)", "fine-tuning (second)"
         ]  # fmt: skip
 
 

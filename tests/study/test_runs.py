@@ -222,3 +222,14 @@ def test_a_dataset_without_its_folder_is_refused():
     with pytest.raises(RequestError, match="--data"):
         run.open_dataset(None)
     assert run.open_dataset(Path("anywhere")).info.needs_path
+
+
+def test_the_references_stand_beside_joint_methods_too():
+    found, _ = runs(methods=["mean_teacher", "simclr+bcp"], labels=["10%"], draws=2)
+    variants = {run[0] for run in found}
+    assert variants == {"scratch", "scratch_long", "mean_teacher", "simclr+bcp"}
+    cells = {name: {run[1:] for run in found if run[0] == name} for name in variants}
+    assert cells["mean_teacher"] == cells["simclr+bcp"] == cells["scratch_long"]
+    # The teacher of a method is not asked for of its references.
+    specs, _ = runs(methods=["mean_teacher"], score="teacher")
+    assert {run[0] for run in specs} == {"scratch", "scratch_long", "mean_teacher[score=teacher]"}

@@ -108,6 +108,111 @@ def test_a_word_that_is_not_understood_is_refused_with_a_hint(word, hint):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("scratch+mean_teacher", "'scratch' does not"),
+        ("mean_teacher+simclr", "needs one method after the + that trains during fine-tuning"),
+        ("mean_teacher+cps", "'mean_teacher' does not"),
+        ("simclr+byol", "needs one method after the +"),
+        ("simclr+scratch", "needs one method after the +"),
+        ("simclr+mean_teacher+cps", "needs one method after the +"),
+        ("simclr+consistency", "needs one method after the +"),
+        ("simclr+", "there is no method or family ''"),
+        ("+mean_teacher", "there is no method or family ''"),
+        ("simclr+mean_teachr", "did you mean 'mean_teacher'?"),
+        ("simclrr+mean_teacher", "did you mean 'simclr'?"),
+        ("simclr+mean_teacher[wieght=1]", "did you mean 'weight'?"),
+        ("simclr[wieght=1]+mean_teacher", "'wieght' is unknown"),
+        ("simclr+mean_teacher[weight=-1]", "greater than or equal to 0"),
+        ("simclr+mean_teacher[weight=1", "no closing bracket"),
+    ],
+)
+def test_two_methods_that_do_not_go_together_are_refused_in_a_line(word, hint):
+    with pytest.raises(RequestError) as caught:
+        read_methods([word], [])
+    assert hint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_two_methods_are_one_that_pre_trains_and_one_that_fine_tunes():
+    made = spec("simclr[temperature=0.2]+mean_teacher[weight=0.1]")
+    assert (made.name, made.method, made.joint) == ("simclr+mean_teacher", "simclr", "mean_teacher")
+    assert made.open_method().options.temperature == 0.2
+    assert made.open_tuner().options.weight == 0.1
+    assert made.variant() == "simclr[temperature=0.2]+mean_teacher[weight=0.1]"
+    assert spec("simclr+mean_teacher").variant() == "simclr+mean_teacher"
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "mmgl[global_taps=pool3+pool4, variant=U]+ua_mt[literal=true, passes=2]",
+        "mmgl+bcp[side=0.5]",
+        "moco[views=all]+reco",
+        "simclr[deep_supervision=true]+unimatch[strong=0.0]",
+        "mean_teacher[score=teacher]",
+        "simclr+mean_teacher[score=teacher]",
+    ],
+)
+def test_a_variant_of_two_methods_reads_back_as_what_it_names(word):
+    made = spec(word)
+    (again,) = split_words(made.variant())
+    assert spec(again) == made
+    assert spec(again).variant() == made.variant()
+
+
+def test_a_family_may_pre_train_and_each_member_is_one():
+    found = read_methods(["instance contrast+cps"], [])
+    assert sorted(one.name for one in found) == family("instance contrast")
+    assert {one.joint.name for one in found} == {"cps"}
+
+
+def test_what_is_excluded_is_left_out_on_either_side_of_the_plus():
+    words = ["simclr+cps", "moco+cps", "simclr+bcp", "simclr"]
+
+    def left(*exclude):
+        return ["+".join(one.names) for one in read_methods(words, exclude)]
+
+    assert left("moco") == ["simclr+cps", "simclr+bcp", "simclr"]
+    assert left("cps") == ["simclr+bcp", "simclr"]
+    assert left("consistency") == ["simclr"]
+
+
+def test_joint_methods_are_members_of_all_and_of_their_families():
+    for name in ("mean_teacher", "ua_mt", "fixmatch", "unimatch", "cps", "bcp", "reco"):
+        assert name in names("all")
+    assert {"mean_teacher", "cps", "bcp"} <= set(names("consistency"))
+    assert names("contrast-during")[0] in family("contrast during")
+    assert {"mixup", "cutmix"} <= set(names("reference"))
+    assert {"mixup", "cutmix"}.isdisjoint(names("all"))
+
+
+@pytest.mark.parametrize(
+    "word", ["simclr", "scratch", "cps", "mixup", "fixmatch", "simclr+unimatch"]
+)
+def test_a_teacher_that_is_not_there_is_refused_before_anything_is_trained(word):
+    for asked in ({"methods": [word], "score": "teacher"}, {"methods": [teaching(word)]}):
+        with pytest.raises(RequestError) as caught:
+            specs_of(**asked)
+        name = word.partition("[")[0]
+        assert str(caught.value).startswith(f"'{name}' has no teacher that could be tested")
+        assert "\n" not in str(caught.value)
+
+
+def teaching(word):
+    return f"{word}[score=teacher]"
+
+
+def test_a_teacher_that_is_there_may_be_tested():
+    for word in ("mean_teacher", "ua_mt", "bcp", "reco", "fixmatch[keep=0.9]", "simclr+reco"):
+        (found,) = specs_of(methods=[word], score="teacher")
+        assert found.deviations.score == "teacher"
+        assert "score=teacher" in found.variant()
+    one, other = specs_of(methods=["mean_teacher[score=teacher]", "simclr"])
+    assert (one.deviations.score, other.deviations.score) == ("teacher", "student")
+
+
 def test_deviations_stand_in_the_brackets_beside_options():
     (entry,) = read_methods(["mmgl[views=axial, stages=global, deep-supervision=false]"], [])
     deviations = (("deep_supervision", False), ("views", "axial"))

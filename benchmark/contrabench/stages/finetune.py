@@ -79,7 +79,7 @@ class Finetune(Kind):
             if number == len(run.tuning) and run.spec.deviations.score == "teacher":
                 spec["score"] = "teacher"
             cost = digest({name: spec[name] for name in same})
-            name = f", {stage.name}" if stage else ""
+            name = f" ({stage.name})" if stage else ""
             nodes.append(Node(self.name, name, spec, tuple(inputs), steps, cost))
         return tuple(nodes)
 

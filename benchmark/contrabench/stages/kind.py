@@ -36,7 +36,7 @@ class Node:
     """One stage of one run."""
 
     kind: str
-    name: str  # of the pre-training stage; "" for other kinds
+    name: str  # what the words of its kind say of it, such as a method's stage; "" for nothing
     spec: dict[str, Any]  # all that the output depends on; `key` is its hash
     inputs: tuple[str, ...]  # keys of the stages that are read, in order; it starts from the last
     units: int  # what its time grows with: optimiser steps, cases to score, or 0

@@ -114,7 +114,7 @@ def labelling(
         "backbone": run.network.model_dump(mode="json"),
     }
     streams = f", stream {number + 1}" if len(stage.streams) > 1 else ""
-    name = f" for {stage.name}{streams}"
+    name = f" (for {stage.name}{streams})"
     return Node(KIND.name, name, spec, (model,), len(spec["data"]), digest(same))
 
 

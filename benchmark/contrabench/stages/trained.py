@@ -44,7 +44,7 @@ def header_of(path: Path) -> dict[str, str]:
 
 def tracked(making: Making, node: Node) -> Tracker:
     """The trackers of a stage, to be closed with it; only the first of several devices has any."""
-    spec, stage = making.run.spec, node.name or node.title
+    spec, stage = making.run.spec, node.name if node.kind == "pretrain" else node.title
     what = {
         "method": spec.variant(),
         "stage": stage,

@@ -21,7 +21,7 @@ from contrabench.references import EVERY_LABEL, FULL, LONGER, REFERENCE, REFEREN
 from contrabench.stages.recipe import share_out, usual_options
 from contrabench.stages.run import RunSpec, combined_deviations
 from contrabench.study.spec import StudySpec
-from contrabench.text import did_you_mean, split_words
+from contrabench.text import did_you_mean, split_parts, split_words
 
 _ALL = "all"
 
@@ -202,7 +202,7 @@ def read_methods(words: Sequence[str], exclude: Sequence[str]) -> list[Asked]:
     left_out = {name for word in exclude for name in _members(word.strip())}
     found: list[Asked] = []
     for word in words:
-        first, *others = split_words(word, "+") or [word]
+        first, *others = split_parts(word, "+")
         asked = _read(first)
         if others:
             asked = [_combined(word, one, others) for one in asked]
