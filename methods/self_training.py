@@ -48,17 +48,21 @@ class SelfTrainingOptions(Options):
 class FixedLabels(JointObjective):
     """Cross-entropy and Dice with labels that stay as they are for a round."""
 
-    def __init__(self, weight: float) -> None:
+    def __init__(self, options: SelfTrainingOptions) -> None:
         super().__init__()
-        self.weight = weight
+        self.options = options
 
     def forward(self, network: Network, batch: JointBatch, supervised: Supervised) -> StepResult:
-        """The weighted term of one batch; zero without a labelled pixel."""
+        """The term of one batch; zero without a labelled pixel."""
         view = batch.streams[0].views[0]
         labels = view.label.long()
         logits, kept = network.logits(view.image), labels != IGNORE
         term = masked_entropy(logits, labels, kept) + masked_dice(logits, labels, kept)
-        return StepResult(self.weight * term, {"labelled": kept.float().mean()})
+        return StepResult(term, {"labelled": kept.float().mean()})
+
+    def weight_at(self, progress: float) -> float:
+        """The same in every step."""
+        return self.options.weight
 
 
 @register_method("self_training")
@@ -93,4 +97,4 @@ class SelfTraining(JointMethod):
 
     def joint_objective(self, stage: JointStage, network: Network) -> JointObjective:
         """Nothing in the first stage, then the term with pseudo-labels."""
-        return FixedLabels(self.options.weight) if stage.streams else NothingAdded()
+        return FixedLabels(self.options) if stage.streams else NothingAdded()

@@ -36,7 +36,8 @@ def test_the_term(hidden):
     view = step.batch.streams[0].views[0]
     if hidden:
         view.masks[0, ::2] = IGNORE
-    wanted = 0.5 * literal(step.network.logits(view.image), view.label)
+    assert step.objective.weight_at(0.3) == 0.5
+    wanted = literal(step.network.logits(view.image), view.label)
     assert step.take().loss.item() == pytest.approx(wanted.item(), rel=1e-5)
 
 

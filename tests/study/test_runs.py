@@ -230,6 +230,7 @@ def test_the_references_stand_beside_joint_methods_too():
     assert variants == {"scratch", "scratch_long", "mean_teacher", "simclr+bcp"}
     cells = {name: {run[1:] for run in found if run[0] == name} for name in variants}
     assert cells["mean_teacher"] == cells["simclr+bcp"] == cells["scratch_long"]
-    # The teacher of a method is not asked for of its references.
+    # A network that is averaged gets a scratch beside it that is averaged, too.
     specs, _ = runs(methods=["mean_teacher"], score="teacher")
-    assert {run[0] for run in specs} == {"scratch", "scratch_long", "mean_teacher[score=teacher]"}
+    averaged = {"scratch[score=teacher]", "mean_teacher[score=teacher]"}
+    assert {run[0] for run in specs} == {"scratch", "scratch_long", *averaged}
