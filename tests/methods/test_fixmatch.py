@@ -68,7 +68,7 @@ def test_the_term_is_its_definition(cases, keep):
         for weight in heads(task):
             weight.add_(torch.randn_like(weight))
     batch = exactly(task.batch(0, 0, 1))
-    labeller = task.objective.average.copied if keep else task.common.model
+    labeller = task.objective.average.copied.eval() if keep else task.common.model
     threshold = halfway(labeller.logits(batch.streams[0].views[0].image))
     task.objective.options = cls.Options(threshold=threshold, cutmix=1.0, keep=keep)
     expected, share = literal(task, batch, threshold, 1.0, labeller)

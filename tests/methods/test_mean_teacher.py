@@ -5,7 +5,7 @@ import torch
 
 from contrabench.contracts import registry
 
-from .conftest import agree, exactly, joint_task, take_steps
+from .conftest import agree, exactly, image_normed, joint_task, take_steps
 
 cls = registry.methods.get("mean_teacher")
 module = __import__(cls.__module__, fromlist=["x"])
@@ -78,7 +78,8 @@ def move_away(task):
 
 def test_a_teacher_that_is_the_student_without_noise_disagrees_nowhere(cases):
     """In every step, where layers are normalised by image: a batch would tell the two apart."""
-    task = make_task(cases, keep=0.0, noise=0.0)
+    options = cls.Options(keep=0.0, noise=0.0)
+    task = joint_task(cls(options), cases, net=image_normed())
     for step in range(3):
         result = task(task.batch(step, 0, 1))
         assert result.logs["disagreement"].item() == 0

@@ -7,7 +7,7 @@ import torch
 
 from contrabench.contracts import registry
 
-from .conftest import agree, exactly, joint_task
+from .conftest import agree, exactly, image_normed, joint_task
 
 cls, plain = registry.methods.get("ua_mt"), registry.methods.get("mean_teacher")
 module = __import__(cls.__module__, fromlist=["x"])
@@ -15,7 +15,7 @@ module = __import__(cls.__module__, fromlist=["x"])
 
 def make_task(cases, kind=cls, **options):
     """A task whose student has moved away from its teacher."""
-    task = joint_task(kind(kind.Options(**options)), cases, batch=2)
+    task = joint_task(kind(kind.Options(**options)), cases, batch=2, net=image_normed())
     torch.manual_seed(3)
     with torch.no_grad():
         for weight in task.common.model.parameters():
