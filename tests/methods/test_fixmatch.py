@@ -15,6 +15,7 @@ from .conftest import (
     exactly,
     finetune_task,
     halfway,
+    image_normed,
     joint_task,
     take_steps,
 )
@@ -62,7 +63,7 @@ def literal(task, batch, threshold, share, labeller):
 
 @pytest.mark.parametrize("keep", [0.0, 0.9])
 def test_the_term_is_its_definition(cases, keep):
-    task = make_task(cases, cutmix=1.0, keep=keep).double()
+    task = make_task(cases, net=image_normed(), cutmix=1.0, keep=keep).double()
     torch.manual_seed(1)
     with torch.no_grad():
         for weight in heads(task):
