@@ -21,7 +21,7 @@ from contrabench.data.grid import shrink
 
 SAME_HEART = 0.8
 """Likeness from which on two volumes are one heart: in the middle between the closest of different
-hearts (0.68, of 11 175 pairs) and the furthest of disguised copies (0.90), see docs/protocol.md."""
+hearts (0.68, of 11 175 pairs) and the furthest of disguised copies (0.91), see docs/protocol.md."""
 _CELLS = (32, 32, 4)
 _BLUR = 2.0
 """Cells, within a slice: what is smoother than that is common to all hearts and left out."""
