@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from contrabench.contracts import registry
 from contrabench.data.grid import to_native
-from contrabench.data.prepare import prepare_dataset
+from contrabench.progress import Silent
+from contrabench.stages.prepare import prepare
 
 
 def dice(first: np.ndarray, second: np.ndarray) -> float:
@@ -38,7 +39,7 @@ def main() -> None:
     dataset = kind(wanted.data, kind.Options())
     found: dict[str, list[float]] = {structure.name: [] for structure in dataset.structures}
     with TemporaryDirectory() as cache:
-        cases = prepare_dataset(dataset, wanted.dataset, dataset.recipe, wanted.pixels, Path(cache))
+        cases = prepare(dataset, wanted.dataset, wanted.pixels, Path(cache), Silent())
         cases = [case for case in cases if case.labelled]
         for case in cases:
             marks = torch.from_numpy(case.label).long()

@@ -113,9 +113,16 @@ def test_labelled_and_unlabelled_slices_in_one_batch_pass_the_kit():
 
 
 def test_the_field_is_wide():
-    families = {registry.methods.get(name).info.family for name in VARIANTS}
-    assert len(VARIANTS) >= 28
-    assert len(families) >= 8
+    infos = [registry.methods.get(name).info for name in VARIANTS]
+    assert len(infos) >= 40
+    assert {info.family for info in infos} == {
+        "contrast before",
+        "contrast during",
+        "consistency",
+        "reconstruction",
+        "reference",
+    }
+    assert all(info.kind for info in infos if info.family != "reference")
 
 
 @pytest.mark.parametrize(("name", "options"), ALL)

@@ -32,7 +32,7 @@ def weights(store, kind, key):
 def test_it_trains_and_hands_over_nothing(results):
     store, (scratch, ours) = results
     record = ours.record
-    assert record["images"] == {"pretrain": [96], "finetune": 96}
+    assert record["images"] == {"pretrain": [96], "finetune": 96, "beside": 0}
     transfer = record["training"][record["stages"]["finetune"]]["transfer"]
     assert (transfer["parts"], transfer["matched"], transfer["parameters"]) == ([], 0, 0)
     assert record["stages"]["finetune"] != scratch.record["stages"]["finetune"]

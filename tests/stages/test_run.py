@@ -28,7 +28,7 @@ def test_a_run_leaves_rows_and_a_record(execute, tmp_path):
     assert set(rows.patient) == set(patients["test"])
     assert not set(patients["train"]) & set(patients["test"])
     assert set(patients["labelled"]) <= set(patients["train"])
-    assert record["images"] == {"pretrain": [192, 192], "finetune": 384}
+    assert record["images"] == {"pretrain": [192, 192], "finetune": 384, "beside": 0}
     assert [item["rule"] for item in record["audit"]] == list(range(1, 10))
     assert record["cost"]["parameters"] > 10_000
     assert record["environment"]["torch"]
@@ -87,7 +87,7 @@ def test_scratch_is_the_same_model_under_every_name(execute):
 
 def test_longer_scratch_spends_the_pretraining_images_on_fine_tuning(execute):
     images = execute(make_spec("scratch_long")).record["images"]
-    assert images == {"pretrain": [], "finetune": 768}
+    assert images == {"pretrain": [], "finetune": 768, "beside": 0}
 
 
 def test_deviations_are_open_to_every_method_and_show_in_its_name(execute):
