@@ -108,10 +108,10 @@ def test_the_guide_works_from_its_first_line_to_its_last(desk, capsys):
             assert kind == "toml"
             ((group, points),) = tomllib.loads(text)["project"]["entry-points"].items()
             assert (group, list(points)) == (registry.methods._package, ["my_idea"])
-    assert (kinds.count("sh"), kinds.count("python"), kinds.count("toml")) == (4, 3, 1)
+    assert (kinds.count("sh"), kinds.count("python"), kinds.count("toml")) == (6, 5, 1)
     # The last command is `bench report`.
-    assert "my_idea" in output
-    assert "scratch" in output
+    for name in ("my_idea", "my_pair", "scratch"):
+        assert name in output
 
 
 def test_no_snippet_of_the_guide_is_left_out():
@@ -119,24 +119,30 @@ def test_no_snippet_of_the_guide_is_left_out():
     assert text.count("```") == 2 * len(FENCE.findall(text))
 
 
-def starting_names():
-    """The classes and functions of the starting file."""
-    tree = ast.parse(starting_file("my_idea"))
+def starting_names(name="my_idea", joint=False):
+    """The classes and functions of a starting file."""
+    tree = ast.parse(starting_file(name, joint))
     return {node.name for node in tree.body if hasattr(node, "name")}
 
 
-def test_the_guide_describes_the_starting_file():
-    first = PAGES[0].read_text(encoding="utf-8").partition("## 2.")[0]
-    rows = re.findall(r"^\| `(\w+)` \|", first, re.MULTILINE)
-    assert set(rows) == starting_names()
+def test_the_guide_describes_the_starting_files():
+    text = PAGES[0].read_text(encoding="utf-8")
+    for joint, name, begins, ends in (
+        (False, "my_idea", "## 1.", "## 2."),
+        (True, "my_pair", "## 7.", "**What the engine does.**"),
+    ):
+        part = text.partition(begins)[2].partition(ends)[0]
+        rows = re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE)
+        assert set(rows) == starting_names(name, joint)
 
 
 def known():
     """Every name that the pages may set in code type."""
+    from contrabench.contracts import split
     from contrabench.contracts import views as batch
     from contrabench.contracts import views as spec
     from contrabench.contracts.dataset import Case, Dataset
-    from contrabench.contracts.objective import Objective
+    from contrabench.contracts.objective import JointBatch, JointObjective, Network, Objective
     from contrabench.contracts.report import ReportFormat, ReportInfo, Section
     from contrabench.model.backbones.unet import UNet
     from contrabench.model.weights import build_backbone
@@ -148,18 +154,20 @@ def known():
     for choices in (method.Fidelity, method.AgainstCollapse):
         names |= set(typing.get_args(choices))
     names |= set(dir(contrabench.contracts.report)) | set(dir(tidy))
-    for module in (method, spec):
+    for module in (method, spec, split):
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, BaseModel):
                 names |= {value.__name__, *value.model_fields}
     names |= set(ReportInfo.model_fields)
-    for owner in (batch.Batch, batch.View, batch.SliceInfo, Section, Case):
+    for owner in (batch.Batch, batch.View, batch.SliceInfo, JointBatch, Section, Case):
         names |= {item.name for item in fields(owner)}
     network = build_backbone(BackboneSpec(width=4), 0)
     owners = (
         Dataset,
         ReportFormat,
         Objective,
+        JointObjective,
+        Network,
         Queue,
         method.Method,
         batch.Batch,
@@ -168,11 +176,12 @@ def known():
     )
     for owner in owners:
         names |= set(dir(owner)) | set(getattr(owner, "__annotations__", {}))
-    return names | starting_names()
+    return names | starting_names() | starting_names("my_pair", joint=True)
 
 
 PLACEHOLDERS = {"i", "a", "b", "batch", "backbone", "case", "image", "progress", "tap", "taps"}
-PLACEHOLDERS |= {"name", "report", "value", "True", "None"}
+PLACEHOLDERS |= {"name", "report", "value", "True", "False", "None", "network", "label", "logits"}
+PLACEHOLDERS |= {"supervised", "given"}
 
 
 def codes(page):
