@@ -100,6 +100,8 @@ def test_a_worker_ends_when_its_study_is_gone(tmp_path):
     context = multiprocessing.get_context("spawn")
     study = context.Process(target=_begin_and_wait, args=(there, str(tmp_path)))
     study.start()
+    # A study that breaks off is then an error here and no endless wait.
+    there.close()
     worker = here.recv()
     os.kill(study.pid, signal.SIGKILL)
     study.join()
