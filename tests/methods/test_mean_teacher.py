@@ -88,7 +88,7 @@ def test_a_teacher_that_is_the_student_without_noise_disagrees_nowhere(cases):
 
 
 def test_the_weight_rises_to_its_end(cases):
-    weight = make_task(cases, weight=0.3).objective.weight
+    weight = make_task(cases, weight=0.3).objective.weight_at
     assert weight(0) == pytest.approx(0.3 * 0.00674, rel=1e-3)
     assert weight(0.5) == pytest.approx(0.3 * 0.2865, rel=1e-3)
     assert weight(1) == 0.3

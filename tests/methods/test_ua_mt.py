@@ -106,5 +106,5 @@ def test_entropy():
 
 
 def test_it_weighs_as_mean_teacher_does(cases):
-    weights = [make_task(cases, kind=kind, weight=0.4).objective.weight for kind in (cls, plain)]
+    weights = [make_task(cases, kind=kind, weight=0.4).objective.weight_at for kind in (cls, plain)]
     assert [weights[0](r) for r in (0, 0.3, 1)] == [weights[1](r) for r in (0, 0.3, 1)]

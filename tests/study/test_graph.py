@@ -136,7 +136,7 @@ def test_titles_tell_the_stages_of_a_study_apart():
 
 
 def test_a_fold_that_the_patients_do_not_allow_is_refused():
-    with pytest.raises(RequestError, match="13 folds over 12"):
+    with pytest.raises(RequestError, match="over 13 folds needs 13"):
         draw_graph(specs(folds=13, test_folds=[0]), CASES, None)
 
 
