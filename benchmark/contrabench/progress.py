@@ -43,7 +43,7 @@ class ConsoleReporter(Reporter):
 
     def line(self, text: str) -> None:
         """Prints one line above any bar; brackets in it are text, not markup."""
-        self.console.print(text, markup=False, highlight=False)
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
     def track(self, title: str, total: int) -> Iterator[Track]:

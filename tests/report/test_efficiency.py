@@ -7,8 +7,9 @@ from tests.makers.rows import results
 from contrabench.report.build import build_report
 from contrabench.report.completeness import incomplete_runs, missing_references
 from contrabench.report.efficiency import efficiency_section
-from contrabench.report.entries import label_budgets, labelled_count, labels_of
+from contrabench.report.entries import label_budgets, labelled_count
 from contrabench.statistics.labels_saved import labels_needed
+from contrabench.store.rows import labels_of
 
 PATIENTS, FOLDS = 20, 5
 BASE = np.random.default_rng(0).normal(0, 0.05, PATIENTS)

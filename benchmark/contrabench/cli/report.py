@@ -276,7 +276,7 @@ def _wanted(
     Those that are not asked for may still serve as references. RequestError if no row has a value
     that was asked for.
     """
-    from contrabench.report.entries import labels_of
+    from contrabench.store.rows import labels_of
 
     rows = results.rows
     _look_for("dataset", datasets, sorted(map(str, rows["dataset"].unique())), holder)

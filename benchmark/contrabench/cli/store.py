@@ -60,7 +60,7 @@ def list_store(
 
 def contents(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """What rows with `COLUMNS` hold, one line for each of `GROUP`; few labels first."""
-    from contrabench.report.entries import labels_of
+    from contrabench.store.rows import labels_of
 
     lines = []
     for names, part in rows.groupby(GROUP, observed=True):

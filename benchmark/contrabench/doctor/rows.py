@@ -206,7 +206,7 @@ def check_cells(rows: pd.DataFrame) -> Looking:
 def check_references(rows: pd.DataFrame) -> Looking:
     """Finds tables without the references that rule 10 of the protocol demands."""
     from contrabench.report.completeness import missing_references
-    from contrabench.report.entries import labels_of
+    from contrabench.store.rows import labels_of
 
     tables = 0
     for names, part in rows.drop_duplicates("run").groupby(TABLE, observed=True):

@@ -11,7 +11,8 @@ import pandas as pd
 
 from contrabench.contracts.report import NAME, Column, Section, Table
 from contrabench.report.board import NAMES, columns, make_table, names_of
-from contrabench.report.entries import Entry, labels_of
+from contrabench.report.entries import Entry
+from contrabench.store.rows import labels_of
 from contrabench.store.runs import inner
 from contrabench.text import counted
 

@@ -15,9 +15,10 @@ from contrabench.report.appendix import appendix
 from contrabench.report.board import make_table
 from contrabench.report.build import TABLE, title_of
 from contrabench.report.completeness import complete_runs
-from contrabench.report.entries import grouped, labels_of
+from contrabench.report.entries import grouped
 from contrabench.report.tidy import tidy
 from contrabench.store.results import Results
+from contrabench.store.rows import labels_of
 from contrabench.text import counted, some
 
 SIDES = ("A", "B")

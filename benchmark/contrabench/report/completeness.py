@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from contrabench.errors import RequestError
 from contrabench.references import EVERY_LABEL, FULL_SUPERVISION, LONGER, REFERENCE
-from contrabench.report.entries import labels_of
+from contrabench.store.rows import labels_of
 from contrabench.text import asked_labels, counted, some
 
 if TYPE_CHECKING:

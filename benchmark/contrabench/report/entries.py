@@ -14,6 +14,7 @@ import pandas as pd
 from contrabench.references import EVERY_LABEL, FULL_SUPERVISION, REFERENCE
 from contrabench.statistics.aggregate import distance_of, observations, patient_scores
 from contrabench.statistics.intervals import mean_interval
+from contrabench.store.rows import labels_of
 
 _DIGITS = 9
 """Counts that are equal on paper differ in the last digits."""
@@ -152,14 +153,6 @@ class LabelBudget:
         if label == FULL_SUPERVISION and self.labels == EVERY_LABEL:
             label = REFERENCE
         return next((entry for entry in self.entries if entry.label == label), None)
-
-
-def labels_of(rows: pd.DataFrame) -> list[str]:
-    """The label budgets of some rows by name, few labelled patients first."""
-    # The share of a count differs between folds of unequal size, so it tells no budgets apart.
-    known = rows.groupby("labels", observed=True)[["labelled_patients", "fraction"]].mean()
-    known = known.set_axis(known.index.astype(str)).rename_axis("labels").reset_index()
-    return list(known.sort_values(["labelled_patients", "fraction", "labels"])["labels"])
 
 
 def label_budgets(rows: pd.DataFrame) -> list[LabelBudget]:

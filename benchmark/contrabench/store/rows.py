@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +19,9 @@ import pyarrow.parquet as pq
 from contrabench.errors import RunError
 from contrabench.files import replacing
 from contrabench.protocol import NOT_APPLICABLE
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROWS_FILE = "rows.parquet"
 SCHEMA_VERSION = 2
@@ -132,3 +136,11 @@ def write_rows(path: Path, rows: Sequence[ResultRow]) -> None:
         raise RunError(f"the rows for {path} were not written: {fault}; this is a fault in scoring")
     with replacing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
+
+
+def labels_of(rows: pd.DataFrame) -> list[str]:
+    """The label budgets of some rows by name, few labelled patients first."""
+    # The share of a count differs between folds of unequal size, so it tells no budgets apart.
+    known = rows.groupby("labels", observed=True)[["labelled_patients", "fraction"]].mean()
+    known = known.set_axis(known.index.astype(str)).rename_axis("labels").reset_index()
+    return list(known.sort_values(["labelled_patients", "fraction", "labels"])["labels"])
