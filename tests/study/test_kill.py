@@ -130,12 +130,12 @@ def test_killed_at_random_moments(nursery, straight, tmp_path, record_property):
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at /proc")
 def test_a_study_survives_many_kills(tmp_path, record_property):
-    """Two workers and the study itself die at once, 25 times or until all is done."""
+    """Two workers and the study itself die at once, 12 times or until all is done."""
     chance, kills = random.Random(1), 0
     with serving("study") as nursery:
         nursery.run(tmp_path / "straight")
         killed = tmp_path / "killed"
-        while kills < 25:
+        while kills < 12:
             end = time.monotonic() + chance.uniform(0.05, 0.8)
             if not nursery.kill_when(killed, lambda end=end: time.monotonic() > end):
                 break
