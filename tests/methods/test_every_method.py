@@ -140,9 +140,9 @@ def test_gradients_reach_what_is_trained_and_nothing_else(name, options, cases):
         assert grown == wanted
 
 
-@pytest.mark.parametrize(("name", "options"), ALL)
-def test_bf16_gives_nearly_the_same_loss(name, options, cases):
-    for task in tasks(build(name, options), cases):
+@pytest.mark.parametrize("name", VARIANTS)
+def test_bf16_gives_nearly_the_same_loss(name, cases):
+    for task in tasks(build(name, {}), cases):
         batch = task.batch(0, 0, 1)
         exact = task(batch).loss.item()
         with torch.autocast("cpu", torch.bfloat16):
