@@ -17,7 +17,6 @@ import torch
 from pydantic import Field
 
 from contrabench import (
-    Intensity,
     JointBatch,
     JointMethod,
     JointObjective,
@@ -25,13 +24,12 @@ from contrabench import (
     MethodInfo,
     Network,
     Options,
-    Spatial,
     StepResult,
     Stream,
     Supervised,
-    ViewSpec,
     register_method,
 )
+from contrabench.contracts.views import STRONG_VIEW, WEAK_VIEW
 from contrabench.objectives.consistency import (
     Teacher,
     boxes,
@@ -39,9 +37,6 @@ from contrabench.objectives.consistency import (
     masked_entropy,
     pasted,
 )
-
-WEAK = ViewSpec(spatial=Spatial(crop_area=(0.6, 1.0)), intensity=None)
-STRONG = ViewSpec(spatial=None, intensity=Intensity(), geometry_of=0)
 
 
 class FixMatchOptions(Options):
@@ -109,7 +104,9 @@ class FixMatch(JointMethod):
 
     def joint_stages(self) -> tuple[JointStage, ...]:
         """One, with a weak and a strong view of each slice without a label."""
-        return (JointStage(name="pseudo-labels", streams=(Stream(views=(WEAK, STRONG)),)),)
+        return (
+            JointStage(name="pseudo-labels", streams=(Stream(views=(WEAK_VIEW, STRONG_VIEW)),)),
+        )
 
     def joint_objective(self, stage: JointStage, network: Network) -> JointObjective:
         """The term on pseudo-labels."""

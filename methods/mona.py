@@ -27,7 +27,6 @@ from torch.nn import functional
 
 from contrabench import (
     Backbone,
-    Intensity,
     JointBatch,
     JointMethod,
     JointObjective,
@@ -35,14 +34,12 @@ from contrabench import (
     MethodInfo,
     Network,
     Options,
-    Spatial,
     StepResult,
     Stream,
     Supervised,
-    ViewSpec,
     register_method,
 )
-from contrabench.contracts.views import IGNORE
+from contrabench.contracts.views import IGNORE, STRONG_VIEW, WEAK_VIEW
 from contrabench.objectives.consistency import (
     Average,
     Teacher,
@@ -55,8 +52,6 @@ from contrabench.objectives.contrast import exact
 from contrabench.objectives.momentum import GrowingQueue, Queue
 from contrabench.objectives.regions import Known, QueueContrast, QueueRule
 
-WEAK = ViewSpec(spatial=Spatial(crop_area=(0.6, 1.0)), intensity=None)
-STRONG = ViewSpec(spatial=None, intensity=Intensity(), geometry_of=0)
 _LATENT, _HIDDEN = 512, 256
 _WINDOWS, _POOLED = 7, 8
 
@@ -353,7 +348,7 @@ class MONA(JointMethod):
 
     def joint_stages(self) -> tuple[JointStage, ...]:
         """Both, with a weak and a strong view of each slice without a label."""
-        streams, first = (Stream(views=(WEAK, STRONG)),), self.options.first
+        streams, first = (Stream(views=(WEAK_VIEW, STRONG_VIEW)),), self.options.first
         return (
             JointStage(name="relational", streams=streams, share=first),
             JointStage(name="anatomical", streams=streams, share=1 - first),

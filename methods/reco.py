@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from contrabench import (
-    Intensity,
     JointBatch,
     JointMethod,
     JointObjective,
@@ -28,21 +27,16 @@ from contrabench import (
     MethodInfo,
     Network,
     Options,
-    Spatial,
     StepResult,
     Stream,
     Supervised,
-    ViewSpec,
     register_method,
 )
-from contrabench.contracts.views import IGNORE
+from contrabench.contracts.views import IGNORE, STRONG_VIEW, WEAK_VIEW
 from contrabench.objectives.consistency import Teacher, boxes, pasted, weighted_entropy
 from contrabench.objectives.contrast import exact, pair_contrast
 from contrabench.objectives.pixels import on_grid, points
 from contrabench.objectives.regions import pick
-
-WEAK = ViewSpec(spatial=Spatial(crop_area=(0.6, 1.0)), intensity=None)
-STRONG = ViewSpec(spatial=None, intensity=Intensity(), geometry_of=0)
 
 
 class ReCoOptions(Options):
@@ -177,7 +171,7 @@ class ReCo(JointMethod):
 
     def joint_stages(self) -> tuple[JointStage, ...]:
         """One, with a weak and a strong view of each slice without a label."""
-        return (JointStage(name="regions", streams=(Stream(views=(WEAK, STRONG)),)),)
+        return (JointStage(name="regions", streams=(Stream(views=(WEAK_VIEW, STRONG_VIEW)),)),)
 
     def joint_objective(self, stage: JointStage, network: Network) -> JointObjective:
         """Pseudo-labels and contrast."""

@@ -17,7 +17,6 @@ from pydantic import Field
 from torch import Tensor
 
 from contrabench import (
-    Intensity,
     JointBatch,
     JointMethod,
     JointObjective,
@@ -25,17 +24,13 @@ from contrabench import (
     MethodInfo,
     Network,
     Options,
-    Spatial,
     StepResult,
     Stream,
     Supervised,
-    ViewSpec,
     register_method,
 )
+from contrabench.contracts.views import STRONG_VIEW, WEAK_VIEW
 from contrabench.objectives.consistency import boxes, confident, masked_dice, pasted
-
-WEAK = ViewSpec(spatial=Spatial(crop_area=(0.6, 1.0)), intensity=None)
-STRONG = ViewSpec(spatial=None, intensity=Intensity(), geometry_of=0)
 
 
 class UniMatchOptions(Options):
@@ -115,7 +110,7 @@ class UniMatch(JointMethod):
 
     def joint_stages(self) -> tuple[JointStage, ...]:
         """One, with a weak and two strong views of each slice without a label."""
-        stream = Stream(views=(WEAK, STRONG, STRONG))
+        stream = Stream(views=(WEAK_VIEW, STRONG_VIEW, STRONG_VIEW))
         return (JointStage(name="perturbations", streams=(stream,)),)
 
     def joint_objective(self, stage: JointStage, network: Network) -> JointObjective:

@@ -121,6 +121,10 @@ FINETUNE_VIEW = ViewSpec(
     spatial=Spatial(crop_area=(0.6, 1.0)), intensity=Intensity(probability=0.3)
 )
 """The view of fine-tuning, for every method: the same family, milder than pre-training's."""
+WEAK_VIEW = ViewSpec(spatial=Spatial(crop_area=(0.6, 1.0)), intensity=None)
+"""Its geometry in the slice's own grey values, which pseudo-labels are read from."""
+STRONG_VIEW = ViewSpec(spatial=None, intensity=Intensity(), geometry_of=0)
+"""The first view of a stream again, in other grey values."""
 
 
 @dataclass(frozen=True)
