@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests.makers.studies import RUNTIME, TINY, make_spec
 
-from contrabench.contracts.method import Predicted
+from contrabench.contracts.method import JointStage, Predicted, Stream
 from contrabench.contracts.views import IGNORE
 from contrabench.data.bank import mask_slices
 from contrabench.errors import AuditError
@@ -23,6 +23,10 @@ from contrabench.training.checkpoint import load_weights
 FEW = TINY.model_copy(
     update={"finetune": TINY.finetune.model_copy(update={"images": 4 * 8, "batch": 8})}
 )
+
+
+def stage_with(**wanted):
+    return JointStage(name="second", streams=(Stream(masks=Predicted(**wanted)),))
 
 
 def run_of(prepared, method="rounds", options=None, **changes):
@@ -146,21 +150,20 @@ def test_rule_2_a_model_that_has_seen_other_masks(prepared, tmp_path):
     made.make(model)
     stranger = set(rich.manifest.patients) - set(poor.manifest.patients)
     cases = poor.drawn("unlabelled")
-    (stage,) = run_of(prepared, "mean_teacher").tuner.joint_stages()
-    node = labelling(poor, stage, 0, Predicted(), cases, model.key)
+    stage = stage_with()
+    node = labelling(poor, stage, 0, cases, model.key)
     with pytest.raises(AuditError, match=f"rule 2.*{'|'.join(stranger)}"):
         making_of(poor, tmp_path).make(node)
     # One of its own labels is none.
-    making_of(rich, tmp_path).make(labelling(rich, stage, 0, Predicted(), cases, model.key))
+    making_of(rich, tmp_path).make(labelling(rich, stage, 0, cases, model.key))
 
 
 def test_their_key_is_of_model_volumes_and_options(prepared):
     run = run_of(prepared, "scratch")
-    (stage,) = run_of(prepared, "mean_teacher").tuner.joint_stages()
     cases = run.drawn("unlabelled")
 
     def key(drawn=cases, model="a" * 16, **wanted):
-        return labelling(run, stage, 0, Predicted(**wanted), drawn, model).key
+        return labelling(run, stage_with(**wanted), 0, drawn, model).key
 
     others = {
         key(threshold=0.5), key(largest=True), key(model="b" * 16), key(drawn=[])
@@ -169,3 +172,6 @@ def test_their_key_is_of_model_volumes_and_options(prepared):
     assert len(others) == 4
     # Labelled volumes are not predicted: a stream of all slices needs the same labels.
     assert key(drawn=run.drawn("any")) == key()
+    # A stream without any asks for none.
+    (plain,) = run_of(prepared, "mean_teacher").tuner.joint_stages()
+    assert labelling(run, plain, 0, cases, "a" * 16) is None

@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from contrabench.contracts.method import Predicted
 from contrabench.protocol import digest, seed_for
 from contrabench.stages import audit
 from contrabench.stages.kind import WEIGHTS, Kind, Making, Node, of_kind
@@ -57,18 +56,16 @@ class Finetune(Kind):
             spec, model = {**common, "steps": steps}, nodes[-1].key if nodes else ""
             inputs = [start] if start else []
             if stage is not None:
-                streams = [(stream, run.drawn(stream.draws)) for stream in stage.streams]
+                streams = [run.drawn(stream.draws) for stream in stage.streams]
                 guessed = [
-                    labelling(run, stage, place, stream.masks, cases, model)
-                    if isinstance(stream.masks, Predicted)
-                    else None
-                    for place, (stream, cases) in enumerate(streams)
+                    labelling(run, stage, place, cases, model)
+                    for place, cases in enumerate(streams)
                 ]
                 nodes += [node for node in guessed if node is not None]
                 spec |= {
                     "method": run.tuner_spec(),
                     "stage": stage.model_dump(mode="json"),
-                    "streams": [run.data_of(cases) for _, cases in streams],
+                    "streams": [run.data_of(cases) for cases in streams],
                     "batches": unlabelled_batches(run.spec.budget, stage.streams),
                     "pseudo_labels": [node.key if node else None for node in guessed],
                 }

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from contrabench.contracts.method import JointStage, Predicted
+    from contrabench.contracts.method import JointStage
     from contrabench.data.bank import SliceBank
     from contrabench.data.prepare import PreparedCase
     from contrabench.stages.run import Run
@@ -98,14 +98,16 @@ def _cases(run: Run, node: Node) -> list[PreparedCase]:
 
 
 def labelling(
-    run: Run, stage: JointStage, number: int, wanted: Predicted, cases: Sequence[PreparedCase],
-    model: str,
-) -> Node:  # fmt: skip
-    """The node of the labels that one stream of a stage carries, by a fine-tuned model."""
+    run: Run, stage: JointStage, number: int, cases: Sequence[PreparedCase], model: str
+) -> Node | None:
+    """The node of the labels that a stream carries, by a fine-tuned model; None if it has none."""
+    wanted = stage.streams[number].masks
+    if isinstance(wanted, str):
+        return None
     spec = {
         "protocol_version": PROTOCOL_VERSION,
         "model": model,
-        "data": run.data_of(without_masks(run, cases)),
+        "data": run.data_of([case for case in cases if not run.masked(case)]),
         **wanted.model_dump(mode="json"),
     }
     same = {
@@ -116,12 +118,6 @@ def labelling(
     streams = f", stream {number + 1}" if len(stage.streams) > 1 else ""
     name = f" (for {stage.name}{streams})"
     return Node(KIND.name, name, spec, (model,), len(spec["data"]), digest(same))
-
-
-def without_masks(run: Run, cases: Sequence[PreparedCase]) -> list[PreparedCase]:
-    """Those whose masks may not be used."""
-    known = run.manifest.patients
-    return [case for case in cases if not (case.labelled and case.patient in known)]
 
 
 def fill(bank: SliceBank, cases: Sequence[PreparedCase], folder: Path) -> str:

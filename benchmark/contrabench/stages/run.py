@@ -243,15 +243,15 @@ class Run:
 
         Where all masks may be used, a stream of slices without masks draws any.
         """
-        known = set(self.manifest.patients)
-
-        def wanted(case: PreparedCase) -> bool:
-            usable = case.labelled and case.patient in known
-            return which == "any" or usable == (which == "labelled")
-
         train = set(self.split.train)
         cases = [case for case in self.cases if case.patient in train]
-        return [case for case in cases if wanted(case)] or cases
+        if which == "any":
+            return cases
+        return [case for case in cases if self.masked(case) == (which == "labelled")] or cases
+
+    def masked(self, case: PreparedCase) -> bool:
+        """Whether the mask of a case may be used in training."""
+        return case.labelled and case.patient in self.manifest.patients
 
     def pool(self, stage: Stage) -> list[PreparedCase]:
         """Cases whose slices a pre-training stage may draw."""
