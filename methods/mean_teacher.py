@@ -30,7 +30,7 @@ from contrabench import (
     register_method,
 )
 from contrabench.contracts.views import FINETUNE_VIEW
-from contrabench.objectives.consistency import Teacher, ramp
+from contrabench.objectives.consistency import Teacher, noisy, ramp
 
 
 class MeanTeacherOptions(Options):
@@ -53,9 +53,8 @@ class Consistency(JointObjective):
     def forward(self, network: Network, batch: JointBatch, supervised: Supervised) -> StepResult:
         """The term of one batch."""
         image = batch.streams[0].views[0].image
-        drawn = torch.randn(image.shape, generator=batch.generator("noise")).to(image)
-        noise = (self.options.noise * drawn).clamp(-2 * self.options.noise, 2 * self.options.noise)
-        term = disagreement(network.logits(image), self.average.logits(image + noise))
+        seen = noisy(image, self.options.noise, batch.generator("noise"))
+        term = disagreement(network.logits(image), self.average.logits(seen))
         return StepResult(term, {"disagreement": term.detach()})
 
     def weight_at(self, progress: float) -> float:

@@ -29,7 +29,7 @@ from contrabench import (
     register_method,
 )
 from contrabench.contracts.views import FINETUNE_VIEW
-from contrabench.objectives.consistency import Teacher, certain_below, entropy, ramp
+from contrabench.objectives.consistency import Teacher, certain_below, entropy, noisy, ramp
 
 
 class UAMTOptions(Options):
@@ -56,13 +56,12 @@ class CertainConsistency(JointObjective):
         options, image = self.options, batch.streams[0].views[0].image
         generator = batch.generator("noise")
 
-        def noisy() -> Tensor:
-            noise = options.noise * torch.randn(image.shape, generator=generator)
-            noise = noise.clamp(-2 * options.noise, 2 * options.noise)
-            return torch.softmax(self.average.logits(image + noise.to(image)), dim=1)
+        def taught() -> Tensor:
+            logits = self.average.logits(noisy(image, options.noise, generator))
+            return torch.softmax(logits, dim=1)
 
-        target = noisy()
-        mean = torch.stack([noisy() for _ in range(options.passes)]).mean(0)
+        target = taught()
+        mean = torch.stack([taught() for _ in range(options.passes)]).mean(0)
         classes = 2 if options.literal else network.classes
         sure = entropy(mean) < certain_below(batch.progress, classes)
         square = (torch.softmax(network.logits(image), dim=1) - target).square().sum(1) / classes

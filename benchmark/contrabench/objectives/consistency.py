@@ -86,6 +86,12 @@ def certain_below(progress: float, classes: int) -> float:
     return (0.75 + 0.25 * ramp(progress)) * math.log(classes)
 
 
+def noisy(image: Tensor, deviation: float, generator: torch.Generator) -> Tensor:
+    """Images with Gaussian noise, clipped at twice its deviation (SSL4MIS)."""
+    noise = deviation * torch.randn(image.shape, generator=generator)
+    return image + noise.clamp(-2 * deviation, 2 * deviation).to(image)
+
+
 def confident(logits: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     """Pseudo-labels (B, H, W) of logits (B, C, H, W), and where they reach a probability."""
     highest, labels = torch.softmax(logits, dim=1).max(dim=1)
