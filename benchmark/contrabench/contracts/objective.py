@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from contrabench.contracts.backbone import Backbone
-from contrabench.contracts.views import Batch
+from contrabench.contracts.views import Batch, Seeded
 
 
 @dataclass(frozen=True)
@@ -63,19 +62,15 @@ class Network(nn.Module, ABC):
 
 
 @dataclass(frozen=True)
-class JointBatch:
+class JointBatch(Seeded):
     """What a joint stage sees in a step."""
+
+    holder = "joint"
 
     labelled: Batch  # one view, with masks
     streams: tuple[Batch, ...]  # as the stage declares them; masks are pseudo-labels, if it asks
     progress: float  # share of the steps done before this one, in [0, 1)
     seed: int  # of this step and micro-batch
-
-    def generator(self, purpose: str) -> torch.Generator:
-        """Random numbers on the CPU that are a function of seed, step and purpose alone."""
-        from contrabench.protocol import seed_for
-
-        return torch.Generator().manual_seed(seed_for("joint", purpose, self.seed))
 
 
 Supervised = Callable[[Mapping[str, Tensor], Tensor], Tensor]

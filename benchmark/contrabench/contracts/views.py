@@ -8,7 +8,7 @@ prepared images are z-scored per volume and channel.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -174,9 +174,24 @@ class SliceInfo:
     partition: Tensor
 
 
+class Seeded:
+    """Brings random numbers to an objective, settled by the seed of a step and micro-batch."""
+
+    seed: int
+    holder: ClassVar[str]  # tells its numbers from those of another one with the same seed
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """Random numbers on the CPU that are a function of seed, step and purpose alone."""
+        import torch
+
+        return torch.Generator().manual_seed(seed_for(self.holder, purpose, self.seed))
+
+
 @dataclass(frozen=True)
-class Batch:
+class Batch(Seeded):
     """The views of one mini-batch, and where its slices come from."""
+
+    holder = "batch"
 
     views: tuple[View, ...]
     info: SliceInfo
@@ -191,9 +206,3 @@ class Batch:
     def device(self) -> torch.device:
         """Device of all tensors."""
         return self.views[0].image.device
-
-    def generator(self, purpose: str) -> torch.Generator:
-        """Random numbers on the CPU that are a function of seed, step and purpose alone."""
-        import torch
-
-        return torch.Generator().manual_seed(seed_for("batch", purpose, self.seed))
