@@ -52,7 +52,7 @@ class BCPOptions(Options):
 
 
 class Slices(NamedTuple):
-    """Images (B, 1, H, W) with labels (B, H, W)."""
+    """Images (B, C, H, W) with labels (B, H, W)."""
 
     image: Tensor
     label: Tensor

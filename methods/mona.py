@@ -301,7 +301,7 @@ def turns(batch: int, generator: torch.Generator) -> Tensor:
 def equivariance(
     network: Network, images: Tensor, logits: Tensor, counted: Tensor, theta: Tensor
 ) -> Tensor:
-    """E of images (B, 1, H, W), their logits, and where they count, (B, H, W) bool.
+    """E of images (B, C, H, W), their logits, and where they count, (B, H, W) bool.
 
     The mean over images of the mean over pixels that counted before they were turned.
     """

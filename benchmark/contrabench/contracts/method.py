@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from contrabench.contracts.views import ViewSpec
+from contrabench.errors import RequestError
 from contrabench.protocol import ENCODER, ORIENTATIONS, Frozen, Optimizer, Orientation, Schedule
 from contrabench.protocol import Options as _Options
 
@@ -209,7 +210,10 @@ class Method(ABC):
 
         As for `objective`: no reference to the network is kept, a teacher is a copy.
         """
-        raise NotImplementedError(f"{self.info.title} has no objective of stage '{stage.name}'")
+        raise RequestError(
+            f"{self.info.title} declares the joint stage '{stage.name}' and has no joint_objective "
+            "for it; write one"
+        )
 
     def transfers(self) -> tuple[str, ...]:
         """Parts handed to fine-tuning; by default all that any stage has trained."""
@@ -229,7 +233,7 @@ class JointMethod(Method):
 
     def objective(self, stage: Stage, backbone: Backbone) -> Objective:
         """Never asked for."""
-        raise NotImplementedError(f"{self.info.title} pre-trains nothing")
+        raise RequestError(f"{self.info.title} pre-trains nothing, so it has no '{stage.name}'")
 
     @abstractmethod
     def joint_stages(self) -> tuple[JointStage, ...]:

@@ -1,4 +1,4 @@
-"""What methods share that rebuild an image: the target, the error, and how wide the image is."""
+"""What methods share that rebuild an image: the target and the error."""
 
 from __future__ import annotations
 
