@@ -72,7 +72,7 @@ class StructureContrast(JointObjective):
         )
 
     def forward(self, network: Network, batch: JointBatch, supervised: Supervised) -> StepResult:
-        """The weighted contrast of one batch."""
+        """The contrast of one batch."""
         options = self.options
         count = min(stream.size for stream in batch.streams)
         views = [view for stream in batch.streams for view in stream.views]
@@ -82,7 +82,11 @@ class StructureContrast(JointObjective):
         generator = batch.generator("pixels")
         found = structures(embedded, labels, network.classes, options.pixels, generator)
         contrast = contrast_of_pairs(found, pairs_of(count), options.temperature)
-        return StepResult(options.weight * contrast, {"contrast": contrast.detach()})
+        return StepResult(contrast, {"contrast": contrast.detach()})
+
+    def weight_at(self, progress: float) -> float:
+        """The same in every step."""
+        return self.options.weight
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,11 @@ class RelationalDistillation(JointObjective):
         self.latents.hold(target)
         self.places.hold(goal.flatten(1))
         logs = {"latent": terms[0].detach(), "output": terms[1].detach()}
-        return StepResult(self.options.relational * (terms[0] + terms[1]), logs)
+        return StepResult(terms[0] + terms[1], logs)
+
+    def weight_at(self, progress: float) -> float:
+        """The same in every step."""
+        return self.options.relational
 
     def after_step(self, network: Network, progress: float) -> None:
         """The teacher follows, and the slices of the step can be related to."""
@@ -263,6 +267,17 @@ class AnatomicalContrast(JointObjective):
         self.pool.hold(functional.normalize(goal, dim=1))
         loss = torch.stack([getattr(options, name) * term for name, term in terms.items()]).sum()
         return StepResult(loss, {name: term.detach() for name, term in terms.items()})
+
+    def weight_at(self, progress: float) -> float:
+        """The terms are weighed each by itself; 0 if none counts."""
+        options = self.options
+        counts = (
+            options.unsupervised,
+            options.contrast,
+            options.neighbours,
+            options.equivariance,
+        )
+        return 1.0 if any(counts) else 0.0
 
     def after_step(self, network: Network, progress: float) -> None:
         """The teacher follows, and what was queued can be met."""

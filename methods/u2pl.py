@@ -86,11 +86,9 @@ class UnreliableContrast(JointObjective):
         self.contrast = QueueContrast(network.classes, dim, rule)
 
     def forward(self, network: Network, batch: JointBatch, supervised: Supervised) -> StepResult:
-        """The weighted terms of one batch; zero before they begin."""
+        """The weighted terms of one batch."""
         options, backbone = self.options, network.backbone
         view, image = batch.labelled.views[0], batch.streams[0].views[0].image
-        if batch.progress < options.alone:
-            return StepResult(image.new_zeros(()))
         guessed = self.average.logits(image).argmax(1)
         size, generator = (image.shape[2], image.shape[3]), batch.generator("cutmix")
         box = boxes(len(image), size, generator, options.cutmix, (0.5, 0.5), (0.5, 2.0))
@@ -109,6 +107,12 @@ class UnreliableContrast(JointObjective):
         contrast = self.contrast(embedded, averaged, known, batch.generator("pixels"))
         loss = options.weight * unsupervised + options.contrast * contrast
         return StepResult(loss, {"contrast": contrast.detach()})
+
+    def weight_at(self, progress: float) -> float:
+        """The terms are weighed each by itself; 0 before they begin, or if none counts."""
+        options = self.options
+        counts = options.weight or options.contrast
+        return 1.0 if counts and progress >= options.alone else 0.0
 
     def after_step(self, network: Network, progress: float) -> None:
         """The teacher follows, and what was queued can be met."""

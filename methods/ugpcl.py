@@ -146,6 +146,12 @@ class CertainContrast(JointObjective):
         contrast = self._contrast(embedded, labels, predicted, generator)
         return StepResult(loss + options.contrast * contrast, logs)
 
+    def weight_at(self, progress: float) -> float:
+        """The terms are weighed each by itself; 0 if none counts."""
+        options = self.options
+        counts = (options.second, options.consistency, options.rotation, options.contrast)
+        return 1.0 if any(counts) else 0.0
+
     def _rotation(self, network: Network, images: Tensor, batch: JointBatch) -> Tensor:
         """Cross-entropy of the quarter turns by which images were rotated."""
         generator, backbone = batch.generator("turns"), network.backbone

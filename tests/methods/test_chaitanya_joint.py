@@ -10,7 +10,7 @@ from contrabench import Predicted
 from contrabench.contracts import registry
 from contrabench.contracts.views import IGNORE
 
-from .conftest import agree, finetune_task, joint_task, take_steps
+from .conftest import agree
 
 cls = registry.methods.get("chaitanya_joint")
 module = module_of("chaitanya_joint")
@@ -165,13 +165,3 @@ def test_few_slices_and_any_number_of_classes(classes, others, blank):
     assert torch.isfinite(result.loss)
     assert (result.loss.item() == 0) == blank
     result.loss.backward()
-
-
-@pytest.mark.parametrize("stage", [0, 1])
-def test_weight_zero_trains_the_network_of_scratch(cases, stage):
-    method = cls(cls.Options(weight=0))
-    joint = joint_task(method, cases, batch=4, stage=method.joint_stages()[stage])
-    plain = finetune_task(cases, batch=4)
-    take_steps(joint), take_steps(plain)
-    for name, value in plain.model.state_dict().items():
-        assert torch.equal(value, joint.common.model.state_dict()[name]), name

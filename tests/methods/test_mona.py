@@ -9,7 +9,7 @@ from tests.makers.joint import handmade, module_of
 from contrabench.contracts import registry
 from contrabench.objectives.consistency import boxes
 
-from .conftest import agree, finetune_task, joint_task, take_steps
+from .conftest import agree
 
 cls = registry.methods.get("mona")
 module = module_of("mona")
@@ -171,13 +171,3 @@ def test_few_slices_and_any_number_of_classes(classes, labelled, others, stage, 
     result = handmade("mona", stage=stage, blank=blank, **sizes).take(rounds=2)
     assert torch.isfinite(result.loss)
     result.loss.backward()
-
-
-@pytest.mark.parametrize("stage", [0, 1])
-def test_weights_of_zero_train_the_network_of_scratch(cases, stage):
-    method = cls(cls.Options(relational=0, **NOTHING))
-    joint = joint_task(method, cases, batch=4, stage=method.joint_stages()[stage])
-    plain = finetune_task(cases, batch=4)
-    take_steps(joint, 2), take_steps(plain, 2)
-    for name, value in plain.model.state_dict().items():
-        assert torch.equal(value, joint.common.model.state_dict()[name]), name

@@ -8,8 +8,6 @@ from tests.makers.joint import handmade, module_of
 from contrabench.contracts import registry
 from contrabench.objectives.consistency import boxes
 
-from .conftest import finetune_task, joint_task, take_steps
-
 cls = registry.methods.get("u2pl")
 module = module_of("u2pl")
 
@@ -62,8 +60,10 @@ def test_the_term_on_pseudo_labels(progress):
 
 
 def test_nothing_is_added_before_the_terms_begin():
-    assert handmade("u2pl", progress=0.1, alone=0.2).take().loss.item() == 0
-    assert handmade("u2pl", progress=0.2, alone=0.2).take().loss.item() > 0
+    paused = handmade("u2pl", progress=0.2, alone=0.2)
+    assert paused.objective.weight_at(0.1) == 0
+    assert paused.objective.weight_at(0.2) == 1
+    assert paused.take().loss.item() > 0
 
 
 def test_the_contrast_begins_when_the_queues_have_filled():
@@ -89,12 +89,3 @@ def test_few_slices_and_any_number_of_classes(classes, labelled, others, blank, 
     result = handmade("u2pl", blank=blank, deep=deep, **sizes).take(rounds=3)
     assert torch.isfinite(result.loss)
     result.loss.backward()
-
-
-def test_weight_zero_trains_the_network_of_scratch(cases):
-    method = cls(cls.Options(weight=0, contrast=0))
-    joint, plain = joint_task(method, cases, batch=4), finetune_task(cases, batch=4)
-    take_steps(joint), take_steps(plain)
-    assert any(len(queue.entries) for queue in joint.objective.contrast.queues)
-    for name, value in plain.model.state_dict().items():
-        assert torch.equal(value, joint.common.model.state_dict()[name]), name

@@ -10,7 +10,7 @@ from contrabench.contracts import registry
 from contrabench.contracts.views import IGNORE
 from contrabench.model.segmentation import SegmentationLoss
 
-from .conftest import agree, finetune_task, joint_task, take_steps
+from .conftest import agree
 
 cls = registry.methods.get("ugpcl")
 module = module_of("ugpcl")
@@ -144,11 +144,3 @@ def test_few_slices_and_any_number_of_classes(classes, labelled, others, blank):
     result = handmade("ugpcl", blank=blank, **sizes).take(rounds=2)
     assert torch.isfinite(result.loss)
     result.loss.backward()
-
-
-def test_weights_of_zero_train_the_network_of_scratch(cases):
-    method = cls(cls.Options(**NOTHING))
-    joint, plain = joint_task(method, cases, batch=4), finetune_task(cases, batch=4)
-    take_steps(joint), take_steps(plain)
-    for name, value in plain.model.state_dict().items():
-        assert torch.equal(value, joint.common.model.state_dict()[name]), name
