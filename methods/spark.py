@@ -43,10 +43,8 @@ from contrabench import (
     ViewSpec,
     register_method,
 )
-from contrabench.objectives.reconstruction import (
-    hidden_error,
-    normalised_blocks,
-)
+from contrabench.contracts.backbone import standing_in
+from contrabench.objectives.reconstruction import hidden_error, normalised_blocks
 
 if TYPE_CHECKING:
     from contrabench import Backbone
@@ -178,8 +176,7 @@ def _masking(backbone: Backbone, sight: _Sight) -> Iterator[None]:
         for module in backbone.modules():
             if isinstance(module, (*_LAYERS, *_NORMS)):
                 change = sight.norm if isinstance(module, _NORMS) else sight.layer
-                vars(module)["forward"] = partial(change, module.forward)
-                stack.callback(vars(module).pop, "forward")
+                stack.enter_context(standing_in(module, partial(change, module.forward)))
         yield
 
 

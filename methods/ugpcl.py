@@ -87,7 +87,7 @@ class BilinearDecoder(nn.Module):
 def _convolution(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
     return (
         nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-        nn.InstanceNorm2d(outputs, affine=True),
+        nn.BatchNorm2d(outputs),
         nn.LeakyReLU(0.01, inplace=True),
     )
 

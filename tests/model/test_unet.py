@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.nn import functional
 
 from contrabench.errors import RequestError
 from contrabench.model.backbones.unet import UNet
@@ -63,8 +64,23 @@ def test_weights_depend_on_the_seed_alone():
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_there_are_no_running_statistics():
-    assert not list(NET.buffers())
+def test_normalisation_is_of_the_batch_or_of_each_image():
+    image = torch.randn(4, 1, 32, 32)
+    for options, alone in (({}, False), ({"norm": "instance"}, True)):
+        net = build_backbone(BackboneSpec(width=8, options=options), 0)
+        whole, part = (net.features(x, ("centre",))["centre"][:2] for x in (image, image[:2]))
+        assert torch.allclose(whole, part, atol=1e-5) == alone
+        assert bool(list(net.buffers())) != alone
+
+
+def test_the_map_after_the_centre_is_that_of_hu():
+    """Without the ReLU its mean would be a linear function of that of the centre."""
+    with torch.no_grad():
+        maps = NET.features(torch.randn(2, 1, 32, 32), ("centre", "centre_up"))
+        weight, bias = NET.centre_up.conv.weight, NET.centre_up.conv.bias
+        raised = functional.conv_transpose2d(maps["centre"], weight, bias, stride=2)
+    assert torch.allclose(maps["centre_up"], raised.clamp(min=0), atol=1e-6)
+    assert (raised < 0).any()
 
 
 def test_unknown_names_are_refused():

@@ -85,7 +85,7 @@ def test_half_precision_sees_the_whole_batch_too(two_processes, tmp_path):
     alike, loss = told["half"]
     _, record = targets.train(Silent(), ONE, tmp_path, HALF)
     assert alike
-    assert loss == pytest.approx(record.first["loss"], rel=1e-3)
+    assert loss == pytest.approx(record.first["loss"], rel=3e-3)
 
 
 @pytest.mark.parametrize("name", ["no_factor", "other_share"])

@@ -9,8 +9,10 @@ from contrabench.data.prepare import cases_of
 from contrabench.errors import AuditError, RunError
 from contrabench.model.segmentation import build_segmenter
 from contrabench.model.weights import build_backbone
+from contrabench.progress import Silent
 from contrabench.protocol import ENCODER, BackboneSpec, Phase, Seeds
 from contrabench.testing.trial import RUNTIME
+from contrabench.training.loop import fit
 from contrabench.training.step import Step
 from contrabench.training.tasks import (
     FinetuneTask,
@@ -29,6 +31,13 @@ class Peek(Objective):
 
     def forward(self, backbone, batch):
         return StepResult(batch.views[0].label.float().mean())
+
+
+class Deepest(Objective):
+    """Wants a small map."""
+
+    def forward(self, backbone, batch):
+        return StepResult(backbone.features(batch.views[0].image, ("centre",))["centre"].mean())
 
 
 def pretrain(cases, stage, labelled=None):
@@ -273,3 +282,19 @@ def test_an_average_of_the_network_follows_it(cases):
     for name, wanted in zip(dict(model.named_parameters()), expected, strict=True):
         torch.testing.assert_close(average.get_buffer(name), wanted, rtol=1e-4, atol=1e-5)
     assert not list(average.parameters())
+
+
+def test_parts_that_are_not_trained_keep_their_running_statistics(cases, tmp_path):
+    """What a frozen part sees moves nothing, and the loop would see it if it did (rule 4)."""
+    bank = build_bank(cases_of(cases, ["patient_00", "patient_01"]), None, ("axial",), CPU)
+    net = build_backbone(BackboneSpec(width=8), 0)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    task = PretrainTask(net, Deepest(), Stage(name="s", trains=("centre",)), bank, PHASE, Seeds())
+    Step(task, PHASE, RUNTIME, 2).take(0)
+    moved = {n for n, value in net.state_dict().items() if not torch.equal(value, before[n])}
+    assert {name.split(".")[0] for name in moved} == {"centre"}
+    assert "centre.norm1.running_mean" in moved
+    # Planted: the whole network normalises by its batches.
+    task.still = []
+    with pytest.raises(AuditError, match=r"rule 4.*enc1.norm1.running_mean"):
+        fit(Step(task, PHASE, RUNTIME, 2), tmp_path, Silent(), "toy")

@@ -27,7 +27,7 @@ def build_backbone(spec: BackboneSpec, init_seed: int) -> Backbone:
 class TransferReport:
     """What a hand-off did: the declared `parts`, and tensors by name or number.
 
-    `matched` are copied, buffers included, with `parameters` values. `missing` are not in the file;
+    `matched` are copied, buffers included, with `parameters` trained values. `missing` are not in the file;
     those `unexpected` belong to no declared part and stay behind.
     """
 
@@ -64,7 +64,7 @@ def hand_off(
     return TransferReport(
         parts=tuple(parts),
         matched=len(wanted),
-        parameters=sum(own[name].numel() for name in wanted),
+        parameters=sum(p.numel() for part in parts for p in backbone.part(part).parameters()),
         missing=missing,
         unexpected=tuple(sorted(set(weights) - set(wanted))),
     )

@@ -7,11 +7,12 @@ resumed stage ends in the same bits as one that was never interrupted.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from contrabench.errors import AuditError, RunError
 from contrabench.progress import Reporter
@@ -82,9 +83,7 @@ class _Fit:
 
     def __init__(self, step: Step, folder: Path) -> None:
         self.step, self.task, self.folder = step, step.task, folder
-        self.frozen = {
-            n: p.detach().clone() for n, p in self.task.named_parameters() if not p.requires_grad
-        }
+        self.frozen = {name: value.detach().clone() for name, value in _still(self.task)}
         self.recent: list[dict[str, Tensor]] = []
         trained = sum(p.numel() for p in step.trained)
         self.record = FitRecord(0, 0, 0.0, 0.0, 0.0, trained, (), {}, {})
@@ -153,10 +152,19 @@ class _Fit:
                 f"{len(without)} trained parameters never got a gradient, first '{without[0]}'; "
                 "the loss does not reach them. Use them, or leave their part out of Stage.trains",
             )
-        for name, value in self.task.named_parameters():
-            if name in self.frozen and not torch.equal(value.detach(), self.frozen[name]):
+        for name, value in _still(self.task):
+            if not torch.equal(value.detach(), self.frozen[name]):
                 raise AuditError(
                     4,
-                    f"the frozen parameter '{name}' changed; a hook or the loss writes to a part "
-                    "that the stage does not train",
+                    f"the frozen '{name}' changed; a hook or the loss writes to a part that the "
+                    "stage does not train, or lets it normalise by its batches",
                 )
+
+
+def _still(task: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters that are not trained, and the running statistics of layers that have these."""
+    for path, module in task.named_modules():
+        own = list(module.named_parameters(path, recurse=False))
+        if own and not any(value.requires_grad for _, value in own):
+            yield from own
+            yield from module.named_buffers(path, recurse=False)

@@ -3,8 +3,9 @@
 Every process makes the same batch and computes the same loss on all of it: negatives,
 queues, prototypes and the statistics of heads are those of the whole batch. Only the
 backbone's passes are split. Each process takes its share of the images and gathers the maps
-of all; no layer of the backbone mixes the images of a batch, so the maps are those of one
-process. So no method has to know of the others.
+of all. Batch normalisation takes its statistics over the shares of all, and no other layer of the
+backbone mixes the images of a batch, so the maps are those of one process. So no method has to
+know of the others.
 
 The gradient of the loss to the maps is then the same everywhere. A process passes on the rows
 of its own share, times the number of processes, and distributed data parallel takes the mean:
@@ -21,6 +22,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def process_count() -> int:
@@ -60,22 +62,105 @@ def sharded(task: nn.Module) -> Iterator[None]:
         yield
         return
     # Training alone does without it, and MONAI behind it takes seconds to import.
-    from contrabench.contracts.backbone import Backbone
+    from contrabench.contracts.backbone import Backbone, standing_in
 
     with ExitStack() as stack:
         for module in task.modules():
             if isinstance(module, Backbone):
-                vars(module)["forward"] = partial(_shared, module.forward)
-                stack.callback(vars(module).pop, "forward")
+                share = _Share()
+                stack.enter_context(standing_in(module, partial(share.maps, module.forward)))
+                for layer in module.modules():
+                    if isinstance(layer, _BatchNorm):
+                        shared = partial(share.normalised, layer, layer.forward)
+                        stack.enter_context(standing_in(layer, shared))
         yield
 
 
-def _shared(
-    forward: Callable[..., dict[str, Tensor]], image: Tensor, *others: Any, **named: Any
-) -> dict[str, Tensor]:
-    """A backbone's pass on the share of this process, with the maps of all."""
-    maps = forward(_Split.apply(image), *others, **named)
-    return {name: _Gather.apply(value, len(image)) for name, value in maps.items()}
+class _Share:
+    """One backbone's passes on the share of this process."""
+
+    def __init__(self) -> None:
+        self.rows: int | None = None  # of the pass under way, without those repeated
+
+    def maps(
+        self, forward: Callable[..., dict[str, Tensor]], image: Tensor, *others: Any, **named: Any
+    ) -> dict[str, Tensor]:
+        """A backbone's pass on this share, with the maps of all."""
+        count = len(image)
+        split = _Split.apply(image)
+        self.rows = min(max(count - process_number() * len(split), 0), len(split))
+        try:
+            maps = forward(split, *others, **named)
+        finally:
+            self.rows = None
+        return {name: _Gather.apply(value, count) for name, value in maps.items()}
+
+    def normalised(
+        self, layer: _BatchNorm, forward: Callable[[Tensor], Tensor], maps: Tensor
+    ) -> Tensor:
+        """Batch normalisation of (B, C, ...) by the mean and variance over the shares of all.
+
+        Outside of a pass of the whole backbone every process has the whole batch.
+        """
+        if self.rows is None or not layer.training:
+            return forward(maps)
+        own = maps[: self.rows].transpose(0, 1).flatten(1)
+        mean, variance, size = _moments(own)
+        total = _Sum.apply(torch.cat((size * mean, size * (variance + mean.square()), size[None])))
+        mean, square = (total[:-1] / total[-1]).chunk(2)
+        variance = square - mean.square()
+        _remember(layer, mean, variance * total[-1] / (total[-1] - 1))
+        scale = torch.rsqrt(variance + layer.eps)
+        shift = -mean * scale
+        if layer.affine:
+            scale, shift = scale * layer.weight, shift * layer.weight + layer.bias
+        around = (1, -1) + (1,) * (maps.ndim - 2)
+        scale, shift = (
+            value.to(torch.promote_types(maps.dtype, torch.float32)).view(around)
+            for value in (scale, shift)
+        )
+        return (maps * scale + shift).to(maps.dtype)
+
+
+def _moments(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, variance and number, in float64, of (C, N) values; zeros of none."""
+    size = torch.tensor(values.shape[1], dtype=torch.float64, device=values.device)
+    if not values.numel():
+        nothing = size.new_zeros(len(values))
+        return nothing, nothing, size
+    known = values.to(torch.promote_types(values.dtype, torch.float32))
+    variance, mean = torch.var_mean(known, 1, correction=0)
+    return mean.double(), variance.double(), size
+
+
+@torch.no_grad()
+def _remember(layer: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    """Moves the running statistics of a layer, as it would by itself."""
+    if layer.running_mean is None or layer.running_var is None:
+        return
+    if layer.num_batches_tracked is not None:
+        layer.num_batches_tracked += 1
+    share = layer.momentum
+    if share is None:
+        share = 1 / int(layer.num_batches_tracked)
+    layer.running_mean.lerp_(mean.to(layer.running_mean), share)
+    layer.running_var.lerp_(variance.to(layer.running_var), share)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; what each makes of it leads back to every share."""
+
+    @staticmethod
+    def forward(ctx: Any, share: Tensor) -> Tensor:
+        whole = share.clone()
+        distributed.all_reduce(whole)
+        return whole
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        whole = gradients[0].clone()
+        distributed.all_reduce(whole)
+        return whole
 
 
 class _Split(torch.autograd.Function):

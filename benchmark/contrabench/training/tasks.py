@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Self
 
 import torch
 from torch import nn
@@ -131,7 +132,15 @@ class PretrainTask(TrainingTask):
         super().__init__()
         self.backbone, self.objective = backbone, objective
         self.stream = stage_stream(stage, bank, phase, backbone.multiple, seeds)
+        self.still = [backbone.part(part) for part in backbone.parts if part not in stage.trains]
         set_trainable(backbone, stage.trains)
+
+    def train(self, mode: bool = True) -> Self:
+        """Parts that are not trained normalise by the statistics they have, and keep them."""
+        super().train(mode)
+        for part in self.still:
+            part.eval()
+        return self
 
     def batch(self, step: int, part: int, parts: int) -> Batch:
         """The views of one micro-batch; on the first step also checks rule 5."""

@@ -2,15 +2,19 @@
 
 The shape is that of the picture of MMGL (Zhao et al., ICIP 2022): four levels of two
 convolutions and a max-pooling, a centre, and transposed convolutions back up with skip
-connections; 64 to 1024 channels at the `paper` budget, proportionally fewer in others.
+connections; 64 to 1024 channels at the `paper` budget, proportionally fewer in others. Batch
+normalisation, as in the papers of the field: instance normalisation of the deepest map leaves
+almost nothing of a slice when that map is pooled, see `docs/instrument.md`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from monai.networks.blocks.dynunet_block import UnetBasicBlock, get_conv_layer
+from pydantic import Field
 from torch import Tensor, nn
 
 from contrabench.contracts.backbone import Backbone, BackboneInfo
@@ -18,35 +22,44 @@ from contrabench.contracts.registry import register_backbone
 from contrabench.protocol import DECODER, ENCODER, BackboneSpec, Options
 
 LEVELS = 4
-_NORM = ("instance", {"affine": True})
 _ACT = ("leakyrelu", {"inplace": True, "negative_slope": 0.01})
 
 
-def _block(inputs: int, outputs: int) -> nn.Module:
-    """Two 3 x 3 convolutions, each with instance normalisation and leaky ReLU."""
-    block: nn.Module = UnetBasicBlock(2, inputs, outputs, 3, 1, norm_name=_NORM, act_name=_ACT)
+class UNetOptions(Options):
+    """Options of the U-Net."""
+
+    norm: Literal["batch", "instance"] = Field(
+        "batch",
+        description="normalisation behind every convolution: over a batch, as in all papers of the "
+        "field, or within each image",
+    )
+
+
+def _block(inputs: int, outputs: int, norm: str) -> nn.Module:
+    """Two 3 x 3 convolutions, each with normalisation and leaky ReLU."""
+    affine = (norm, {"affine": True})
+    block: nn.Module = UnetBasicBlock(2, inputs, outputs, 3, 1, norm_name=affine, act_name=_ACT)
     return block
 
 
-def _upsample(inputs: int, outputs: int) -> nn.Module:
-    """A 2 x 2 transposed convolution of stride 2."""
+def _upsample(inputs: int, outputs: int, **then: Any) -> nn.Module:
+    """A 2 x 2 transposed convolution of stride 2, and what stands behind it."""
     layer: nn.Module = get_conv_layer(
-        2, inputs, outputs, kernel_size=2, stride=2, act=None, norm=None, is_transposed=True
+        2, inputs, outputs, kernel_size=2, stride=2, norm=None, is_transposed=True, **then
     )
     return layer
 
 
 @register_backbone("unet")
 class UNet(Backbone):
-    """Feature network without a segmentation head.
-
-    Instance normalisation has no running statistics: frozen parts really stay as they are.
-    """
+    """Feature network without a segmentation head."""
 
     info = BackboneInfo(
         title="U-Net",
         source="the network of MMGL's picture (Zhao et al., ICIP 2022), from MONAI's blocks",
+        version=2,
     )
+    Options = UNetOptions
 
     parts = (*ENCODER, *DECODER)
     taps = (
@@ -58,20 +71,22 @@ class UNet(Backbone):
     deep_taps = ("dec1", "dec2", "dec3")
     multiple = 2**LEVELS
 
-    def __init__(self, spec: BackboneSpec, options: Options) -> None:
+    def __init__(self, spec: BackboneSpec, options: UNetOptions) -> None:
         super().__init__(spec, options)
         widths = [spec.width * 2**level for level in range(LEVELS + 1)]
         inputs = [spec.in_channels, *widths[:-2]]
         for i in range(LEVELS):
-            setattr(self, f"enc{i + 1}", _block(inputs[i], widths[i]))
+            setattr(self, f"enc{i + 1}", _block(inputs[i], widths[i], options.norm))
         self.pool = nn.MaxPool2d(2)
-        self.centre = _block(widths[-2], widths[-1])
-        self.centre_up = _upsample(widths[-1], widths[-2])
+        self.centre = _block(widths[-2], widths[-1], options.norm)
+        # With the ReLU of Hu's `DownsampleUnet.center`: the mean of a linear map knows no place.
+        then = {"act": "relu", "bias": True, "conv_only": False}
+        self.centre_up = _upsample(widths[-1], widths[-2], **then)
         for level in range(LEVELS, 0, -1):
             width = widths[level - 1]
-            layers = nn.ModuleDict({"block": _block(2 * width, width)})
+            layers = nn.ModuleDict({"block": _block(2 * width, width, options.norm)})
             if level < LEVELS:
-                layers["up"] = _upsample(2 * width, width)
+                layers["up"] = _upsample(2 * width, width, act=None)
             setattr(self, f"dec{level}", layers)
         self.channels = {
             **{f"enc{i + 1}": widths[i] for i in range(LEVELS)},
