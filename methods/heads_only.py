@@ -36,7 +36,7 @@ class HeadsOnly(Method):
 
     info = MethodInfo(
         title="Transfer of nothing",
-        family="reference",
+        family="control",
         paper="none: a control, pre-trained like SimCLR and fine-tuned from the initial weights",
         fidelity="official",
     )

@@ -14,10 +14,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 """Raised whenever the engine computes other numbers from the same specification."""
 NOT_APPLICABLE = "not applicable"
 """The flag of a row whose structure neither reference nor prediction holds."""
+
+ALONG = (5, 10, 25, 50)
+"""Percent of fine-tuning's steps after which the network is scored as well, and chosen by nobody."""
 
 METRIC_CONTRACT = 1
 """Raised whenever a score means something else; see `contrabench.evaluation.metrics`."""
@@ -32,6 +35,13 @@ Optimizer = Literal["adamw", "adam", "sgd", "lars"]
 Schedule = Literal["cosine", "constant"]
 Recipe = Literal["common", "published"]
 """Whose optimisation pre-trains: the protocol's, the same for all, or each paper's own."""
+Rates = Literal["uniform", "gentle"]
+"""The rate of handed-over parts in fine-tuning: that of all others, or a tenth of it."""
+GENTLE = 0.1
+Course = Literal["common", "warmup", "frozen_first", "sawtooth"]
+"""How the rates of fine-tuning run; see `Pace`."""
+_LONG = 0.25
+_TOOTH = 0.1
 
 
 class Frozen(BaseModel):
@@ -98,6 +108,35 @@ class Phase(Frozen):
             return self.lr
         share = (step - warm) / max(1, steps - warm)
         return self.lr * (1 + math.cos(math.pi * share)) / 2
+
+
+class Pace(Frozen):
+    """How fast fine-tuning trains what was handed over, and what is new.
+
+    The courses beside the common one are those that are tried on pre-trained encoders (Wald et al.,
+    CVPR 2025): `warmup` lets the rate rise for a quarter of the steps, `frozen_first` holds handed
+    parts for as long, and `sawtooth` lets new parts rise alone for a tenth, then all of them anew.
+    """
+
+    rates: Rates = "uniform"
+    course: Course = "common"
+
+    def rate(self, phase: Phase, handed: bool, step: int, steps: int) -> float:
+        """Learning rate in a step, counted from 0, of parts that were `handed` over or are new."""
+        factor = GENTLE if handed and self.rates == "gentle" else 1.0
+        if self.course == "warmup":
+            phase = phase.model_copy(update={"warmup": _LONG})
+        elif self.course == "frozen_first" and handed and step < round(_LONG * steps):
+            return 0.0
+        elif self.course == "sawtooth":
+            first = round(_TOOTH * steps)
+            if step < first:
+                return 0.0 if handed else phase.lr * (step + 1) / first
+            step, steps = step - first, steps - first
+        return factor * phase.rate(step, steps)
+
+
+COMMON_PACE = Pace()
 
 
 class Budget(Frozen):

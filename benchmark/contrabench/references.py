@@ -1,4 +1,4 @@
-"""The names of the rows that stand in every table beside the methods (rule 10 of the protocol)."""
+"""The names of the rows that stand beside the methods: references (rule 10) and controls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ FULL = "full_supervision"
 EVERY_LABEL = "100%"
 """The label budget of full supervision, as rows write it."""
 REFERENCES = (REFERENCE, LONGER, FULL)
+CONTROLS = {"oracle": ("oracle", "oracle[parts=encoder]"), "noise": ("noise",)}
+"""The controls that every study runs beside its methods, as `--without` takes them, and the words
+that stand for each: one pre-training serves all label budgets and draws."""
+LEFT_OUT = (*REFERENCES, *CONTROLS)
+"""What `--without` takes."""
 FULL_SUPERVISION = "full supervision"
 """As tables call it."""
 REFERENCE_FAMILY = "reference"
-"""The family of methods that `all` leaves out."""
+CONTROL_FAMILY = "control"
+"""The family of what shows how well a study can see; never ranked."""
+NOT_COMPARED = (REFERENCE_FAMILY, CONTROL_FAMILY)
+"""The families of methods that `all` leaves out."""

@@ -73,6 +73,14 @@ class Asked(ABC):
         bool | None,
         _value("Fine-tune with heads on three levels; by default the method's own."),
     ] = None
+    course: Annotated[
+        Literal["common", "warmup", "frozen_first", "sawtooth"] | None,
+        _value("How the rates of fine-tuning run; by default as in every method."),
+    ] = None
+    augmentation: Annotated[
+        Literal["none", "mild", "strong"] | None,
+        _value("Of the labelled slices in fine-tuning; mild by default."),
+    ] = None
     score: Annotated[
         Literal["student", "teacher"] | None,
         _value("Test the network that is trained, or its average; by default as the method does."),
@@ -194,13 +202,17 @@ class RunArguments(Asked):
     ]
     option: Annotated[list[str] | None, pairs("-o", "--option", of="method")] = None
     fold: Annotated[str, _value("Fold to test, from 0; or 'all'.")] = "0"
+    rates: Annotated[
+        Literal["uniform", "gentle"],
+        _value("Rate of handed-over parts in fine-tuning: that of all others, or a tenth."),
+    ] = "uniform"
     draw: Annotated[int, _value("Which draw of labelled patients.", least=0)] = 0
     seed: Annotated[int, _value("Seed of initial weights, views and order.", least=0)] = 0
 
     def spec(self) -> StudySpec:
-        """A study without references."""
+        """A study without references and controls."""
         from contrabench.contracts.registry import methods
-        from contrabench.references import REFERENCES
+        from contrabench.references import LEFT_OUT
         from contrabench.study.spec import make_study
 
         first, plus, second = self.method.partition("+")
@@ -214,7 +226,8 @@ class RunArguments(Asked):
             "test_folds": _folds(self.fold),
             "draws": [self.draw],
             "seeds": [self.seed],
-            "without": list(REFERENCES),
+            "rates": [self.rates],
+            "without": list(LEFT_OUT),
         }
         return make_study(asked, "the run")
 
@@ -233,12 +246,22 @@ class StudyArguments(Asked):
     exclude: Annotated[str | None, _list("Methods and families to leave out.")] = None
     without: Annotated[
         str | None,
-        _list("References to leave out: scratch, scratch_long, full_supervision."),
+        _list(
+            "References and controls to leave out: scratch, scratch_long, full_supervision, "
+            "oracle, noise."
+        ),
     ] = None
     labels: Annotated[
         str | None, _list("Label budgets: shares or counts of patients, as 10%,20% or 1,3,10%.")
     ] = None
     fold: Annotated[str | None, _list("Folds to test, from 0; all by default.")] = None
+    rates: Annotated[
+        str | None,
+        _list(
+            "Rates of handed-over parts in fine-tuning, uniform or gentle (a tenth): the first "
+            "one ranks. With few methods both by default."
+        ),
+    ] = None
     draws: Annotated[int | None, _value("Draws of labelled patients; 3 by default.")] = None
     seeds: Annotated[int | None, _value("Number of seeds; 1 by default.")] = None
     workers: Annotated[
@@ -251,7 +274,7 @@ class StudyArguments(Asked):
         from contrabench.study.spec import make_study, read_study
 
         given = self.given()
-        for name in ("methods", "exclude", "without", "labels"):
+        for name in ("methods", "exclude", "without", "labels", "rates"):
             if name in given:
                 given[name] = split_words(given[name])
         if self.fold is not None:

@@ -16,7 +16,15 @@ from pydantic import Field
 
 from contrabench.contracts.views import ViewSpec
 from contrabench.errors import RequestError
-from contrabench.protocol import ENCODER, ORIENTATIONS, Frozen, Optimizer, Orientation, Schedule
+from contrabench.protocol import (
+    ENCODER,
+    ORIENTATIONS,
+    Course,
+    Frozen,
+    Optimizer,
+    Orientation,
+    Schedule,
+)
 from contrabench.protocol import Options as _Options
 
 if TYPE_CHECKING:
@@ -33,7 +41,7 @@ class MethodInfo(Frozen):
     title: str
     family: str = Field(
         description="what is done with images without labels, as tables group it: contrast before, "
-        "contrast during, consistency, reconstruction, reference, or a word of its own"
+        "contrast during, consistency, reconstruction, reference, control, or a word of its own"
     )
     kind: str = Field("", description="within the family, e.g. instance contrast")
     paper: str = Field(description="authors, venue, year, DOI; or why there is none")
@@ -61,6 +69,19 @@ class Stage(Frozen):
         0, ge=0, description="draw one slice from each of this many parts of a volume; 0: uniform"
     )
     share: float = Field(1.0, gt=0, description="of the method's pre-training images")
+    every_label: bool = Field(
+        False, description="sees the masks of all training patients; only in a control (rule 2)"
+    )
+    spoilt: Literal["nothing", "images", "masks"] = Field(
+        "nothing",
+        description="noise stands for the images, or masks are those of other patients' slices; "
+        "only in a control",
+    )
+
+    @property
+    def controls(self) -> bool:
+        """Whether only a control may have such a stage."""
+        return self.every_label or self.spoilt != "nothing"
 
 
 class Predicted(Frozen):
@@ -115,6 +136,10 @@ class Deviations(Frozen):
 
     views: Literal["axial", "all"] = Field("axial", description="orientations pre-trained on")
     deep_supervision: bool = Field(False, description="fine-tune with heads on three levels")
+    course: Course = Field("common", description="how the rates of fine-tuning run")
+    augmentation: Literal["none", "mild", "strong"] = Field(
+        "mild", description="of the labelled slices in fine-tuning"
+    )
     score: Literal["student", "teacher"] = Field(
         "student",
         description="what is tested: the network that is trained, or an average of it over the "
@@ -136,6 +161,8 @@ class Deviations(Frozen):
         told = {
             "three orientations": self.views == "all",
             "deep supervision": self.deep_supervision,
+            f"{self.course.replace('_', ' ')} course of rates": self.course != "common",
+            f"{self.augmentation.replace('none', 'no')} augmentation": self.augmentation != "mild",
             "scores an average of the network": self.score == "teacher",
         }
         return tuple(words for words, is_so in told.items() if is_so)
@@ -220,8 +247,8 @@ class Method(ABC):
         return tuple(dict.fromkeys(part for stage in self.stages() for part in stage.trains))
 
     def label_dependent(self) -> bool:
-        """Whether any stage sees masks, so that each label manifest needs its own."""
-        return any(stage.labels for stage in self.stages())
+        """Whether any stage sees masks of the manifest, so that each one needs its own."""
+        return any(stage.labels and not stage.every_label for stage in self.stages())
 
 
 class JointMethod(Method):

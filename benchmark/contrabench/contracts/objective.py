@@ -35,6 +35,12 @@ class Objective(nn.Module, ABC):
     def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """Computes the loss of one mini-batch."""
 
+    def classify(self, classes: int) -> None:
+        """Hook before training, for heads that classify: structures in the masks, and background.
+
+        Their weights are drawn here, from torch's global generator, as in the constructor.
+        """
+
     def after_step(self, backbone: Backbone, progress: float) -> None:
         """Hook after every optimiser step, for momentum encoders and queues.
 

@@ -121,6 +121,12 @@ FINETUNE_VIEW = ViewSpec(
     spatial=Spatial(crop_area=(0.6, 1.0)), intensity=Intensity(probability=0.3)
 )
 """The view of fine-tuning, for every method: the same family, milder than pre-training's."""
+FINETUNE_VIEWS = {
+    "none": ViewSpec(spatial=None, intensity=None),
+    "mild": FINETUNE_VIEW,
+    "strong": ViewSpec(),
+}
+"""The ladder of augmentation on the labelled slices: mild is that of every method."""
 WEAK_VIEW = ViewSpec(spatial=Spatial(crop_area=(0.6, 1.0)), intensity=None)
 """Its geometry in the slice's own grey values, which pseudo-labels are read from."""
 STRONG_VIEW = ViewSpec(spatial=None, intensity=Intensity(), geometry_of=0)

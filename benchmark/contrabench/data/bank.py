@@ -7,7 +7,8 @@ convention: axial with the anterior side up, coronal and sagittal with the head 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -112,6 +113,29 @@ def build_bank(
         labelled=tuple(sorted(labelled or ())),
         device=device,
     )
+
+
+def spoil(bank: SliceBank, what: Literal["nothing", "images", "masks"], seed: int) -> SliceBank:
+    """A bank for a control: white noise of deviation 1 for its images, or masks of other patients.
+
+    Each slice with a mask gets that of a slice of another patient, drawn at random, or of any where
+    there is no other.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    if what == "images":
+        noise = torch.randn(bank.images.shape, generator=draw).to(bank.images.device)
+        return replace(bank, images=noise)
+    if what == "nothing" or bank.masks is None:
+        return bank
+    known = torch.tensor([name in bank.labelled for name in bank.patients])[bank.patient]
+    masks = bank.masks.clone()
+    for patient in set(bank.patient[known].tolist()):
+        own = (known & (bank.patient == patient)).nonzero()[:, 0]
+        others = (known & (bank.patient != patient)).nonzero()[:, 0]
+        others = others if len(others) else own
+        dealt = others[torch.randint(len(others), (len(own),), generator=draw)]
+        masks[own.to(masks.device)] = bank.masks[dealt.to(masks.device)]
+    return replace(bank, masks=masks)
 
 
 def image_slices(case: PreparedCase, orientation: Orientation) -> Tensor:

@@ -90,10 +90,10 @@ def score_case(
     """
     _check(prediction, reference, spacing)
     overlap = _joint_histogram(prediction, reference, len(structures) + 1)
+    dice = _dice(overlap)
     boxes = [ndimage.find_objects(labels, len(structures)) for labels in (prediction, reference)]
     scores = []
     for value, name in enumerate(structures, start=1):
-        common = int(overlap[value, value])
         predicted, expected = int(overlap[value].sum()), int(overlap[:, value].sum())
         if predicted == 0 or expected == 0:
             scores.append(_empty_score(name, expected, predicted, reference.shape, spacing))
@@ -107,7 +107,7 @@ def score_case(
         scores.append(
             StructureScore(
                 structure=name,
-                dice=2 * common / (predicted + expected),
+                dice=dice[value - 1],
                 asd=distances.average(),
                 hd95=distances.hausdorff95(),
                 surface_dice_2mm=distances.surface_dice(SURFACE_DICE_TOLERANCE_MM),
@@ -121,6 +121,23 @@ def score_case(
             )
         )
     return scores
+
+
+def dice_of(
+    prediction: NDArray[np.uint8], reference: NDArray[np.uint8], structures: int
+) -> list[float]:
+    """The Dice of `score_case` alone, of each structure; NaN where it does not apply."""
+    _check(prediction, reference, (1.0, 1.0, 1.0))
+    return _dice(_joint_histogram(prediction, reference, structures + 1))
+
+
+def _dice(overlap: NDArray[np.int64]) -> list[float]:
+    """2 |P and R| / (|P| + |R|) of every structure; NaN where both are empty."""
+    sizes = overlap.sum(0) + overlap.sum(1)
+    return [
+        2 * int(overlap[value, value]) / int(sizes[value]) if sizes[value] else math.nan
+        for value in range(1, len(overlap))
+    ]
 
 
 def _check(

@@ -184,7 +184,7 @@ class _Bench(Step):
             task = JointTask(common, joint, stage, banks, batches, Seeds(), steps)
         else:
             phase, trains, batches = budget.pretrain, stage.trains, []
-            objective = build_objective(method, stage, self.backbone, *names)
+            objective = build_objective(method, stage, self.backbone, 1 + _STRUCTURES, *names)
             bank = synthetic_bank(budget.pixels, _STRUCTURES * stage.labels, device)
             task = PretrainTask(self.backbone, objective, stage, bank, phase, Seeds())
         super().__init__(task, phase, runtime, steps)

@@ -27,8 +27,8 @@ def build_backbone(spec: BackboneSpec, init_seed: int) -> Backbone:
 class TransferReport:
     """What a hand-off did: the declared `parts`, and tensors by name or number.
 
-    `matched` are copied, buffers included, with `parameters` trained values. `missing` are not in the file;
-    those `unexpected` belong to no declared part and stay behind.
+    `matched` are copied, buffers included, with `parameters` values that train. `missing` are not
+    in the file; those `unexpected` belong to no declared part and stay behind.
     """
 
     parts: tuple[str, ...]

@@ -65,11 +65,10 @@ def check_hearts(cases: Sequence[PreparedCase], split: Split) -> str:
     )
 
 
-def check_bank(bank: SliceBank, split: Split, manifest: LabelManifest, labels: bool) -> str:
-    """Rules 1 and 2 for the slices a stage is about to see."""
+def check_bank(bank: SliceBank, split: Split, allowed: Collection[str]) -> str:
+    """Rules 1 and 2 for the slices a stage is about to see, with the masks of some patients."""
     if stray := sorted(set(bank.patients) & set(split.test)):
         raise AuditError(1, f"images of test patients {', '.join(stray)} are in the slice bank")
-    allowed: Collection[str] = manifest.patients if labels else ()
     if stray := sorted(set(bank.labelled) - set(allowed)):
         raise AuditError(2, f"masks of {', '.join(stray)} are in the bank but not in the manifest")
     masks = f"masks of {len(bank.labelled)}" if bank.labelled else "no masks"
@@ -176,7 +175,14 @@ def evidence(
             check_hearts(run.cases, run.split),
             *(record["seen"] for record in before),
         ],
-        2: [record["seen"] for record in tuned],
+        2: [
+            *(
+                record["seen"]
+                for work, record in zip(run.work, before, strict=True)
+                if work.stage.labels
+            ),
+            *(record["seen"] for record in tuned),
+        ],
         3: [f"weights of step {tuned[-1]['steps']}, the last"],
         4: [
             f"{record['trained']} parameters trained, each with a gradient"

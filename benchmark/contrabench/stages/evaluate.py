@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,22 @@ from contrabench.data.grid import spacing_of
 from contrabench.files import write_text
 from contrabench.protocol import METRIC_CONTRACT, PROTOCOL_VERSION, digest
 from contrabench.stages import audit
-from contrabench.stages.kind import WEIGHTS, Kind, Making, Node, of_kind, write_record
+from contrabench.stages.kind import (
+    WEIGHTS,
+    Kind,
+    Making,
+    Node,
+    of_kind,
+    weights_after,
+    write_record,
+)
+from contrabench.store.rows import column_at
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from contrabench.data.prepare import PreparedCase
+    from contrabench.model.segmentation import Segmenter
     from contrabench.stages.run import Run
     from contrabench.training.runtime import Runtime
 
@@ -35,12 +46,15 @@ class Evaluate(Kind):
     title = "evaluation"
 
     def nodes(self, run: Run, before: tuple[Node, ...]) -> tuple[Node, ...]:
-        """One, of the fine-tuned network."""
-        model = of_kind(before, "finetune")[-1].key
+        """One, of the fine-tuned network, and of what it was on the way there."""
+        tuned = of_kind(before, "finetune")
+        model = tuned[-1].key
+        along = [(column_at(share), tuned[at - 1].key, step) for share, at, step in run.along]
         structures = [item.model_dump(mode="json") for item in run.dataset.structures]
         spec = {
             "protocol_version": PROTOCOL_VERSION,
             "model": model,
+            "along": along,
             "data": {case.case: case.fingerprint for case in run.test_cases()},
             "structures": structures,
             "spacing_known": run.dataset.info.spacing_known,
@@ -51,21 +65,23 @@ class Evaluate(Kind):
             "pixels": run.spec.budget.pixels,
             "backbone": run.network.model_dump(mode="json"),
         }
-        return (Node(self.name, "", spec, (model,), len(run.test_cases()), digest(same)),)
+        inputs = tuple(dict.fromkeys((*(key for _, key, _ in along), model)))
+        return (Node(self.name, "", spec, inputs, len(run.test_cases()), digest(same)),)
 
     def make(self, making: Making, node: Node, folder: Path) -> None:
         """Leaves one file of predictions per case (`NNN.npz`) and the scores of all of them."""
         from contrabench.evaluation.inference import predict_case
         from contrabench.stages.trained import header_of
-        from contrabench.training.checkpoint import load_weights
 
         began = time.monotonic()
         run, runtime = making.run, making.runtime.alone()
-        segmenter = run.segmenter(run.backbone())
         weights = making.store.folder("finetune", node.inputs[-1]) / WEIGHTS
         audit.check_last_step(header_of(weights), run.tuning[-1][1])
-        segmenter.load_state_dict(load_weights(weights))
-        segmenter.to(runtime.torch_device)
+        segmenter = _network(run, weights, runtime)
+        early = {
+            name: _network(run, making.store.folder("finetune", key) / weights_after(step), runtime)
+            for name, key, step in node.spec["along"]
+        }
         scores: list[dict[str, Any]] = []
         cases = run.test_cases()
         with making.reporter.track(self.title, len(cases)) as track:
@@ -75,7 +91,13 @@ class Evaluate(Kind):
                 file = folder / f"{number:03d}.npz"
                 np.savez_compressed(file, prediction=prediction, affine=case.native_affine)
                 about = {"patient": case.patient, "case": case.case, "file": file.name}
-                scores += [about | columns for columns in _scores(run, case, prediction)]
+                columns = _scores(run, case, prediction)
+                for name, network in early.items():
+                    found = _dice(run, case, predict_case(network, case, runtime))
+                    columns = [
+                        {**one, name: value} for one, value in zip(columns, found, strict=True)
+                    ]
+                scores += [about | one for one in columns]
                 track.advance(number, case.case)
         write_text(folder / SCORES, json.dumps(scores, indent=1))
         write_record(folder, {"seconds": time.monotonic() - began, "runtime": runtime.record()})
@@ -98,6 +120,23 @@ class Evaluate(Kind):
 
 
 KIND = Evaluate()
+
+
+def _network(run: Run, weights: Path, runtime: Runtime) -> Segmenter:
+    """The network of fine-tuning with the weights of a file, on the device."""
+    from contrabench.training.checkpoint import load_weights
+
+    segmenter = run.segmenter(run.backbone())
+    segmenter.load_state_dict(load_weights(weights))
+    return segmenter.to(runtime.torch_device)
+
+
+def _dice(run: Run, case: PreparedCase, prediction: NDArray[np.uint8]) -> list[float | None]:
+    """The Dice of each structure; None where it does not apply."""
+    from contrabench.evaluation.metrics import dice_of
+
+    found = dice_of(prediction, case.native_label(), len(run.dataset.structures))
+    return [None if math.isnan(value) else value for value in found]
 
 
 def _scores(run: Run, case: PreparedCase, prediction: NDArray[np.uint8]) -> list[dict[str, Any]]:

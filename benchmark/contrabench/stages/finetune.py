@@ -9,9 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from contrabench.contracts.views import FINETUNE_VIEWS
 from contrabench.protocol import digest, seed_for
 from contrabench.stages import audit
-from contrabench.stages.kind import WEIGHTS, Kind, Making, Node, of_kind
+from contrabench.stages.kind import WEIGHTS, Kind, Making, Node, of_kind, weights_after
 from contrabench.stages.pseudo_label import fill, labelling
 from contrabench.stages.recipe import unlabelled_batches
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from contrabench.contracts.method import JointStage
     from contrabench.contracts.objective import JointObjective, Network
+    from contrabench.contracts.views import ViewSpec
     from contrabench.data.bank import SliceBank
     from contrabench.model.segmentation import Segmenter
     from contrabench.stages.run import Run
@@ -44,6 +46,8 @@ class Finetune(Kind):
             **run.training_spec(),
             "phase": run.spec.budget.finetune.model_dump(mode="json", exclude={"images"}),
             "deep_supervision": run.spec.deviations.deep_supervision,
+            "view": _view(run).model_dump(mode="json"),
+            "pace": run.pace.model_dump(mode="json"),
             "classes": run.classes,
             "data": run.data_of(run.drawn("labelled")),
             "labelled": list(run.manifest.patients),
@@ -53,7 +57,8 @@ class Finetune(Kind):
         same = ["pixels", "backbone", "precision", "phase", "deep_supervision", "classes"]
         nodes: list[Node] = []
         for number, (stage, steps) in enumerate(run.tuning, start=1):
-            spec, model = {**common, "steps": steps}, nodes[-1].key if nodes else ""
+            marks = sorted({step for _, at, step in run.along if at == number})
+            spec, model = {**common, "steps": steps, "marks": marks}, nodes[-1].key if nodes else ""
             inputs = [start] if start else []
             if stage is not None:
                 streams = [run.drawn(stream.draws) for stream in stage.streams]
@@ -92,8 +97,9 @@ class Finetune(Kind):
         model, transfer = _begun(making, node)
         patients = run.manifest.patients
         bank = build_bank(run.drawn("labelled"), patients, ("axial",), runtime.torch_device)
-        seen = [audit.check_bank(bank, run.split, run.manifest, labels=True)]
-        common = FinetuneTask(model, bank, phase, seeds)
+        seen = [audit.check_bank(bank, run.split, patients)]
+        handed = node.spec["transfers"]
+        common = FinetuneTask(model, bank, phase, seeds, _view(run), handed, run.pace)
         task: FinetuneTask | JointTask = common
         objective: JointObjective | None = None
         others = 0
@@ -111,7 +117,15 @@ class Finetune(Kind):
         step = Step(task, phase, runtime, node.units, seed_for("fine-tuning", seeds.views))
         views = [len(stream.views) for stream in stage.streams] if stage else []
         told = {"seen": "; ".join(seen), "transfer": transfer, "others": others, "views": views}
-        train(making, node, folder, step, scored, **told)
+        train(
+            making,
+            node,
+            folder,
+            step,
+            scored,
+            {step: weights_after(step) for step in node.spec["marks"]},
+            **told,
+        )
 
     def seconds_per_unit(self, run: Run, node: Node, runtime: Runtime) -> float:
         """A few steps on synthetic slices."""
@@ -133,10 +147,15 @@ class Finetune(Kind):
         """Backbone and heads as float32."""
         from contrabench.training.tasks import count_parameters
 
-        return 4 * count_parameters(run.segmenter(run.backbone()))
+        return (4 + 2 * len(node.spec["marks"])) * count_parameters(run.segmenter(run.backbone()))
 
 
 KIND = Finetune()
+
+
+def _view(run: Run) -> ViewSpec:
+    """What is seen of a labelled slice."""
+    return FINETUNE_VIEWS[run.spec.deviations.augmentation]
 
 
 def _stage(run: Run, node: Node) -> JointStage | None:
@@ -180,7 +199,7 @@ def _banks(making: Making, node: Node, stage: JointStage) -> tuple[list[SliceBan
         cases, masked = run.drawn(stream.draws), stream.masks != "none"
         usable = {case.patient for case in cases} & set(run.manifest.patients)
         bank = build_bank(cases, usable if masked else None, ("axial",), device)
-        told.append(audit.check_bank(bank, run.split, run.manifest, labels=masked))
+        told.append(audit.check_bank(bank, run.split, usable if masked else ()))
         if labels:
             told.append(fill(bank, cases, making.store.folder("pseudo_label", labels)))
         banks.append(bank)

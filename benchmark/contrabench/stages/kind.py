@@ -64,7 +64,8 @@ class Node:
     @property
     def label_free(self) -> bool:
         """Whether it serves all label budgets and draws."""
-        return self.spec.get("labelled", ()) is None
+        stage = self.spec.get("stage", {})
+        return self.spec.get("labelled", ()) is None or stage.get("every_label", False)
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,11 @@ def nodes_of(run: Run) -> tuple[Node, ...]:
 def of_kind(nodes: tuple[Node, ...], name: str) -> tuple[Node, ...]:
     """The nodes of one kind, in their order."""
     return tuple(node for node in nodes if node.kind == name)
+
+
+def weights_after(step: int) -> str:
+    """The file of the weights after so many steps of a training that goes on."""
+    return f"weights-{step}.safetensors"
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:

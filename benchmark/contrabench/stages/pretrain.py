@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from contrabench.training.tasks import PretrainTask
 
 
+_CONTROL = {
+    "nothing": "it may see the masks of all training patients",
+    "images": "noise stood for the images",
+    "masks": "the masks were those of other patients' slices",
+}
+
+
 class Pretrain(Kind):
     """The stages that a method declares."""
 
@@ -46,7 +53,7 @@ class Pretrain(Kind):
             "phase": work.phase.model_dump(mode="json", exclude={"images"}),
             "orientations": list(run.spec.deviations.orientations),
             "data": run.data_of(run.pool(stage)),
-            "labelled": list(run.manifest.patients) if stage.labels else None,
+            "labelled": list(run.seen_masks(stage)) if stage.labels else None,
             "input": before,
         }
         same = ("pixels", "backbone", "precision", "method", "stage", "phase")
@@ -85,7 +92,7 @@ KIND = Pretrain()
 
 def pretrain(reporter: Reporter, sent: Making, node: Node, folder: Path) -> None:
     """Trains one stage, in a process for each device, from the weights before it or the seed's."""
-    from contrabench.data.bank import build_bank
+    from contrabench.data.bank import build_bank, spoil
     from contrabench.stages.trained import train
     from contrabench.training.checkpoint import load_weights
     from contrabench.training.step import Step
@@ -96,9 +103,12 @@ def pretrain(reporter: Reporter, sent: Making, node: Node, folder: Path) -> None
     stage = work.stage
     if before := making.weights("pretrain", node):
         backbone.load_state_dict(load_weights(before))
-    labelled = run.manifest.patients if stage.labels else None
+    labelled = run.seen_masks(stage) if stage.labels else None
     bank = build_bank(run.pool(stage), labelled, ways, runtime.torch_device)
-    seen = audit.check_bank(bank, run.split, run.manifest, stage.labels)
+    seen = audit.check_bank(bank, run.split, labelled or ())
+    if stage.controls:
+        bank = spoil(bank, stage.spoilt, seed_for("spoilt", stage.spoilt, run.spec.seeds.views))
+        seen += f"; a control: {_CONTROL[stage.spoilt]}"
     task = _task(run, work, backbone, bank)
     if runtime.compile:
         backbone.compile()
@@ -125,5 +135,5 @@ def _task(run: Run, work: StageWork, backbone: Backbone, bank: SliceBank) -> Pre
 
     spec, stage = run.spec, work.stage
     names = ("objective", spec.method, stage.name, spec.seeds.init)
-    objective = build_objective(run.method, stage, backbone, *names)
+    objective = build_objective(run.method, stage, backbone, run.classes, *names)
     return PretrainTask(backbone, objective, stage, bank, work.phase, spec.seeds)

@@ -15,6 +15,7 @@ from typing import Any
 from contrabench.contracts.method import JointStage, Method, Optimisation, Stage, Stream
 from contrabench.errors import RequestError
 from contrabench.protocol import Budget, Phase, Recipe
+from contrabench.references import CONTROL_FAMILY
 
 _FEWEST_STEPS = 100
 """A paper's batch is cut down until a stage has this many steps, but not below the budget's."""
@@ -38,8 +39,16 @@ def usual_options(method: type[Method], recipe: Recipe) -> dict[str, Any]:
 
 
 def share_out(method: Method, budget: Budget, recipe: Recipe) -> list[StageWork]:
-    """Plans the pre-training stages in order; RequestError if no recipe is known for the method."""
+    """Plans the pre-training stages in order.
+
+    RequestError if no recipe is known for the method, or a stage is one of controls alone.
+    """
     stages = method.stages()
+    if method.info.family != CONTROL_FAMILY and (odd := [s for s in stages if s.controls]):
+        raise RequestError(
+            f"stage '{odd[0].name}' of '{method.info.title}' sees all masks, or what is spoilt; "
+            f"only a method of the family '{CONTROL_FAMILY}' may, and is never ranked"
+        )
     shares = _shares(stages, budget.pretrain.steps)
     common = [
         StageWork(stage, budget.pretrain, steps)

@@ -92,6 +92,7 @@ def _rows(key: str, run: Run, scores: list[dict[str, Any]]) -> list[ResultRow]:
         "folds": spec.folds,
         "draw": spec.draw,
         "seed": spec.seeds.init,
+        "rates": spec.rates,
     }
     return [
         ResultRow(**common, **{name: value for name, value in score.items() if name != "file"})

@@ -8,7 +8,9 @@ that is kept, but the keys of the stages follow from it, and their makers read i
 
 from __future__ import annotations
 
+import bisect
 import hashlib
+import itertools
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -26,12 +28,15 @@ from contrabench.data.prepare import PreparedCase
 from contrabench.data.splits import draw_labels, make_split
 from contrabench.errors import RequestError
 from contrabench.protocol import (
+    ALONG,
     METRIC_CONTRACT,
     PROTOCOL_VERSION,
     BackboneSpec,
     Budget,
     Frozen,
+    Pace,
     Protocol,
+    Rates,
     Recipe,
     Seeds,
     digest,
@@ -60,6 +65,9 @@ class RunSpec(Frozen):
     fold: int = Field(0, ge=0)
     draw: int = Field(0, ge=0)
     deviations: Deviations
+    rates: Rates | Literal[""] = Field(
+        "", description="of handed-over parts in fine-tuning; empty where none is handed over"
+    )
     backbone: str = "unet"
     backbone_options: dict[str, Any] = Field({}, description="all of them")
     budget: Budget
@@ -232,11 +240,30 @@ class Run:
         )
 
     @property
+    def pace(self) -> Pace:
+        """How fast fine-tuning trains handed-over parts and new ones."""
+        return Pace(rates=self.spec.rates or "uniform", course=self.spec.deviations.course)
+
+    @property
     def finetune_steps(self) -> int:
         """Steps of fine-tuning, with those that the method saves on pre-training."""
         budget = self.spec.budget
         extra = round(self.method.finetune_extra * budget.pretrain.images)
         return budget.finetune.steps + extra // budget.finetune.batch
+
+    @property
+    def along(self) -> list[tuple[int, int, int]]:
+        """When the network is scored before its end.
+
+        Percent of all steps, the stage of fine-tuning, from 1, and the step in it.
+        """
+        ends = list(itertools.accumulate(steps for _, steps in self.tuning))
+        found = []
+        for share in ALONG:
+            step = max(1, round(share * ends[-1] / 100))
+            place = bisect.bisect_left(ends, step)
+            found.append((share, place + 1, step - (ends[place - 1] if place else 0)))
+        return found
 
     def drawn(self, which: Literal["any", "labelled", "unlabelled"]) -> list[PreparedCase]:
         """Cases of the training patients: those whose masks may be used, the others, or both.
@@ -253,8 +280,16 @@ class Run:
         """Whether the mask of a case may be used in training."""
         return case.labelled and case.patient in self.manifest.patients
 
+    def seen_masks(self, stage: Stage) -> tuple[str, ...]:
+        """Patients whose masks a pre-training stage with labels may see."""
+        if not stage.every_label:
+            return self.manifest.patients
+        return self.split.labelled
+
     def pool(self, stage: Stage) -> list[PreparedCase]:
         """Cases whose slices a pre-training stage may draw."""
+        if stage.every_label:
+            return [case for case in self.drawn("any") if case.labelled]
         return self.drawn("labelled" if stage.labelled_slices_only else "any")
 
     def test_cases(self) -> list[PreparedCase]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from safetensors import safe_open
+from torch import Tensor
 
 from contrabench.protocol import digest
 from contrabench.stages.kind import TRACKING, WEIGHTS, Making, Node, write_record
@@ -20,20 +24,38 @@ from contrabench.training.trackers import Tracker
 
 
 def train(
-    making: Making, node: Node, folder: Path, step: Step, module: torch.nn.Module, **seen: Any
+    making: Making,
+    node: Node,
+    folder: Path,
+    step: Step,
+    module: torch.nn.Module,
+    marks: Mapping[int, str] = MappingProxyType({}),
+    **seen: Any,
 ) -> None:
     """Takes all steps; leaves the module's weights and a record, and takes the checkpoint away.
 
+    `marks` are steps after which its weights are kept as well, halved, by the name of their file;
     `seen` is what the record says beside the fit's own figures.
     """
+
+    def keep(name: str, step: int, part: Callable[[Tensor], Tensor]) -> None:
+        weights = {name: part(value) for name, value in module.state_dict().items()}
+        header = {"step": str(step), "recipe": digest(making.run.dataset.recipe)}
+        save_weights(folder / name, weights, header)
+
+    kept = {at: partial(keep, name, at, _halved) for at, name in marks.items()}
     with tracked(making, node) as tracker:
-        record = fit(step, folder, making.reporter, node.title, tracker)
+        record = fit(step, folder, making.reporter, node.title, tracker, kept)
     if not is_first_process():
         return
-    header = {"step": str(node.units), "recipe": digest(making.run.dataset.recipe)}
-    save_weights(folder / WEIGHTS, module.state_dict(), header)
+    keep(WEIGHTS, node.units, lambda value: value)
     write_record(folder, {**asdict(record), **seen, "runtime": step.runtime.record()})
     (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _halved(value: Tensor) -> Tensor:
+    """Matrices in half precision, as vectors such as running statistics may not fit in it."""
+    return value.half() if value.is_floating_point() and value.ndim > 1 else value
 
 
 def header_of(path: Path) -> dict[str, str]:

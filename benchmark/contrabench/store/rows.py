@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROWS_FILE = "rows.parquet"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+
+
+def column_at(share: int) -> str:
+    """The column of the Dice after a share of fine-tuning, in percent of its steps."""
+    return f"dice_{share}pct"
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,11 @@ class ResultRow:
     prediction_voxels: int  # size in the prediction
     flag: str  # "", "prediction empty", "reference empty" or "not applicable"
     metric_contract: int  # its version
+    rates: str = ""  # of handed-over parts: uniform or gentle; "" where none is handed over
+    dice_5pct: float | None = None  # after that share of fine-tuning; nobody chooses by it
+    dice_10pct: float | None = None
+    dice_25pct: float | None = None
+    dice_50pct: float | None = None
 
 
 _TYPES = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
@@ -81,6 +91,10 @@ def _schema() -> pa.Schema:
 
 
 SCHEMA: pa.Schema = _schema()
+_LATER = {
+    column.name: column.default for column in fields(ResultRow) if column.default is not MISSING
+}
+"""Columns of version 3, and what stands for them in older rows."""
 TEXT = tuple(field.name for field in SCHEMA if field.type == pa.string())
 """The columns that hold words; few different ones, many times over."""
 
@@ -93,8 +107,17 @@ def version_fault(table: pa.Table) -> str:
     newest = pc.max(table["schema_version"]).as_py()
     if newest is not None and newest > SCHEMA_VERSION:
         return "a newer contrabench wrote it; update contrabench to read it"
-    missing = [name for name in SCHEMA.names if name not in present]
+    missing = [name for name in SCHEMA.names if name not in present and name not in _LATER]
     return f"it has no column {', '.join(missing)}; run the study again" if missing else ""
+
+
+def brought_up(table: pa.Table) -> pa.Table:
+    """A table in `SCHEMA`; rows of version 2 get what they lack: one rate, no scores on the way."""
+    for name, value in _LATER.items():
+        if name not in table.column_names:
+            kind = SCHEMA.field(name).type
+            table = table.append_column(name, pa.repeat(pa.scalar(value, kind), len(table)))
+    return table.select(SCHEMA.names).cast(SCHEMA)
 
 
 def row_fault(table: pa.Table) -> str:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from contrabench.files import MARKER, damage_of, read_json, sealed_files
-from contrabench.store.rows import ROWS_FILE, SCHEMA, row_fault, version_fault
+from contrabench.store.rows import ROWS_FILE, SCHEMA, brought_up, row_fault, version_fault
 from contrabench.store.stages import RUNS, SPEC
 from contrabench.text import counted
 
@@ -102,7 +102,7 @@ def read_run(folder: Path) -> tuple[pa.Table, str]:
         found = pq.ParquetFile(folder / ROWS_FILE).read(use_threads=False)
         fault = version_fault(found) or row_fault(found)
         if not fault:
-            found = found.select(SCHEMA.names).cast(SCHEMA)
+            found = brought_up(found)
             fault = _not_its_own(found, folder.name)
     except (OSError, ValueError, pa.ArrowException) as error:
         fault = f"it cannot be read ({str(error).splitlines()[0]}); run the study again"

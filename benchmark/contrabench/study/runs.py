@@ -16,14 +16,24 @@ from contrabench.contracts import registry
 from contrabench.contracts.method import Deviations, Method
 from contrabench.contracts.options import parse_options
 from contrabench.errors import RequestError
-from contrabench.protocol import Budget, Frozen, Options, Seeds, digest
-from contrabench.references import EVERY_LABEL, FULL, LONGER, REFERENCE, REFERENCE_FAMILY
+from contrabench.protocol import Budget, Frozen, Options, Rates, Seeds, digest
+from contrabench.references import (
+    CONTROLS,
+    EVERY_LABEL,
+    FULL,
+    LONGER,
+    NOT_COMPARED,
+    REFERENCE,
+    REFERENCES,
+)
 from contrabench.stages.recipe import share_out, usual_options
 from contrabench.stages.run import RunSpec, combined_deviations
 from contrabench.study.spec import StudySpec
 from contrabench.text import did_you_mean, split_parts, split_words
 
 _ALL = "all"
+_FEW = 4
+"""So many methods that hand something over are fine-tuned at both rates without being asked."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +75,8 @@ def runs_of(
 
     The references are scratch and scratch_long at every label budget and full
     supervision, with the same folds and seeds; a method that changes fine-tuning gets a
-    scratch beside it that changes it as well, or its row would mix two effects.
+    scratch beside it that changes it as well, or its row would mix two effects. Controls are
+    run in the first draw and seed.
 
     Returns:
         One specification for each run, each once, runs of one fold together; and what was
@@ -76,27 +87,50 @@ def runs_of(
     """
     asked, notes = _methods(spec)
     common = _common(spec, device, precision)
+    levels = _levels(spec, asked)
     # Everything that a method's words mean is looked up once, not in each of its runs.
     cells = [
-        (meaning, labels, draw)
-        for meaning in [_meaning(spec, one, common["budget"]) for one in asked]
+        (meaning, labels, draw, control)
+        for one, control in asked
+        for meaning in _meanings(spec, one, common["budget"], levels)
         for labels in spec.labels
         # All labels are the same in every draw.
         for draw in ((0,) if labels == EVERY_LABEL else spec.draw_numbers)
+        if not control or (labels != EVERY_LABEL and draw == spec.draw_numbers[0])
     ]
     if FULL not in spec.without:
-        cells.append((_meaning(spec, _plain(REFERENCE), common["budget"]), EVERY_LABEL, 0))
+        full = _meanings(spec, _plain(REFERENCE), common["budget"], levels)
+        cells += [(meaning, EVERY_LABEL, 0, False) for meaning in full]
     runs: dict[str, RunSpec] = {}
     for fold, seed, cell in itertools.product(spec.tested, spec.seed_numbers, cells):
-        meaning, labels, draw = cell
+        meaning, labels, draw, control = cell
+        if control and seed != spec.seed_numbers[0]:
+            continue
         seeds = Seeds(init=seed, views=seed, order=seed)
         run = RunSpec(**common, **meaning, labels=labels, fold=fold, draw=draw, seeds=seeds)
         runs.setdefault(digest(run), run)
     return tuple(runs.values()), tuple(notes)
 
 
-def _methods(spec: StudySpec) -> tuple[list[Asked], list[str]]:
-    """The methods of a study with its references, and what was left out of it."""
+def _levels(spec: StudySpec, asked: Sequence[tuple[Asked, bool]]) -> tuple[Rates, ...]:
+    """The rates of handed-over parts that a study compares; the first one ranks."""
+    if spec.rates is not None:
+        return spec.rates
+    few = sum(not control and bool(_handed(one)) for one, control in asked) <= _FEW
+    return ("uniform", "gentle") if few else ("uniform",)
+
+
+def _handed(one: Asked) -> tuple[str, ...]:
+    """The parts that a method hands over to fine-tuning."""
+    method = one.method(one.method.Options.model_validate(dict(one.options)))
+    return method.transfers() if method.stages() else ()
+
+
+def _methods(spec: StudySpec) -> tuple[list[tuple[Asked, bool]], list[str]]:
+    """The methods of a study with its references and controls, and what was left out of it.
+
+    Of each, whether it is a control that nobody has asked for.
+    """
     wanted, notes = [], []
     for one in read_methods(spec.methods, spec.exclude):
         if spec.recipe == "published" and one.method.published is None and one.method().stages():
@@ -110,23 +144,27 @@ def _methods(spec: StudySpec) -> tuple[list[Asked], list[str]]:
     if REFERENCE not in spec.without:
         changed = dict.fromkeys(one.deviating(spec).of_finetuning for one in wanted)
         references += [_plain(REFERENCE, **d.model_dump()) for d in changed if d != Deviations()]
-    if spec.without:
-        notes.append(
-            f"references switched off: {', '.join(spec.without)}; every table will say that they "
-            "are missing"
-        )
+    for what, members in (("references", REFERENCES), ("controls", CONTROLS)):
+        if lacking := [name for name in spec.without if name in members]:
+            notes.append(
+                f"{what} switched off: {', '.join(lacking)}; every table will say that they are "
+                "missing"
+            )
     standing = {one.name for one in references}
     named = [
         one
         for one in wanted
         if one.options or one.deviations or one.joint or one.name not in standing
     ]
-    return [*references, *named], notes
+    words = [word for name, words in CONTROLS.items() if name not in spec.without for word in words]
+    controls = [_plain(one.name, one.options) for word in words for one in _read(word)]
+    plain = [(one, False) for one in (*references, *named)]
+    return [*plain, *((one, True) for one in controls if one not in named)], notes
 
 
-def _plain(name: str, **deviations: Any) -> Asked:
-    """A reference as tables look for it: without deviations, whatever the study asks."""
-    return Asked(name, deviations=tuple({**Deviations().model_dump(), **deviations}.items()))
+def _plain(name: str, options: tuple[tuple[str, Any], ...] = (), **deviations: Any) -> Asked:
+    """A row as tables look for it: without deviations, whatever the study asks."""
+    return Asked(name, options, tuple({**Deviations().model_dump(), **deviations}.items()))
 
 
 def _common(spec: StudySpec, device: str, precision: str) -> dict[str, Any]:
@@ -155,8 +193,10 @@ def _options(plugins: registry.Registry[Any], what: str, spec: StudySpec) -> dic
     return parse_options(cls, given, f"{what} '{name}'").model_dump(mode="json")
 
 
-def _meaning(spec: StudySpec, one: Asked, budget: Budget) -> dict[str, Any]:
-    """A method with all its options and deviations."""
+def _meanings(
+    spec: StudySpec, one: Asked, budget: Budget, levels: Sequence[Rates]
+) -> list[dict[str, Any]]:
+    """A method with all its options and deviations, at each of the rates that differ for it."""
     kind = one.method
     usual = usual_options(kind, spec.recipe)
     options = kind.Options.model_validate({**usual, **dict(one.options)})
@@ -168,9 +208,11 @@ def _meaning(spec: StudySpec, one: Asked, budget: Budget) -> dict[str, Any]:
     if one.joint is not None:
         given = one.joint.method.Options.model_validate(dict(one.joint.options))
         meaning |= {"joint": one.joint.name, "joint_options": given.model_dump(mode="json")}
+    method = kind(options)
     # Asked here already, so that what cannot be had costs no preparation and no training.
-    share_out(kind(options), budget, spec.recipe)
-    return meaning
+    share_out(method, budget, spec.recipe)
+    handed = bool(method.stages() and method.transfers())
+    return [{**meaning, "rates": level} for level in (levels if handed else ("",))]
 
 
 def _budget(spec: StudySpec, device: str) -> Budget:
@@ -258,8 +300,8 @@ def _members(word: str) -> list[str]:
             if entry.value.info.kind:
                 kinds[entry.value.info.kind].append(entry.name)
     if word == _ALL:
-        families.pop(REFERENCE_FAMILY, None)
-        return list(itertools.chain(*families.values()))
+        compared = (names for name, names in families.items() if name not in NOT_COMPARED)
+        return list(itertools.chain(*compared))
     wanted = word.lower().replace("-", " ").replace("_", " ")
     for family, members in (*families.items(), *kinds.items()):
         if family.lower().replace("-", " ") == wanted:

@@ -15,8 +15,8 @@ from contrabench.contracts.split import GivenSplit
 from contrabench.data.own_split import read_split
 from contrabench.data.splits import labels_text, parse_labels
 from contrabench.errors import RequestError
-from contrabench.protocol import Budget, Frozen, Phase, Recipe
-from contrabench.references import REFERENCES
+from contrabench.protocol import Budget, Course, Frozen, Phase, Rates, Recipe
+from contrabench.references import LEFT_OUT
 from contrabench.text import did_you_mean
 
 Count = Annotated[int, Field(ge=1)]
@@ -33,7 +33,7 @@ class StudySpec(Frozen):
     )
     exclude: tuple[str, ...] = Field((), description="names or families to leave out")
     without: tuple[str, ...] = Field(
-        (), description=f"references to leave out: {', '.join(REFERENCES)}"
+        (), description=f"references and controls to leave out: {', '.join(LEFT_OUT)}"
     )
     labels: tuple[str, ...] = Field(
         ("10%",), min_length=1, description="label budgets, such as 10%, or 3 for three patients"
@@ -51,10 +51,20 @@ class StudySpec(Frozen):
         None, description="name, or a table with all values; by default the device's own"
     )
     recipe: Recipe = Field("common", description="common, or published for the papers' own")
+    rates: tuple[Rates, ...] | None = Field(
+        None,
+        min_length=1,
+        description="of handed-over parts in fine-tuning, uniform or gentle (a tenth); the first "
+        "one ranks. Both, uniform first, in studies of few methods",
+    )
     views: Literal["axial", "all"] | None = Field(None, description="for every method")
     deep_supervision: bool | None = Field(None, description="for every method")
     score: Literal["student", "teacher"] | None = Field(
         None, description="test what is trained, or its average; for every method"
+    )
+    course: Course | None = Field(None, description="of the rates in fine-tuning; for every method")
+    augmentation: Literal["none", "mild", "strong"] | None = Field(
+        None, description="of the labelled slices in fine-tuning; for every method"
     )
     accumulate: int = Field(1, ge=1, description="micro-batches per step")
     backbone: str = Field("unet", description="a name from `bench backbones`")
@@ -95,9 +105,10 @@ class StudySpec(Frozen):
     @classmethod
     def _known_references(cls, without: tuple[str, ...]) -> tuple[str, ...]:
         names = tuple(name.replace("-", "_").replace(" ", "_") for name in without)
-        if unknown := [name for name in names if name not in REFERENCES]:
+        if unknown := [name for name in names if name not in LEFT_OUT]:
             raise RequestError(
-                f"'{unknown[0]}' is no reference; --without takes {', '.join(REFERENCES)}"
+                f"'{unknown[0]}' is no reference and no control that stands beside every study; "
+                f"--without takes {', '.join(LEFT_OUT)}"
             )
         return tuple(sorted(set(names)))
 

@@ -11,7 +11,7 @@ from contrabench.contracts.options import fault_words
 from contrabench.errors import AuditError, ContrabenchError
 from contrabench.model.weights import hand_off
 from contrabench.protocol import Options, canonical_json
-from contrabench.references import REFERENCE_FAMILY
+from contrabench.references import NOT_COMPARED
 from contrabench.testing.trial import FaultError, Trial, network
 
 
@@ -163,10 +163,10 @@ def check_hand_off(trial: Trial) -> None:
             f"'{untrained[0]}' is handed over, but no stage trains it",
             "leave it out of transfers(), or train it: its initial weights are there anyway",
         )
-    if trained and not parts and method.info.family != REFERENCE_FAMILY:
+    if trained and not parts and method.info.family not in NOT_COMPARED:
         raise FaultError(
             "nothing is handed over, so that the pre-training is in vain",
-            "name parts in transfers(), or declare the family 'reference' for a control",
+            "name parts in transfers(), or declare the family 'control'",
         )
     if parts:
         try:

@@ -40,6 +40,7 @@ from contrabench.training.tasks import (
 RUNTIME = Runtime(device="cpu", precision="float32", threads=1, checkpoint_seconds=0.0)
 _BATCH = 16
 _RATE = 3e-3
+_CLASSES = 3
 _LABELLED = 3
 _CLASSES = 3
 
@@ -200,7 +201,9 @@ class PretrainTrial(StageTrial[PretrainTask]):
         """As of any stage."""
         backbone = network(channels=self.channels)
         backbone.load_state_dict(self.start)
-        objective = build_objective(self.method, self.stage, backbone, "check", self.stage.name)
+        objective = build_objective(
+            self.method, self.stage, backbone, _CLASSES, "check", self.stage.name
+        )
         _demand(objective, Objective, "objective")
         bank = self._seen(self.stage.labels if labels is None else labels)
         return _PretrainOnce(backbone, objective, self.stage, bank, self.phase, Seeds()).train()

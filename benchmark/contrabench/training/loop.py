@@ -7,9 +7,10 @@ resumed stage ends in the same bits as one that was never interrupted.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -41,9 +42,16 @@ class FitRecord:
 
 
 def fit(
-    step: Step, folder: Path, reporter: Reporter, title: str, tracker: Tracker | None = None
+    step: Step,
+    folder: Path,
+    reporter: Reporter,
+    title: str,
+    tracker: Tracker | None = None,
+    marks: Mapping[int, Callable[[], None]] = MappingProxyType({}),
 ) -> FitRecord:
     """Takes every step of a training; `folder` keeps its checkpoint while it is unfinished.
+
+    `marks` are called after so many steps; once more, if the training is taken up from before.
 
     Raises:
         RunError: if the loss stops being finite; the step is named.
@@ -57,6 +65,8 @@ def fit(
         for number in range(start, steps):
             state.take(number)
             done = number + 1
+            if done in marks:
+                marks[done]()
             if number == start or done % _LOOK_EVERY == 0 or done == steps:
                 state.look()
                 track.advance(done, f"loss {record.last['loss']:.3f}")

@@ -138,11 +138,13 @@ def _remember(layer: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
     """Moves the running statistics of a layer, as it would by itself."""
     if layer.running_mean is None or layer.running_var is None:
         return
-    if layer.num_batches_tracked is not None:
-        layer.num_batches_tracked += 1
+    tracked = layer.num_batches_tracked
+    if tracked is not None:
+        tracked += 1
     share = layer.momentum
     if share is None:
-        share = 1 / int(layer.num_batches_tracked)
+        # A plain mean over all batches.
+        share = 1 / int(tracked) if tracked is not None else 0.0
     layer.running_mean.lerp_(mean.to(layer.running_mean), share)
     layer.running_var.lerp_(variance.to(layer.running_var), share)
 

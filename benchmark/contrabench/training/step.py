@@ -21,7 +21,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from contrabench.contracts.objective import StepResult
 from contrabench.errors import RunError
 from contrabench.protocol import Phase, seed_for
-from contrabench.training.optimizer import build_optimizer
+from contrabench.training.optimizer import Group, build_optimizer, set_rates
 from contrabench.training.runtime import Runtime
 
 _TIMED = 3
@@ -37,6 +37,10 @@ class TrainingTask(nn.Module, ABC):
     @abstractmethod
     def forward(self, batch: Any) -> StepResult:
         """Computes the loss of a mini-batch."""
+
+    def groups(self, phase: Phase) -> list[Group]:
+        """The parameters that are trained, by rate; all have that of the phase."""
+        return [Group([p for p in self.parameters() if p.requires_grad], phase.rate)]
 
     def clipped(self) -> tuple[nn.Module, ...]:
         """What is clipped, each by the norm of its own gradients."""
@@ -93,7 +97,8 @@ class Step:
             raise RunError("the stage trains no parameter; name its parts in Stage.trains")
         each = ([p for p in part.parameters() if p.requires_grad] for part in task.clipped())
         self.clipped = [weights for weights in each if weights]
-        self.optimizer = build_optimizer(self.trained, phase)
+        self.groups = task.groups(phase)
+        self.optimizer = build_optimizer(self.groups, phase)
         self.reached: set[int] = set()
         self.not_finite = torch.tensor(-1, device=runtime.torch_device)
         self.data_seconds = 0.0
@@ -106,8 +111,7 @@ class Step:
         Gives the loss and what the task logs, means over the micro-batches, on the device.
         """
         torch.manual_seed(seed_for("step", self.seed, number))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.phase.rate(number, self.steps)
+        set_rates(self.optimizer, self.groups, (number, self.steps))
         parts = self.phase.accumulate
         logs: dict[str, Tensor] = {}
         for part in range(parts):

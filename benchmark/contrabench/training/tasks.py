@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import combinations
 from typing import Self
 
@@ -24,7 +25,8 @@ from contrabench.data.sampler import PartitionSampler, UniformSampler, partition
 from contrabench.errors import AuditError, RequestError
 from contrabench.model.segmentation import SegmentationLoss, Segmenter
 from contrabench.objectives.consistency import Teacher
-from contrabench.protocol import Phase, Seeds, seed_for
+from contrabench.protocol import COMMON_PACE, Pace, Phase, Seeds, seed_for
+from contrabench.training.optimizer import Group
 from contrabench.training.step import TrainingTask
 from contrabench.views.maker import make_views
 
@@ -93,11 +95,16 @@ class Stream:
         return Batch(views, info, seed_for("batch", self.seed, step, part))
 
 
-def build_objective(method: Method, stage: Stage, backbone: Backbone, *names: object) -> Objective:
+def build_objective(
+    method: Method, stage: Stage, backbone: Backbone, classes: int, *names: object
+) -> Objective:
     """The loss and heads of a stage, their initial weights those of a seed of some names."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(*names))
-        return method.objective(stage, backbone)
+        objective = method.objective(stage, backbone)
+        if stage.labels:
+            objective.classify(classes)
+        return objective
 
 
 def build_joint(
@@ -161,14 +168,47 @@ class PretrainTask(TrainingTask):
 
 
 class FinetuneTask(TrainingTask):
-    """Supervised training on the labelled slices, one augmented view of each."""
+    """Supervised training on the labelled slices, one augmented view of each.
 
-    def __init__(self, model: Segmenter, bank: SliceBank, phase: Phase, seeds: Seeds) -> None:
+    Args:
+        handed: parts of the backbone that pre-training has handed over.
+        pace: how fast these train, and the others.
+    """
+
+    def __init__(
+        self,
+        model: Segmenter,
+        bank: SliceBank,
+        phase: Phase,
+        seeds: Seeds,
+        view: ViewSpec = FINETUNE_VIEW,
+        handed: Sequence[str] = (),
+        pace: Pace = COMMON_PACE,
+    ) -> None:
         super().__init__()
         self.model, self.criterion = model, SegmentationLoss()
+        self.handed, self.pace = tuple(handed), pace
         self.average: Teacher | None = None
         multiple = model.backbone.multiple
-        self.stream = Stream(bank, (FINETUNE_VIEW,), phase.batch, multiple, seeds, "finetune")
+        self.stream = Stream(bank, (view,), phase.batch, multiple, seeds, "finetune")
+
+    def groups(self, phase: Phase) -> list[Group]:
+        """What was handed over, and all that is new."""
+        return self.paced(self, phase)
+
+    def paced(self, task: TrainingTask, phase: Phase) -> list[Group]:
+        """The parameters of a task around this training, by rate."""
+        if self.pace == COMMON_PACE:
+            return TrainingTask.groups(task, phase)
+        backbone = self.model.backbone
+        held = {id(p) for part in self.handed for p in backbone.part(part).parameters()}
+        trained = [p for p in task.parameters() if p.requires_grad]
+        split = {old: [p for p in trained if (id(p) in held) == old] for old in (True, False)}
+        return [
+            Group(parameters, partial(self.pace.rate, phase, old))
+            for old, parameters in split.items()
+            if parameters
+        ]
 
     def averaged(self) -> Network:
         """An average of the network over the steps, which follows it from now on."""
@@ -243,6 +283,10 @@ class JointTask(TrainingTask):
         term = weight * added.loss
         logs = {"supervised": own.loss.detach(), "added": term.detach(), **added.logs}
         return StepResult(own.loss + term, logs)
+
+    def groups(self, phase: Phase) -> list[Group]:
+        """As in the supervised training; what the method trains beside the network is new."""
+        return self.common.paced(self, phase)
 
     def clipped(self) -> tuple[nn.Module, ...]:
         """The network, and what the method trains beside it."""

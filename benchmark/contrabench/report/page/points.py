@@ -21,7 +21,7 @@ from contrabench.contracts.report import (
     number_text,
     plain,
 )
-from contrabench.references import REFERENCE_FAMILY
+from contrabench.references import NOT_COMPARED
 from contrabench.report.appendix import COST, TRAINING
 from contrabench.report.board import LEADERBOARD, RESAMPLED, STABILITY
 
@@ -78,7 +78,7 @@ def means_only(found: PlotData) -> bool:
 def references(found: PlotData) -> list[bool]:
     """Which methods stay beside every family: those that the others are compared with."""
     lines = zip(found.methods["role"], found.methods["family"], strict=True)
-    return [bool(role) or family == REFERENCE_FAMILY for role, family in lines]
+    return [bool(role) or family in NOT_COMPARED for role, family in lines]
 
 
 def label(method: str, deviations: str) -> str:
