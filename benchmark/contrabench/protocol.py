@@ -20,7 +20,7 @@ NOT_APPLICABLE = "not applicable"
 """The flag of a row whose structure neither reference nor prediction holds."""
 
 ALONG = (5, 10, 25, 50)
-"""Percent of fine-tuning's steps after which the network is scored as well, and chosen by nobody."""
+"""Percent of fine-tuning's steps after which the network is scored too, and chosen by nobody."""
 
 METRIC_CONTRACT = 1
 """Raised whenever a score means something else; see `contrabench.evaluation.metrics`."""

@@ -8,6 +8,7 @@ from contrabench.data.bank import (
     fit_square,
     from_axial,
     isotropic,
+    spoil,
     to_slices,
 )
 from contrabench.data.prepare import cases_of
@@ -111,3 +112,35 @@ def test_fit_square_keeps_the_centre(size):
     assert fitted.shape == (1, 8, 8)
     assert int((fitted == 5).sum()) == min(size, 8) ** 2
     assert fitted[0, 4, 4] == 5
+
+
+def labelled_bank(cases, labelled):
+    patients = ["patient_00", "patient_01", "patient_02"]
+    return build_bank(cases_of(cases, patients), labelled, ("axial",), CPU)
+
+
+def test_noise_in_place_of_images_shows_nothing_of_them(cases):
+    bank = labelled_bank(cases, ["patient_01"])
+    found = spoil(bank, "images", 1)
+    pairs = torch.stack((found.images.flatten(), bank.images.flatten()))
+    assert abs(float(torch.corrcoef(pairs)[0, 1])) < 0.02
+    assert float(found.images.std()) == pytest.approx(1, abs=0.02)
+    assert torch.equal(found.masks, bank.masks)
+    assert torch.equal(found.images, spoil(bank, "images", 1).images)
+    assert not torch.equal(found.images, spoil(bank, "images", 2).images)
+
+
+def test_shuffled_masks_are_those_of_other_patients(cases):
+    bank = labelled_bank(cases, ["patient_00", "patient_02"])
+    found = spoil(bank, "masks", 1)
+    assert torch.equal(found.images, bank.images)
+    owners = {mask.numpy().tobytes(): int(p) for mask, p in zip(bank.masks, bank.patient)}
+    for mask, before, patient in zip(found.masks, bank.masks, bank.patient.tolist(), strict=True):
+        if bank.patients[patient] == "patient_01":
+            assert torch.equal(mask, before)
+        elif (mask > 0).any():
+            assert owners[mask.numpy().tobytes()] not in (patient, 1)
+    # A patient alone gets masks of other slices.
+    alone = labelled_bank(cases, ["patient_00"])
+    assert not torch.equal(spoil(alone, "masks", 1).masks, alone.masks)
+    assert spoil(alone, "nothing", 1) is alone

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contrabench.errors import RequestError
-from contrabench.evaluation.metrics import score_case
+from contrabench.evaluation.metrics import dice_of, score_case
 from contrabench.evaluation.surface import surface_distances
 
 SPACING = (1.5, 2.0, 3.0)
@@ -170,3 +170,17 @@ def test_scoring_needs_no_torch():
     code = "import sys, contrabench.evaluation.metrics; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_dice_alone_is_that_of_the_whole_score():
+    draw = np.random.default_rng(0)
+    prediction, reference = (draw.integers(0, 4, (6, 5, 4)).astype(np.uint8) for _ in range(2))
+    prediction[prediction == 2] = 0
+    whole = score_case(prediction, reference, ["a", "b", "c", "d"], (1.0, 1.0, 1.0))
+    found = dice_of(prediction, reference, 4)
+    np.testing.assert_array_equal(found, [score.dice for score in whole])
+    assert found[1] == 0
+    assert math.isnan(found[3])
+    sizes = [int((m == 1).sum()) for m in (prediction, reference)]
+    both = int(((prediction == 1) & (reference == 1)).sum())
+    assert found[0] == pytest.approx(2 * both / sum(sizes))

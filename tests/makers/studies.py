@@ -12,6 +12,7 @@ import pytest
 from contrabench.contracts import registry
 from contrabench.progress import Silent
 from contrabench.protocol import Budget, Phase, Seeds
+from contrabench.references import CONTROLS, LEFT_OUT
 from contrabench.stages.kind import Making, nodes_of
 from contrabench.stages.prepare import prepare
 from contrabench.stages.run import Run, RunSpec
@@ -59,14 +60,15 @@ def specs_of(**asked):
         "dataset": "phantom",
         "test_folds": [0],
         "draws": [0],
-        "without": ["scratch", "scratch_long", "full_supervision"],
+        "without": list(LEFT_OUT),
+        "rates": ["uniform"],
         **asked,
     }
     return runs_of(make_study(words, "the test"), RUNTIME.device, RUNTIME.precision)[0]
 
 
 def plan_tiny(store, **changes):
-    """A study of two methods, one of them with labels in pre-training, planned."""
+    """A study of two methods, one of them with labels in pre-training, planned; no controls."""
     asked = {
         "methods": ["hu", "simclr"],
         "labels": ["50%", "100%"],
@@ -75,7 +77,9 @@ def plan_tiny(store, **changes):
         "budget": TINY,
         "dataset": "phantom",
         "dataset_options": {"patients": 4},
+        "rates": ["uniform"],
         **changes,
+        "without": [*changes.get("without", ()), *CONTROLS],
     }
     return plan_study(make_study(asked, "the test"), None, store, RUNTIME, Silent())
 

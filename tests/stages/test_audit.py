@@ -47,9 +47,9 @@ def test_rule_1_a_patient_in_both_sets():
 
 
 def test_rule_1_test_images_in_the_bank(cases):
-    audit.check_bank(bank(cases, SPLIT.train), SPLIT, MANIFEST, labels=False)
+    audit.check_bank(bank(cases, SPLIT.train), SPLIT, ())
     with pytest.raises(AuditError, match="rule 1.*patient_04"):
-        audit.check_bank(bank(cases, [*SPLIT.train, "patient_04"]), SPLIT, MANIFEST, labels=False)
+        audit.check_bank(bank(cases, [*SPLIT.train, "patient_04"]), SPLIT, ())
 
 
 LEAKS = {
@@ -92,12 +92,12 @@ def test_rule_1_stops_a_run_whose_stage_pools_the_test_patients(execute, monkeyp
 
 def test_rule_2_masks_beyond_the_manifest(cases):
     allowed = bank(cases, SPLIT.train, ["patient_01"])
-    audit.check_bank(allowed, SPLIT, MANIFEST, labels=True)
+    audit.check_bank(allowed, SPLIT, MANIFEST.patients)
     with pytest.raises(AuditError, match="rule 2.*patient_01"):
-        audit.check_bank(allowed, SPLIT, MANIFEST, labels=False)
+        audit.check_bank(allowed, SPLIT, ())
     with pytest.raises(AuditError, match="rule 2.*patient_00"):
         more = bank(cases, SPLIT.train, ["patient_00", "patient_01"])
-        audit.check_bank(more, SPLIT, MANIFEST, labels=True)
+        audit.check_bank(more, SPLIT, MANIFEST.patients)
 
 
 def test_rule_2_a_method_that_peeks_is_stopped(execute, monkeypatch):

@@ -2,11 +2,18 @@ import json
 
 import pandas as pd
 import pytest
-from tests.makers.studies import TINY, make_spec
+from tests.makers.studies import RUNTIME, TINY, make_spec
 
+from contrabench.contracts import registry
+from contrabench.errors import RequestError
+from contrabench.evaluation.inference import predict_case
 from contrabench.protocol import Seeds
+from contrabench.stages import run as run_module
+from contrabench.stages.recipe import share_out
+from contrabench.stages.run import Run
 from contrabench.store.results import read_rows
 from contrabench.store.rows import ROWS_FILE
+from contrabench.training.checkpoint import load_weights
 
 
 def stages(store, kind):
@@ -110,3 +117,57 @@ def test_two_stores_hold_the_same_rows(execute, tmp_path):
     second = execute(make_spec("global_local"), tmp_path / "b")
     assert (first.folder / ROWS_FILE).read_bytes() == (second.folder / ROWS_FILE).read_bytes()
     assert json.loads((first.folder / "run.json").read_text())["run"] == second.key
+
+
+def test_the_network_is_scored_along_fine_tuning_and_nothing_depends_on_it(
+    execute, prepared, tmp_path, monkeypatch
+):
+    result = execute(make_spec("scratch"))
+    rows, _ = read_rows(tmp_path)
+    tuned = tmp_path / "stages" / "finetune" / result.record["stages"]["finetune"]
+    run = Run(make_spec("scratch"), prepared[1])
+    # 24 steps in all: after 5, 10, 25 and 50 % of them.
+    marks = {5: 1, 10: 2, 25: 6, 50: 12}
+    for share, step in marks.items():
+        network = run.segmenter(run.backbone())
+        network.load_state_dict(load_weights(tuned / f"weights-{step}.safetensors"))
+        for case in run.test_cases():
+            prediction, reference = predict_case(network, case, RUNTIME), case.native_label()
+            mine = rows[rows["case"].astype(str) == case.case]
+            for place, (name, found) in enumerate(
+                zip(mine["structure"], mine[f"dice_{share}pct"], strict=True), start=1
+            ):
+                one, other = prediction == place, reference == place
+                expected = 2 * (one & other).sum() / (one.sum() + other.sum())
+                assert found == pytest.approx(expected, abs=1e-12), name
+    assert rows["dice_5pct"].mean() < rows["dice"].mean()
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "ALONG", ())
+        other = execute(make_spec("scratch"))
+    assert not other.cached
+    both, _ = read_rows(tmp_path)
+    final = both.groupby("run", observed=True)["dice"].apply(tuple)
+    assert len(final) == 2
+    assert final.nunique() == 1
+
+
+def test_a_control_may_see_all_masks_and_says_so_and_serves_all_label_budgets(execute, tmp_path):
+    records = [
+        execute(make_spec("oracle", labels=labels, rates=rates)).record
+        for labels, rates in (("50%", "uniform"), ("50%", "gentle"), ("100%", "uniform"))
+    ]
+    assert len(stages(tmp_path, "pretrain")) == 1
+    assert len(stages(tmp_path, "finetune")) == 3
+    (evidence,) = {line for record in records for line in record["audit"][1]["evidence"][:1]}
+    assert "masks of 2; a control: it may see the masks of all training patients" in evidence
+    assert len(records[0]["patients"]["labelled"]) == 1
+    rows, _ = read_rows(tmp_path)
+    assert set(rows["family"]) == {"control"}
+    assert set(rows["rates"]) == {"uniform", "gentle"}
+
+
+def test_what_only_a_control_may_see_is_refused_in_a_method(monkeypatch):
+    method = registry.methods.get("oracle")
+    monkeypatch.setattr(method, "info", method.info.model_copy(update={"family": "consistency"}))
+    with pytest.raises(RequestError, match="family 'control'"):
+        share_out(method(), TINY, "common")

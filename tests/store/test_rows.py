@@ -188,3 +188,18 @@ def test_a_row_that_would_flatter_is_not_written(tmp_path, changes):
     with pytest.raises(RunError, match="not written"):
         write_rows(tmp_path / "rows.parquet", [row(**changes)])
     assert not list(tmp_path.iterdir())
+
+
+def test_rows_of_version_2_are_read_as_of_one_rate_and_without_scores_on_the_way(tmp_path):
+    path = put(tmp_path, [row(), row(NOTHING)], done=False)
+    table = pq.read_table(path)
+    new = ["rates", *(name for name in table.column_names if name.endswith("pct"))]
+    assert len(new) == 5
+    old = table.drop_columns(["schema_version", *new])
+    pq.write_table(old.append_column("schema_version", pa.array([2, 2], pa.int32())), path)
+    seal_folder(path.parent)
+    frame, problems = read_rows(tmp_path)
+    assert problems == []
+    assert frame["rates"].tolist() == ["", ""]
+    assert frame[new[1:]].isna().all(axis=None)
+    assert frame["dice"].tolist()[0] == SCORE.dice

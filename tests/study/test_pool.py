@@ -14,6 +14,7 @@ from contrabench.errors import DataError, RequestError
 from contrabench.files import read_json
 from contrabench.progress import Silent
 from contrabench.protocol import digest
+from contrabench.references import LEFT_OUT
 from contrabench.store.runs import RUN_RECORD
 from contrabench.study.executors.in_process import InProcessExecutor
 from contrabench.study.session import plan_study
@@ -26,7 +27,8 @@ ASKED = {
     "folds": 2,
     "test_folds": [0],
     "draws": 1,
-    "without": ["scratch", "scratch_long", "full_supervision"],
+    "without": list(LEFT_OUT),
+    "rates": ["uniform"],
     "budget": TINY,
     "dataset": "nifti",
     "dataset_options": OPTIONS,

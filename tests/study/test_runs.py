@@ -10,14 +10,16 @@ from contrabench.contracts import registry
 from contrabench.data.splits import parse_labels
 from contrabench.errors import RequestError
 from contrabench.protocol import digest
-from contrabench.references import REFERENCES
+from contrabench.references import CONTROLS, REFERENCES
 from contrabench.study.runs import read_methods, runs_of
 from contrabench.study.spec import make_study
 
 
 def runs(**changes):
     """The runs of a study as tables name them, with its notes."""
-    asked = {"methods": ["simclr"], "dataset": "phantom", "folds": 3, "budget": TINY, **changes}
+    asked = {"methods": ["simclr"], "dataset": "phantom", "folds": 3, "budget": TINY}
+    off = [*changes.pop("without", ()), *CONTROLS]
+    asked |= {"rates": ["uniform"], "without": off, **changes}
     specs, notes = runs_of(make_study(asked, "the test"), RUNTIME.device, RUNTIME.precision)
     found = [(s.variant(), s.labels, s.fold, s.draw, s.seeds.init) for s in specs]
     return found, notes
@@ -234,3 +236,56 @@ def test_the_references_stand_beside_joint_methods_too():
     specs, _ = runs(methods=["mean_teacher"], score="teacher")
     averaged = {"scratch[score=teacher]", "mean_teacher[score=teacher]"}
     assert {run[0] for run in specs} == {"scratch", "scratch_long", *averaged}
+
+
+def controlled(**changes):
+    """The runs of a study as `runs` gives them, with its controls and its own choice of rates."""
+    asked = {"methods": ["simclr"], "dataset": "phantom", "folds": 3, "budget": TINY, **changes}
+    specs, notes = runs_of(make_study(asked, "the test"), RUNTIME.device, RUNTIME.precision)
+    return specs, notes
+
+
+def test_cheap_controls_stand_beside_every_study_in_the_first_draw_and_seed():
+    specs, notes = controlled(draws=[1, 2], seeds=2, test_folds=[0, 1], labels=["10%", "100%"])
+    assert notes == ()
+    cells = set(itertools.product((0, 1), (1,), (0,), ("10%",)))
+    for name in ("oracle", "oracle[parts=encoder]", "noise"):
+        mine = [s for s in specs if s.variant() == name and s.rates == "uniform"]
+        assert {(s.fold, s.draw, s.seeds.init, s.labels) for s in mine} == cells
+        assert len(mine) == len(cells)
+    assert not {s.method for s in specs} & {"heads_only", "shuffled"}
+    # One that is asked for is a row like others.
+    specs, _ = controlled(methods=["oracle"], draws=2, labels=["10%"])
+    assert {s.draw for s in specs if s.variant() == "oracle"} == {0, 1}
+
+
+@pytest.mark.parametrize("off", CONTROLS)
+def test_controls_are_left_out_with_a_line(off):
+    specs, notes = controlled(without=[off])
+    (other,) = set(CONTROLS) - {off}
+    assert other in {s.method for s in specs}
+    assert off not in {s.method for s in specs}
+    assert notes == (f"controls switched off: {off}; every table will say that they are missing",)
+
+
+def test_rates_are_both_for_few_methods_and_those_that_are_named_else():
+    def levels(**changes):
+        specs, _ = controlled(labels=["10%"], draws=1, test_folds=[0], **changes)
+        return {name: [s.rates for s in specs if s.method == name] for name in FEW}
+
+    few = levels(methods=["simclr", "heads_only", "cps"])
+    assert few["simclr"] == few["noise"] == ["uniform", "gentle"]
+    # Nothing is handed over: both are one run.
+    for name in ("scratch", "scratch_long", "heads_only", "cps"):
+        assert set(few[name]) == {""}
+    many = levels(methods=["instance contrast"])
+    assert many["simclr"] == many["noise"] == ["uniform"]
+    assert levels(methods=["instance contrast"], rates=["gentle", "uniform"])["simclr"] == [
+        "gentle",
+        "uniform",
+    ]
+    with pytest.raises(RequestError, match="rates"):
+        controlled(rates=["slow"])
+
+
+FEW = ("simclr", "heads_only", "cps", "scratch", "scratch_long", "noise")

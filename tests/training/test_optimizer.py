@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from contrabench.protocol import Phase
-from contrabench.training.optimizer import build_optimizer
+from contrabench.protocol import Pace, Phase
+from contrabench.training.optimizer import Group, build_optimizer, set_rates
 
 PHASE = Phase(images=1600, batch=16, lr=2e-3, warmup=0.1)
 LR, DECAY, MOMENTUM = 0.1, 0.01, 0.8
@@ -20,7 +20,7 @@ def follow(kind, steps=3):
     gradients = [[torch.randn_like(w) for w in start] for _ in range(steps)]
     weights = [nn.Parameter(w.clone()) for w in start]
     phase = Phase(images=1, batch=1, lr=LR, optimizer=kind, momentum=MOMENTUM, weight_decay=DECAY)
-    optimizer = build_optimizer(weights, phase)
+    optimizer = build_optimizer([Group(weights, phase.rate)], phase)
     for step in gradients:
         for weight, gradient in zip(weights, step, strict=True):
             weight.grad = gradient.clone()
@@ -76,7 +76,7 @@ def test_lars_scales_matrices_and_leaves_vectors_alone():
 def test_lars_of_vectors_alone():
     weight = nn.Parameter(torch.ones(2))
     phase = Phase(images=1, batch=1, lr=LR, optimizer="lars")
-    assert len(build_optimizer([weight], phase).param_groups) == 1
+    assert len(build_optimizer([Group([weight], phase.rate)], phase).param_groups) == 1
 
 
 def test_rate_rises_to_the_peak_and_falls_to_nothing():
@@ -99,3 +99,45 @@ def test_a_constant_rate_only_warms_up():
     rates = [phase.rate(step, 100) for step in range(100)]
     assert rates[:10] == [PHASE.rate(step, 100) for step in range(10)]
     assert set(rates[10:]) == {2e-3}
+
+
+@pytest.mark.parametrize("kind", ["adamw", "lars"])
+def test_every_group_has_its_own_rate(kind):
+    """LARS splits each group once more, into matrices and vectors."""
+    phase = PHASE.model_copy(update={"optimizer": kind})
+    layers = [nn.Linear(2, 3), nn.Linear(2, 3)]
+    groups = [
+        Group(list(layers[0].parameters()), lambda step, steps: step / steps),
+        Group(list(layers[1].parameters()), lambda step, steps: 1.0),
+    ]
+    optimizer = build_optimizer(groups, phase)
+    set_rates(optimizer, groups, (3, 12))
+    found = {id(p): part["lr"] for part in optimizer.param_groups for p in part["params"]}
+    assert {found[id(p)] for p in layers[0].parameters()} == {0.25}
+    assert {found[id(p)] for p in layers[1].parameters()} == {1.0}
+
+
+def rates_of(handed, **pace):
+    return [Pace(**pace).rate(PHASE, handed, step, 100) for step in range(100)]
+
+
+COMMON = [PHASE.rate(step, 100) for step in range(100)]
+
+
+def test_gentle_is_a_tenth_for_what_was_handed_over_alone():
+    assert rates_of(True, rates="gentle") == pytest.approx([rate / 10 for rate in COMMON])
+    assert rates_of(False, rates="gentle") == rates_of(True) == COMMON
+
+
+def test_the_courses_of_rates():
+    assert rates_of(False, course="frozen_first") == COMMON
+    assert rates_of(True, course="frozen_first") == [0.0] * 25 + COMMON[25:]
+    long = rates_of(True, course="warmup")
+    assert long == rates_of(False, course="warmup")
+    assert long[:25] == pytest.approx([2e-3 * (k + 1) / 25 for k in range(25)])
+    # Two teeth: new parts rise alone for ten steps, then all rise for nine of the other ninety.
+    new, old = (rates_of(handed, course="sawtooth", rates="gentle") for handed in (False, True))
+    assert new[:10] == pytest.approx([2e-4 * (k + 1) for k in range(10)])
+    assert old[:10] == [0.0] * 10
+    assert new[10:] == [PHASE.rate(step, 90) for step in range(90)]
+    assert old[10:] == pytest.approx([rate / 10 for rate in new[10:]])

@@ -10,7 +10,7 @@ from contrabench.errors import AuditError, RunError
 from contrabench.model.segmentation import build_segmenter
 from contrabench.model.weights import build_backbone
 from contrabench.progress import Silent
-from contrabench.protocol import ENCODER, BackboneSpec, Phase, Seeds
+from contrabench.protocol import ENCODER, BackboneSpec, Pace, Phase, Seeds
 from contrabench.testing.trial import RUNTIME
 from contrabench.training.loop import fit
 from contrabench.training.step import Step
@@ -113,6 +113,21 @@ def test_fine_tuning_reaches_every_parameter(cases):
     task = FinetuneTask(model, bank, PHASE, Seeds())
     task(task.batch(0, 0, 1)).loss.backward()
     assert all(p.grad is not None for p in task.parameters())
+
+
+def test_what_was_handed_over_moves_a_tenth_as_far_in_the_gentle_level(cases):
+    """AdamW's first step is the rate times the sign of the gradient, where weights do not decay."""
+    phase = PHASE.model_copy(update={"weight_decay": 0.0, "warmup": 0.0, "clip": 1e9})
+    bank = build_bank(cases_of(cases, ["patient_00"]), ["patient_00"], ("axial",), CPU)
+    model = build_segmenter(build_backbone(BackboneSpec(width=8), 0), 3, deep=False, init_seed=0)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    pace = Pace(rates="gentle")
+    task = FinetuneTask(model, bank, phase, Seeds(), handed=("enc1", "dec1"), pace=pace)
+    Step(task, phase, RUNTIME, 8).take(0)
+    for name, parameter in model.named_parameters():
+        moved = (parameter.detach() - before[name]).abs().max().item()
+        held = name.startswith(("backbone.enc1.", "backbone.dec1."))
+        assert moved == pytest.approx(1e-4 if held else 1e-3, rel=0.02), name
 
 
 # -- joint stages ---------------------------------------------------------------------

@@ -45,7 +45,7 @@ def _block(inputs: int, outputs: int, norm: str) -> nn.Module:
 def _upsample(inputs: int, outputs: int, **then: Any) -> nn.Module:
     """A 2 x 2 transposed convolution of stride 2, and what stands behind it."""
     layer: nn.Module = get_conv_layer(
-        2, inputs, outputs, kernel_size=2, stride=2, norm=None, is_transposed=True, **then
+        2, inputs, outputs, kernel_size=2, stride=2, is_transposed=True, **then
     )
     return layer
 
@@ -80,13 +80,14 @@ class UNet(Backbone):
         self.pool = nn.MaxPool2d(2)
         self.centre = _block(widths[-2], widths[-1], options.norm)
         # With the ReLU of Hu's `DownsampleUnet.center`: the mean of a linear map knows no place.
-        then = {"act": "relu", "bias": True, "conv_only": False}
+        # Normalised before it as every other map that is pooled, or its mean tells little.
+        then = {"act": "relu", "norm": (options.norm, {"affine": True}), "conv_only": False}
         self.centre_up = _upsample(widths[-1], widths[-2], **then)
         for level in range(LEVELS, 0, -1):
             width = widths[level - 1]
             layers = nn.ModuleDict({"block": _block(2 * width, width, options.norm)})
             if level < LEVELS:
-                layers["up"] = _upsample(2 * width, width, act=None)
+                layers["up"] = _upsample(2 * width, width, act=None, norm=None)
             setattr(self, f"dec{level}", layers)
         self.channels = {
             **{f"enc{i + 1}": widths[i] for i in range(LEVELS)},
