@@ -12,7 +12,9 @@ the embeddings of the batch that lie in another partition than a.
     G^R    SimCLR: N holds all other slices
     G^D-   pairs are versions of one slice: original, and two augmentations; / 3B
     G^D    pairs also join slices of one partition of two volumes i, j:
-           (x_i, x~_i), (x_i, x_j), (x_j, x~_j), (x~_i, x~_j), both ways; / 4B
+           (x_i, x~_i), (x_i, x_j), (x_j, x~_j), (x~_i, x~_j), both ways; / 2B
+with B the slices of a batch, so that either sum is divided by the number of its embeddings. The
+4B of the authors' code is that too: in G^D it draws two slices for each of its batch size.
 Local L^R, on the first decoder blocks with the encoder frozen: 13 regions of 3 x 3 on a
 fixed grid; a region attracts itself in the other view and repels five near ones in both.
 """
@@ -138,7 +140,7 @@ def same_partition_loss(
         _both_ways(plain_j, augmented_j, other, other, pool, parts, tau),
         _both_ways(augmented, augmented_j, other, partition, pool, parts, tau),
     )
-    return torch.stack(terms).sum() / (4 * len(partition))
+    return torch.stack(terms).sum() / (2 * len(partition))
 
 
 def region_centres(side: int) -> Tensor:
@@ -232,11 +234,11 @@ class GlobalLocal(Method):
         needs=("position of a slice in its volume, and volumes that show about the same",),
         inferred=(
             "the global head pools the bottleneck instead of flattening it, to fit every size",
-            "in G^D the partner of a volume is the next one of the batch",
             "the five near regions are the nearest by distance of centres",
             "half of the pre-training images for each stage",
             "the common backbone, optimiser, schedule and augmentation of the protocol",
         ),
+        version=2,
     )
     Options = GlobalLocalOptions
     options: GlobalLocalOptions

@@ -41,24 +41,21 @@ def test_same_slice_loss(volumes, parts):
 
 @pytest.mark.parametrize(("volumes", "parts"), [(2, 4), (4, 4), (3, 2)])
 def test_same_partition_loss(volumes, parts):
+    """In the order of the authors' code: parts of volume i, the same augmented, then volume j."""
     count = volumes * parts
     plain, augmented = embeddings((count, 6), 2)
-    partition = torch.arange(parts).repeat(volumes)
-    pool = [(v[i], int(partition[i])) for v in (plain, augmented) for i in range(count)]
+    blocks = zip(plain.split(parts), augmented.split(parts), strict=True)
+    row = torch.cat([block for pair_of in blocks for block in pair_of])
     total = 0.0
-    for i in range(count):
-        j = (i + parts) % count
-        assert partition[i] == partition[j]
-        negatives = [z for z, part in pool if part != int(partition[i])]
-        for a, b in (
-            (plain[i], augmented[i]),
-            (plain[i], plain[j]),
-            (plain[j], augmented[j]),
-            (augmented[i], augmented[j]),
-        ):
+    for place in range(len(row)):
+        if place % (2 * parts) >= parts:
+            continue
+        i, i_, j, j_ = (row[(place + k * parts) % len(row)] for k in range(4))
+        negatives = [row[n] for n in range(len(row)) if n % parts != place % parts]
+        for a, b in ((i, i_), (i, j), (j, j_), (i_, j_)):
             total += pair(a, b, negatives) + pair(b, a, negatives)
-    found = module.same_partition_loss(plain, augmented, partition, parts, TAU)
-    agree(found, total / (4 * count), (plain, augmented))
+    found = module.same_partition_loss(plain, augmented, torch.arange(count) % parts, parts, TAU)
+    agree(found, total / len(row), (plain, augmented))
 
 
 def test_region_loss():
