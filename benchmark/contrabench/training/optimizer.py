@@ -25,7 +25,9 @@ def build_optimizer(parameters: Sequence[nn.Parameter], phase: Phase) -> torch.o
     # lightly pulls torchvision, seconds that only this optimiser should cost.
     from lightly.utils.lars import LARS
 
-    arrays = {"params": [p for p in parameters if p.ndim > 1], "weight_decay": phase.weight_decay}
+    # lightly's scales nothing that does not decay; a decay that rounds away lets it.
+    decay = phase.weight_decay or torch.finfo(torch.float32).tiny
+    arrays = {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay}
     vectors = {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}
     groups = [group for group in (arrays, vectors) if group["params"]]
     optimizer: torch.optim.Optimizer = LARS(groups, lr=phase.lr, momentum=phase.momentum)
