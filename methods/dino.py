@@ -247,6 +247,7 @@ class DINO(Method):
                 batch=512,
                 weight_decay=1e-4,
                 warmup=0.1,
+                clip=3.0,
                 source="authors' README and defaults for ResNet-50: 8 times 64 images, 100 "
                 "epochs, 10 of them warm-up",
             )
@@ -255,7 +256,8 @@ class DINO(Method):
         unknown=(
             "crops of 0.14 to 1 and 0.05 to 0.14 of a photograph, jitter, solarisation: the views "
             "here stay",
-            "the cosine ends at a rate of 1e-6, here at zero; gradients are clipped at 5 and not 3",
+            "the cosine ends at a rate of 1e-6, here at zero",
+            "the code clips the gradient of each array by itself, here all together",
             "the outputs keep their proportion; 65536 goes with ImageNet",
         ),
     )

@@ -104,6 +104,18 @@ def test_gradients_are_clipped_and_nothing_is_left_of_them():
     assert task.line.weight.grad is None
 
 
+def test_without_a_largest_norm_the_whole_gradient_moves_the_weights():
+    task, copy = Line(), Line()
+    update = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "clip": None}
+    Step(task, PHASE.model_copy(update=update), RUNTIME, 6).take(0)
+    torch.manual_seed(seed_for("step", 0, 0))
+    copy(copy.batch(0, 0, 1)).loss.backward()
+    gradient = copy.line.weight.grad
+    assert gradient.norm() > 50
+    expected = copy.line.weight.detach() - 0.1 * gradient
+    torch.testing.assert_close(task.line.weight.detach(), expected)
+
+
 def test_what_does_not_train_is_left_alone():
     task = Line()
     step = Step(task, PHASE, RUNTIME, 6)
