@@ -174,6 +174,15 @@ def test_sides_of_the_maps_at_the_budgets(pixels, auxiliary, decoded):
     assert shrunk["centre"].shape[-1] <= whole.shape[-1]
 
 
+def test_a_shrunk_slice_never_has_a_smaller_map_than_two_cells_a_side():
+    """A quarter of the slice in whole cells of 16 pixels, where that is more than two."""
+    net = build_backbone(BackboneSpec(width=4), 0)
+    for pixels in range(32, 321, 16):
+        side = view_side(pixels, method_class().stages()[0].views[1].scale)
+        cells = net.features(torch.zeros(1, 1, side, side), ("centre",))["centre"].shape[-1]
+        assert cells == 2 if pixels <= 160 else abs(16 * cells - pixels / 4) <= 8
+
+
 def test_only_what_is_trained_is_handed_on(cases):
     assert method_class().transfers() == TRAINED
     item = task(cases)
