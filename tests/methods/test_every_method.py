@@ -18,7 +18,7 @@ VARIANTS = {
     "chaitanya_joint": [{"rounds": 1, "pixels": 5}],
     "cps": [{"weight": 1.0, "ramp": 0}],
     "cutmix": [{"probability": 1, "area": 0.3}],
-    "densecl": [{"dense_weight": 0.9, "queue": 24}, {"batch_norm": False}],
+    "densecl": [{"dense_weight": 0.9, "queue": 24}],
     "dino": [
         {"frozen": 0.0, "batch_norm": False},
         {"frozen": 0.0, "small_crops": 0, "outputs": 64, "dim": 16},
@@ -49,7 +49,7 @@ VARIANTS = {
         {"variant": "SU", "sampling": "block", "block": 4},
     ],
     "models_genesis": [{"flip": 0, "shuffle": 1, "curve": 0.5, "paint": 1, "inner": 1}],
-    "moco": [{"batch_norm": False}, {"queue": 8, "momentum": 0.999, "temperature": 0.07}],
+    "moco": [{"queue": 8, "momentum": 0.999, "temperature": 0.07}],
     "mona": [{"regions": 4, "equivariance": 0}],
     "pcl": [{"threshold": 0.35}],
     "pixpro": [{"tap": "dec4"}, {"tap": "dec3", "sharpness": 1.0, "distance": 1.5}],
