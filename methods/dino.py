@@ -75,9 +75,9 @@ class DINOOptions(Options):
         "1; the paper's 0.996 remembers 250 steps, much of a short run here",
     )
     batch_norm: bool = Field(
-        True,
-        description="normalise the batch in the head, an option of the authors' code; the "
-        "paper's ResNet does in its own layers",
+        False,
+        description="normalise the batch in the head, an option of the authors' code; for a "
+        "backbone that normalises every slice by itself, with which all outputs become even else",
     )
     small_crops: int = Field(4, ge=0, le=8, description="beside the two full views (paper: 8)")
     frozen: float = Field(
@@ -227,14 +227,13 @@ class DINO(Method):
             "1024 outputs instead of 65536, for thousands of slices instead of a million images",
             "four small crops of half the side, but at least 32 pixels, and 0.1 to 0.4 of the "
             "area; the paper has eight of 96 pixels beside two of 224",
-            "batch normalisation in the head: the backbone normalises each slice by itself, and "
-            "without it all outputs become even within some dozens of steps",
             "a teacher momentum that starts at 0.99 instead of 0.996, for shorter runs",
             "the centre moves once a step, after it, by the mean of its micro-batches",
             "the second view is never blurred (paper: one in ten); nothing is solarised",
             "AdamW with a constant decay, gradients clipped at 5 (paper: 3), and the common "
             "augmentation of the protocol instead of colour jitter",
         ),
+        version=2,
     )
     Options = DINOOptions
     options: DINOOptions

@@ -20,7 +20,7 @@ VARIANTS = {
     "cutmix": [{"probability": 1, "area": 0.3}],
     "densecl": [{"dense_weight": 0.9, "queue": 24}],
     "dino": [
-        {"frozen": 0.0, "batch_norm": False},
+        {"frozen": 0.0, "batch_norm": True},
         {"frozen": 0.0, "small_crops": 0, "outputs": 64, "dim": 16},
     ],
     "fixmatch": [{"threshold": 0, "keep": 0.9}],
