@@ -233,8 +233,10 @@ class GlobalLocal(Method):
         fidelity="re-implementation",
         needs=("position of a slice in its volume, and volumes that show about the same",),
         inferred=(
-            "the global head pools the bottleneck instead of flattening it, to fit every size",
-            "the five near regions are the nearest by distance of centres",
+            "the global head pools the bottleneck instead of flattening it, to fit every size, and "
+            "has biases",
+            "the five near regions are the nearest of the thirteen; the authors list theirs by "
+            "hand, some of them between the thirteen",
             "half of the pre-training images for each stage",
             "the common backbone, optimiser, schedule and augmentation of the protocol",
         ),
@@ -256,6 +258,7 @@ class GlobalLocal(Method):
             "10001 iterations of each stage; the images seen are the budget's",
             "crops of 100 of 160 pixels, brightness and contrast alone; the protocol's views",
             "the global head flattens the bottleneck; here it pools",
+            "for G^D the code makes 24 slices of a batch of 12, and leaves 8 of them blank",
         ),
     )
 
