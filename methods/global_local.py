@@ -72,9 +72,10 @@ class GlobalStage(Objective):
 
     def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch."""
-        embedded = [
-            self.head(backbone.features(view.image, ("centre",))["centre"]) for view in batch.views
-        ]
+        # All versions are one batch, and share its statistics, as in the code.
+        images = torch.cat([view.image for view in batch.views])
+        maps = backbone.features(images, ("centre",))["centre"]
+        embedded = self.head(maps).chunk(len(batch.views))
         tau = self.options.temperature
         if self.options.global_loss == "GR":
             return StepResult(nt_xent(embedded[0], embedded[1], tau))
@@ -195,10 +196,9 @@ class LocalStage(Objective):
 
     def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of two views of the same geometry."""
-        first, second = (
-            self._regions(backbone.features(view.image, (self.tap,))[self.tap])
-            for view in batch.views
-        )
+        images = torch.cat([view.image for view in batch.views])
+        maps = backbone.features(images, (self.tap,))[self.tap]
+        first, second = self._regions(maps).chunk(2)
         near = nearest_regions(region_centres(batch.views[0].image.shape[-1])).to(batch.device)
         with torch.autocast(batch.device.type, enabled=False):
             loss = region_loss(

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
@@ -131,11 +130,11 @@ class MultiLevelContrast(Objective):
         """The loss of one batch of x1, x2, x3, x4."""
         options, info = self.options, batch.info
         x1, x2, x3, x4 = (view.image for view in batch.views)
-        whole = backbone.features(torch.cat((x1, x3)), ("centre",))
-        shrunk = backbone.features(torch.cat((x2, x4)), ("centre", "dec3"))
-        centre1, centre3 = whole["centre"].chunk(2)
-        centre2, _ = shrunk["centre"].chunk(2)
-        decoded2, decoded4 = shrunk["dec3"].chunk(2)
+        # Each input has a pass of its own, and so its own statistics of the batch, as in the code.
+        centre1, centre3 = (backbone.features(x, ("centre",))["centre"] for x in (x1, x3))
+        shrunk = backbone.features(x2, ("centre", "dec3"))
+        centre2, decoded2 = shrunk["centre"], shrunk["dec3"]
+        decoded4 = backbone.features(x4, ("dec3",))["dec3"]
 
         related = near(info.position, options.threshold) & same(info.orientation)
         first, second = self.auxiliary_head(centre3), self.dominant_head(decoded4)
@@ -176,8 +175,10 @@ class MACL(Method):
             "slices of two orientations are never near, where several are pooled",
             "one threshold by default, that of CT; give threshold=0.35 for short-axis stacks, as "
             "the authors do in PCL",
-            "the common backbone of the protocol",
+            "the common backbone of the protocol, whose deepest map is normalised; the authors' is "
+            "not",
         ),
+        version=2,
     )
     Options = MACLOptions
     options: MACLOptions

@@ -1,12 +1,14 @@
 """The losses of Chaitanya et al. against loops over their definitions."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional
 
 from contrabench.contracts import registry
 
-from .conftest import agree
+from .conftest import agree, batch_normed, exactly, pretrain_task
 
 module = __import__(registry.methods.get("global_local").__module__, fromlist=["x"])
 TAU = 0.1
@@ -68,6 +70,21 @@ def test_region_loss():
                 negatives = [z[b, v] for v in near[u].tolist() for z in (own, other)]
                 total += pair(own[b, u], other[b, u], negatives)
     agree(module.region_loss(first, second, near, TAU), total / (2 * 2 * 13), (first, second))
+
+
+@pytest.mark.parametrize("options", [{"global_loss": kind} for kind in ("GR", "GD-", "GD")])
+def test_all_versions_of_the_slices_are_normalised_as_one_batch(cases, options):
+    cls = registry.methods.get("global_local")
+    task = pretrain_task(cls(cls.Options(**options)), cases, net=batch_normed()).double()
+    batch = exactly(task.batch(0, 0, 1))
+    shown = []
+    task.backbone.enc1.register_forward_hook(lambda _, inputs, __: shown.append(inputs[0]))
+    task(batch)
+    task.objective = cls().objective(cls().stages()[1], task.backbone).double()
+    two = (batch.views[0], batch.views[-1])
+    task.objective(task.backbone, replace(batch, views=two))
+    for images, views in zip(shown, (batch.views, two), strict=True):
+        assert torch.equal(images, torch.cat([view.image for view in views]))
 
 
 @pytest.mark.parametrize("side", [8, 16, 40, 80])
