@@ -35,7 +35,7 @@ from contrabench import (
     register_method,
 )
 from contrabench.objectives.contrast import exact, info_nce
-from contrabench.objectives.heads import momentum_head
+from contrabench.objectives.heads import GlobalHead, PixelHead
 from contrabench.objectives.momentum import MomentumCopy, Queue
 from contrabench.objectives.pixels import points
 
@@ -65,11 +65,6 @@ class DenseCLOptions(Options):
         lt=1,
         description="share that the key encoder keeps of itself in a step; the paper's 0.999 "
         "remembers 1000 steps, more than a short run here has",
-    )
-    batch_norm: bool = Field(
-        True,
-        description="normalise the batch in the heads, as in MoCo v3; the paper does in its "
-        "backbone",
     )
 
 
@@ -104,19 +99,6 @@ def dense_contrast(
     return info_nce(points(query), picked.transpose(1, 2).flatten(0, 1), memory, temperature)
 
 
-def _cell_head(channels: int, options: DenseCLOptions) -> nn.Module:
-    """Embeds every cell, (B, C, h, w) to (B, dim, h, w); the pooled head as 1 x 1 convolutions."""
-    plain = not options.batch_norm
-    layers = (
-        nn.Conv2d(channels, channels, 1, bias=plain),
-        nn.Identity() if plain else nn.BatchNorm2d(channels),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(channels, options.dim, 1, bias=plain),
-        nn.Identity() if plain else nn.BatchNorm2d(options.dim),
-    )
-    return nn.Sequential(*layers)
-
-
 class DenseContrast(Objective):
     """The global and the dense loss, with the key encoder and the two queues."""
 
@@ -126,8 +108,8 @@ class DenseContrast(Objective):
         channels = backbone.channels[_TAP]
         self.heads = nn.ModuleDict(
             {
-                "whole": momentum_head(channels, options.dim, options.batch_norm),
-                "cells": _cell_head(channels, options),
+                "whole": GlobalHead(channels, options.dim),
+                "cells": PixelHead(channels, channels, options.dim, linear=False),
             }
         )
         self.key_backbone = MomentumCopy(backbone)
@@ -142,13 +124,12 @@ class DenseContrast(Objective):
         seen = backbone.features(first, (_TAP,))[_TAP]
         with torch.no_grad():
             other = self.key_backbone.copied.features(second, (_TAP,))[_TAP]
-            key = exact(self.key_heads.copied["whole"](other.mean(dim=(2, 3))))
+            key = exact(self.key_heads.copied["whole"](other))
             key_cells = exact(self.key_heads.copied["cells"](other))
             match = most_alike(seen, other)
             self.wholes.hold(functional.normalize(key, dim=1))
             self.cells.hold(functional.normalize(key_cells.mean(dim=(2, 3)), dim=1))
-        query = self.heads["whole"](seen.mean(dim=(2, 3)))
-        whole = info_nce(query, key, self.wholes.memory, tau)
+        whole = info_nce(self.heads["whole"](seen), key, self.wholes.memory, tau)
         dense = dense_contrast(self.heads["cells"](seen), key_cells, match, self.cells.memory, tau)
         loss = (1 - share) * whole + share * dense
         return StepResult(loss, {"global": whole.detach(), "dense": dense.detach()})
@@ -176,11 +157,10 @@ class DenseCL(Method):
             "pixels, about the grid of the paper's last ResNet map (7 x 7); 4 x 4 at 64 pixels",
             "heads as wide as the bottleneck, which in the paper too has the head's width",
             "queues of 256 and a key momentum of 0.99, in proportion to slices and steps",
-            "batch normalisation in the heads: the backbone normalises each slice by itself, and "
-            "without it the pooled queue fills with one and the same vector",
-            "no shuffled batches",
+            "batches are not shuffled for the batch normalisation of the key encoder",
             "the common optimiser, schedule and augmentation of the protocol",
         ),
+        version=2,
     )
     Options = DenseCLOptions
     options: DenseCLOptions

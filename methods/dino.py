@@ -75,9 +75,9 @@ class DINOOptions(Options):
         "1; the paper's 0.996 remembers 250 steps, much of a short run here",
     )
     batch_norm: bool = Field(
-        True,
-        description="normalise the batch in the head, an option of the authors' code; the "
-        "paper's ResNet does in its own layers",
+        False,
+        description="normalise the batch in the head, an option of the authors' code; for a "
+        "backbone that normalises every slice by itself, with which all outputs become even else",
     )
     small_crops: int = Field(4, ge=0, le=8, description="beside the two full views (paper: 8)")
     frozen: float = Field(
@@ -227,14 +227,13 @@ class DINO(Method):
             "1024 outputs instead of 65536, for thousands of slices instead of a million images",
             "four small crops of half the side, but at least 32 pixels, and 0.1 to 0.4 of the "
             "area; the paper has eight of 96 pixels beside two of 224",
-            "batch normalisation in the head: the backbone normalises each slice by itself, and "
-            "without it all outputs become even within some dozens of steps",
             "a teacher momentum that starts at 0.99 instead of 0.996, for shorter runs",
             "the centre moves once a step, after it, by the mean of its micro-batches",
             "the second view is never blurred (paper: one in ten); nothing is solarised",
             "AdamW with a constant decay, gradients clipped at 5 (paper: 3), and the common "
             "augmentation of the protocol instead of colour jitter",
         ),
+        version=2,
     )
     Options = DINOOptions
     options: DINOOptions
@@ -247,6 +246,7 @@ class DINO(Method):
                 batch=512,
                 weight_decay=1e-4,
                 warmup=0.1,
+                clip=3.0,
                 source="authors' README and defaults for ResNet-50: 8 times 64 images, 100 "
                 "epochs, 10 of them warm-up",
             )
@@ -255,7 +255,8 @@ class DINO(Method):
         unknown=(
             "crops of 0.14 to 1 and 0.05 to 0.14 of a photograph, jitter, solarisation: the views "
             "here stay",
-            "the cosine ends at a rate of 1e-6, here at zero; gradients are clipped at 5 and not 3",
+            "the cosine ends at a rate of 1e-6, here at zero",
+            "the code clips the gradient of each array by itself, here all together",
             "the outputs keep their proportion; 65536 goes with ImageNet",
         ),
     )

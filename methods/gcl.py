@@ -70,7 +70,7 @@ class GCL(Method):
             "a volume is cut exactly; the authors round its part to whole slices and give the "
             "rest to the last",
             "slices of two orientations never share a part, where several are pooled",
-            "the common backbone, with instance instead of batch normalisation",
+            "the common backbone of the protocol",
         ),
     )
     Options = GCLOptions

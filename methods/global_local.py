@@ -12,7 +12,9 @@ the embeddings of the batch that lie in another partition than a.
     G^R    SimCLR: N holds all other slices
     G^D-   pairs are versions of one slice: original, and two augmentations; / 3B
     G^D    pairs also join slices of one partition of two volumes i, j:
-           (x_i, x~_i), (x_i, x_j), (x_j, x~_j), (x~_i, x~_j), both ways; / 4B
+           (x_i, x~_i), (x_i, x_j), (x_j, x~_j), (x~_i, x~_j), both ways; / 2B
+with B the slices of a batch, so that either sum is divided by the number of its embeddings. The
+4B of the authors' code is that too: in G^D it draws two slices for each of its batch size.
 Local L^R, on the first decoder blocks with the encoder frozen: 13 regions of 3 x 3 on a
 fixed grid; a region attracts itself in the other view and repels five near ones in both.
 """
@@ -70,9 +72,10 @@ class GlobalStage(Objective):
 
     def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch."""
-        embedded = [
-            self.head(backbone.features(view.image, ("centre",))["centre"]) for view in batch.views
-        ]
+        # All versions are one batch, and share its statistics, as in the code.
+        images = torch.cat([view.image for view in batch.views])
+        maps = backbone.features(images, ("centre",))["centre"]
+        embedded = self.head(maps).chunk(len(batch.views))
         tau = self.options.temperature
         if self.options.global_loss == "GR":
             return StepResult(nt_xent(embedded[0], embedded[1], tau))
@@ -138,7 +141,7 @@ def same_partition_loss(
         _both_ways(plain_j, augmented_j, other, other, pool, parts, tau),
         _both_ways(augmented, augmented_j, other, partition, pool, parts, tau),
     )
-    return torch.stack(terms).sum() / (4 * len(partition))
+    return torch.stack(terms).sum() / (2 * len(partition))
 
 
 def region_centres(side: int) -> Tensor:
@@ -193,10 +196,9 @@ class LocalStage(Objective):
 
     def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of two views of the same geometry."""
-        first, second = (
-            self._regions(backbone.features(view.image, (self.tap,))[self.tap])
-            for view in batch.views
-        )
+        images = torch.cat([view.image for view in batch.views])
+        maps = backbone.features(images, (self.tap,))[self.tap]
+        first, second = self._regions(maps).chunk(2)
         near = nearest_regions(region_centres(batch.views[0].image.shape[-1])).to(batch.device)
         with torch.autocast(batch.device.type, enabled=False):
             loss = region_loss(
@@ -231,12 +233,14 @@ class GlobalLocal(Method):
         fidelity="re-implementation",
         needs=("position of a slice in its volume, and volumes that show about the same",),
         inferred=(
-            "the global head pools the bottleneck instead of flattening it, to fit every size",
-            "in G^D the partner of a volume is the next one of the batch",
-            "the five near regions are the nearest by distance of centres",
+            "the global head pools the bottleneck instead of flattening it, to fit every size, and "
+            "has biases",
+            "the five near regions are the nearest of the thirteen; the authors list theirs by "
+            "hand, some of them between the thirteen",
             "half of the pre-training images for each stage",
             "the common backbone, optimiser, schedule and augmentation of the protocol",
         ),
+        version=2,
     )
     Options = GlobalLocalOptions
     options: GlobalLocalOptions
@@ -254,6 +258,7 @@ class GlobalLocal(Method):
             "10001 iterations of each stage; the images seen are the budget's",
             "crops of 100 of 160 pixels, brightness and contrast alone; the protocol's views",
             "the global head flattens the bottleneck; here it pools",
+            "for G^D the code makes 24 slices of a batch of 12, and leaves 8 of them blank",
         ),
     )
 

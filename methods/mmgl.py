@@ -141,20 +141,22 @@ class MultiScaleLocal(Objective):
         """Mean of the pixel contrast over the taps."""
         taps = self.options.local_taps
         first, second = (backbone.features(view.image, taps) for view in batch.views)
-        # By stride every scale contributes the same grid, a quarter of the slice's side.
+        # By stride every scale contributes the same grid, a quarter of the slice's side at most.
         side = batch.views[0].image.shape[-1]
         terms: dict[str, Tensor] = {}
         for tap in taps:
             a, b = (self.heads[tap](self.reach.sample(maps[tap], side)) for maps in (first, second))
-            terms[tap] = self._contrast(a, b, batch)
+            terms[tap] = self._contrast(a, b, batch, first[tap].shape[-1])
         logs = {tap: term.detach() for tap, term in terms.items()}
         return StepResult(torch.stack(list(terms.values())).mean(), logs)
 
-    def _contrast(self, first: Tensor, second: Tensor, batch: Batch) -> Tensor:
+    def _contrast(self, first: Tensor, second: Tensor, batch: Batch, level: int) -> Tensor:
+        """Of sampled maps of one scale, whose side is `level` before."""
         variant, tau = self.options.variant, self.options.temperature_local
         if variant == "U":
             return same_position(first, second, tau, self.reach)
-        labels = on_grid(batch.views[0].label, first.shape[-1])
+        side = batch.views[0].image.shape[-1]
+        labels = self.reach.sample(on_grid(batch.views[0].label, level), side)
         if variant == "S":
             return supervised_pixels(first, second, labels, tau, self.reach)
         # Both terms share the groups of the whole batch. Groups of either kind of slice alone

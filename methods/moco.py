@@ -13,10 +13,10 @@ towards the query encoder, k <- m k + (1 - m) q. The loss is not symmetrised.
 The queue must be short against the slices that are pre-trained on, or it holds the query's
 own slice and its neighbours as negatives several times over.
 
-The head normalises the batch, as that of MoCo v3 does. In v2 the backbone does it; here the
-backbone normalises every slice by itself, its pooled features are all but equal at first,
-and without batch normalisation all embeddings became one within 400 steps on the phantom.
-Their spread is logged: near 1 they point everywhere, at 0 they have collapsed.
+It relies on a backbone that normalises the batch: with one that normalises every slice by itself,
+pooled features are all but equal at first, and all embeddings became one within 400 steps on the
+phantom. Their spread is logged: near 1 they point everywhere, at 0 they have collapsed. Batches are
+not shuffled for the keys; `docs/scripts/queue_leak.py` measures what they tell by it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from contrabench import (
@@ -41,7 +41,7 @@ from contrabench import (
     register_method,
 )
 from contrabench.objectives.contrast import exact, info_nce
-from contrabench.objectives.heads import momentum_head
+from contrabench.objectives.heads import GlobalHead
 from contrabench.objectives.momentum import MomentumCopy, Queue
 from contrabench.objectives.prediction import spread
 
@@ -67,9 +67,6 @@ class MoCoOptions(Options):
         description="share that the key encoder keeps of itself in a step; the paper's 0.999 "
         "remembers 1000 steps, more than a short run here has",
     )
-    batch_norm: bool = Field(
-        True, description="normalise the batch in the head, as in MoCo v3; v2 does in its backbone"
-    )
 
 
 class MomentumContrast(Objective):
@@ -77,7 +74,7 @@ class MomentumContrast(Objective):
 
     def __init__(self, backbone: Backbone, options: MoCoOptions) -> None:
         super().__init__()
-        self.head = momentum_head(backbone.channels["centre"], options.dim, options.batch_norm)
+        self.head = GlobalHead(backbone.channels["centre"], options.dim)
         self.key_backbone = MomentumCopy(backbone)
         self.key_head = MomentumCopy(self.head)
         self.queue = Queue(options.queue, options.dim)
@@ -100,10 +97,10 @@ class MomentumContrast(Objective):
         self.key_head.follow(self.head, self.momentum)
 
 
-def _embed(backbone: Backbone, head: nn.Module, image: Tensor) -> Tensor:
+def _embed(backbone: Backbone, head: GlobalHead, image: Tensor) -> Tensor:
     """Normalised embeddings of one view, (B, dim), in float32 at least."""
-    pooled = backbone.features(image, ("centre",))["centre"].mean(dim=(2, 3))
-    return functional.normalize(exact(head(pooled)), dim=1)
+    embedded = head(backbone.features(image, ("centre",))["centre"])
+    return functional.normalize(exact(embedded), dim=1)
 
 
 @register_method("moco")
@@ -119,10 +116,10 @@ class MoCo(Method):
         inferred=(
             "the head sits on the U-Net's pooled bottleneck, as wide as that has channels",
             "a queue of 256 and a key momentum of 0.99, in proportion to slices and steps",
-            "the head's batch normalisation is that of MoCo v3, since the backbone has none; "
-            "batches are not shuffled for it",
+            "batches are not shuffled for the batch normalisation of the key encoder",
             "AdamW and the common augmentation of the protocol instead of SGD and colour jitter",
         ),
+        version=2,
     )
     Options = MoCoOptions
     options: MoCoOptions

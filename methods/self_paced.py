@@ -67,7 +67,10 @@ class SelfPacedOptions(Options):
     )
     weight_patient: float = Field(1.0, ge=0, description="lambda of the patient; 0 leaves it out")
     partitions: int = Field(
-        8, ge=2, description="equal parts of a volume (authors' code for whole hearts in CT: 8)"
+        8,
+        ge=2,
+        description="equal parts of a volume; authors' code: 8 for whole hearts, 3 for short-axis "
+        "stacks such as ACDC's",
     )
     temperature: float = Field(0.07, gt=0, description="tau (authors' code: 0.07)")
     dim: int = Field(256, gt=0, description="length of the embedding (authors' code: 256)")
@@ -179,6 +182,8 @@ class SelfPaced(Method):
             "the gradient is not divided by the mean weight, an option of the authors' code",
             "ReLU instead of leaky ReLU in the head",
             "slices of two orientations never share a part, where several are pooled",
+            "one number of parts by default, that of whole hearts; give partitions=3 for "
+            "short-axis stacks, as the authors do",
             "the common backbone, optimiser, schedule and augmentation of the protocol",
         ),
     )

@@ -13,8 +13,8 @@ NeurIPS 2022, arXiv 2210.01571.
 z, z' embed the two views of a slice and c, c' their cells. Each cell is matched to the
 nearest of the other view; P keeps the k cells of a view whose match is nearest, F keeps all,
 as the authors' code does. Statistics run over the batch, for each of the matches apart, in
-the order of the cells. What differs from the authors' code: both directions count (it keeps
-the last pair of views alone, divided by their number), and both large views keep the same k.
+the order of the cells. The authors' code averages the losses of all ordered pairs of views, of two
+large ones that is L, but for k: there the second view of a pair keeps the 4 of small crops.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from contrabench import (
     Batch,
@@ -40,6 +40,7 @@ from contrabench import (
 )
 from contrabench.objectives.contrast import exact
 from contrabench.objectives.heads import expander
+from contrabench.objectives.pixels import points
 from contrabench.views.spatial import cell_positions
 
 if TYPE_CHECKING:
@@ -153,21 +154,11 @@ class GlobalAndLocal(Objective):
 
     def __init__(self, backbone: Backbone, options: VICRegLOptions) -> None:
         super().__init__()
-        # lightly pulls torchvision, seconds that only this method should cost. Its ready head
-        # ends in a bias, to which every term is blind.
-        from lightly.models.modules.heads import ProjectionHead
-
         self.options = options
         channels = backbone.channels[_TAP]
         narrow = options.local_width or max(1, channels // _NARROWER)
         self.expander = expander(channels, options.width)
-        self.local_projector: nn.Module = ProjectionHead(
-            [
-                (channels, narrow, nn.LayerNorm(narrow), nn.ReLU()),
-                (narrow, narrow, nn.LayerNorm(narrow), nn.ReLU()),
-                (narrow, narrow, None, None, False),
-            ]
-        )
+        self.local_projector = expander(channels, narrow)
 
     def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of two views."""
@@ -176,7 +167,9 @@ class GlobalAndLocal(Objective):
         height, width = maps[0].shape[2:]
         first, second = (self.expander(found.mean(dim=(2, 3))) for found in maps)
         whole = vicreg(first, second)
-        cells, others = (self.local_projector(found.flatten(2).transpose(1, 2)) for found in maps)
+        cells, others = (
+            self.local_projector(points(found)).unflatten(0, (batch.size, -1)) for found in maps
+        )
         one, other = (cell_positions(view.geometry, (height, width)) for view in batch.views)
         keep = matches_kept(height * width, options.matches)
         local = local_loss(cells, others, (one, other), keep)
@@ -200,9 +193,11 @@ class VICRegL(Method):
             "heads in proportion to its channels, the global one at most 2048 wide",
             "matches by position in proportion to the cells: 20 of 7 x 7, 7 of 4 x 4",
             "two large views and no small ones, as the paper trains ResNets",
-            "every pair of views counts; the released code keeps the last one alone",
+            "both large views keep as many matches; in the authors' code the second of a pair "
+            "keeps 4, as a small crop does",
             "the common optimiser, schedule and augmentation of the protocol",
         ),
+        version=2,
     )
     Options = VICRegLOptions
     options: VICRegLOptions

@@ -87,7 +87,7 @@ class Phase(Frozen):
     weight_decay: float = Field(1e-4, ge=0)
     schedule: Schedule = Field("cosine", description="what follows the warm-up")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps with a rising rate")
-    clip: float = Field(5.0, gt=0, description="largest gradient norm")
+    clip: float | None = Field(5.0, gt=0, description="largest gradient norm; None: any")
     accumulate: int = Field(1, gt=0, description="micro-batches per step; losses see one each")
 
     @property

@@ -134,7 +134,9 @@ def test_shuffled_masks_are_those_of_other_patients(cases):
     bank = labelled_bank(cases, ["patient_00", "patient_02"])
     found = spoil(bank, "masks", 1)
     assert torch.equal(found.images, bank.images)
-    owners = {mask.numpy().tobytes(): int(p) for mask, p in zip(bank.masks, bank.patient)}
+    owners = {
+        mask.numpy().tobytes(): int(p) for mask, p in zip(bank.masks, bank.patient, strict=True)
+    }
     for mask, before, patient in zip(found.masks, bank.masks, bank.patient.tolist(), strict=True):
         if bank.patients[patient] == "patient_01":
             assert torch.equal(mask, before)

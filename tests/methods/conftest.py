@@ -17,9 +17,10 @@ from contrabench.training.tasks import FinetuneTask, JointTask, PretrainTask, bu
 
 
 def pretrain_task(
-    method, cases, batch=8, stage=None, patients=6, labelled=2, orientations=ORIENTATIONS
+    method, cases, batch=8, stage=None, patients=6, labelled=2, orientations=ORIENTATIONS, net=None
 ):
-    """A stage of a method, the first unless told otherwise, on a network four channels wide.
+    """A stage of a method, the first unless told otherwise, on a network four channels wide, or on
+    another one.
 
     Labels, where the stage wants any, are those of the first `labelled` patients.
     """
@@ -31,7 +32,7 @@ def pretrain_task(
         orientations,
         torch.device("cpu"),
     )
-    net = build_backbone(BackboneSpec(width=4), 0)
+    net = build_backbone(BackboneSpec(width=4), 0) if net is None else net
     torch.manual_seed(0)
     phase = Phase(images=64, batch=batch, lr=1e-3)
     return PretrainTask(net, method.objective(stage, net), stage, bank, phase, Seeds())

@@ -5,7 +5,7 @@ import torch
 
 from contrabench.contracts import registry
 
-from .conftest import agree, pretrain_task
+from .conftest import agree, batch_normed, pretrain_task
 
 DenseCL = registry.methods.get("densecl")
 module = __import__(DenseCL.__module__, fromlist=["x"])
@@ -83,7 +83,9 @@ def test_the_dense_loss_and_its_gradient(shape, tau):
 
 @pytest.fixture
 def task(cases):
-    return pretrain_task(DenseCL(DenseCL.Options(queue=20, momentum=0.9)), cases)
+    """On a network that normalises the batch, as the paper's does."""
+    method = DenseCL(DenseCL.Options(queue=20, momentum=0.9))
+    return pretrain_task(method, cases, net=batch_normed())
 
 
 def test_the_loss_is_the_weighted_sum_of_both(task):
@@ -99,7 +101,7 @@ def test_the_first_loss_by_hand(task):
             task.backbone.features(view.image, ("centre",))["centre"] for view in batch.views
         )
         heads = objective.heads
-        whole = [heads["whole"](m.mean(dim=(2, 3))).double() for m in (seen, other)]
+        whole = [heads["whole"].layers(m.mean(dim=(2, 3))).double() for m in (seen, other)]
         dense = [heads["cells"](m).double() for m in (seen, other)]
         memories = [queue.memory.double() for queue in (objective.wholes, objective.cells)]
     match = literal_match(seen, other)
@@ -112,6 +114,24 @@ def test_the_first_loss_by_hand(task):
     logs = task(batch).logs
     assert float(logs["global"]) == pytest.approx(float(expected[0]), rel=1e-4)
     assert float(logs["dense"]) == pytest.approx(float(expected[1]), rel=1e-4)
+
+
+def test_both_heads_are_the_papers_two_layers_as_wide_as_the_map(task):
+    heads = task.objective.heads
+    shapes = {
+        name: [tuple(value.flatten(1).shape) for value in head.parameters() if value.ndim > 1]
+        for name, head in heads.items()
+    }
+    assert shapes == {name: [(64, 64), (128, 64)] for name in ("whole", "cells")}
+    kinds = {type(layer) for head in heads.values() for layer in head.layers}
+    assert kinds == {torch.nn.Linear, torch.nn.Conv2d, torch.nn.ReLU}
+    # On a map that is the same everywhere, each cell is what a head with these weights pools.
+    maps = torch.randn(3, 64, 1, 1).expand(3, 64, 2, 2)
+    first, second = (p for p in heads["cells"].parameters() if p.ndim > 1)
+    one, other = (p for p in heads["cells"].parameters() if p.ndim == 1)
+    hidden = (maps[:, :, 0, 0] @ first[:, :, 0, 0].T + one).clamp(min=0)
+    expected = hidden @ second[:, :, 0, 0].T + other
+    torch.testing.assert_close(heads["cells"](maps)[:, :, 1, 0], expected)
 
 
 def test_keys_enter_their_queues_after_the_step_as_unit_vectors(task):

@@ -9,14 +9,16 @@ from torch.nn import functional
 
 from contrabench.contracts import registry
 
-from .conftest import agree, exactly, pretrain_task
+from .conftest import agree, batch_normed, exactly, pretrain_task
 
 cls = registry.methods.get("dino")
 module = __import__(cls.__module__, fromlist=["x"])
 
 
-def make(cases, batch=8, **options):
-    return pretrain_task(cls(cls.Options(outputs=12, **options)), cases, batch).double()
+def make(cases, batch=8, net=None, **options):
+    """On a network that normalises the batch, as the paper's ResNet does, or on another one."""
+    method = cls(cls.Options(outputs=12, **options))
+    return pretrain_task(method, cases, batch, net=net or batch_normed()).double()
 
 
 def train(task, steps, start=0, parts=1, decay=0.0):
@@ -94,7 +96,7 @@ def test_two_views_have_two_terms_and_none_with_themselves():
     assert float(echo) == pytest.approx(rest + 10, rel=1e-6)
 
 
-@pytest.mark.parametrize("options", [{}, {"small_crops": 0, "batch_norm": False}])
+@pytest.mark.parametrize("options", [{}, {"small_crops": 0, "batch_norm": True}])
 def test_steps_by_hand(cases, options):
     """The student learns, the teacher and the centre follow it."""
     task = make(cases, 4, momentum=0.6, frozen=0, **options)
@@ -106,7 +108,8 @@ def test_steps_by_hand(cases, options):
 
     def told(pair, images):
         net, head = pair
-        maps = [net.features(image, ("centre",))["centre"].mean((2, 3)) for image in images]
+        groups = [torch.cat(images[a:b]) for a, b in ((0, 2), (2, None)) if images[a:b]]
+        maps = [net.features(group, ("centre",))["centre"].mean((2, 3)) for group in groups]
         points = head.layers(torch.cat(maps))
         rows = head.last.weight
         cosines = [
@@ -134,9 +137,20 @@ def test_steps_by_hand(cases, options):
     torch.testing.assert_close(task.objective.centre, centre)
 
 
+def test_the_head_is_the_papers_unless_told_otherwise(cases):
+    def kinds(task):
+        return [
+            type(layer).__name__ for layer in task.objective.head.layers if any(layer.state_dict())
+        ]
+
+    assert kinds(make(cases)) == ["Linear"] * 3
+    normed = kinds(make(cases, batch_norm=True))
+    assert normed == ["Linear", "BatchNorm1d", "Linear", "BatchNorm1d", "Linear"]
+
+
 def test_the_centre_moves_once_a_step_by_all_its_micro_batches(cases):
     # A head without batch normalisation tells the same of a slice in any company.
-    whole, parted = make(cases, batch_norm=False), make(cases, batch_norm=False)
+    whole, parted = make(cases), make(cases)
     seen = []
     whole.objective.teacher_head.copied.register_forward_hook(lambda *a: seen.append(a[2]))
     next(train(whole, 1))

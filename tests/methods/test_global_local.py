@@ -1,12 +1,14 @@
 """The losses of Chaitanya et al. against loops over their definitions."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional
 
 from contrabench.contracts import registry
 
-from .conftest import agree
+from .conftest import agree, batch_normed, exactly, pretrain_task
 
 module = __import__(registry.methods.get("global_local").__module__, fromlist=["x"])
 TAU = 0.1
@@ -41,24 +43,21 @@ def test_same_slice_loss(volumes, parts):
 
 @pytest.mark.parametrize(("volumes", "parts"), [(2, 4), (4, 4), (3, 2)])
 def test_same_partition_loss(volumes, parts):
+    """In the order of the authors' code: parts of volume i, the same augmented, then volume j."""
     count = volumes * parts
     plain, augmented = embeddings((count, 6), 2)
-    partition = torch.arange(parts).repeat(volumes)
-    pool = [(v[i], int(partition[i])) for v in (plain, augmented) for i in range(count)]
+    blocks = zip(plain.split(parts), augmented.split(parts), strict=True)
+    row = torch.cat([block for pair_of in blocks for block in pair_of])
     total = 0.0
-    for i in range(count):
-        j = (i + parts) % count
-        assert partition[i] == partition[j]
-        negatives = [z for z, part in pool if part != int(partition[i])]
-        for a, b in (
-            (plain[i], augmented[i]),
-            (plain[i], plain[j]),
-            (plain[j], augmented[j]),
-            (augmented[i], augmented[j]),
-        ):
+    for place in range(len(row)):
+        if place % (2 * parts) >= parts:
+            continue
+        i, i_, j, j_ = (row[(place + k * parts) % len(row)] for k in range(4))
+        negatives = [row[n] for n in range(len(row)) if n % parts != place % parts]
+        for a, b in ((i, i_), (i, j), (j, j_), (i_, j_)):
             total += pair(a, b, negatives) + pair(b, a, negatives)
-    found = module.same_partition_loss(plain, augmented, partition, parts, TAU)
-    agree(found, total / (4 * count), (plain, augmented))
+    found = module.same_partition_loss(plain, augmented, torch.arange(count) % parts, parts, TAU)
+    agree(found, total / len(row), (plain, augmented))
 
 
 def test_region_loss():
@@ -71,6 +70,21 @@ def test_region_loss():
                 negatives = [z[b, v] for v in near[u].tolist() for z in (own, other)]
                 total += pair(own[b, u], other[b, u], negatives)
     agree(module.region_loss(first, second, near, TAU), total / (2 * 2 * 13), (first, second))
+
+
+@pytest.mark.parametrize("options", [{"global_loss": kind} for kind in ("GR", "GD-", "GD")])
+def test_all_versions_of_the_slices_are_normalised_as_one_batch(cases, options):
+    cls = registry.methods.get("global_local")
+    task = pretrain_task(cls(cls.Options(**options)), cases, net=batch_normed()).double()
+    batch = exactly(task.batch(0, 0, 1))
+    shown = []
+    task.backbone.enc1.register_forward_hook(lambda _, inputs, __: shown.append(inputs[0]))
+    task(batch)
+    task.objective = cls().objective(cls().stages()[1], task.backbone).double()
+    two = (batch.views[0], batch.views[-1])
+    task.objective(task.backbone, replace(batch, views=two))
+    for images, views in zip(shown, (batch.views, two), strict=True):
+        assert torch.equal(images, torch.cat([view.image for view in views]))
 
 
 @pytest.mark.parametrize("side", [8, 16, 40, 80])

@@ -1,4 +1,4 @@
-"""An untrained network tells slices apart where methods pool its maps, as the papers' encoders do."""
+"""An untrained network tells slices apart where methods pool its maps, as the papers' do."""
 
 import pytest
 import torch

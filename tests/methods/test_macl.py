@@ -9,7 +9,7 @@ from contrabench.model.weights import build_backbone
 from contrabench.protocol import ENCODER, BackboneSpec
 from contrabench.views.maker import view_side
 
-from .conftest import agree, pretrain_task
+from .conftest import agree, batch_normed, pretrain_task
 
 method_class = registry.methods.get("macl")
 module = __import__(method_class.__module__, fromlist=["x"])
@@ -102,8 +102,10 @@ def test_equivariance(whole, shrunk):
 
 
 def task(cases, batch=4, **options):
+    """On a network that normalises the batch, as the authors' does."""
     method = method_class(method_class.Options(**options))
-    return pretrain_task(method, cases, batch, patients=4, orientations=("axial",))
+    ways = ("axial",)
+    return pretrain_task(method, cases, batch, patients=4, orientations=ways, net=batch_normed())
 
 
 @pytest.mark.parametrize("batch", [2, 4])
@@ -174,6 +176,15 @@ def test_sides_of_the_maps_at_the_budgets(pixels, auxiliary, decoded):
     assert shrunk["centre"].shape[-1] <= whole.shape[-1]
 
 
+def test_a_shrunk_slice_never_has_a_smaller_map_than_two_cells_a_side():
+    """A quarter of the slice in whole cells of 16 pixels, where that is more than two."""
+    net = build_backbone(BackboneSpec(width=4), 0)
+    for pixels in range(32, 321, 16):
+        side = view_side(pixels, method_class().stages()[0].views[1].scale)
+        cells = net.features(torch.zeros(1, 1, side, side), ("centre",))["centre"].shape[-1]
+        assert cells == 2 if pixels <= 160 else abs(16 * cells - pixels / 4) <= 8
+
+
 def test_only_what_is_trained_is_handed_on(cases):
     assert method_class().transfers() == TRAINED
     item = task(cases)
@@ -196,5 +207,6 @@ def test_whole_slices_never_reach_the_decoder(cases):
         lambda _, inputs, __: encoded.append(inputs[0].shape)
     )
     item(drawn)
-    assert [shape[0] for shape in encoded] == [8, 8]
-    assert [shape[0] for shape in seen] == [8]
+    assert [tuple(shape[-2:]) for shape in encoded] == [(2, 2)] * 4
+    assert [tuple(shape[-2:]) for shape in seen] == [(2, 2)] * 2
+    assert {shape[0] for shape in encoded + seen} == {4}

@@ -71,3 +71,25 @@ def test_whole_groups_may_change_places_and_slices_within_them(cases, options, l
     orders = torch.arange(11, -1, -1), torch.tensor([6, 5, 4, 7, 9, 8, 11, 10, 3, 0, 1, 2])
     for order in orders:
         assert task(take(batch, order)).loss.item() == pytest.approx(loss, rel=1e-9)
+
+
+@pytest.mark.parametrize(("side", "step"), [(160, 4), (208, 8), (256, 8)])
+def test_labels_lie_where_the_features_do_at_every_scale(cases, side, step):
+    task = local(cases, "S")
+    batch = task.batch(0, 0, 1)
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.arange(side * side).view(1, side, side) // 97 % 3
+    images = torch.randn(2, 1, 1, side, side, generator=generator, dtype=torch.float64)
+    views = [
+        replace(view, image=image, masks=masks)
+        for view, image in zip(batch.views, images, strict=True)
+    ]
+    terms = []
+    for tap, level in (("dec1", 1), ("dec2", 2), ("dec3", 4)):
+        maps = [task.backbone.features(view.image, (tap,))[tap] for view in views]
+        cut = [m[..., :: step // level, :: step // level] for m in maps]
+        first, second = (task.objective.heads[tap](m) for m in cut)
+        reach = task.objective.reach
+        terms.append(supervised_pixels(first, second, masks[:, ::step, ::step], 0.1, reach))
+    found = task.objective(task.backbone, replace(batch, views=tuple(views))).loss
+    assert found.item() == pytest.approx((sum(terms) / 3).item(), rel=1e-6)

@@ -73,6 +73,29 @@ def test_the_objective_contrasts_by_the_slices_positions(cases, batch):
     assert item(drawn).loss.item() == pytest.approx(wanted.item(), rel=1e-5)
 
 
+def test_in_a_stack_of_ten_slices_the_authors_threshold_has_three_neighbours_and_the_usual_none():
+    positions = torch.arange(1, 11) / 10
+    for threshold, reach in ((0.35, 3), (method_class.Options().threshold, 0)):
+        numbers = range(10)
+        wanted = [[abs(a - b) <= reach for a in numbers] for b in numbers]
+        assert near(positions, threshold).tolist() == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "values"),
+    [
+        ("pcl", "threshold", ("0.1 for whole hearts", "0.35 for short-axis stacks")),
+        ("macl", "threshold", ("0.1 for whole hearts", "0.05 for brains", "0.35 in PCL")),
+        ("self_paced", "partitions", ("8 for whole hearts", "3 for short-axis stacks")),
+    ],
+)
+def test_an_option_that_authors_set_by_the_data_tells_each_value(name, option, values):
+    method = registry.methods.get(name)
+    told = method.Options.model_fields[option].description
+    assert all(value in told for value in values)
+    assert any(f"give {option}=" in line for line in method.info.inferred)
+
+
 def test_slices_of_two_orientations_are_never_near(cases):
     item = task(cases, orientations=("axial", "coronal"), batch=32, threshold=1.0)
     drawn = item.batch(0, 0, 1)

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from lightly.loss import VICRegLLoss
@@ -160,13 +161,28 @@ def make_task(cases, **options):
     return pretrain_task(VICRegL(VICRegL.Options(**options)), cases)
 
 
+def literal_projection(layers, maps):
+    """Linear, batch norm, ReLU, twice, and linear, of all cells of a batch: (B, C, h, w) to lists.
+
+    As the authors' code has it for ResNets; the statistics are those of all cells together.
+    """
+    batch, cells = len(maps), maps[0, 0].numel()
+    rows = torch.stack([maps[b, :, y, x] for b, y, x in np.ndindex(batch, *maps.shape[2:])])
+    linear = [layer for layer in layers if isinstance(layer, torch.nn.Linear)]
+    for layer in linear[:2]:
+        rows = rows @ layer.weight.T
+        spread = ((rows - rows.mean(0)) ** 2).mean(0)
+        rows = ((rows - rows.mean(0)) / torch.sqrt(spread + 1e-5)).clamp(min=0)
+    return (rows @ linear[2].weight.T).double().unflatten(0, (batch, cells))
+
+
 def test_the_loss_by_hand_on_a_step(cases):
     task = make_task(cases, alpha=0.6, local_width=3, width=5)
     batch, objective = task.batch(0, 0, 1), task.objective
     with torch.no_grad():
         found = [task.backbone.features(v.image, ("centre",))["centre"] for v in batch.views]
         whole = [objective.expander(m.mean(dim=(2, 3))).double() for m in found]
-        cells = [objective.local_projector(m.flatten(2).transpose(1, 2)).double() for m in found]
+        cells = [literal_projection(objective.local_projector.layers, m) for m in found]
     places = tuple(cell_positions(v.geometry, (2, 2)).double() for v in batch.views)
     expected = 0.6 * literal_vicreg(*whole) + 0.4 * literal_local(*cells, places, 2)
     assert task(batch).loss.item() == pytest.approx(float(expected), rel=1e-4)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from contrabench.model.weights import build_backbone
-from contrabench.objectives.heads import GlobalHead, PixelHead, expander, momentum_head, pooled
+from contrabench.objectives.heads import GlobalHead, PixelHead, expander, pooled
 from contrabench.protocol import BackboneSpec
 
 
@@ -21,17 +21,6 @@ def test_an_expander_is_four_times_as_wide_as_its_input_but_at_most_2048(channel
     head = expander(channels, width)
     assert widths(head) == [expected] * 3
     assert all(layer.bias is None for layer in head.modules() if isinstance(layer, nn.Linear))
-
-
-@pytest.mark.parametrize("batch_norm", [True, False])
-def test_a_momentum_head_normalises_the_batch_or_has_biases(batch_norm):
-    head = momentum_head(12, 5, batch_norm)
-    assert widths(head) == [12, 5]
-    assert head(torch.randn(4, 12)).shape == (4, 5)
-    norms = [layer for layer in head.modules() if isinstance(layer, nn.BatchNorm1d)]
-    biases = [layer.bias for layer in head.modules() if isinstance(layer, nn.Linear)]
-    assert len(norms) == (2 if batch_norm else 0)
-    assert all((bias is None) == batch_norm for bias in biases)
 
 
 @pytest.mark.parametrize("linear", [True, False])

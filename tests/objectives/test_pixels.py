@@ -91,11 +91,26 @@ def test_grid_keeps_every_fourth_pixel_of_160():
     assert on_grid(maps, 500).shape == maps.shape
 
 
-@pytest.mark.parametrize(("side", "grid"), [(160, 40), (128, 32), (32, 8), (320, 40)])
-def test_by_stride_three_levels_give_the_same_grid_and_by_block_all_pixels(side, grid):
+def test_a_grid_of_fewer_pixels_is_never_exceeded():
+    for side in range(1, 60):
+        for most in range(1, 60):
+            kept = on_grid(torch.arange(side).expand(side, side), most)[0].tolist()
+            steps = (k for k in range(1, side + 1) if len(range(0, side, k)) <= most)
+            assert kept == list(range(0, side, next(steps)))
+
+
+@pytest.mark.parametrize("grid", [40, 10, 7])
+@pytest.mark.parametrize("side", range(32, 321, 16))
+def test_by_stride_labels_and_three_levels_keep_the_same_places_and_by_block_all(side, grid):
+    step = next(k for k in range(4, side + 1, 4) if len(range(0, side, k)) <= grid)
+    places = [(y, x) for y in range(0, side, step) for x in range(0, side, step)]
+    reach = Reach(grid=grid)
     for level in (1, 2, 4):
-        maps = torch.zeros(1, 2, side // level, side // level)
-        assert Reach().sample(maps, side).shape[-1] == grid
+        # Each cell of a map says at which pixel of the slice it begins.
+        along = torch.arange(0, side, level)
+        maps = torch.stack(torch.meshgrid(along, along, indexing="ij"))
+        kept = reach.sample(maps, side)
+        assert [tuple(place) for place in kept.flatten(1).T.tolist()] == places
         assert Reach(sampling="block").sample(maps, side) is maps
 
 

@@ -74,10 +74,26 @@ def test_a_papers_optimisation_within_the_budgets_images():
     assert a.phase.lr == pytest.approx(0.3 * 64 / 256)
     assert (a.phase.optimizer, a.phase.weight_decay, a.phase.warmup) == ("lars", 1e-6, 0.1)
     assert "batch 64 instead of 4096" in a.note
+    assert (a.phase.clip, budget.pretrain.clip) == (None, 5.0)
+    assert "gradients not clipped" in a.note
     assert (b.phase.batch, b.steps, b.phase.lr) == (4, 800, 0.3)
     assert c.phase == budget.pretrain
     assert "no source" in c.note
     assert [work.steps * work.phase.batch for work in (a, b, c)] == [6400, 3200, 3200]
+
+
+PAPERS_THAT_CLIP = {"dino": 3}
+
+
+def test_gradients_are_clipped_where_the_paper_clips_them():
+    methods = {name: registry.methods.get(name)() for name in registry.methods.names()}
+    for name, method in methods.items():
+        assert {work.phase.clip for work in share_out(method, TINY, "common")} <= {5.0}
+        for stage in method.published.stages if method.published else ():
+            wanted = PAPERS_THAT_CLIP.get(name)
+            (work,) = (w for w in share_out(method, TINY, "published") if w.stage.name == stage)
+            assert work.phase.clip == wanted
+            assert (f"gradients clipped at {wanted}" if wanted else "not clipped") in work.note
 
 
 def test_a_short_budget_keeps_its_own_batch():

@@ -73,6 +73,20 @@ def test_lars_scales_matrices_and_leaves_vectors_alone():
         torch.testing.assert_close(found[number], expected, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("decay", [0.0, 1e-4])
+def test_a_step_of_lars_in_closed_form_whether_or_not_weights_decay(decay):
+    """You et al., section 4: a local rate of trust |w| / (|g| + decay |w|)."""
+    torch.manual_seed(0)
+    start, gradient = torch.randn(2, 4, 3, dtype=torch.float64)
+    weight = nn.Parameter(start.clone())
+    phase = Phase(images=1, batch=1, lr=LR, optimizer="lars", weight_decay=decay)
+    weight.grad = gradient.clone()
+    build_optimizer([Group([weight], phase.rate)], phase).step()
+    local = 0.001 * start.norm() / (gradient.norm() + decay * start.norm())
+    moved = -LR * local * (gradient + decay * start)
+    torch.testing.assert_close(weight.detach() - start, moved, rtol=1e-6, atol=0.0)
+
+
 def test_lars_of_vectors_alone():
     weight = nn.Parameter(torch.ones(2))
     phase = Phase(images=1, batch=1, lr=LR, optimizer="lars")

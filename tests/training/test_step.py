@@ -10,7 +10,7 @@ from contrabench.contracts.objective import StepResult
 from contrabench.progress import Silent
 from contrabench.protocol import Phase, seed_for
 from contrabench.training.loop import fit
-from contrabench.training.optimizer import build_optimizer
+from contrabench.training.optimizer import Group, build_optimizer
 from contrabench.training.runtime import Runtime
 from contrabench.training.step import Step, TrainingTask, saved_for_backward
 
@@ -48,7 +48,7 @@ class Line(TrainingTask):
 def by_hand(task, phase, steps, precision):
     """The same steps in plain torch: its autocast, its clipping, its optimisers."""
     trained = [p for p in task.parameters() if p.requires_grad]
-    optimizer = build_optimizer(trained, phase)
+    optimizer = build_optimizer([Group(trained, phase.rate)], phase)
     for number in range(steps):
         torch.manual_seed(seed_for("step", 0, number))
         for group in optimizer.param_groups:
@@ -102,6 +102,18 @@ def test_gradients_are_clipped_and_nothing_is_left_of_them():
     # Plain descent moves by rate x clipped norm.
     assert (after - before).norm().item() == pytest.approx(0.1 * 0.5, rel=1e-4)
     assert task.line.weight.grad is None
+
+
+def test_without_a_largest_norm_the_whole_gradient_moves_the_weights():
+    task, copy = Line(), Line()
+    update = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "clip": None}
+    Step(task, PHASE.model_copy(update=update), RUNTIME, 6).take(0)
+    torch.manual_seed(seed_for("step", 0, 0))
+    copy(copy.batch(0, 0, 1)).loss.backward()
+    gradient = copy.line.weight.grad
+    assert gradient.norm() > 50
+    expected = copy.line.weight.detach() - 0.1 * gradient
+    torch.testing.assert_close(task.line.weight.detach(), expected)
 
 
 def test_what_does_not_train_is_left_alone():

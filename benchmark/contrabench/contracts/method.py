@@ -181,6 +181,7 @@ class Optimisation(Frozen):
     weight_decay: float = Field(0.0, ge=0)
     warmup: float = Field(0.0, ge=0, lt=1, description="share of the steps with a rising rate")
     schedule: Schedule = "cosine"
+    clip: float | None = Field(None, gt=0, description="largest gradient norm; None: any")
     source: str = Field(description="where these values stand")
 
 

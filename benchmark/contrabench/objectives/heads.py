@@ -86,15 +86,3 @@ def expander(channels: int, width: int | None = None) -> nn.Module:
         ]
     )
     return head
-
-
-def momentum_head(channels: int, dim: int, batch_norm: bool) -> nn.Module:
-    """Two linear layers with a ReLU between them, (N, C) to (N, dim), as MoCo has them.
-
-    `batch_norm` normalises the batch after either layer, in place of their biases.
-    """
-    # lightly pulls torchvision, seconds that only these heads should cost.
-    from lightly.models.modules.heads import MoCoProjectionHead
-
-    head: nn.Module = MoCoProjectionHead(channels, channels, dim, batch_norm=batch_norm)
-    return head

@@ -33,11 +33,15 @@ class Reach:
     regions: int = 1
 
     def sample(self, maps: Tensor, side: int) -> Tensor:
-        """Keeps the pixels of maps (..., h, w), of any level, that take part.
+        """Keeps the pixels of maps (..., h, w) that take part, of slices of `side` pixels.
 
-        At most a quarter of the slices' side, so that maps of the upper three levels give the same.
+        By stride, those at every k-th pixel of the slice: k is the least multiple of four that
+        leaves at most `grid`, so that maps of the upper three levels keep the same places.
         """
-        return on_grid(maps, min(self.grid, side // 4)) if self.sampling == "stride" else maps
+        if self.sampling == "block":
+            return maps
+        step = 4 * -(-side // (4 * self.grid)) * maps.shape[-1] // side
+        return maps[..., ::step, ::step]
 
     def parts(self, maps: Tensor) -> list[Tensor]:
         """Cuts (B, ..., g, g) sampled maps into the parts that are contrasted by themselves.
@@ -55,8 +59,8 @@ class Reach:
 
 
 def on_grid(maps: Tensor, side: int) -> Tensor:
-    """Keeps every k-th pixel of (..., H, W), so that at most `side` remain per axis."""
-    step = max(1, maps.shape[-1] // side)
+    """Keeps every k-th pixel of (..., H, W), the least k that leaves at most `side` per axis."""
+    step = -(-maps.shape[-1] // side)
     return maps[..., ::step, ::step]
 
 

@@ -1,7 +1,7 @@
 """What each pre-training stage computes: the budget shared out, under one of two recipes.
 
 Under the common recipe every stage has the budget's optimisation. Under the published one
-it has its paper's optimiser, rate, schedule and batch, as far as a source gives them; the
+it has its paper's optimiser, rate, schedule, batch and clipping, as far as a source gives them; the
 images seen stay the budget's, and so does all of fine-tuning.
 """
 
@@ -123,8 +123,9 @@ def _words(stage: str, paper: Optimisation, phase: Phase) -> str:
         batch = f"batch {phase.batch} instead of {paper.batch}, to fit the budget's images"
     else:
         batch = f"batch {phase.batch}"
+    clipped = f"clipped at {phase.clip:g}" if phase.clip else "not clipped"
     return (
         f"stage {stage}: {phase.optimizer}, rate {phase.lr:.3g}{scaled}, decay "
-        f"{phase.weight_decay:g}, warm-up {phase.warmup:.0%}, {phase.schedule}, {batch}, "
-        f"{phase.steps} steps; {paper.source}"
+        f"{phase.weight_decay:g}, warm-up {phase.warmup:.0%}, {phase.schedule}, gradients "
+        f"{clipped}, {batch}, {phase.steps} steps; {paper.source}"
     )

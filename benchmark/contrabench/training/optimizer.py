@@ -46,10 +46,12 @@ def build_optimizer(groups: Sequence[Group], phase: Phase) -> torch.optim.Optimi
     # lightly pulls torchvision, seconds that only this optimiser should cost.
     from lightly.utils.lars import LARS
 
+    # lightly's scales nothing that does not decay; a decay that rounds away lets it.
+    decay = phase.weight_decay or torch.finfo(torch.float32).tiny
     split = [
         {**part, "params": [p for p in part["params"] if (p.ndim > 1) == arrays], "weight_decay": d}
         for part in parts
-        for arrays, d in ((True, phase.weight_decay), (False, 0.0))
+        for arrays, d in ((True, decay), (False, 0.0))
     ]
     known = [part for part in split if part["params"]]
     optimizer: torch.optim.Optimizer = LARS(known, lr=phase.lr, momentum=phase.momentum)

@@ -130,8 +130,9 @@ class Step:
         )
         if len(self.reached) < len(self.trained):
             self._note_gradients()
-        for weights in self.clipped:
-            nn.utils.clip_grad_norm_(weights, self.phase.clip)
+        if self.phase.clip is not None:
+            for weights in self.clipped:
+                nn.utils.clip_grad_norm_(weights, self.phase.clip)
         self._optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.task.after_step((number + 1) / self.steps)
