@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -51,7 +52,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--batches", type=int, default=20)
     asked = parser.parse_args()
-    print(f"{'dataset':28} {'norm':9}" + "".join(f"{tap:>11}" for tap in TAPS))
+    sys.stdout.write(f"{'dataset':28} {'norm':9}" + "".join(f"{tap:>11}" for tap in TAPS) + "\n")
     for word in asked.datasets:
         name, _, inside, folder = re.fullmatch(r"(\w+)(\[(.*)\])?(?:=(.+))?", word).groups()
         kind = datasets.get(name)
@@ -72,7 +73,8 @@ def main() -> None:
                     maps = [backbone.features(view.image, TAPS) for view in views]
                 for tap in TAPS:
                     found[tap] += margin([one[tap] for one in maps]) / asked.batches
-            print(f"{word[:28]:28} {norm:9}" + "".join(f"{found[tap]:11.4f}" for tap in TAPS))
+            figures = "".join(f"{found[tap]:11.4f}" for tap in TAPS)
+            sys.stdout.write(f"{word[:28]:28} {norm:9}{figures}\n")
 
 
 if __name__ == "__main__":
