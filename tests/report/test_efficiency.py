@@ -5,6 +5,7 @@ import pytest
 from tests.makers.rows import results
 
 from contrabench.report.build import build_report
+from contrabench.report.comparison import compare
 from contrabench.report.completeness import incomplete_runs, missing_references
 from contrabench.report.efficiency import efficiency_section
 from contrabench.report.entries import label_budgets, labelled_count
@@ -37,7 +38,8 @@ def dice(rows):
 def across(frame, *rows):
     """The section across label budgets."""
     budgets = label_budgets(frame(*rows))
-    return efficiency_section(budgets, budgets, "phantom")
+    trained = {budget.labels: compare(budget.entries).retraining for budget in budgets}
+    return efficiency_section(budgets, budgets, "phantom", trained)
 
 
 def saved(section):
@@ -152,7 +154,7 @@ def test_one_count_alone_is_no_curve(frame):
 
 def test_counts_are_those_of_scratch(frame):
     """What other methods had to learn from says nothing of its curve."""
-    wider = [{**row, "labelled_patients": 4, "draw": 1} for row in MMGL]
+    wider = [{**row, "labelled_patients": 4, "seed": 1} for row in MMGL]
     table = saved(across(frame, *TEN, *FORTY, *MMGL, *wider))
     expected = words([1, 6], [dice(TEN), dice(FORTY)], dice(MMGL))
     assert cells(table, "10%, 1 to 4 of 16") == expected
