@@ -16,8 +16,8 @@ BUDGETS = {
             name="smoke",
             pixels=32,
             width=8,
-            pretrain=Phase(images=960, batch=16, lr=1e-3),
-            finetune=Phase(images=8000, batch=8, lr=1e-2),
+            pretrain=Phase(images=480, batch=16, lr=1e-3),
+            finetune=Phase(images=480, batch=8, lr=1e-2),
         ),
         Budget(
             name="quick",
