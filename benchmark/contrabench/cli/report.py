@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -81,6 +81,13 @@ def report(
         list[str] | None,
         typer.Option(metavar="BUDGET", help="Only this label budget; may be repeated."),
     ] = None,
+    rates: Annotated[
+        Literal["uniform", "gentle"] | None,
+        typer.Option(
+            help="Rates of fine-tuning that rank; by default those that the studies of the store "
+            "named first, else uniform."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     plugin: options.Plugins = None,
 ) -> None:
@@ -109,11 +116,12 @@ def report(
         ("--format", name),
         *(("--dataset", one) for one in dataset or ()),
         *(("--labels", one) for one in labels or ()),
+        *([("--rates", rates)] if rates else []),
         *([("--pictures", pictures)] if pictures else []),
     ]
     command = shlex.join(["bench", "report", *(str(word) for part in parts for word in part)])
     drawn = renderer.info.pictures or pictures is not None
-    made = _made(place, compare, command, dataset or (), _budgets(labels or ()), drawn)
+    made = _made(place, compare, command, dataset or (), _budgets(labels or ()), rates, drawn)
     if pictures:
         made = _with_pictures(made, pictures, out)
     content: object
@@ -176,6 +184,7 @@ def _made(
     command: str,
     datasets: Sequence[str],
     labels: Sequence[str],
+    rates: str | None,
     drawn: bool,
 ) -> Report:
     """The report on one result, with a gallery for a format that shows pictures, or on two."""
@@ -187,7 +196,7 @@ def _made(
     if compare is None:
         results = _wanted(_results_in(store), datasets, labels)
         gallery = partial(make_gallery, store, runs=results.runs) if drawn else None
-        return build_report(results, command, labels, gallery)
+        return build_report(results, command, labels, rates or _named_first(store), gallery)
     # A name that is mistyped is told before archives are unpacked.
     found = {name: _side(name, store) for name in sorted({*compare}, key=_is_path)}
     a, b = (
@@ -195,6 +204,14 @@ def _made(
         for side, name in zip(SIDES, compare, strict=True)
     )
     return compare_results(a, b, compare, command, labels)
+
+
+def _named_first(store: Path) -> str:
+    """The rates of fine-tuning that all studies of a store let rank; else the usual ones."""
+    from contrabench.study.status import read_studies
+
+    found = {item.spec.rates[0] for item in read_studies(store) if item.spec.rates}
+    return found.pop() if len(found) == 1 else "uniform"
 
 
 def _with_pictures(made: Report, folder: Path, out: Path | None) -> Report:

@@ -112,6 +112,7 @@ class PlotData:
             `role` ("floor", "ceiling" or ""), and `runs`, a tuple of their keys.
         cases: every case of every method, means over its runs: `method` (row of `methods`),
             `patient`, `case`, `structure` ("" for the mean over structures), `dice`, `asd`.
+        along: Dice on the way through fine-tuning: `method`, `share` (percent of steps), `mean`.
         curves: means over patients by label budget: `method`, `labelled` (mean number of
             labelled patients), `metric` ("dice" or "asd"), `mean`, `low`, `high`.
     """
@@ -121,6 +122,7 @@ class PlotData:
     methods: pd.DataFrame
     cases: pd.DataFrame
     curves: pd.DataFrame
+    along: pd.DataFrame
 
 
 @dataclass(frozen=True)

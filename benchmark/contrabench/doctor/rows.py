@@ -13,7 +13,13 @@ from contrabench.doctor.findings import Finding, Looking
 from contrabench.doctor.store import fault_of
 from contrabench.evaluation.metrics import EMPTY_DICE
 from contrabench.protocol import NOT_APPLICABLE
-from contrabench.references import EVERY_LABEL, FULL_SUPERVISION, LONGER, REFERENCE
+from contrabench.references import (
+    CONTROL_FAMILY,
+    EVERY_LABEL,
+    FULL_SUPERVISION,
+    LONGER,
+    REFERENCE,
+)
 from contrabench.store.rows import SCHEMA_VERSION
 from contrabench.store.stages import RUNS
 from contrabench.text import counted, some
@@ -28,9 +34,9 @@ SHARES = ["dice", "surface_dice_2mm"]
 DISTANCES = ["asd_mm", "hd95_mm", "asd_voxel", "asd_medpy_voxel", "asd_slice2d_mm"]
 SIZES = ["reference_voxels", "prediction_voxels"]
 COLUMNS = [
-    *TABLE, *CELL, *SHARES, *DISTANCES, *SIZES, "run", "variant", "deviations", "method_version",
-    "labels", "fraction", "case", "structure", "flag", "folds", "labelled_patients",
-    "train_patients", "metric_contract", "schema_version",
+    *TABLE, *CELL, *SHARES, *DISTANCES, *SIZES, "run", "variant", "deviations", "rates",
+    "family", "method_version", "labels", "fraction", "case", "structure", "flag", "folds",
+    "labelled_patients", "train_patients", "metric_contract", "schema_version",
 ]  # fmt: skip
 """The columns of the rows that are looked at here."""
 
@@ -175,25 +181,29 @@ def check_cells(rows: pd.DataFrame) -> Looking:
     expected, with every fold and seed of the protocol.
     """
     runs = rows.drop_duplicates("run")
+    # Controls are run in the first draw and seed alone.
+    runs = runs[runs["family"] != CONTROL_FAMILY]
+    entry = ["variant", "deviations", "rates"]
     for names, part in runs.groupby(TABLE, observed=True):
-        everyone = _keys(part, ["variant", "deviations"])
+        everyone = _keys(part, entry)
         for labels, at_budget in part.groupby("labels", observed=True):
             wanted = _keys(at_budget, CELL)
             full = str(labels) == EVERY_LABEL
             if full:
                 draw = at_budget["draw"].min()  # with all labels there is nothing to draw
                 wanted |= {(fold, draw, seed) for fold, _, seed in _keys(part, CELL)}
-            entries = at_budget.groupby(["variant", "deviations"], observed=True)
-            held = {entry: _keys(mine, CELL) for entry, mine in entries}
+            entries = at_budget.groupby(entry, observed=True)
+            held = {one: _keys(mine, CELL) for one, mine in entries}
             # A reference that has no run at all is told of by `check_references`.
-            expected = held.keys() if full else everyone - {(REFERENCE, ""), (LONGER, "")}
-            for variant, deviations in sorted(expected | held.keys()):
-                lacking = sorted(wanted - held.get((variant, deviations), set()))
+            expected = held.keys() if full else everyone - {(REFERENCE, "", ""), (LONGER, "", "")}
+            for variant, *more in sorted(expected | held.keys()):
+                lacking = sorted(wanted - held.get((variant, *more), set()))
+                told = ", ".join(str(word) for word in more if word)
                 cells = (f"fold {fold} draw {draw} seed {seed}" for fold, draw, seed in lacking)
                 if lacking:
                     yield Finding(
                         "warning",
-                        f"{variant}{f' ({deviations})' if deviations else ''} ({_words(names)}, "
+                        f"{variant}{f' ({told})' if told else ''} ({_words(names)}, "
                         f"{labels}) has {len(wanted) - len(lacking)} of the {len(wanted)} runs "
                         f"that others have; it lacks {some(cells)}",
                         "its means rest on other patients, draws or seeds than those it is "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ import pandas as pd
 from contrabench.contracts.report import NAME, NONE, Column, Kind, Table, number_text
 from contrabench.references import REFERENCE
 from contrabench.report.comparison import Against, Comparison, needed, shared_variance
-from contrabench.report.entries import Entry, LabelBudget, labelled
+from contrabench.report.entries import Entry, LabelBudget, labelled, reference_of
 from contrabench.statistics.aggregate import structure_means
 from contrabench.statistics.design import MOST
+from contrabench.statistics.paired import paired_difference
 from contrabench.statistics.ranking import BY_SCORE, SCHEMES, kendall, rank_methods, rank_stability
 from contrabench.statistics.signflip import LEVEL
 from contrabench.text import counted
@@ -28,6 +30,11 @@ NAMES = (Column("Method", "text", NAME), Column("Deviations", "text", NAME))
 RESAMPLED = ("Resampled 95% low", "Resampled 95% high")
 """The columns of the range of a rank over resampled patients."""
 
+_ASIDE: Mapping[Kind, tuple[str, ...]] = {
+    "score": ("Dice",),
+    "difference": (f"Dice vs {REFERENCE}", "95% low", "95% high"),
+}
+"""What is told of a method at the rates of fine-tuning that do not rank."""
 _INTERVAL = ("95% low", "95% high")
 _NEEDED = ("Patients needed", "Draws needed")
 _WINS = ("Wins on a patient", "Wins 95% low", "Wins 95% high")
@@ -63,8 +70,16 @@ def make_table(
     return Table(name, tuple(columns), data, **more)
 
 
-def board(compared: Comparison, distance: str, other: str = REFERENCE) -> Table:
-    """The leaderboard: means, differences to `other` as the table calls it, ranks, tests."""
+def board(
+    compared: Comparison,
+    distance: str,
+    other: str = REFERENCE,
+    aside: Mapping[str, Entry] = MappingProxyType({}),
+) -> Table:
+    """The leaderboard: means, differences to `other` as the table calls it, ranks, tests.
+
+    `aside` are methods at the rates of fine-tuning that do not rank, by their label.
+    """
     asd, against = asd_heading(distance), f"Dice vs {other}"
     result: dict[Kind, Sequence[str]] = {
         "score": ["Dice"], "distance": [asd], "difference": [against, *_INTERVAL],
@@ -80,7 +95,9 @@ def board(compared: Comparison, distance: str, other: str = REFERENCE) -> Table:
     ranks: dict[int, float] = {}
     if compared.pairs is not None:
         ranks = dict(zip(compared.members, rank_methods(compared.scores("dice")), strict=True))
-    rows = []
+    level = next((str(entry.rows["rates"].iloc[0]) for entry in aside.values()), "")
+    beside = {kind: [f"{name}, {level}" for name in names] for kind, names in _ASIDE.items()}
+    reference, rows = reference_of(compared.entries), []
     for place, entry in enumerate(compared.entries):
         one = compared.against.get(place)
         best, worst = compared.limits.get(place, (math.nan, math.nan))
@@ -93,12 +110,27 @@ def board(compared: Comparison, distance: str, other: str = REFERENCE) -> Table:
             "Rank": ranks.get(place, math.nan),
             "Best rank": best,
             "Worst rank": worst,
+            **_at(level, aside.get(entry.label), reference),
         })  # fmt: skip
     shown = (
-        *NAMES, *columns("Results", result), *columns("Intervals and ranks", bounds),
-        *columns(f"Dice against {other}", tests),
+        *NAMES, *columns("Results", result),
+        *(columns(f"At {level} rates of fine-tuning", beside) if aside else ()),
+        *columns("Intervals and ranks", bounds), *columns(f"Dice against {other}", tests),
     )  # fmt: skip
     return make_table(LEADERBOARD, shown, rows, leader=compared.leader)
+
+
+def _at(level: str, entry: Entry | None, reference: Entry | None) -> dict[str, float]:
+    """A method at the rates that do not rank, and its difference to the reference."""
+    if entry is None:
+        return {}
+    cells = {f"Dice, {level}": entry.dice}
+    if reference is not None and reference.scores.index.equals(entry.scores.index):
+        found = paired_difference(entry.scores["dice"], reference.scores["dice"])
+        numbers = (found.mean, found.low, found.high)
+        names = (f"{name}, {level}" for name in _ASIDE["difference"])
+        cells |= dict(zip(names, numbers, strict=True))
+    return cells
 
 
 def _ends(metric: str) -> tuple[str, str]:

@@ -26,7 +26,8 @@ from contrabench.report.board import (
 from contrabench.report.comparison import Comparison, compare
 from contrabench.report.completeness import complete_runs, concerning, missing_references
 from contrabench.report.efficiency import efficiency_section
-from contrabench.report.entries import LabelBudget, grouped, label_budgets
+from contrabench.report.entries import LabelBudget, grouped, label_budgets, set_apart
+from contrabench.report.instrument import along_table, control_table, instrument
 from contrabench.report.literature import literature_table
 from contrabench.report.over_datasets import Compared, over_datasets
 from contrabench.report.plot_data import plot_data
@@ -42,6 +43,7 @@ def build_report(
     results: Results,
     command: str,
     labels: Sequence[str] = (),
+    rates: str = "uniform",
     gallery: Callable[[LabelBudget], Gallery] | None = None,
 ) -> Report:
     """Computes every table of a report.
@@ -52,7 +54,8 @@ def build_report(
     First of all stand those over datasets, for each label budget of several.
 
     `command` makes the report again; `labels` are the label budgets to show, as they were asked
-    for, all by default: the rows of the others still serve as references. RequestError if a row of
+    for, all by default: the rows of the others still serve as references; `rates` are those of
+    fine-tuning that rank, where rows have several. RequestError if a row of
     a table lacks the metric of the others, or no run that was asked for has all its rows.
     """
     sections: list[Section] = []
@@ -60,10 +63,11 @@ def build_report(
     compared: list[Compared] = []
     several_contracts = results.rows["metric_contract"].nunique() > 1
     for _, given in grouped(results.rows, TABLE):
-        part, incomplete = complete_runs(given)
+        every, incomplete = complete_runs(given)
+        part, apart = set_apart(every, rates)
         left_out = [one.note for one in incomplete]
         gaps += left_out
-        budgets = label_budgets(part)
+        budgets = label_budgets(part, apart)
         shown = [budget for budget in budgets if not labels or budget.labels in labels]
         name = title_of(part, several_contracts)
         found = {budget.labels: compare(budget.entries) for budget in shown}
@@ -102,7 +106,9 @@ def title_of(rows: pd.DataFrame, name_contract: bool = False) -> str:
 
 def _section(budget: LabelBudget, compared: Comparison, name: str, runs: pd.DataFrame) -> Section:
     tables = (
-        board(compared, budget.distance),
+        board(compared, budget.distance, aside=budget.aside),
+        control_table(budget),
+        along_table(budget),
         pair_table(compared),
         next_method_table(compared),
         stability_table(compared, budget.distance),
@@ -116,7 +122,7 @@ def _section(budget: LabelBudget, compared: Comparison, name: str, runs: pd.Data
         title=f"{name}, {budget_words([budget.labels])}",
         protocol=str(budget.rows["protocol"].iloc[0]),
         tables=tuple(table for table in tables if table is not None),
-        verdict=verdict(compared),
+        verdict=(*instrument(budget, compared), *verdict(compared)),
         notes=remarks(compared, budget.distance),
         dataset=str(budget.rows["dataset"].iloc[0]),
         labels=budget.labels,

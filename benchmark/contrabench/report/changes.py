@@ -15,7 +15,7 @@ from contrabench.report.appendix import appendix
 from contrabench.report.board import make_table
 from contrabench.report.build import TABLE, title_of
 from contrabench.report.completeness import complete_runs
-from contrabench.report.entries import grouped
+from contrabench.report.entries import grouped, set_apart
 from contrabench.report.tidy import tidy
 from contrabench.store.results import Results
 from contrabench.store.rows import labels_of
@@ -119,7 +119,8 @@ def side_pairs(a: Results, b: Results, labels: Sequence[str]) -> tuple[list[Side
 
 def _sides(results: Results, labels: Sequence[str]) -> list[Side]:
     rows = results.rows[results.rows["labels"].isin(labels)] if labels else results.rows
-    wholes = [complete_runs(part) for _, part in grouped(rows, TABLE)]
+    ranked = (set_apart(part)[0] for _, part in grouped(rows, TABLE))
+    wholes = [complete_runs(part) for part in ranked]
     return [
         Side(kept, results.runs, tuple(one.note for one in incomplete))
         for kept, incomplete in wholes

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
 import pandas as pd
 
-from contrabench.references import EVERY_LABEL, FULL_SUPERVISION, REFERENCE
+from contrabench.references import CONTROL_FAMILY, EVERY_LABEL, FULL_SUPERVISION, REFERENCE
 from contrabench.statistics.aggregate import distance_of, observations, patient_scores
 from contrabench.statistics.intervals import mean_interval
 from contrabench.store.rows import labels_of
@@ -129,7 +129,8 @@ class LabelBudget:
 
     `fraction` is of the training patients, the mean where folds differ; `entries` are the methods,
     best Dice first, and full supervision; `distance` is the column of the ASD, `asd_mm` or
-    `asd_voxel`.
+    `asd_voxel`. `controls` are never ranked, and `aside` are methods at the rates of fine-tuning
+    that do not rank, by the label of the entry.
     """
 
     labels: str
@@ -137,6 +138,8 @@ class LabelBudget:
     rows: pd.DataFrame
     entries: tuple[Entry, ...]
     distance: str
+    controls: tuple[Control, ...] = ()
+    aside: Mapping[str, Entry] = field(default_factory=dict)
 
     @property
     def heading(self) -> str:
@@ -155,31 +158,85 @@ class LabelBudget:
         return next((entry for entry in self.entries if entry.label == label), None)
 
 
-def label_budgets(rows: pd.DataFrame) -> list[LabelBudget]:
+def set_apart(rows: pd.DataFrame, rates: str = "uniform") -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows that rank, and those of controls and of other rates of fine-tuning.
+
+    Where no method has the rates that are asked for, those that it has rank; and controls alone are
+    rows like others.
+    """
+    control = rows["family"] == CONTROL_FAMILY
+    levels = set(rows["rates"][~control].astype(str)) - {""}
+    level = rates if rates in levels or not levels else min(levels)
+    ranked = ~control & rows["rates"].isin(["", level])
+    return (rows[ranked], rows[~ranked]) if ranked.any() else (rows, rows[ranked])
+
+
+@dataclass(frozen=True)
+class Control:
+    """A control at one label budget and rates of fine-tuning, with scratch in the same runs."""
+
+    entry: Entry
+    rates: str
+    scratch: Entry | None
+
+    @property
+    def label(self) -> str:
+        """How a note names it."""
+        return f"{self.entry.label}, {self.rates}" if self.rates else self.entry.label
+
+
+def label_budgets(rows: pd.DataFrame, apart: pd.DataFrame | None = None) -> list[LabelBudget]:
     """The label budgets of one protocol, few labels first; each has full supervision as well.
 
-    RequestError if a row lacks the metric of the others.
+    `apart` are rows that do not rank, as of `set_apart`. RequestError if a row lacks the metric of
+    the others.
     """
+    others = rows.iloc[:0] if apart is None else apart
     plain = rows[(rows["variant"] == REFERENCE) & (rows["deviations"] == "")]
     full = plain[plain["labels"] == EVERY_LABEL]
     full = full[full["method_version"] == full["method_version"].max()]
-    return [_budget(rows[rows["labels"] == labels], full) for labels in labels_of(rows)]
+    return [
+        _budget(rows[rows["labels"] == labels], full, others[others["labels"] == labels])
+        for labels in labels_of(rows)
+    ]
 
 
-def _budget(rows: pd.DataFrame, full: pd.DataFrame) -> LabelBudget:
+def _budget(rows: pd.DataFrame, full: pd.DataFrame, apart: pd.DataFrame) -> LabelBudget:
     distance = distance_of(rows)
+    entries = _entries(rows, distance)
+    labels = str(rows["labels"].iloc[0])
+    if labels != EVERY_LABEL and len(full):
+        entries.append(make_entry(FULL_SUPERVISION, "", full, distance))
+    entries.sort(key=attrgetter("order"))
+    control = apart["family"] == CONTROL_FAMILY
+    aside = {entry.label: entry for entry in _entries(apart[~control], distance)}
+    controls = [
+        Control(entry, rates, _counterpart(entry, reference_of(entries), distance))
+        for (rates,), part in grouped(apart[control], ["rates"])
+        for entry in _entries(part, distance)
+    ]
+    fraction = float(rows["fraction"].mean())
+    return LabelBudget(labels, fraction, rows, tuple(entries), distance, tuple(controls), aside)
+
+
+def _counterpart(entry: Entry, reference: Entry | None, distance: str) -> Entry | None:
+    """The reference in the folds, draws and seeds of an entry; None where it lacks one."""
+    if reference is None or not entry.streams <= reference.streams:
+        return None
+    keys = pd.MultiIndex.from_frame(reference.rows[["fold", "draw", "seed"]])
+    rows = reference.rows[keys.isin(list(entry.streams))]
+    return make_entry(reference.name, reference.deviations, rows, distance)
+
+
+def _entries(rows: pd.DataFrame, distance: str) -> list[Entry]:
+    """The methods of some rows at one label budget."""
     newest = rows.groupby("variant", observed=True)["method_version"].max()
-    entries = [
+    return [
         make_entry(versioned(variant, version, newest[variant]), deviations, part, distance)
         for (variant, deviations, version), part in grouped(
             rows, ["variant", "deviations", "method_version"]
         )
     ]
-    labels = str(rows["labels"].iloc[0])
-    if labels != EVERY_LABEL and len(full):
-        entries.append(make_entry(FULL_SUPERVISION, "", full, distance))
-    entries.sort(key=attrgetter("order"))
-    return LabelBudget(labels, float(rows["fraction"].mean()), rows, tuple(entries), distance)
 
 
 def grouped(

@@ -10,6 +10,7 @@ import pandas as pd
 from contrabench.contracts.report import PlotData
 from contrabench.report.board import asd_heading, names_of
 from contrabench.report.entries import Entry, LabelBudget, labelled_count
+from contrabench.report.instrument import ON_THE_WAY, along
 from contrabench.statistics.aggregate import applicable
 
 CASES = ["method", "patient", "case", "structure", "dice", "asd"]
@@ -34,6 +35,7 @@ def plot_data(budgets: Sequence[LabelBudget]) -> PlotData:
         methods=pd.DataFrame([_method([entry for _, entry in part]) for part in found.values()]),
         cases=_cases(first) if single else pd.DataFrame(columns=CASES),
         curves=pd.DataFrame(columns=CURVES) if single else _curves(list(found.values())),
+        along=along(first) if single else pd.DataFrame(columns=ON_THE_WAY),
     )
 
 

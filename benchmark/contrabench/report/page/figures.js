@@ -54,8 +54,13 @@ function cases(section, metric, wanted, width) {
   };
 }
 
-function curves(section, metric, wanted, width) {
-  const found = section.curves
+const curves = (section, metric, wanted, width) => lines(
+  section, section.curves, "Labelled", "Labelled patients, logarithmic", metric, wanted, width);
+const along = (section, metric, wanted, width) => lines(
+  section, section.along, "Percent", "Percent of fine-tuning, logarithmic", metric, wanted, width);
+
+function lines(section, points, what, title, metric, wanted, width) {
+  const found = points
     .filter(([method, , which]) => which === metric && shows(section, method, wanted))
     .map(([method, labelled, , mean, low, high]) => ({
       m: method, name: section.names[method], role: section.roles[method], x: labelled, v: mean, low, high,
@@ -63,12 +68,12 @@ function curves(section, metric, wanted, width) {
     }))
     .filter((point) => point.v !== null);
   const values = found.filter((point) => point.role !== "ceiling");
-  const ceiling = found.filter((point) => point.role === "ceiling").slice(0, 1);
+  const ceiling = found.filter((point) => point.role === "ceiling").slice(-1);
   const methods = [...new Set(values.map((point) => point.m))];
   const range = methods.map((m) => looks(section, m).hue);
   const shapes = methods.map((m) => looks(section, m).shape);
   const x = {
-    field: "x", type: "quantitative", title: "Labelled patients, logarithmic", scale: { type: "log", nice: false, padding: 12 },
+    field: "x", type: "quantitative", title, scale: { type: "log", nice: false, padding: 12 },
     axis: { values: [...new Set(values.map((point) => point.x))], format: "~g", grid: false },
   };
   // The lines decide on the scale: a single wide band would press them together.
@@ -85,7 +90,7 @@ function curves(section, metric, wanted, width) {
   const color = { field: "m", type: "nominal", scale: { domain: methods, range }, legend: legends.legend };
   const on = (yes, no) => ({ condition: { param: "pick", empty: false, value: yes }, value: no });
   const tooltip = [
-    { field: "name", title: "Method" }, { field: "x", title: "Labelled" },
+    { field: "name", title: "Method" }, { field: "x", title: what },
     { field: "shown", title: metricName(section, metric) }, { field: "from", title: "95% low" }, { field: "to", title: "95% high" },
   ];
   const y = { field: "v", type: "quantitative", title: metricName(section, metric), scale, axis: { tickCount: 5 } };

@@ -1,7 +1,7 @@
 // Draws the plots that can be seen, again when a filter or their room changes.
 // An empty selection has no extent, of which Vega would warn.
 const ERRORS = 1;
-const makers = { cases, curves, ranks, costs };
+const makers = { cases, curves, along, ranks, costs };
 const drawn = new Map();
 
 const isEmpty = (spec) => ![spec, ...spec.layer ?? []].some((each) => each.data?.values.length);

@@ -64,6 +64,7 @@ def plots(section: Section) -> frozenset[str]:
     known = {
         "cases": not found.cases.empty,
         "curves": not found.curves.empty,
+        "along": not found.along.empty,
         "ranks": STABILITY in tables,
         "costs": {COST, LEADERBOARD} <= tables,
     }
@@ -114,6 +115,10 @@ def _points(section: Section, found: PlotData) -> dict[str, Any]:
         "curves": [
             [method, labelled, metric, *(_shown(KINDS[metric], each) for each in numbers)]
             for method, labelled, metric, *numbers in _lines(found.curves)
+        ],
+        "along": [
+            [method, share, "dice", _shown("score", mean), None, None]
+            for method, share, mean in _lines(found.along)
         ],
         **_of_tables(section, {name: place for place, name in enumerate(names)}, found.distance),
     }

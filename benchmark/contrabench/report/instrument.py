@@ -1,0 +1,177 @@
+"""What a study can see: its controls, its resolution, and the scores on the way there.
+
+A report opens with it, before any verdict: where the oracle, which has seen every label, does not
+stand above scratch, no pre-training could, and where noise does, a gain is not one of images.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from contrabench.contracts.report import Column, Kind, Table, number_text
+from contrabench.protocol import ALONG
+from contrabench.references import CONTROLS, FULL_SUPERVISION, REFERENCE
+from contrabench.report.board import NAMES, columns, make_table, names_of
+from contrabench.report.comparison import Comparison
+from contrabench.report.entries import Control, Entry, LabelBudget, reference_of
+from contrabench.statistics.aggregate import patient_scores
+from contrabench.statistics.paired import PairedDifference, paired_difference
+from contrabench.store.rows import column_at
+
+CONTROL_TABLE, ALONG_TABLE = "controls", "along fine-tuning"
+ON_THE_WAY = ("method", "share", "mean")
+_DIGIT = 0.01
+_AGAINST = f"Dice vs {REFERENCE}"
+
+
+def found_of(control: Control) -> PairedDifference | None:
+    """A control minus scratch in the same runs; None without these, or on other patients."""
+    scratch = control.scratch
+    if scratch is None or not scratch.scores.index.equals(control.entry.scores.index):
+        return None
+    return paired_difference(control.entry.scores["dice"], scratch.scores["dice"])
+
+
+def instrument(budget: LabelBudget, compared: Comparison) -> tuple[str, ...]:
+    """What the controls of one label budget show, in sentences; the same for the same rows."""
+    found = {one: found_of(one) for one in budget.controls}
+    known = {one: difference for one, difference in found.items() if difference is not None}
+    lines = [*_sight(budget, compared, known), *_alarms(budget, known)]
+    held = {str(one.entry.rows["method"].iloc[0]) for one in budget.controls}
+    if lacking := [name for name in CONTROLS if name not in held]:
+        lines.append(
+            f"Without the {'controls' if len(lacking) > 1 else 'control'} {' and '.join(lacking)} "
+            "nothing shows how much of a gain this study could see."
+        )
+    return tuple(lines)
+
+
+def _sight(
+    budget: LabelBudget, compared: Comparison, known: dict[Control, PairedDifference]
+) -> Iterator[str]:
+    """Each control's difference, of what is possible, and what is the least that can be seen."""
+    words = [f"{one.label} {_signed(each.mean)}" for one, each in known.items()]
+    room = _room(budget)
+    if words and not math.isnan(room):
+        words[0] += f" of {_signed(room)} possible"
+    ends = [(one.low, one.high) for one in compared.family.values()]
+    ends += [(one.low, one.high) for one in known.values()]
+    halves = [(high - low) / 2 for low, high in ends]
+    widths = sorted(half for half in halves if not math.isnan(half))
+    seen = ""
+    if widths:
+        least = math.ceil(widths[len(widths) // 2] / _DIGIT) * _DIGIT
+        seen = f"differences from {least:.2f} on can be seen"
+    if words:
+        yield f"Can this study see? {', '.join(words)}{f': {seen}' if seen else ''}."
+    elif seen:
+        yield f"In this study {seen}."
+
+
+def _alarms(budget: LabelBudget, known: dict[Control, PairedDifference]) -> Iterator[str]:
+    """What is wrong with the study itself."""
+    if _room(budget) <= 0:
+        yield (
+            f"The ceiling is below the floor: {FULL_SUPERVISION} is no better than {REFERENCE}. "
+            "The networks are undertrained; nothing in this table says anything about methods."
+        )
+    for one, difference in known.items():
+        sees_labels = bool(one.entry.rows["method"].iloc[0] == "oracle")
+        if sees_labels and not difference.low > 0:
+            yield (
+                f"{one.label} has seen every label and is not shown to be above {REFERENCE}: no "
+                "pre-training can show anything here."
+            )
+        if not sees_labels and (difference.low > 0 or difference.high < 0):
+            yield (
+                f"{one.label} must equal {REFERENCE} and lies at {_signed(difference.mean)} (95% "
+                f"{_signed(difference.low)} to {_signed(difference.high)}): differences of this "
+                "size are not those of images."
+            )
+
+
+def _room(budget: LabelBudget) -> float:
+    """Full supervision minus scratch; NaN without either."""
+    full, scratch = budget.find(FULL_SUPERVISION), reference_of(budget.entries)
+    return math.nan if full is None or scratch is None else full.dice - scratch.dice
+
+
+def _signed(value: float) -> str:
+    return number_text("difference", value)
+
+
+def control_table(budget: LabelBudget) -> Table | None:
+    """Every control with its difference to scratch in the same runs, as a share of the room."""
+    if not budget.controls:
+        return None
+    kinds: dict[Kind, list[str]] = {
+        "text": ["Rates"], "score": ["Dice"], "difference": [_AGAINST, "95% low", "95% high"],
+        "share": ["Share of the possible"],
+    }  # fmt: skip
+    rows, room = [], _room(budget)
+    for one in budget.controls:
+        cells: dict[str, Any] = {
+            **names_of(one.entry),
+            "Rates": one.rates or None,
+            "Dice": one.entry.dice,
+        }
+        if (found := found_of(one)) is not None:
+            share = found.mean / room if room > 0 else math.nan
+            cells |= {_AGAINST: found.mean, "95% low": found.low, "95% high": found.high}
+            cells["Share of the possible"] = share
+        rows.append(cells)
+    notes = (
+        f"Never ranked. The oracle has seen every training label, and should come near "
+        f"{FULL_SUPERVISION}; what it lacks, fine-tuning has lost. All others must equal "
+        f"{REFERENCE}. Differences are to scratch in the same folds, draws and seeds.",
+    )
+    return make_table(CONTROL_TABLE, (*NAMES, *columns("Controls", kinds)), rows, notes=notes)
+
+
+def along(budget: LabelBudget) -> pd.DataFrame:
+    """Mean Dice of each entry on the way: `method` (its place), `share` in percent, `mean`."""
+    points = [
+        (place, share, mean)
+        for place, entry in enumerate(budget.entries)
+        for share, mean in _on_the_way(entry).items()
+    ]
+    return pd.DataFrame(points, columns=list(ON_THE_WAY))
+
+
+def along_table(budget: LabelBudget) -> Table | None:
+    """Dice of methods and controls after shares of fine-tuning; None where none were scored."""
+    entries = [
+        *((entry, "") for entry in budget.entries),
+        *((one.entry, one.rates) for one in budget.controls),
+    ]
+    rows = []
+    for entry, rates in entries:
+        scores = {f"{share}%": mean for share, mean in _on_the_way(entry).items()}
+        if scores:
+            rows.append({**names_of(entry), "Rates": rates or None, **scores})
+    if not rows:
+        return None
+    shares = tuple(
+        Column(f"{share}%", "score", "Dice after a share of the steps") for share in (*ALONG, 100)
+    )
+    rates = Column("Rates", "text", "Dice after a share of the steps")
+    shown = (*NAMES, *((rates,) if budget.controls else ()), *shares)
+    notes = (
+        "On the test cases, and chosen by nobody. A pre-training that brings nothing in the end "
+        "may still bring it sooner.",
+    )
+    return make_table(ALONG_TABLE, shown, rows, notes=notes)
+
+
+def _on_the_way(entry: Entry) -> dict[int, float]:
+    """Mean Dice by percent of fine-tuning, the end included; empty where it was not scored."""
+    shares = {column_at(share): share for share in ALONG}
+    known = [name for name in shares if entry.rows[name].notna().any()]
+    if not known:
+        return {}
+    means = patient_scores(entry.rows, known).mean()
+    return {**{shares[name]: float(means[name]) for name in known}, 100: entry.dice}
