@@ -179,7 +179,7 @@ def test_deviations_make_a_row_of_their_own(frame):
 def test_five_patients_cannot_separate_anything(frame):
     rows = [*references(patients=5), *study("mmgl", patients=5, shift=0.2)]
     text = notes(section(frame, *rows))
-    assert "Cannot be separated from scratch in Dice: mmgl +0.240, scratch_long +0.012." in text
+    assert "Cannot be separated from scratch in Dice: mmgl +0.240; scratch_long +0.012." in text
     assert "better" not in text
     assert "below 0.125 after Holm" in text  # 2 x 2 / 2^5
     assert "only 5 patients" in text
@@ -193,7 +193,7 @@ def test_the_verdict_follows_the_adjusted_p(frame):
     text = notes(section(frame, *study("scratch", 20), *others, *noise))
     assert "better than scratch: gcl +0.09" in text
     assert "worse than scratch: pcl -0.09" in text
-    assert "Cannot be separated from scratch in Dice: simclr -0.000." in text
+    assert "As good as scratch within ± 0.01: simclr -0.000." in text
     assert "Holm over 3 comparisons" in text
     assert "Only" not in text
     assert "no comparison can reach" not in text

@@ -271,7 +271,7 @@ def test_one_setting_and_one_method_are_found_and_no_other(planted):
     assert list(table(what, "what changed").loc["budget.finetune.images"]) == ["1600", "800"]
     assert what.protocol == side.protocol == f"{HASH} and {OTHER}"
     assert side.verdict[0].startswith("Better on B: gcl +0.050 (95% +0.050 to +0.050, adjusted p")
-    assert "Not shown to have moved (B minus A): scratch 0.000, pcl 0.000." in side.verdict
+    assert "As good on both sides within ± 0.01: scratch 0.000, pcl 0.000." in side.verdict
     assert "Of all that is recorded one thing differs: budget.finetune.images." in side.verdict
     cells = table(side, "side by side")
     assert cells.loc["gcl", "Dice B"] - cells.loc["gcl", "Dice A"] == pytest.approx(0.05)

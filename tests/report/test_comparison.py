@@ -170,5 +170,5 @@ def test_folds_that_methods_disagree_on_leave_training_unknown(frame):
     compared = compare([Entry("mmgl", "", rows, moved.scores), entry(frame, "scratch")])
     assert not compared.retraining.known
     assert math.isnan(compared.against[0].retrained)
-    assert compared.lasting.isna().to_numpy()[0, 1]
+    assert compared.pairs.retrained.isna().to_numpy()[0, 1]
     assert compared.against[0].separated

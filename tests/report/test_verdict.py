@@ -41,7 +41,7 @@ def test_a_difference_that_training_again_may_reverse_is_told_from_one_that_stay
     assert "better than scratch: " not in alone
     calm = text(frame, *study("scratch", EVEN, 1), *study("gcl", EVEN + 0.2, 1, 1))
     assert "not shown for others" not in calm
-    assert "the standard error is estimated at 1." in calm
+    assert "standard error is estimated at 1." in calm
 
 
 def test_ties_are_not_called_few_patients(frame):

@@ -146,12 +146,12 @@ def test_pairs_for_networks_trained_anew_are_never_surer():
     folds = [patient % 5 for patient in range(20)]
     moved = scores.assign(B=scores["B"] + 0.1 * (np.array(folds) - 2))
     for data in (scores, moved):
-        found = pairwise(data)
-        adjusted = found.retrained(folds)
+        found = pairwise(data, folds)
+        adjusted = found.retrained
         assert (adjusted >= found.adjusted).all(axis=None)
         assert adjusted.equals(adjusted.T)
     assert (adjusted > 1.2 * found.adjusted).any(axis=None)
-    nothing = pairwise(scores).retrained(None)
+    nothing = pairwise(scores).retrained
     assert np.isnan(nothing.to_numpy()[np.triu_indices(4, 1)]).all()
 
 

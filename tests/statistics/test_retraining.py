@@ -96,7 +96,7 @@ def test_nothing_is_surer_for_other_networks_than_for_these():
 
 def test_folds_of_one_patient_hide_nothing():
     gaps = np.random.default_rng(7).normal(0.5, 1, (2, 8))
-    assert retraining(gaps, range(8), 1) == Retraining(1.0, 7)
+    assert retraining(gaps, range(8), 1) == Retraining(1.0, 7, folds=8, draws=1)
 
 
 def test_what_cannot_be_told_is_unknown():

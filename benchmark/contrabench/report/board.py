@@ -74,7 +74,9 @@ def board(compared: Comparison, distance: str, other: str = REFERENCE) -> Table:
         "score": _ends("Dice"), "distance": _ends(asd), "rank": ["Rank"],
         "count": ["Best rank", "Worst rank"],
     }  # fmt: skip
-    tests: dict[Kind, Sequence[str]] = {"p": ["p", "Smallest p"], "share": _WINS, "text": _NEEDED}
+    tests: dict[Kind, Sequence[str]] = {
+        "p": ["p", "Smallest p", "Equivalence p"], "share": _WINS, "text": _NEEDED,
+    }  # fmt: skip
     ranks: dict[int, float] = {}
     if compared.pairs is not None:
         ranks = dict(zip(compared.members, rank_methods(compared.scores("dice")), strict=True))
@@ -109,15 +111,16 @@ def _mean_cells(metric: str, numbers: tuple[float, float, float]) -> dict[str, f
 
 def _against(one: Against, heading: str) -> dict[str, Any]:
     return {
-        heading: one.found.mean,
-        "95% low": one.found.low,
-        "95% high": one.found.high,
+        heading: one.mean,
+        "95% low": one.low,
+        "95% high": one.high,
         "p": one.found.p,
         "Smallest p": one.found.smallest_p,
+        "Equivalence p": one.equivalence,
         "Adjusted p": one.adjusted,
         "Retrained p": one.retrained,
         **dict(zip(_WINS, one.wins, strict=True)),
-        **_needed_cells(one.found.mean, one.separated, one.patients_needed, one.draws_needed),
+        **_needed_cells(one.mean, one.separated, one.patients_needed, one.draws_needed),
     }
 
 
@@ -190,24 +193,31 @@ def pair_table(compared: Comparison) -> Table | None:
     entries = [compared.entries[place] for place in compared.members]
     labels = [entry.label for entry in entries]
     part = "Dice of the row minus Dice of the column"
-    shown = (
-        *NAMES,
-        *(Column(f"minus {label}", "difference", part, label) for label in labels),
-        *(Column(f"p with {label}", "p", "Adjusted p of the pair", label) for label in labels),
-    )
+    shown: list[tuple[str, Kind, str, pd.DataFrame]] = [
+        ("minus", "difference", part, pairs.difference),
+        ("p with", "p", "Adjusted p of the pair", pairs.adjusted),
+    ]
+    tests = "adjusted p of the sign-flip test"
+    if pairs.trained.decides:
+        shown.insert(1, ("retrained p with", "p", "Retrained p of the pair", pairs.retrained))
+        tests = f"retrained p decides, beside it the {tests}"
     rows = []
     for entry in entries:
-        minus, p = (table.loc[entry.label] for table in (pairs.difference, pairs.adjusted))
         cells = dict[str, Any](names_of(entry))
-        for other in labels:
-            if other != entry.label:
-                cells |= {f"minus {other}": minus[other], f"p with {other}": p[other]}
+        for words, _, _, found in shown:
+            row = found.loc[entry.label]
+            cells |= {f"{words} {it}": row[it] for it in labels if it != entry.label}
         rows.append(cells)
+    heads = (
+        Column(f"{words} {label}", kind, caption, label)
+        for words, kind, caption, _ in shown
+        for label in labels
+    )
     notes = (
-        f"Paired over {counted(len(pairs.scores), 'patient')}; p of the sign-flip test, Holm over "
+        f"Paired over {counted(len(pairs.scores), 'patient')}; {tests}, Holm over "
         f"{counted(pairs.pairs, 'pair')}.",
     )
-    return make_table(PAIRS, shown, rows, notes=notes, detail=True)
+    return make_table(PAIRS, (*NAMES, *heads), rows, notes=notes, detail=True)
 
 
 def stability_table(compared: Comparison, distance: str) -> Table | None:
@@ -215,7 +225,8 @@ def stability_table(compared: Comparison, distance: str) -> Table | None:
     if compared.pairs is None:
         return None
     dice = compared.scores("dice")
-    ranks = {f"Dice {scheme}": rank_methods(dice, scheme) for scheme in SCHEMES}
+    pairs = compared.pairs
+    ranks = {f"Dice {scheme}": rank_methods(dice, scheme, pairs) for scheme in SCHEMES}
     ranks[f"{asd_heading(distance)} {BY_SCORE}"] = rank_methods(-compared.scores(distance))
     stability, resampled = rank_stability(dice)
     rows = []
@@ -249,28 +260,31 @@ def next_method_table(compared: Comparison) -> Table | None:
     pairs = compared.pairs
     if pairs is None:
         return None
-    gaps, ps = (np.diag(table, 1).tolist() for table in (pairs.difference, pairs.adjusted))
+    beside = (pairs.difference, pairs.adjusted, pairs.retrained, pairs.deciding)
+    gaps, adjusted, retrained, deciding = (np.diag(table, 1).tolist() for table in beside)
     rows = []
-    for (place, below), gap, p in zip(pairwise(compared.members), gaps, ps, strict=True):
+    for number, (place, below) in enumerate(pairwise(compared.members)):
         entry, other = compared.paired[place], compared.paired[below]
-        wanted = (math.nan, math.nan)
-        if p > LEVEL:
-            wanted = needed(entry, other, shared_variance(entry, other), pairs.pairs)
+        separated, wanted = deciding[number] <= LEVEL, (math.nan, math.nan)
+        if not separated:
+            split = shared_variance(entry, other)
+            wanted = needed(entry, other, split, pairs.pairs, pairs.trained)
         rows.append({
             **names_of(entry),
             "Next": other.label,
-            "Dice minus next": gap,
-            "Adjusted p": p,
-            **_needed_cells(gap, p <= LEVEL, *wanted),
+            "Dice minus next": gaps[number],
+            "Adjusted p": adjusted[number],
+            "Retrained p": retrained[number],
+            **_needed_cells(gaps[number], separated, *wanted),
         })  # fmt: skip
+    same = "" if pairs.trained.decides else " and training again moved nothing"
     notes = (
         "What would separate two neighbours with 80% power, Holm over "
-        f"{counted(pairs.pairs, 'pair')}, were the difference seen the true one and "
-        "training again moved nothing.",
+        f"{counted(pairs.pairs, 'pair')}, were the difference seen the true one{same}.",
     )
     part = "Against the next of the order"
     kinds: dict[Kind, Sequence[str]] = {
-        "text": ["Next"], "difference": ["Dice minus next"], "p": ["Adjusted p"],
+        "text": ["Next"], "difference": ["Dice minus next"], "p": ["Adjusted p", "Retrained p"],
     }  # fmt: skip
     shown = (*NAMES, *columns(part, kinds), *columns(part, {"text": _NEEDED}))
     return make_table("neighbours", shown, rows, notes=notes, detail=True)

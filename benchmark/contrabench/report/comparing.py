@@ -194,11 +194,17 @@ def _tests(first: Comparison, second: Comparison, meaning: str) -> Iterator[str]
     if not tested:
         yield "No method was tested on the same patients on both sides, so none is compared."
         return
-    if all(one.found.mean == 0 and one.found.smallest_p == 1 for one in tested.values()):
+    if all(one.mean == 0 and one.found.smallest_p == 1 for one in tested.values()):
         who = counted(len(tested), "method")
         yield f"No score differs: the Dice of {who} is the same on every patient."
         return
-    yield from told(tested, "Better on B", "Worse on B", "Not shown to have moved (B minus A)")
+    yield from told(
+        tested,
+        better="Better on B",
+        worse="Worse on B",
+        small="As good on both sides",
+        rest="Not shown to have moved (B minus A)",
+    )
     if meaning:
         yield meaning
     yield from rests_on(tested.values(), second.retraining)

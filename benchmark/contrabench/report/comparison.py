@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -28,6 +28,8 @@ from contrabench.statistics.ranking import letters, rank_limits
 from contrabench.statistics.retraining import (
     UNKNOWN,
     Retraining,
+    deciding_interval,
+    equivalence_p,
     retrained_ps,
     retraining,
     with_reference,
@@ -37,33 +39,55 @@ from contrabench.statistics.variance import VarianceSplit, variance_split
 
 
 @dataclass(frozen=True)
-class Tested:
-    """A paired difference in Dice, tested in a family.
+class Effect:
+    """A difference in Dice with what is known of it.
 
-    `adjusted` is its p after Holm, NaN for full supervision, no competitor; `retrained` the same
-    with the variation of training in the standard error, NaN where the runs cannot tell.
+    Attributes:
+        mean: the difference seen.
+        low: its 95 % interval, of the kind of the p that decides; not adjusted for others.
+        high: likewise; NaN where no interval exists.
+        equivalence: p of the claim that it lies within +- `MARGIN`, of the same kind.
+        adjusted: its p after Holm; NaN for full supervision, no competitor.
+        retrained: the same for networks trained anew, NaN where the runs cannot tell.
+        is_anew: whether `retrained` decides.
     """
 
-    found: PairedDifference
+    mean: float
+    low: float
+    high: float
+    equivalence: float
     adjusted: float
-    retrained: float
+    retrained: float = math.nan
+    is_anew: bool = False
+
+    @property
+    def deciding(self) -> float:
+        """The p that verdicts go by."""
+        return self.retrained if self.is_anew else self.adjusted
 
     @property
     def separated(self) -> bool:
         """Whether it is shown to differ from zero; False for full supervision."""
-        return self.adjusted <= LEVEL
+        return self.deciding <= LEVEL
 
     @property
     def passing(self) -> bool:
-        """Whether it is, but not shown to be so for networks trained anew."""
-        return self.separated and self.retrained > LEVEL
+        """Whether it differs with these networks, and is not shown to for others."""
+        return self.adjusted <= LEVEL < self.retrained
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is shown to lie within +- `MARGIN`."""
+        return self.equivalence <= LEVEL
 
 
-@dataclass(frozen=True)
-class Against(Tested):
+@dataclass(frozen=True, kw_only=True)
+class Against(Effect):
     """What the patients say about the Dice of a method, minus that of the reference or another.
 
     Attributes:
+        found: the test over patients.
+        error: the standard error, with what training again adds where that is known.
         wins: how often the method is the better one.
         split: where the difference varies; None where no run has a counterpart.
         patients_needed: patients that would separate the two, see `needed`; NaN where they are
@@ -71,10 +95,12 @@ class Against(Tested):
         draws_needed: label draws that would do so with these patients; likewise.
     """
 
+    found: PairedDifference
+    error: float
     wins: Superiority
     split: VarianceSplit | None
-    patients_needed: float
-    draws_needed: float
+    patients_needed: float = math.nan
+    draws_needed: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -86,7 +112,7 @@ class Comparison:
         paired: by place in `entries`, those tested on the same patients, with nothing but
             the patients that all of them have a score of.
         against: by place, each of these against the reference.
-        retraining: what training again adds to `against`.
+        retraining: what training again adds to `against`, and whether that decides.
     """
 
     entries: tuple[Entry, ...]
@@ -108,13 +134,10 @@ class Comparison:
     @cached_property
     def pairs(self) -> Pairwise | None:
         """All members with each other, named by their labels; None for fewer than two."""
-        return pairwise(self.scores("dice")) if len(self.members) > 1 else None
-
-    @cached_property
-    def lasting(self) -> pd.DataFrame | None:
-        """The adjusted p of the pairs that allow for training again, as a matrix."""
-        folds = _shared_folds([self.paired[place] for place in self.members])
-        return self.pairs.retrained(folds) if self.pairs else None
+        if len(self.members) < 2:
+            return None
+        entries = [self.paired[place] for place in self.members]
+        return pairwise(self.scores("dice"), _shared_folds(entries), _draws(entries))
 
     @cached_property
     def letters(self) -> dict[int, str]:
@@ -162,6 +185,11 @@ def _shared_folds(entries: Sequence[Entry]) -> list[int] | None:
     return [int(fold) for fold in folds[0]] if folds and same else None
 
 
+def _draws(entries: Sequence[Entry]) -> int:
+    """The label draws of a family; one method with fewer makes no verdict on it easier."""
+    return max((int(entry.cells["draw"].nunique()) for entry in entries), default=0)
+
+
 def _same_patients(entries: Sequence[Entry]) -> dict[int, Entry]:
     """The entries that most others share their tested patients with, on those all can score.
 
@@ -188,32 +216,46 @@ def all_against(pairs: Mapping[int, tuple[Entry, Entry]]) -> tuple[dict[int, Aga
     """Compares the first entry of each pair with the second; those that compete are one family.
 
     Both entries of a pair have scores of the same patients. What training again adds to all of
-    them, and so `Tested.retrained`, is unknown unless those that compete share their patients and
+    them, and so `Effect.retrained`, is unknown unless those that compete share their patients and
     the folds of these.
     """
+    gaps = {place: _score_gaps(*pair) for place, pair in pairs.items()}
     found = {
         place: paired_difference(one.scores["dice"], other.scores["dice"])
         for place, (one, other) in pairs.items()
     }
-    family = {place: pair for place, pair in pairs.items() if not pair[0].is_ceiling}
+    family = [place for place, pair in pairs.items() if not pair[0].is_ceiling]
     ps = [found[place].p for place in family]
-    entries = [entry for pair in family.values() for entry in pair]
+    entries = [entry for place in family for entry in pairs[place]]
     folds = _shared_folds(entries)
     trained, retrained = UNKNOWN, [math.nan] * len(ps)
     if folds is not None:
-        gaps = np.stack([_score_gaps(*pair) for pair in family.values()])
+        together = np.stack([gaps[place] for place in family])
         # Pairs may share networks: their reference, or a pre-training.
-        trained = retraining(gaps, folds, with_reference(len(ps)))
-        retrained = retrained_ps(gaps, ps, trained).tolist()
+        trained = retraining(together, folds, with_reference(len(ps)), _draws(entries))
+        retrained = retrained_ps(together, ps, trained).tolist()
     adjusted = dict(zip(family, zip(holm(ps), retrained, strict=True), strict=True))
     against = {}
     for place, (one, other) in pairs.items():
         p, again = adjusted.get(place, (math.nan, math.nan))
-        wins = superiority(one.scores["dice"], other.scores["dice"])
-        split, wanted = shared_variance(one, other), (math.nan, math.nan)
-        if p > LEVEL:
-            wanted = needed(one, other, split, len(ps))
-        against[place] = Against(found[place], p, again, wins, split, wanted[0], wanted[1])
+        low, high = deciding_interval(gaps[place], trained)
+        known = Against(
+            mean=found[place].mean,
+            low=low,
+            high=high,
+            equivalence=equivalence_p(gaps[place], trained),
+            adjusted=p,
+            retrained=again,
+            is_anew=trained.decides,
+            found=found[place],
+            error=float(trained.error(gaps[place])) if gaps[place].size > 1 else math.nan,
+            wins=superiority(one.scores["dice"], other.scores["dice"]),
+            split=shared_variance(one, other),
+        )
+        if known.deciding > LEVEL:
+            patients, draws = needed(one, other, known.split, len(ps), trained)
+            known = replace(known, patients_needed=patients, draws_needed=draws)
+        against[place] = known
     return against, trained
 
 
@@ -230,18 +272,21 @@ def shared_variance(entry: Entry, other: Entry) -> VarianceSplit | None:
 
 
 def needed(
-    entry: Entry, other: Entry, split: VarianceSplit | None, comparisons: int
+    entry: Entry, other: Entry, split: VarianceSplit | None, comparisons: int, trained: Retraining
 ) -> tuple[float, float]:
     """What would separate two methods on the same patients, were the difference seen the true one.
 
-    `split` says where it varies, `comparisons` counts the family it is tested in. Gives patients,
-    and label draws on these patients; infinite where no number would do, NaN with fewer than two
-    patients, and for draws where these are not repeated.
+    `split` says where it varies, `comparisons` counts the family it is tested in, `trained` is
+    what training again adds there: where that decides, more patients means more folds of the same
+    size. Gives patients, and label draws on these patients; infinite where no
+    number would do, NaN with fewer than two patients, and for draws where these are not repeated.
     """
     gaps = _score_gaps(entry, other)
     if len(gaps) < 2:
         return math.nan, math.nan
-    mean = float(gaps.mean())
-    patients = patients_needed(mean, float(gaps.std(ddof=1)), comparisons)
+    mean, deviation = float(gaps.mean()), float(gaps.std(ddof=1))
+    if trained.decides:
+        deviation *= trained.inflation
+    patients = patients_needed(mean, deviation, comparisons)
     draws = math.nan if split is None else draws_needed(mean, split, len(gaps), comparisons)
     return patients, draws

@@ -8,10 +8,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contrabench.contracts.report import number_text
 from contrabench.protocol import NOT_APPLICABLE
 from contrabench.references import REFERENCE
-from contrabench.report.comparison import Against, Comparison, Tested
+from contrabench.report.comparison import Against, Comparison, Effect
 from contrabench.report.entries import Entry, reference_of
 from contrabench.statistics.design import MOST
-from contrabench.statistics.retraining import Retraining
+from contrabench.statistics.paired import Pairwise
+from contrabench.statistics.retraining import FEWEST_DRAWS, FEWEST_FOLDS, MARGIN, Retraining
 from contrabench.statistics.signflip import LEVEL, holm, lowest_p, patients_for_interval
 from contrabench.text import counted
 
@@ -40,9 +41,14 @@ def _against_reference(compared: Comparison) -> Iterator[str]:
     if not family:
         yield _alone(compared)
         return
-    better, worse = f"In Dice better than {REFERENCE}", f"In Dice worse than {REFERENCE}"
-    yield from told(family, better, worse, f"Cannot be separated from {REFERENCE} in Dice")
-    yield from _what_would({label: one for label, one in family.items() if not one.separated})
+    yield from told(
+        family,
+        better=f"In Dice better than {REFERENCE}",
+        worse=f"In Dice worse than {REFERENCE}",
+        small=f"In Dice as good as {REFERENCE}",
+        rest=f"Cannot be separated from {REFERENCE} in Dice",
+    )
+    yield from _what_would(family)
     yield from rests_on(family.values(), compared.retraining)
 
 
@@ -61,49 +67,89 @@ def _alone(compared: Comparison) -> str:
     return f"No method is compared with {REFERENCE}, which {why}."
 
 
-def told(family: Mapping[str, Tested], better: str, worse: str, rest: str) -> Iterator[str]:
-    """Which differences are shown, by direction, and whether for other networks as well.
+def told(
+    family: Mapping[str, Effect], *, better: str, worse: str, small: str, rest: str
+) -> Iterator[str]:
+    """What is known of each difference: its direction, that it is small, or how large it may be.
 
-    `better` begins a sentence on those above zero, `worse` on those below, `rest` on those that
-    are not shown to differ from it.
+    Each word begins a sentence: on those shown to lie above zero or below, on those shown to lie
+    within the margin, and on all others.
     """
     for beginning, sign in ((better, 1), (worse, -1)):
         for passing in (False, True):
             amounts = [
                 f"{label} {_amount(one)}"
                 for label, one in family.items()
-                if one.separated and one.passing == passing and sign * one.found.mean > 0
+                if one.separated and one.passing == passing and sign * one.mean > 0
             ]
             if amounts:
                 limit = " with these networks, not shown for others" if passing else ""
                 yield f"{beginning}{limit}: {'; '.join(amounts)}."
-    means = [
-        f"{label} {number_text('difference', one.found.mean)}"
-        for label, one in family.items()
-        if not one.separated
+    others = {label: one for label, one in family.items() if not one.separated}
+    close = [f"{label} {_mean(one)}" for label, one in others.items() if one.is_small]
+    if close:
+        yield f"{small} within ± {MARGIN:g}: {', '.join(close)}."
+    unknown = [
+        ", ".join([f"{label} {_mean(one)}", *_bounds(one)])
+        for label, one in others.items()
+        if not one.is_small
     ]
-    if means:
-        yield f"{rest}: {', '.join(means)}."
+    if unknown:
+        yield f"{rest}: {'; '.join(unknown)}."
+    passed = [f"{label} ({_ps(one)})" for label, one in others.items() if one.passing]
+    if passed:
+        yield f"Different with these networks, not shown for others: {', '.join(passed)}."
 
 
-def _amount(one: Tested) -> str:
-    found = one.found
-    mean, low, high = (number_text("difference", n) for n in (found.mean, found.low, found.high))
-    ps = f"adjusted p {number_text('p', one.adjusted)}"
-    if not math.isnan(one.retrained):
-        ps += f", retrained p {number_text('p', one.retrained)}"
-    return f"{mean} (95% {low} to {high}, {ps})"
+def _mean(one: Effect) -> str:
+    return number_text("difference", one.mean)
 
 
-def rests_on(family: Collection[Tested], found: Retraining) -> Iterator[str]:
+def _bounds(one: Effect) -> Iterator[str]:
+    """How large the difference may be; an end of its interval within the margin is no news."""
+    low, high = (number_text("difference", end) for end in (one.low, one.high))
+    if math.isnan(one.low):
+        return
+    if one.low >= -MARGIN:
+        yield f"at most {high}"
+    elif one.high <= MARGIN:
+        yield f"at least {low}"
+    else:
+        yield f"between {low} and {high}"
+
+
+def _amount(one: Effect) -> str:
+    low, high = (number_text("difference", end) for end in (one.low, one.high))
+    return f"{_mean(one)} (95% {low} to {high}, {_ps(one)})"
+
+
+def _ps(one: Effect) -> str:
+    """Its p, the one that decides first."""
+    ps = {"adjusted": one.adjusted, "retrained": one.retrained}
+    order = sorted(ps, reverse=one.is_anew)
+    return ", ".join(
+        f"{name} p {number_text('p', ps[name])}" for name in order if not math.isnan(ps[name])
+    )
+
+
+def rests_on(family: Collection[Against], found: Retraining) -> Iterator[str]:
     """How a family was tested, what so few patients can tell, what training again would move."""
     counts = {one.found.patients for one in family}
     few, many, number = min(counts), max(counts), counted(len(family), "comparison")
     patients = counted(many, "patient") if few == many else f"{few} to {many} patients"
-    yield (
-        f"Paired over {patients}; sign-flip test, Holm over {number}, level {LEVEL:g}; the 95% "
-        "interval turns the test round and is not adjusted."
-    )
+    larger = f"{number_text('share', found.inflation)} times" if found.known else ""
+    if found.decides:
+        yield (
+            f"Paired over {patients} in {found.folds} folds, {found.draws} label draws: about "
+            f"networks trained anew (Retrained p, Holm over {number}, level {LEVEL:g}), whose "
+            f"standard error is estimated at {larger} that over patients alone. Intervals are of "
+            "the same kind, and not adjusted."
+        )
+    else:
+        yield (
+            f"Paired over {patients}; sign-flip test, Holm over {number}, level {LEVEL:g}; the 95% "
+            "interval turns the test round and is not adjusted."
+        )
     lowest = min(1.0, len(family) * lowest_p(many))
     with_ties = min(holm([one.found.smallest_p for one in family]))
     if lowest > LEVEL:
@@ -118,37 +164,34 @@ def rests_on(family: Collection[Tested], found: Retraining) -> Iterator[str]:
         )
     if few < patients_for_interval():
         yield f"An interval of a difference needs {patients_for_interval()} patients or more."
-    if found.known:
+    if found.known and not found.decides:
         yield (
-            "With what training again would move, the standard error is estimated at "
-            f"{number_text('share', found.inflation)} times what a test over patients takes it to "
-            f"be (from {number}; column Retrained p)."
+            f"Verdicts are about the networks that were trained: {FEWEST_FOLDS} folds and "
+            f"{FEWEST_DRAWS} label draws would make them about networks trained anew, whose "
+            f"standard error is estimated at {larger} that over patients alone (column Retrained "
+            "p)."
         )
-    else:
+    elif not found.known:
         yield (
             "Verdicts are about the networks that were trained: how far training again would move "
             "them cannot be told from these runs."
         )
 
 
-def _what_would(rest: Mapping[str, Against]) -> Iterator[str]:
-    """What it would take to separate these, were the differences seen the true ones."""
-    differing = {label: one for label, one in rest.items() if one.found.mean}
-    wanted = {label: one.patients_needed for label, one in differing.items()}
-    draws = {label: one.draws_needed for label, one in differing.items()}
-    patients = counted(max((one.found.patients for one in rest.values()), default=0), "patient")
-    ways = (_least(wanted, "patients"), _least(draws, f"label draws on these {patients}"))
+def _what_would(family: Mapping[str, Against]) -> Iterator[str]:
+    """What it would take to separate the rest, were the differences seen the true ones."""
+    rest = {label: one for label, one in family.items() if not one.separated}
+    wanted = {label: one.patients_needed for label, one in rest.items() if not one.is_small}
+    draws = {label: one.draws_needed for label, one in rest.items() if not one.is_small}
+    ways = (_least(wanted, "patients"), _least(draws, "label draws on these patients"))
     if any(ways):
         yield (
-            f"To separate these with 80% power would take {', or '.join(filter(None, ways))}, if "
-            "the differences seen were the true ones and training again moved nothing."
+            f"To separate these (80% power, the differences seen being true): "
+            f"{', or '.join(filter(None, ways))}."
         )
     elif any(map(math.isinf, wanted.values())):
-        yield (
-            f"Not even {MOST} patients would separate these, if the differences seen were the true "
-            "ones."
-        )
-    same = [label for label, one in rest.items() if not one.found.mean]
+        yield f"Not even {MOST} patients would separate these, the differences seen being true."
+    same = [label for label, one in rest.items() if not one.mean]
     if same:
         yield f"No difference at all was seen for {', '.join(same)}."
 
@@ -173,35 +216,43 @@ def _rounded(number: float) -> int:
 
 def _groups(compared: Comparison) -> Iterator[str]:
     """Which methods the pairs cannot separate from each other."""
-    pairs, lasting = compared.pairs, compared.lasting
-    if pairs is None or lasting is None or (pairs.pairs == 1 and compared.family):
+    pairs = compared.pairs
+    if pairs is None or (pairs.pairs == 1 and compared.family):
         return
     family = "the one pair" if pairs.pairs == 1 else f"all {counted(pairs.pairs, 'pair')} (Holm)"
-    number = int(pairs.separated().to_numpy().sum()) // 2
+    here, anew = (
+        int((ps <= LEVEL).to_numpy().sum()) // 2 for ps in (pairs.adjusted, pairs.retrained)
+    )
+    number = anew if pairs.trained.decides else here
+    more = f"; with these networks alone {here}" if pairs.trained.decides and here > anew else ""
     if number:
-        stay = int((lasting <= LEVEL).to_numpy().sum()) // 2
-        known = not lasting.isna().to_numpy().any()
-        part = "also" if stay == number else f"{stay or 'none'} of them"
-        again = f", {part} for networks trained anew" if known else ""
+        if pairs.trained.known and not pairs.trained.decides:
+            part = "also" if anew == here else f"{anew or 'none'} of them"
+            more = f", {part} for networks trained anew"
         yield (
             f"Over {family}, methods that share a letter of the column Group are not "
-            f"separated; {counted(number, 'pair')} {'is' if number == 1 else 'are'}{again}."
+            f"separated; {counted(number, 'pair')} {'is' if number == 1 else 'are'}{more}."
         )
         if compared.leader >= 0:
-            leader = compared.entries[compared.leader].label
-            more = "; with networks trained anew that is not shown" if known else ""
-            if (lasting.loc[leader].drop(leader) <= LEVEL).all():
-                more = ", and would be with networks trained anew"
-            yield f"{leader} is the best, separated from every other method{more}."
+            yield from _leads(compared.entries[compared.leader].label, pairs)
     else:
         apart = any(one.separated for one in compared.family.values())
         asks = f" which ask for more than the comparisons with {REFERENCE} alone," if apart else ""
-        yield f"Over {family},{asks} no method is separated from any other."
+        yield f"Over {family},{asks} no method is separated from any other{more}."
     if pairs.lowest_reachable > LEVEL:
         yield (
             f"With so few patients no pair could reach a p below {pairs.lowest_reachable:.3g} "
             "after Holm."
         )
+
+
+def _leads(leader: str, pairs: Pairwise) -> Iterator[str]:
+    more = ""
+    if pairs.trained.known and not pairs.trained.decides:
+        stays = (pairs.retrained.loc[leader].drop(leader) <= LEVEL).all()
+        more = "; with networks trained anew that is not shown"
+        more = ", and would be with networks trained anew" if stays else more
+    yield f"{leader} is the best, separated from every other method{more}."
 
 
 def remarks(compared: Comparison, distance: str) -> tuple[str, ...]:

@@ -17,7 +17,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from contrabench.errors import RequestError
-from contrabench.statistics.retraining import UNKNOWN, retrained_ps, retraining, with_reference
+from contrabench.statistics.retraining import (
+    UNKNOWN,
+    Retraining,
+    retrained_ps,
+    retraining,
+    with_reference,
+)
 from contrabench.statistics.signflip import (
     LEVEL,
     holm,
@@ -116,13 +122,17 @@ class Pairwise:
     """All pairs; every table has the methods as rows and as columns, in the same order.
 
     `scores` is what was compared, as for `pairwise`; `difference` the mean of the row's method
-    minus that of the column's; `p` two-sided, 1 in the diagonal; `adjusted` after Holm over all.
+    minus that of the column's; `p` two-sided, 1 in the diagonal; `adjusted` after Holm over all;
+    `retrained` the adjusted p that allows for training again, NaN if unknown; `trained` what that
+    adds.
     """
 
     scores: pd.DataFrame
     difference: pd.DataFrame
     p: pd.DataFrame
     adjusted: pd.DataFrame
+    retrained: pd.DataFrame
+    trained: Retraining
 
     @property
     def pairs(self) -> int:
@@ -134,43 +144,45 @@ class Pairwise:
         """The lowest p after Holm that any pair of so many patients can reach; NaN for no pair."""
         return min(1.0, self.pairs * lowest_p(len(self.scores))) if self.pairs else math.nan
 
-    def retrained(self, folds: Sequence[int] | None) -> pd.DataFrame:
-        """The p of the pairs that allow for training again, after Holm; NaN if unknown.
-
-        `folds` tells which one tests each patient; None where the methods disagree on it.
-        """
-        gaps = _differences(self.scores.to_numpy(dtype=np.float64))
-        # All pairs hold more, but with more degrees of freedom their many tests lose the level.
-        worth = with_reference(len(self.p) - 1)
-        found = retraining(gaps, folds, worth) if folds is not None else UNKNOWN
-        adjusted = retrained_ps(gaps, self.p.to_numpy()[_upper(len(self.p))], found)
-        return _table([str(name) for name in self.p], adjusted, adjusted, 1.0)
+    @property
+    def deciding(self) -> pd.DataFrame:
+        """The adjusted p that verdicts go by."""
+        return self.retrained if self.trained.decides else self.adjusted
 
     def separated(self) -> pd.DataFrame:
         """Whether the data tell two methods apart; symmetric, False in the diagonal."""
-        return self.adjusted <= LEVEL
+        return self.deciding <= LEVEL
 
     def better(self) -> pd.DataFrame:
         """Whether the row's method is separated from the column's and better."""
         return self.separated() & (self.difference > 0)
 
 
-def pairwise(scores: pd.DataFrame) -> Pairwise:
+def pairwise(scores: pd.DataFrame, folds: Sequence[int] | None = None, draws: int = 1) -> Pairwise:
     """Compares every method (column; higher is better) with every other, paired by patient (row).
 
-    Holm's procedure keeps the chance of any false verdict below the level, whatever the number of
-    methods and however scores depend on each other. RequestError as from `complete_scores`.
+    `folds` tells which one tests each patient, None where the methods disagree on it; `draws` how
+    many of the labels the scores are means of. Holm's procedure keeps the chance of any false
+    verdict below the level, whatever the number of methods and however scores depend on each
+    other. RequestError as from `complete_scores`.
     """
     values, names = complete_scores(scores)
     differences = _differences(values)
     p = sign_flip_ps(differences)
     adjusted = np.array(holm(p.tolist()))
     mean = differences.mean(axis=1)
+    trained = UNKNOWN
+    if folds is not None:
+        # All pairs hold more, but with more degrees of freedom their many tests lose the level.
+        trained = retraining(differences, folds, with_reference(len(names) - 1), draws)
+    again = retrained_ps(differences, p, trained)
     return Pairwise(
         scores=scores,
         difference=_table(names, mean, -mean, 0.0),
         p=_table(names, p, p, 1.0),
         adjusted=_table(names, adjusted, adjusted, 1.0),
+        retrained=_table(names, again, again, 1.0),
+        trained=trained,
     )
 
 

@@ -31,15 +31,18 @@ BY_SCORE, BY_RANK, BY_TESTS = SCHEMES = ("mean score", "mean rank", "significant
 """What methods are ranked by."""
 
 
-def rank_methods(scores: pd.DataFrame, scheme: str = BY_SCORE) -> pd.Series[float]:
+def rank_methods(
+    scores: pd.DataFrame, scheme: str = BY_SCORE, compared: Pairwise | None = None
+) -> pd.Series[float]:
     """Ranks methods (columns of scores, higher is better), 1 for the best; ties share their mean.
 
     By `mean score`; by `mean rank` within each patient; or by `significant wins`, the number of
-    methods that one is better than after Holm over all pairs, less those better than it.
+    methods that one is better than after Holm over all pairs, less those better than it, as
+    `compared` says of these scores, or else the test over patients.
     """
     values, names = complete_scores(scores)
     if scheme == BY_TESTS:
-        better = pairwise(scores).better().to_numpy()
+        better = (compared or pairwise(scores)).better().to_numpy()
         merits = (better.sum(axis=1) - better.sum(axis=0)).astype(np.float64)
     else:
         merits = (-_ranks(values) if scheme == BY_RANK else values).mean(axis=0)

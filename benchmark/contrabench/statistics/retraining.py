@@ -4,6 +4,8 @@ A fold's patients share networks, so that labels, seeds and training patients mo
 That shows between folds, but five tell it poorly of one comparison; over a family 4 degrees of
 freedom become about 13 for twelve methods against one reference. The rule is ours: it takes folds
 to move all differences by one factor, and holds its level where they don't (`docs/statistics.md`).
+
+With `FEWEST_FOLDS` and `FEWEST_DRAWS` this question is the one that verdicts answer.
 """
 
 from __future__ import annotations
@@ -16,9 +18,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from contrabench.statistics.signflip import holm
+from contrabench.statistics.signflip import holm, sign_flip_interval, sign_flip_p
 
 Floats = NDArray[np.float64]
+
+
+FEWEST_FOLDS, FEWEST_DRAWS = 3, 2
+"""From so many folds and label draws on, what would hold for networks trained anew decides."""
+MARGIN = 0.01
+"""Scores that differ by less are as good as each other: 1 Dice point."""
 
 
 @dataclass(frozen=True)
@@ -27,16 +35,28 @@ class Retraining:
 
     `inflation` is the standard error over patients and trainings, in units of what a test over
     patients takes it to be, at least 1; NaN with one fold, or where no score differs. `freedom`
-    are the degrees of freedom of the estimate.
+    are the degrees of freedom of the estimate, `folds` and `draws` (of the labels) what was run.
     """
 
     inflation: float
     freedom: float
+    folds: int = 0
+    draws: int = 0
 
     @property
     def known(self) -> bool:
         """Whether the runs tell it."""
         return math.isfinite(self.inflation)
+
+    @property
+    def decides(self) -> bool:
+        """Whether verdicts of the family are about networks trained anew, not about these."""
+        return self.known and self.folds >= FEWEST_FOLDS and self.draws >= FEWEST_DRAWS
+
+    def error(self, differences: Floats) -> Floats:
+        """The standard error of mean differences, shape (..., patients); inflated where known."""
+        plain = differences.std(axis=-1, ddof=1) / math.sqrt(differences.shape[-1])
+        return np.asarray(plain * (self.inflation if self.known else 1.0))
 
 
 UNKNOWN = Retraining(math.nan, math.nan)
@@ -51,12 +71,15 @@ def with_reference(comparisons: int) -> float:
     return comparisons / (1 + (comparisons - 1) / 4)
 
 
-def retraining(differences: ArrayLike, folds: Sequence[int], independent: float) -> Retraining:
+def retraining(
+    differences: ArrayLike, folds: Sequence[int], independent: float, draws: int = 1
+) -> Retraining:
     """Estimates the inflation of a family, from the analysis of variance between folds.
 
     `differences`, averaged over label draws and seeds, have shape (comparisons, patients),
     `folds`, where each patient is tested, (patients,). `independent` comparisons are those they
-    are worth, see `with_reference`; all pairs of some methods as many as with one of them.
+    are worth, see `with_reference`; all pairs of some methods as many as with one of them. `draws`
+    is how many of the labels the scores are means of.
     """
     gaps, known = np.asarray(differences, np.float64), np.asarray(folds)
     names, place = np.unique(known, return_inverse=True)
@@ -74,7 +97,7 @@ def retraining(differences: ArrayLike, folds: Sequence[int], independent: float)
         shared = (between - within) / typical
         variance = within / patients + shared * (sizes**2).sum() / patients**2
     inflation = math.sqrt(max(1.0, float(variance / seen)))
-    return Retraining(inflation, (number - 1) * independent)
+    return Retraining(inflation, (number - 1) * independent, number, draws)
 
 
 def retrained_ps(differences: ArrayLike, ps: ArrayLike, found: Retraining) -> Floats:
@@ -85,8 +108,50 @@ def retrained_ps(differences: ArrayLike, ps: ArrayLike, found: Retraining) -> Fl
     gaps = np.asarray(differences, np.float64)
     if not found.known:
         return np.full(len(gaps), math.nan)
-    error = found.inflation * gaps.std(axis=1, ddof=1) / math.sqrt(gaps.shape[1])
-    mean = np.abs(gaps.mean(axis=1))
-    scale = np.divide(mean, error, out=np.where(mean > 0, math.inf, 0.0), where=error > 0)
-    student = 2 * stats.t.sf(scale, found.freedom)
+    student = 2 * stats.t.sf(np.abs(_scaled(gaps, found)), found.freedom)
     return np.array(holm(np.maximum(student, ps).tolist()))
+
+
+def deciding_interval(
+    differences: ArrayLike, found: Retraining, confidence: float = 0.95
+) -> tuple[float, float]:
+    """The interval of a mean difference that agrees with the p that decides, from shape (n,).
+
+    Where `found` decides, the sign-flip interval widened to Student's with the inflated error and
+    its degrees of freedom: zero lies outside exactly where *Retrained p*, before Holm, is at most
+    1 - confidence. Else the sign-flip interval. (NaN, NaN) where that does not exist.
+    """
+    gaps = np.asarray(differences, np.float64)
+    low, high = sign_flip_interval(gaps, confidence)
+    if found.decides:
+        half = float(found.error(gaps) * stats.t.ppf((1 + confidence) / 2, found.freedom))
+        low, high = min(low, float(gaps.mean()) - half), max(high, float(gaps.mean()) + half)
+    return low, high
+
+
+def equivalence_p(differences: ArrayLike, found: Retraining, margin: float = MARGIN) -> float:
+    """The p of the claim that a mean difference, from shape (n,), lies within +- `margin`.
+
+    The larger of two one-sided tests, against -margin and against +margin (Schuirmann 1987), each
+    that of the p that decides. At most 0.05 exactly where `deciding_interval` at 90 % does.
+    """
+    gaps = np.asarray(differences, np.float64)
+    return max(_above_zero_p(gaps + margin, found), _above_zero_p(margin - gaps, found))
+
+
+def _above_zero_p(gaps: Floats, found: Retraining) -> float:
+    """The one-sided p of a mean above zero."""
+    # Patterns come in mirrored pairs: half of those as far from zero lie on either side.
+    half = sign_flip_p(gaps) / 2
+    flipped = half if gaps.mean() > 0 else 1 - half
+    if not found.decides:
+        return flipped
+    return max(flipped, float(stats.t.sf(_scaled(gaps, found), found.freedom)))
+
+
+def _scaled(gaps: Floats, found: Retraining) -> Floats:
+    """Mean differences in units of the inflated error, shape (..., patients) to (...)."""
+    error, mean = found.error(gaps), np.asarray(gaps.mean(axis=-1))
+    return np.divide(
+        mean, error, out=np.where(mean, np.copysign(math.inf, mean), 0.0), where=error > 0
+    )
