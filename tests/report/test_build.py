@@ -193,7 +193,7 @@ def test_the_verdict_follows_the_adjusted_p(frame):
     text = notes(section(frame, *study("scratch", 20), *others, *noise))
     assert "better than scratch: gcl +0.09" in text
     assert "worse than scratch: pcl -0.09" in text
-    assert "As good as scratch within ± 0.01: simclr -0.000." in text
+    assert "In Dice as good as scratch within ± 0.01: simclr -0.000." in text
     assert "Holm over 3 comparisons" in text
     assert "Only" not in text
     assert "no comparison can reach" not in text

@@ -5,6 +5,7 @@ import pytest
 from tests.makers.rows import results
 
 from contrabench.report.build import build_report
+from contrabench.report.comparison import compare
 from contrabench.report.completeness import incomplete_runs, missing_references
 from contrabench.report.efficiency import efficiency_section
 from contrabench.report.entries import label_budgets, labelled_count
@@ -37,7 +38,8 @@ def dice(rows):
 def across(frame, *rows):
     """The section across label budgets."""
     budgets = label_budgets(frame(*rows))
-    return efficiency_section(budgets, budgets, "phantom")
+    trained = {budget.labels: compare(budget.entries).retraining for budget in budgets}
+    return efficiency_section(budgets, budgets, "phantom", trained)
 
 
 def saved(section):

@@ -23,11 +23,12 @@ from contrabench.report.board import (
     stability_table,
     variance_table,
 )
-from contrabench.report.comparison import compare
+from contrabench.report.comparison import Comparison, compare
 from contrabench.report.completeness import complete_runs, concerning, missing_references
 from contrabench.report.efficiency import efficiency_section
 from contrabench.report.entries import LabelBudget, grouped, label_budgets
 from contrabench.report.literature import literature_table
+from contrabench.report.over_datasets import Compared, over_datasets
 from contrabench.report.plot_data import plot_data
 from contrabench.report.verdict import remarks, verdict
 from contrabench.store.results import Results
@@ -48,6 +49,7 @@ def build_report(
     One section per dataset, protocol, metric contract and label budget, but for full supervision
     by itself, which is a row of all others. Before those of a protocol one across its label
     budgets, if it has several; after them one with all that was frozen, if the runs have records.
+    First of all stand those over datasets, for each label budget of several.
 
     `command` makes the report again; `labels` are the label budgets to show, as they were asked
     for, all by default: the rows of the others still serve as references. RequestError if a row of
@@ -55,6 +57,7 @@ def build_report(
     """
     sections: list[Section] = []
     gaps: list[str] = []
+    compared: list[Compared] = []
     several_contracts = results.rows["metric_contract"].nunique() > 1
     for _, given in grouped(results.rows, TABLE):
         part, incomplete = complete_runs(given)
@@ -63,14 +66,17 @@ def build_report(
         budgets = label_budgets(part)
         shown = [budget for budget in budgets if not labels or budget.labels in labels]
         name = title_of(part, several_contracts)
+        found = {budget.labels: compare(budget.entries) for budget in shown}
         if len(shown) > 1:
-            across = efficiency_section(shown, budgets, name)
+            trained = {budget: one.retraining for budget, one in found.items()}
+            across = efficiency_section(shown, budgets, name, trained)
             notes = (*left_out, *across.notes)
             sections.append(replace(across, plot_data=plot_data(shown), notes=notes))
         for budget in shown:
             if budget.is_ceiling and len(shown) > 1 and not labels:
                 continue
-            section = _section(budget, name, results.runs)
+            compared.append((budget, found[budget.labels]))
+            section = _section(*compared[-1], name, results.runs)
             lacking = [one.note for one in concerning(budget.labels, incomplete, part)]
             lacking += [one.note for one in missing_references(part, budget.labels)]
             notes = (*lacking, *section.notes)
@@ -80,7 +86,7 @@ def build_report(
         sections += [known] if known else []
     if gaps and not sections:
         raise RequestError(f"nothing is left to report; {gaps[0]}")
-    return Report(tuple(sections), results.rows, command)
+    return Report((*over_datasets(compared, results.runs), *sections), results.rows, command)
 
 
 def title_of(rows: pd.DataFrame, name_contract: bool = False) -> str:
@@ -94,8 +100,7 @@ def title_of(rows: pd.DataFrame, name_contract: bool = False) -> str:
     return title
 
 
-def _section(budget: LabelBudget, name: str, runs: pd.DataFrame) -> Section:
-    compared = compare(budget.entries)
+def _section(budget: LabelBudget, compared: Comparison, name: str, runs: pd.DataFrame) -> Section:
     tables = (
         board(compared, budget.distance),
         pair_table(compared),

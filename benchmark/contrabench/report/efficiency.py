@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -14,6 +14,7 @@ from contrabench.report.board import NAMES, asd_heading, make_table, names_of
 from contrabench.report.entries import Entry, LabelBudget, labelled, labelled_count, reference_of
 from contrabench.statistics.intervals import FEWEST
 from contrabench.statistics.labels_saved import labels_needed
+from contrabench.statistics.retraining import Retraining
 
 _LOW, _HIGH = "95% low", "95% high"
 _COVERED = "about 90% at a run variance of a fifth of the patients', about 84% at half of it"
@@ -21,11 +22,15 @@ _COVERED = "about 90% at a run variance of a fifth of the patients', about 84% a
 
 
 def efficiency_section(
-    shown: Sequence[LabelBudget], known: Sequence[LabelBudget], name: str
+    shown: Sequence[LabelBudget],
+    known: Sequence[LabelBudget],
+    name: str,
+    trained: Mapping[str, Retraining],
 ) -> Section:
     """The tables across the label budgets of one protocol, whose sections are titled by `name`.
 
     A column for each of `shown`, in ascending order; the curve from scratch rests on all `known`.
+    `trained` is what training again adds to the comparisons with it at each label budget.
     """
     entries: dict[str, Entry] = {}
     for budget in shown:
@@ -34,7 +39,7 @@ def efficiency_section(
     tables = [_curves(shown, list(entries.values()))]
     curve, notes = _scratch(known)
     if curve is not None:
-        tables.append(_labels_saved(shown, list(entries.values()), curve, notes))
+        tables.append(_labels_saved(shown, list(entries.values()), curve, trained, notes))
     return Section(
         title=f"{name}, across label budgets",
         protocol=str(shown[0].rows["protocol"].iloc[0]),
@@ -123,6 +128,7 @@ def _labels_saved(
     shown: Sequence[LabelBudget],
     entries: Sequence[Entry],
     curve: pd.DataFrame,
+    trained: Mapping[str, Retraining],
     notes: Sequence[str],
 ) -> Table:
     """How many labelled patients training from scratch needs to reach each method."""
@@ -130,10 +136,9 @@ def _labels_saved(
     rivals = [entry for entry in entries if not (entry.is_reference or entry.is_ceiling)]
     cells = [dict[str, Any](names_of(entry)) for entry in rivals]
     counts = [float(str(count)) for count in curve]
-    for budget in shown:
+    held = [budget for budget in shown if any(budget.find(entry.label) for entry in rivals)]
+    for budget in held:
         present = [budget.find(entry.label) for entry in rivals]
-        if not any(present):
-            continue
         part = f"{REFERENCE} needs, to reach the method at {budget.heading}"
         names = [f"{word} at {budget.heading}" for word in ("Needed", "Needed low", "Needed high")]
         columns += [
@@ -142,7 +147,8 @@ def _labels_saved(
         ]
         for found, row in zip(present, cells, strict=True):
             if found is not None and found.scores.index.equals(curve.index):
-                needed = labels_needed(counts, curve, found.scores["dice"])
+                scores, again = found.scores["dice"], trained[budget.labels]
+                needed = labels_needed(counts, curve, scores, again)
                 numbers = (_patients(number, counts) for number in needed)
                 row |= dict(zip(names, numbers, strict=True))
     about = (
@@ -150,13 +156,25 @@ def _labels_saved(
         "beyond those of the column is what the method saves.",
         f"The curve of {REFERENCE} is linear in the logarithm of the number between label budgets; "
         "beyond them nothing is extrapolated. For the estimate it is made monotone. The interval "
-        "takes it as it is, and runs from the first to the last number at which the sign-flip test "
-        f"does not tell {REFERENCE} from the method.",
-        "The interval is about the networks that were trained. What training again would change is "
-        f"not in it: in simulated studies its 95% are {_COVERED}.",
+        "takes it as it is, and runs from the first to the last number at which the test does not "
+        f"tell {REFERENCE} from the method.",
+        *_about(held, trained),
         *notes,
     )
     return make_table("labels saved", columns, cells, notes=about)
+
+
+def _about(held: Sequence[LabelBudget], trained: Mapping[str, Retraining]) -> Iterator[str]:
+    """What the intervals are about."""
+    anew = [budget.heading for budget in held if trained[budget.labels].decides]
+    if anew:
+        yield f"At {'; '.join(anew)} the interval is about networks trained anew (Retrained p)."
+    if len(anew) < len(held):
+        yield (
+            f"{'Else the' if anew else 'The'} interval is about the networks that were trained. "
+            "What training again would change is not in it: in simulated studies its 95% are "
+            f"{_COVERED}."
+        )
 
 
 def _patients(number: float, counts: Sequence[float]) -> str:

@@ -224,7 +224,9 @@ def _groups(compared: Comparison) -> Iterator[str]:
         int((ps <= LEVEL).to_numpy().sum()) // 2 for ps in (pairs.adjusted, pairs.retrained)
     )
     number = anew if pairs.trained.decides else here
-    more = f"; with these networks alone {here}" if pairs.trained.decides and here > anew else ""
+    more = ""
+    if pairs.trained.decides and here > anew:
+        more = f"; with these networks alone {counted(here, 'pair')} {'is' if here == 1 else 'are'}"
     if number:
         if pairs.trained.known and not pairs.trained.decides:
             part = "also" if anew == here else f"{anew or 'none'} of them"

@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import isotonic_regression
 
 from contrabench.errors import RequestError
-from contrabench.statistics.signflip import LEVEL, sign_flip_ps
+from contrabench.statistics.retraining import UNKNOWN, Retraining, deciding_ps
+from contrabench.statistics.signflip import LEVEL
 
 Floats = NDArray[np.float64]
 _STEPS = 64
@@ -33,22 +34,25 @@ class LabelsNeeded(NamedTuple):
     high: float
 
 
-def labels_needed(counts: Sequence[float], curve: ArrayLike, scores: ArrayLike) -> LabelsNeeded:
+def labels_needed(
+    counts: Sequence[float], curve: ArrayLike, scores: ArrayLike, trained: Retraining = UNKNOWN
+) -> LabelsNeeded:
     """Finds where the baseline's curve reaches the mean score of a method.
 
     For the estimate the mean curve is made monotone (isotonic regression; Barlow et al. 1972).
-    The interval holds every count at which the sign-flip test, paired by patient, does not tell
+    The interval holds every count at which the p that decides, paired by patient, does not tell
     the method from the baseline's own scores, so it keeps its level with few patients where
     resampled curves would not. Those are not made monotone: off the data, a method equal to the
     baseline at a budget would be told apart from it. Where the curve falls, the interval runs
     from the first count of a score to the last; with so few patients that no test can reject it
-    is unbounded. It does not hold what training again would change. Curves are linear in the
-    logarithm of the count between budgets.
+    is unbounded. It holds what training again would change where `trained` decides. Curves are
+    linear in the logarithm of the count between budgets.
 
     Args:
         counts: labelled patients at each budget, ascending, at least two.
         curve: the baseline's scores, higher being better, shape (patients, budgets).
         scores: the method's, shape (patients,), the same patients in the same order.
+        trained: what training again adds to differences like these.
     """
     baseline, target = np.asarray(curve, float), np.asarray(scores, float)
     budgets = np.asarray(counts, dtype=np.float64)
@@ -69,7 +73,7 @@ def labels_needed(counts: Sequence[float], curve: ArrayLike, scores: ArrayLike) 
     monotone = isotonic_regression(baseline.mean(axis=0)).x
     needed = _crossing(grid, target.mean() - np.interp(fine, logs, monotone))
     curves = np.stack([np.interp(fine, logs, row) for row in baseline])
-    return LabelsNeeded(needed, *_not_rejected(grid, target[:, None] - curves, needed))
+    return LabelsNeeded(needed, *_not_rejected(grid, target[:, None] - curves, needed, trained))
 
 
 def _fine(budgets: Floats) -> tuple[Floats, Floats]:
@@ -96,12 +100,14 @@ def _crossing(grid: Floats, gaps: Floats) -> float:
     return float(np.exp(np.log(grid[after - 1]) * (1 - share) + np.log(grid[after]) * share))
 
 
-def _not_rejected(grid: Floats, gaps: Floats, needed: float) -> tuple[float, float]:
+def _not_rejected(
+    grid: Floats, gaps: Floats, needed: float, trained: Retraining
+) -> tuple[float, float]:
     """The range of counts that the test leaves open, rounded out to the next point of the grid.
 
     Fewer than the least budget is open unless the method is better there; more, unless worse.
     """
-    rejected, means = sign_flip_ps(gaps.T) <= LEVEL, gaps.mean(axis=0)
+    rejected, means = deciding_ps(gaps.T, trained) <= LEVEL, gaps.mean(axis=0)
     fewer, more = not (rejected[0] and means[0] > 0), not (rejected[-1] and means[-1] < 0)
     points = np.concatenate([[0.0], grid, [math.inf]])
     place = int(np.searchsorted(points, needed))

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from contrabench.statistics.signflip import holm, sign_flip_interval, sign_flip_p
+from contrabench.statistics.signflip import holm, sign_flip_interval, sign_flip_p, sign_flip_ps
 
 Floats = NDArray[np.float64]
 
@@ -108,8 +108,18 @@ def retrained_ps(differences: ArrayLike, ps: ArrayLike, found: Retraining) -> Fl
     gaps = np.asarray(differences, np.float64)
     if not found.known:
         return np.full(len(gaps), math.nan)
+    return np.array(holm(_unadjusted(gaps, ps, found).tolist()))
+
+
+def deciding_ps(differences: Floats, found: Retraining) -> Floats:
+    """The p that decides, of each difference, shape (tests, patients), by itself."""
+    ps = sign_flip_ps(differences)
+    return _unadjusted(differences, ps, found) if found.decides else ps
+
+
+def _unadjusted(gaps: Floats, ps: ArrayLike, found: Retraining) -> Floats:
     student = 2 * stats.t.sf(np.abs(_scaled(gaps, found)), found.freedom)
-    return np.array(holm(np.maximum(student, ps).tolist()))
+    return np.maximum(student, ps)
 
 
 def deciding_interval(
@@ -152,6 +162,6 @@ def _above_zero_p(gaps: Floats, found: Retraining) -> float:
 def _scaled(gaps: Floats, found: Retraining) -> Floats:
     """Mean differences in units of the inflated error, shape (..., patients) to (...)."""
     error, mean = found.error(gaps), np.asarray(gaps.mean(axis=-1))
-    return np.divide(
-        mean, error, out=np.where(mean, np.copysign(math.inf, mean), 0.0), where=error > 0
-    )
+    without = np.where(mean, np.copysign(math.inf, mean), 0.0)
+    scaled: Floats = np.divide(mean, error, out=without, where=error > 0)
+    return scaled
