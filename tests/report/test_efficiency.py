@@ -154,7 +154,7 @@ def test_one_count_alone_is_no_curve(frame):
 
 def test_counts_are_those_of_scratch(frame):
     """What other methods had to learn from says nothing of its curve."""
-    wider = [{**row, "labelled_patients": 4, "draw": 1} for row in MMGL]
+    wider = [{**row, "labelled_patients": 4, "seed": 1} for row in MMGL]
     table = saved(across(frame, *TEN, *FORTY, *MMGL, *wider))
     expected = words([1, 6], [dice(TEN), dice(FORTY)], dice(MMGL))
     assert cells(table, "10%, 1 to 4 of 16") == expected

@@ -135,3 +135,50 @@ def test_label_draws_are_planned_for_only_where_they_were_repeated(frame):
 
     assert math.isnan(draws(*once))
     assert not math.isnan(draws(*rows))
+
+
+def drawn(rows):
+    """The same with two label draws, which makes verdicts be about networks trained anew."""
+    return [
+        {**row, "draw": draw, "dice": row["dice"] + 0.001 * (-1) ** draw}
+        for row in rows
+        for draw in (0, 1)
+    ]
+
+
+def test_networks_that_move_folds_separate_nothing_once_draws_are_repeated(frame):
+    rows = [*study("scratch", EVEN, 1, patients=40), *study("gcl", EVEN + 0.2, 1, 1, patients=40),
+            *study("hu", LUCKY, 1, 2, patients=40)]  # fmt: skip
+    told = text(frame, *drawn(rows))
+    assert "In Dice better than scratch: gcl +0.2" in told
+    assert "Cannot be separated from scratch in Dice: hu +0.0" in told
+    assert "Different with these networks, not shown for others: hu (retrained p 0." in told
+    assert "in 5 folds, 2 label draws: about networks trained anew (Retrained p, Holm" in told
+    assert "about the networks that were trained" not in told
+    assert "gcl is the best, separated from every other method." in told
+    assert "; 2 pairs are; with these networks alone 3 pairs are." in told
+    (budget,) = label_budgets(frame(*drawn(rows)))
+    compared = compare(budget.entries)
+    assert compared.letters == {0: "a", 1: "b", 2: "b"}
+    assert compared.limits == {0: (1, 1), 1: (2, 3), 2: (2, 3)}
+    lucky = compared.family["hu"]
+    assert lucky.adjusted < 0.001 < 0.05 < lucky.retrained
+    assert lucky.low < 0 < lucky.found.low
+    assert lucky.patients_needed > 40
+
+
+def test_what_is_known_of_a_difference_that_is_not_shown(frame):
+    rows = [*study("scratch", EVEN, 0), *study("close", EVEN, 0.3, 1),
+            *study("up", EVEN + 0.011, 1.2, 2), *study("down", EVEN - 0.011, 1.2, 2),
+            *study("open", EVEN, 2, 4)]  # fmt: skip
+    told = text(frame, *rows)
+    (budget,) = label_budgets(frame(*rows))
+    family = compare(budget.entries).family
+    assert "In Dice as good as scratch within ± 0.01: close " in told
+    assert family["close"].is_small
+    assert -0.01 < family["up"].low < 0.01 < family["up"].high
+    assert f"up {family['up'].mean:+.3f}, at most {family['up'].high:+.3f}" in told
+    assert family["down"].low < -0.01 < family["down"].high < 0.01
+    assert f"down {family['down'].mean:+.3f}, at least {family['down'].low:+.3f}" in told
+    wide = family["open"]
+    assert f"open {wide.mean:+.3f}, between {wide.low:+.3f} and {wide.high:+.3f}" in told

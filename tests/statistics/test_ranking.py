@@ -115,6 +115,17 @@ def test_one_patient_has_ranks_but_no_stability():
     assert np.isnan(taus).all()
 
 
+def test_significant_wins_and_limits_follow_the_test_that_decides():
+    folds = [patient % 5 for patient in range(20)]
+    scores = table(20, 3)
+    scores["B"] = scores["A"] - np.array([0.09, 0.07, 0.08, -0.03, -0.02])[folds]
+    scores["C"] = scores["A"] - 0.5
+    here, anew = (pairwise(scores, folds, draws) for draws in (1, 2))
+    by_tests = [rank_methods(scores, "significant wins", one).tolist() for one in (here, anew)]
+    assert by_tests == [[1, 2, 3], [1.5, 1.5, 3]]
+    assert rank_limits(anew)["high"].tolist() == [2, 2, 3]
+
+
 def test_limits_count_who_is_separated():
     scores = table(12, 4, step=0.5)
     scores["B"] = scores["A"] + np.random.default_rng(1).normal(0, 0.05, 12)

@@ -1,19 +1,24 @@
 """What training again adds to a family of comparisons, against simulated studies."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.weightstats import DescrStatsW
 
 from contrabench.statistics.retraining import (
     UNKNOWN,
     Retraining,
+    deciding_interval,
+    deciding_ps,
+    equivalence_p,
     retrained_ps,
     retraining,
     with_reference,
 )
-from contrabench.statistics.signflip import holm, sign_flip_ps
+from contrabench.statistics.signflip import holm, sign_flip_interval, sign_flip_ps
 
 FOLDS = np.repeat(np.arange(5), 4)
 
@@ -112,3 +117,117 @@ def test_an_identical_method_stays_at_one_beside_others():
     found = retrained_ps(gaps, sign_flip_ps(gaps), retraining(gaps, [0, 1] * 4, with_reference(3)))
     # A constant difference has no error: the test over patients is then the limit.
     assert found.tolist() == [1, 3 * 2 / 2**8, 1]
+
+
+@pytest.mark.parametrize(
+    ("folds", "draws", "decides"), [(3, 2, True), (5, 4, True), (2, 2, False), (5, 1, False)]
+)
+def test_three_folds_and_two_draws_decide(folds, draws, decides):
+    gaps = np.random.default_rng(9).normal(0.5, 1, (2, 12))
+    found = retraining(gaps, np.arange(12) % folds, 2, draws)
+    assert (found.folds, found.draws, found.decides) == (folds, draws, decides)
+    assert not UNKNOWN.decides
+    ps, ends = deciding_ps(gaps, found), deciding_interval(gaps[0], found)
+    assert (ps.tolist() == sign_flip_ps(gaps).tolist()) == (not decides)
+    assert (ends == sign_flip_interval(gaps[0])) == (not decides)
+
+
+def moved(seed):
+    """One comparison whose three folds were moved as a whole; what decides of it."""
+    folds = np.arange(12) % 3
+    gaps = studies(np.random.default_rng(seed), 1, 1, 1.0, folds)[0]
+    return gaps[0], retraining(gaps, folds, 4, draws=2)
+
+
+def test_interval_and_p_agree():
+    """Zero lies outside exactly where the p by itself is at most 5 percent, wherever it is."""
+    outside = []
+    for seed, shift in itertools.product(range(12), np.linspace(-3, 3, 13)):
+        gaps, found = moved(seed)
+        gaps = gaps + shift
+        low, high = deciding_interval(gaps, found)
+        (p,) = retrained_ps(gaps[None], sign_flip_ps(gaps[None]), found)
+        assert p == deciding_ps(gaps[None], found)[0]
+        assert (p <= 0.05) == (not low <= 0 <= high)
+        outside.append(p <= 0.05)
+    assert 20 < sum(outside) < len(outside) - 20
+
+
+def test_the_interval_is_students_with_the_inflated_error():
+    folds = np.arange(12) % 3
+    gaps = np.random.default_rng(13).normal(0, 1, 12) + np.array([-2, 0, 2])[folds]
+    found = retraining(gaps[None], folds, 4, draws=2)
+    assert found.inflation > 1.2
+    half = found.inflation * stats.t.ppf(0.975, 8) * stats.sem(gaps)
+    assert deciding_interval(gaps, found) == pytest.approx((gaps.mean() - half, gaps.mean() + half))
+    low, high = sign_flip_interval(gaps)
+    assert gaps.mean() - half < low
+    assert high < gaps.mean() + half
+
+
+def test_too_few_patients_have_no_interval_of_either_kind():
+    gaps = np.array([0.1, 0.2, 0.3, 0.15, 0.25])
+    found = retraining(gaps[None], [0, 1, 2, 0, 1], 4, draws=2)
+    assert found.decides
+    assert np.isnan(deciding_interval(gaps, found)).all()
+
+
+def test_two_one_sided_tests_are_those_of_statsmodels_and_of_all_patterns():
+    """One patient a fold: no inflation, and the degrees of freedom of a plain t test."""
+    rng = np.random.default_rng(10)
+    signs = np.array(list(itertools.product((1, -1), repeat=9)))
+    for centre in (0.0, 0.3, -0.6, 1.2):
+        gaps = rng.normal(centre, 0.4, 9)
+        found = retraining(gaps[None], range(9), 1, draws=2)
+        student, _, _ = DescrStatsW(gaps).ttost_mean(-0.7, 0.7)
+        sides = [gaps + 0.7, 0.7 - gaps]
+        flipped = [(signs @ side >= side.sum() - 1e-12).mean() for side in sides]
+        if max(flipped) < 0.5:
+            assert equivalence_p(gaps, UNKNOWN, 0.7) == pytest.approx(max(flipped))
+            expected = max(student, *flipped)
+            assert equivalence_p(gaps, found, 0.7) == pytest.approx(expected)
+        else:
+            assert equivalence_p(gaps, UNKNOWN, 0.7) >= 0.5
+            assert student > 0.5
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_it_is_small_exactly_where_the_ninety_percent_interval_is(anew):
+    small = []
+    for seed, margin in itertools.product(range(40), (0.5, 1.0, 2.0)):
+        gaps, found = moved(seed)
+        found = found if anew else UNKNOWN
+        low, high = deciding_interval(gaps, found, 0.9)
+        small.append(equivalence_p(gaps, found, margin) <= 0.05)
+        assert small[-1] == (-margin < low and high < margin)
+    assert 15 < sum(small) < len(small) - 15
+
+
+def test_a_method_without_any_difference_is_as_good():
+    assert equivalence_p(np.zeros(8), UNKNOWN) == 2 / 2**9
+    assert equivalence_p(np.full(8, 0.02), UNKNOWN) > 0.5
+
+
+def test_of_simulated_networks_the_interval_holds_the_truth_and_that_over_patients_does_not():
+    held = []
+    for gaps in studies(np.random.default_rng(11), 400, 3, 1.0, np.arange(15) % 5):
+        found = retraining(gaps, np.arange(15) % 5, with_reference(3), draws=2)
+        ends = [deciding_interval(gaps[0], one) for one in (UNKNOWN, found)]
+        held.append([low <= 0 <= high for low, high in ends])
+    plain, anew = np.mean(held, axis=0)
+    two_errors = 2 * math.sqrt(0.05 * 0.95 / 400)
+    assert anew >= 0.95 - two_errors
+    assert plain < 0.95 - 3 * two_errors
+
+
+def test_at_the_edge_of_the_margin_few_are_called_as_good():
+    """Where networks move folds; the test over patients calls far too many so."""
+    called, folds = [], np.arange(20) % 5
+    for gaps in studies(np.random.default_rng(12), 400, 3, 1.0, folds):
+        found = retraining(gaps, folds, with_reference(3), draws=2)
+        at_edge = gaps[0] + 1.5
+        called.append([equivalence_p(at_edge, one, 1.5) <= 0.05 for one in (UNKNOWN, found)])
+    plain, anew = np.mean(called, axis=0)
+    two_errors = 2 * math.sqrt(0.05 * 0.95 / 400)
+    assert anew <= 0.05 + two_errors
+    assert plain > 0.05 + 2 * two_errors
