@@ -32,7 +32,7 @@ _SPECIAL = {
     "%": r"\%", "_": r"\_", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
     "`": r"\textasciigrave{}", "'": r"\textquotesingle{}", "[": "{[}", "]": "{]}",
-    MISSING: r"\textendash{}",
+    MISSING: r"\textendash{}", "±": r"$\pm$",
 }  # fmt: skip
 _ACCENTS = {"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0308": '"'}
 _SIGNED = re.compile(r"(?<![^\s(\[])[+-]\d+(?:\.\d+)?(?![\w-])")
