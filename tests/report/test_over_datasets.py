@@ -131,6 +131,8 @@ def test_every_format_has_it(frame, name):
     report = build_report(results(frame(*EVERY)), "bench report")
     text = reports.get(name)().render(report)
     assert "over 3 datasets" in text
+    if name == "latex":
+        assert r"scratch within $\pm$ 0.01: hu" in text
     if name == "json":
         (table,) = json.loads(text)["sections"][0]["tables"]
         assert table["name"] == "over datasets"

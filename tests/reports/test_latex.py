@@ -18,7 +18,7 @@ ALLOWED = {
     "textasciicircum", "textasciitilde", "textless", "textgreater", "textbar", "textasciigrave",
     "textquotesingle", "textendash", "paragraph", "label", "setlength", "tabcolsep", "shortstack",
     "parbox", "raggedright", "strut", "boldmath", "times", "quad", "par", "smallskip",
-    "footnotesize", "sloppy",
+    "footnotesize", "sloppy", "pm",
 }  # fmt: skip
 DOCUMENT = r"""\documentclass{article}
 \usepackage{booktabs}
@@ -66,7 +66,7 @@ def test_nothing_special_is_left_unescaped(text):
         formulas = re.findall(r"\$(.*?)\$", line)
         assert line.count("$") == 2 * len(formulas)
         for formula in formulas:
-            assert re.fullmatch(r"[+-][\d.]+|\d\\times10\^\{-\d+\}", formula)
+            assert re.fullmatch(r"[+-][\d.]+|\\pm|\d\\times10\^\{-\d+\}", formula)
             text_only = text_only.replace(f"${formula}$", "")
         assert not set("#%_^~<>|") & set(text_only), line
         assert "&" not in line or not line.startswith((r"\item", r"\caption"))

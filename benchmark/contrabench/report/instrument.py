@@ -158,8 +158,8 @@ def along_table(budget: LabelBudget) -> Table | None:
     shares = tuple(
         Column(f"{share}%", "score", "Dice after a share of the steps") for share in (*ALONG, 100)
     )
-    rates = Column("Rates", "text", "Dice after a share of the steps")
-    shown = (*NAMES, *((rates,) if budget.controls else ()), *shares)
+    level = Column("Rates", "text", "Dice after a share of the steps")
+    shown = (*NAMES, *((level,) if budget.controls else ()), *shares)
     notes = (
         "On the test cases, and chosen by nobody. A pre-training that brings nothing in the end "
         "may still bring it sooner.",
