@@ -11,7 +11,9 @@ FULL = "full_supervision"
 EVERY_LABEL = "100%"
 """The label budget of full supervision, as rows write it."""
 REFERENCES = (REFERENCE, LONGER, FULL)
-CONTROLS = {"oracle": ("oracle", "oracle[parts=encoder]"), "noise": ("noise",)}
+ORACLE = "oracle"
+"""The control that has seen every label; all others must equal scratch."""
+CONTROLS = {ORACLE: (ORACLE, f"{ORACLE}[parts=encoder]"), "noise": ("noise",)}
 """The controls that every study runs beside its methods, as `--without` takes them, and the words
 that stand for each: one pre-training serves all label budgets and draws."""
 LEFT_OUT = (*REFERENCES, *CONTROLS)

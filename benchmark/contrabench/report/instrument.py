@@ -7,14 +7,14 @@ stand above scratch, no pre-training could, and where noise does, a gain is not 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
 
 from contrabench.contracts.report import Column, Kind, Table, number_text
 from contrabench.protocol import ALONG
-from contrabench.references import CONTROLS, FULL_SUPERVISION, REFERENCE
+from contrabench.references import CONTROLS, FULL_SUPERVISION, ORACLE, REFERENCE
 from contrabench.report.board import NAMES, columns, make_table, names_of
 from contrabench.report.comparison import Comparison
 from contrabench.report.entries import Control, Entry, LabelBudget, reference_of
@@ -38,8 +38,8 @@ def found_of(control: Control) -> PairedDifference | None:
 
 def instrument(budget: LabelBudget, compared: Comparison) -> tuple[str, ...]:
     """What the controls of one label budget show, in sentences; the same for the same rows."""
-    found = {one: found_of(one) for one in budget.controls}
-    known = {one: difference for one, difference in found.items() if difference is not None}
+    found = [(one, found_of(one)) for one in budget.controls]
+    known = [(one, difference) for one, difference in found if difference is not None]
     lines = [*_sight(budget, compared, known), *_alarms(budget, known)]
     held = {str(one.entry.rows["method"].iloc[0]) for one in budget.controls}
     if lacking := [name for name in CONTROLS if name not in held]:
@@ -51,15 +51,15 @@ def instrument(budget: LabelBudget, compared: Comparison) -> tuple[str, ...]:
 
 
 def _sight(
-    budget: LabelBudget, compared: Comparison, known: dict[Control, PairedDifference]
+    budget: LabelBudget, compared: Comparison, known: Sequence[tuple[Control, PairedDifference]]
 ) -> Iterator[str]:
     """Each control's difference, of what is possible, and what is the least that can be seen."""
-    words = [f"{one.label} {_signed(each.mean)}" for one, each in known.items()]
+    words = [f"{one.label} {_signed(each.mean)}" for one, each in known]
     room = _room(budget)
     if words and not math.isnan(room):
         words[0] += f" of {_signed(room)} possible"
     ends = [(one.low, one.high) for one in compared.family.values()]
-    ends += [(one.low, one.high) for one in known.values()]
+    ends += [(each.low, each.high) for _, each in known]
     halves = [(high - low) / 2 for low, high in ends]
     widths = sorted(half for half in halves if not math.isnan(half))
     seen = ""
@@ -72,15 +72,17 @@ def _sight(
         yield f"In this study {seen}."
 
 
-def _alarms(budget: LabelBudget, known: dict[Control, PairedDifference]) -> Iterator[str]:
+def _alarms(
+    budget: LabelBudget, known: Sequence[tuple[Control, PairedDifference]]
+) -> Iterator[str]:
     """What is wrong with the study itself."""
     if _room(budget) <= 0:
         yield (
             f"The ceiling is below the floor: {FULL_SUPERVISION} is no better than {REFERENCE}. "
             "The networks are undertrained; nothing in this table says anything about methods."
         )
-    for one, difference in known.items():
-        sees_labels = bool(one.entry.rows["method"].iloc[0] == "oracle")
+    for one, difference in known:
+        sees_labels = bool(one.entry.rows["method"].iloc[0] == ORACLE)
         if sees_labels and not difference.low > 0:
             yield (
                 f"{one.label} has seen every label and is not shown to be above {REFERENCE}: no "
