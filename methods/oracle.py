@@ -25,7 +25,7 @@ from contrabench import (
 )
 from contrabench.contracts.views import FINETUNE_VIEW
 from contrabench.model.segmentation import SegmentationLoss
-from contrabench.protocol import ENCODER, PARTS
+from contrabench.protocol import ENCODER, HEAD, PARTS
 
 if TYPE_CHECKING:
     from contrabench import Backbone
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 class OracleOptions(Options):
     """Options of the oracle."""
 
-    parts: Literal["all", "encoder"] = Field("all", description="what is handed over")
+    parts: Literal["all", "encoder"] = Field(
+        "all", description="what is handed over: the network with its head, or its encoder"
+    )
 
 
 class Supervision(Objective):
@@ -48,6 +50,10 @@ class Supervision(Objective):
     def classify(self, classes: int) -> None:
         """One 1 x 1 convolution, as in fine-tuning."""
         self.head = nn.Conv2d(self.channels, classes, 1)
+
+    def segmentation_head(self) -> nn.Module:
+        """That convolution."""
+        return self.head
 
     def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch."""
@@ -70,6 +76,7 @@ class Oracle(Method):
     )
     Options = OracleOptions
     options: OracleOptions
+    of_hand_off = ("parts",)
     # A control is there under any recipe.
     published = Published(stages={})
 
@@ -92,4 +99,4 @@ class Oracle(Method):
 
     def transfers(self) -> tuple[str, ...]:
         """The whole network, or its encoder."""
-        return PARTS if self.options.parts == "all" else ENCODER
+        return (*PARTS, HEAD) if self.options.parts == "all" else ENCODER

@@ -31,6 +31,8 @@ ENCODER = ("enc1", "enc2", "enc3", "enc4", "centre")
 DECODER = ("centre_up", "dec4", "dec3", "dec2", "dec1")
 PARTS = ENCODER + DECODER
 """The parts of a U-shaped network from the image on, as methods call them."""
+HEAD = "head"
+"""What `transfers()` calls the segmentation head, which is no part of a backbone."""
 Optimizer = Literal["adamw", "adam", "sgd", "lars"]
 Schedule = Literal["cosine", "constant"]
 Recipe = Literal["common", "published"]

@@ -171,3 +171,32 @@ def test_what_only_a_control_may_see_is_refused_in_a_method(monkeypatch):
     monkeypatch.setattr(method, "info", method.info.model_copy(update={"family": "consistency"}))
     with pytest.raises(RequestError, match="family 'control'"):
         share_out(method(), TINY, "common")
+
+
+def test_the_oracle_hands_over_its_head_and_its_encoder_alone_does_not(execute, tmp_path):
+    """At a rate of zero fine-tuning would leave what it was given; gentle is near enough to see."""
+    whole = execute(make_spec("oracle", rates="gentle")).record
+    alone = execute(make_spec("oracle", {"parts": "encoder"}, rates="gentle")).record
+    told = [
+        record["training"][record["stages"]["finetune"]]["transfer"] for record in (whole, alone)
+    ]
+    assert told[0]["parts"][-1] == "head"
+    assert "head" not in told[1]["parts"]
+    # What is handed over changes nothing of what is pre-trained.
+    (folder,) = (tmp_path / "stages" / "pretrain").glob("????????????????")
+    head = load_weights(folder / "head.safetensors")
+    assert told[0]["matched"] > told[1]["matched"] + len(head)
+    near, far = (
+        load_weights(
+            tmp_path
+            / "stages"
+            / "finetune"
+            / record["stages"]["finetune"]
+            / "weights-1.safetensors"
+        )
+        for record in (whole, alone)
+    )
+    for name, value in head.items():
+        given = value.half() if value.ndim > 1 else value
+        assert (near[f"heads.0.{name}"] - given).abs().max() < 2e-3, name
+        assert (far[f"heads.0.{name}"] - given).abs().max() > 1e-2, name

@@ -1,5 +1,6 @@
 """What a study is asked for with: one readable line for every wrong field."""
 
+import itertools
 import json
 import tomllib
 from pathlib import Path
@@ -9,7 +10,7 @@ from tests.makers.studies import TINY
 
 import contrabench
 from contrabench.errors import RequestError
-from contrabench.references import REFERENCES
+from contrabench.references import LEFT_OUT
 from contrabench.study.runs import runs_of
 from contrabench.study.spec import make_study, read_study
 from contrabench.study.status import study_id
@@ -197,5 +198,13 @@ def test_the_template_is_a_study_and_says_the_defaults():
     for name in ("exclude", "folds", "draws", "seeds", "recipe", "without"):
         assert getattr(spec, name) == getattr(plain, name), name
         assert name in content
-    for reference in REFERENCES:
-        assert reference in file.read_text()
+    for name in LEFT_OUT:
+        assert name in file.read_text()
+
+
+def test_the_ladder_climbs_from_no_augmentation_to_strong_short_and_long():
+    file = Path(contrabench.__file__).with_name("templates") / "ladder.toml"
+    runs, _ = runs_of(read_study(file), "cpu", "float32")
+    rungs = {(run.method, run.deviations.augmentation) for run in runs if run.labels == "10%"}
+    both, kinds = ("scratch", "scratch_long"), ("none", "mild", "strong")
+    assert rungs == set(itertools.product(both, kinds))

@@ -104,12 +104,25 @@ def run(
     end_of(board, stopped)
 
 
-@app.command("init", epilog=options.examples("bench study init", "bench study init ablation.toml"))
+@app.command(
+    "init",
+    epilog=options.examples(
+        "bench study init",
+        "bench study init ablation.toml",
+        "bench study init ladder.toml --ladder",
+    ),
+)
 def init(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where it goes.")] = STARTING_FILE,
+    *,
+    ladder: Annotated[
+        bool,
+        typer.Option("--ladder", help="The ladder of baselines: scratch, from weak to strong."),
+    ] = False,
 ) -> None:
     """Write a study with comments, to make your own of."""
-    template = Path(__file__).parents[1] / "templates" / "study.toml"
+    name = "ladder.toml" if ladder else "study.toml"
+    template = Path(__file__).parents[1] / "templates" / name
     output.write_new(file, template.read_text(encoding="utf-8"), "another place")
     next_commands = f"  bench plan {file}\n  bench study {file}"
     output.console().print(f"{file} is written. Next:\n{next_commands}", soft_wrap=True)

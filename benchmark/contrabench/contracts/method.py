@@ -206,6 +206,8 @@ class Method(ABC):
         finetune_extra: share of the pre-training images that the method spends on longer
             fine-tuning instead (0 for all methods but a reference).
         published: the paper's own optimisation; None where no source gives one.
+        of_hand_off: options that change `transfers()` alone: runs that differ in no other share
+            their pre-training.
     """
 
     info: ClassVar[MethodInfo]
@@ -213,6 +215,7 @@ class Method(ABC):
     deviations: ClassVar[Deviations] = Deviations()
     finetune_extra: ClassVar[float] = 0.0
     published: ClassVar[Published | None] = None
+    of_hand_off: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, options: _Options | None = None) -> None:
         self.options = self.Options() if options is None else options
@@ -244,7 +247,10 @@ class Method(ABC):
         )
 
     def transfers(self) -> tuple[str, ...]:
-        """Parts handed to fine-tuning; by default all that any stage has trained."""
+        """Parts handed to fine-tuning; by default all that any stage has trained.
+
+        `head` is the segmentation head of the last stage's objective.
+        """
         return tuple(dict.fromkeys(part for stage in self.stages() for part in stage.trains))
 
     def label_dependent(self) -> bool:

@@ -41,6 +41,13 @@ class Objective(nn.Module, ABC):
         Their weights are drawn here, from torch's global generator, as in the constructor.
         """
 
+    def segmentation_head(self) -> nn.Module | None:
+        """The 1 x 1 convolution from the finest map to the classes; None without one.
+
+        It is handed over where `transfers()` names `head`.
+        """
+        return None
+
     def after_step(self, backbone: Backbone, progress: float) -> None:
         """Hook after every optimiser step, for momentum encoders and queues.
 

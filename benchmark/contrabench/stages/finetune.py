@@ -10,9 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from contrabench.contracts.views import FINETUNE_VIEWS
-from contrabench.protocol import digest, seed_for
+from contrabench.protocol import HEAD, digest, seed_for
 from contrabench.stages import audit
-from contrabench.stages.kind import WEIGHTS, Kind, Making, Node, of_kind, weights_after
+from contrabench.stages.kind import (
+    HEAD_WEIGHTS,
+    WEIGHTS,
+    Kind,
+    Making,
+    Node,
+    of_kind,
+    weights_after,
+)
 from contrabench.stages.pseudo_label import fill, labelling
 from contrabench.stages.recipe import unlabelled_batches
 
@@ -180,12 +188,16 @@ def _begun(making: Making, node: Node) -> tuple[Segmenter, dict[str, Any]]:
         return run.segmenter(backbone), transfer
     path = making.store.folder(kind, key) / WEIGHTS
     audit.check_recipe(header_of(path), digest(run.dataset.recipe))
-    weights = load_weights(path)
+    weights, parts = load_weights(path), run.method.transfers()
     if not before:
-        transfer = hand_off(weights, backbone, run.method.transfers()).as_dict()
+        transfer = hand_off(weights, backbone, [one for one in parts if one != HEAD]).as_dict()
     model = run.segmenter(backbone)
     if before:
         model.load_state_dict(weights)
+    elif HEAD in parts:
+        head = load_weights(path.with_name(HEAD_WEIGHTS))
+        model.heads[0].load_state_dict(head)
+        transfer |= {"parts": parts, "matched": transfer["matched"] + len(head)}
     return model, transfer
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 RECORD = "record.json"
 WEIGHTS = "weights.safetensors"
+HEAD_WEIGHTS = "head.safetensors"
 TRACKING = "tracking"
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from contrabench.progress import Silent
 from contrabench.protocol import digest, seed_for
 from contrabench.stages import audit
-from contrabench.stages.kind import Kind, Making, Node
+from contrabench.stages.kind import HEAD_WEIGHTS, Kind, Making, Node
 from contrabench.stages.recipe import StageWork
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ def pretrain(reporter: Reporter, sent: Making, node: Node, folder: Path) -> None
     """Trains one stage, in a process for each device, from the weights before it or the seed's."""
     from contrabench.data.bank import build_bank, spoil
     from contrabench.stages.trained import train
-    from contrabench.training.checkpoint import load_weights
+    from contrabench.training.checkpoint import load_weights, save_weights
+    from contrabench.training.sharding import is_first_process
     from contrabench.training.step import Step
     from contrabench.training.tasks import count_parameters
 
@@ -123,6 +124,8 @@ def pretrain(reporter: Reporter, sent: Making, node: Node, folder: Path) -> None
         views=len(stage.views),
         orientations=list(ways),
     )
+    if (head := task.objective.segmentation_head()) is not None and is_first_process():
+        save_weights(folder / HEAD_WEIGHTS, head.state_dict(), {})
 
 
 def _work(run: Run, node: Node) -> StageWork:

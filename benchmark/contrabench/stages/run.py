@@ -161,7 +161,7 @@ def _identity(name: str, method: Method) -> dict[str, Any]:
         "name": name,
         "code": fingerprint(type(method)),
         "version": method.info.version,
-        "options": method.options.model_dump(mode="json"),
+        "options": method.options.model_dump(mode="json", exclude={*method.of_hand_off}),
     }
 
 

@@ -10,7 +10,7 @@ from contrabench.contracts.method import Deviations, MethodInfo
 from contrabench.contracts.options import fault_words
 from contrabench.errors import AuditError, ContrabenchError
 from contrabench.model.weights import hand_off
-from contrabench.protocol import Options, canonical_json
+from contrabench.protocol import HEAD, Options, canonical_json
 from contrabench.references import NOT_COMPARED
 from contrabench.testing.trial import FaultError, Trial, network
 
@@ -155,7 +155,8 @@ def _check_recipe(trial: Trial) -> None:
 
 def check_hand_off(trial: Trial) -> None:
     """What is handed over was trained, and its tensors fit a fresh backbone."""
-    method, parts = trial.method, trial.method.transfers()
+    method = trial.method
+    parts = [part for part in method.transfers() if part != HEAD]
     trained = {part for stage in method.stages() for part in stage.trains}
     _demand_known(parts, network().parts, "transfers() names", "part of the backbone")
     if untrained := [part for part in parts if part not in trained]:
@@ -167,6 +168,14 @@ def check_hand_off(trial: Trial) -> None:
         raise FaultError(
             "nothing is handed over, so that the pre-training is in vain",
             "name parts in transfers(), or declare the family 'control'",
+        )
+    if (
+        HEAD in method.transfers()
+        and trial.stages[-1].fresh().objective.segmentation_head() is None
+    ):
+        raise FaultError(
+            "the head is handed over, but the last stage's objective has none",
+            "give it as Objective.segmentation_head(), or leave `head` out of transfers()",
         )
     if parts:
         try:

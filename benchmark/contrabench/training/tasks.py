@@ -25,7 +25,7 @@ from contrabench.data.sampler import PartitionSampler, UniformSampler, partition
 from contrabench.errors import AuditError, RequestError
 from contrabench.model.segmentation import SegmentationLoss, Segmenter
 from contrabench.objectives.consistency import Teacher
-from contrabench.protocol import COMMON_PACE, Pace, Phase, Seeds, seed_for
+from contrabench.protocol import COMMON_PACE, HEAD, Pace, Phase, Seeds, seed_for
 from contrabench.training.optimizer import Group
 from contrabench.training.step import TrainingTask
 from contrabench.views.maker import make_views
@@ -200,8 +200,11 @@ class FinetuneTask(TrainingTask):
         """The parameters of a task around this training, by rate."""
         if self.pace == COMMON_PACE:
             return TrainingTask.groups(task, phase)
-        backbone = self.model.backbone
-        held = {id(p) for part in self.handed for p in backbone.part(part).parameters()}
+        parts = (
+            self.model.heads[0] if name == HEAD else self.model.backbone.part(name)
+            for name in self.handed
+        )
+        held = {id(p) for part in parts for p in part.parameters()}
         trained = [p for p in task.parameters() if p.requires_grad]
         split = {old: [p for p in trained if (id(p) in held) == old] for old in (True, False)}
         return [
