@@ -19,12 +19,13 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 NAMED = {
     "cli/options.py": {"phantom"},
-    "references.py": {"scratch", "scratch_long"},
+    "references.py": {"scratch", "scratch_long", "oracle", "noise"},
     "testing/checks_training.py": {"simclr"},
+    "views/intensity.py": {"noise"},
 }
 """Names of content that the engine may say: examples of commands, the default dataset, the
-references that rule 10 of the protocol demands beside every method, and the method that costs are
-compared with."""
+references that rule 10 of the protocol demands beside every method, every study's controls, and
+the method that costs are compared with; one word is also that of a grey value's noise."""
 
 
 def strings(file: Path) -> set[str]:

@@ -18,6 +18,8 @@ dataset = "phantom"
 labels = ["50%", "100%"]
 folds = 2
 draws = 2
+rates = ["uniform"]
+without = ["oracle", "noise"]
 dataset_options = { patients = 4 }
 [budget]
 name = "tiny"

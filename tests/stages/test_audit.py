@@ -79,9 +79,7 @@ def test_rule_1_a_test_heart_in_the_pool_under_another_name(leak):
 def test_rule_1_a_test_patient_in_the_pool_by_name(cases):
     frame = make_case(11, patient="patient_03", labelled=False)
     with pytest.raises(AuditError, match=r"rule 1.*patient_03"):
-        audit.check_bank(
-            bank([*cases, frame], ["patient_00", "patient_03"]), SPLIT, MANIFEST, False
-        )
+        audit.check_bank(bank([*cases, frame], ["patient_00", "patient_03"]), SPLIT, ())
 
 
 def test_rule_1_stops_a_run_whose_stage_pools_the_test_patients(execute, monkeypatch):

@@ -9,6 +9,7 @@ from tests.makers.studies import RUNTIME, TINY
 from contrabench.contracts import registry
 from contrabench.errors import RequestError
 from contrabench.files import seal_folder
+from contrabench.references import CONTROLS
 from contrabench.stages.kind import kinds, nodes_of
 from contrabench.stages.run import Run
 from contrabench.store.failures import read_failure, write_failure
@@ -40,6 +41,8 @@ def specs(**changes):
         "folds": 3,
         "draws": 2,
         "budget": TINY,
+        "rates": ["uniform"],
+        "without": list(CONTROLS),
         **changes,
     }
     return runs_of(make_study(asked, "the test"), RUNTIME.device, RUNTIME.precision)[0]
@@ -124,10 +127,14 @@ def test_two_spellings_of_one_run_are_one():
 
 
 def test_titles_tell_the_stages_of_a_study_apart():
-    graph = draw_graph(specs(methods=["mmgl", "hu"], seeds=2), CASES, None)
+    both = ["uniform", "gentle"]
+    runs = specs(methods=["mmgl", "hu"], seeds=2, rates=both, without=[])
+    graph = draw_graph(runs, CASES, None)
     titles = [stage.title for stage in graph.stages.values()]
     assert len(set(titles)) == len(titles)
     assert "pre-train global of mmgl: fold 0" in titles
+    assert "fine-tune hu: 25%, fold 0, gentle, draw 0" in titles
+    assert "pre-train supervised of oracle: fold 0" in titles
     assert any(re.fullmatch(r"rows of hu: 25%, fold 1, draw 1, seed 1", text) for text in titles)
     label_free = [
         t for t in graph.stages.values() if t.node.name == "global" and t.variant == "mmgl"

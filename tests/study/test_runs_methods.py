@@ -61,10 +61,10 @@ def test_a_kind_within_a_family_is_its_members_too():
         assert sorted(names(word)) == family("self-distillation")
 
 
-def test_all_is_every_method_but_the_references():
+def test_all_is_every_method_but_references_and_controls():
     every = set(registry.methods.names())
-    assert set(names("all")) == every - set(family("reference"))
-    assert set(names("all", "reference")) == every
+    assert set(names("all")) == every - set(family("reference")) - set(family("control"))
+    assert set(names("all", "reference", "control")) == every
     assert len(names("all")) == len(set(names("all")))
 
 

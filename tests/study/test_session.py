@@ -16,7 +16,7 @@ from contrabench.errors import DataError, RequestError
 from contrabench.exchange.merge import merge_stores
 from contrabench.progress import Silent
 from contrabench.protocol import digest
-from contrabench.references import REFERENCES
+from contrabench.references import CONTROLS, REFERENCES
 from contrabench.store.results import read_rows
 from contrabench.store.rows import ROWS_FILE
 from contrabench.store.runs import RUN_RECORD
@@ -170,10 +170,12 @@ def test_planning_alone_leaves_no_study_in_the_store(tmp_path):
 
 
 def test_notes_tell_what_was_left_out(tmp_path):
-    assert plan_tiny(tmp_path).notes == ()
-    (note,) = plan_tiny(tmp_path, without=list(REFERENCES)).notes
-    for name in REFERENCES:
-        assert name in note
+    (controls,) = plan_tiny(tmp_path).notes
+    references, again = plan_tiny(tmp_path, without=list(REFERENCES)).notes
+    assert again == controls
+    for note, names in ((references, REFERENCES), (controls, CONTROLS)):
+        for name in names:
+            assert name in note
 
 
 @pytest.fixture(autouse=True)

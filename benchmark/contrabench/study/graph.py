@@ -16,6 +16,8 @@ from contrabench.stages.run import Run, RunSpec
 from contrabench.store.failures import read_failure
 from contrabench.store.stages import RUNS, home_of
 
+_TUNED = ("finetune", "evaluate", RUNS)
+"""Kinds of stages that the rates of fine-tuning make a difference to."""
 State = Literal["done", "failed", "to do"]
 
 
@@ -38,6 +40,8 @@ class PlannedStage:
         """What tells it from its sisters: fold, labels, draw, seed."""
         spec = self.spec
         place = f"fold {spec.fold}"
+        if spec.rates == "gentle" and self.node.kind in _TUNED:
+            place = f"{place}, gentle"
         if not self.node.label_free:
             place = f"{spec.labels}, {place}, draw {spec.draw}"
         return f"{place}, seed {spec.seeds.init}" if spec.seeds.init else place
