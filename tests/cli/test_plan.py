@@ -144,7 +144,8 @@ def test_a_variant_that_shares_a_pre_training_stands_under_it_by_name(plan):
 
 
 JOINT = ("--methods", "bcp,simclr+bcp,simclr+cps", "--without", "scratch,scratch_long,"
-         "full_supervision", "--labels", "50%", "--fold", "0", "--draws", "1")  # fmt: skip
+         "full_supervision,oracle,noise", "--labels", "50%", "--fold", "0",
+         "--draws", "1")  # fmt: skip
 
 
 def test_stages_of_fine_tuning_are_no_pre_trainings(plan, planned):
@@ -193,7 +194,8 @@ def test_it_fits_a_terminal_of_80_columns(plan, monkeypatch):
 
 
 def test_measuring_gives_a_time_and_a_disk(commands, study_file):
-    words = ("--methods", "simclr", "--without", "scratch_long", "--fold", "0", "--labels", "50%")
+    words = ("--methods", "simclr", "--without", "scratch_long,oracle,noise", "--fold", "0",
+             "--labels", "50%")  # fmt: skip
     code, out, _ = commands("plan", str(study_file), *HERE, *words, "--workers", "2")
     assert code == 0
     assert "with 2 workers (cpu, 1 thread each), from 3 kinds of stages measured now." in out

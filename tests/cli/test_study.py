@@ -250,7 +250,7 @@ def test_the_command_line_goes_before_the_file_and_the_rest_stays(study_file):
 
 def test_the_command_line_can_take_back_what_the_file_says(study_file):
     with study_file.open() as file:
-        text = file.read()
+        text = file.read().replace('without = ["oracle", "noise"]\n', "")
     head = 'test_folds = [0]\nexclude = ["hu"]\nwithout = ["scratch"]\n'
     study_file.write_text(head + text)
     assert spec(study_file).tested == (0,)
@@ -270,7 +270,13 @@ def test_options_of_the_dataset_are_taken_one_by_one(study_file):
 
 def test_the_command_line_alone_is_a_study_too(study_file):
     text = spec(
-        methods="hu,simclr", labels="50%,1.0", folds=2, draws=2, dataset_option=["patients=4"]
+        methods="hu,simclr",
+        labels="50%,1.0",
+        folds=2,
+        draws=2,
+        rates="uniform",
+        without="oracle,noise",
+        dataset_option=["patients=4"],
     )
     file = read_study(study_file)
     assert text == file.model_copy(update={"budget": None})
