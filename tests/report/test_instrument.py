@@ -19,6 +19,7 @@ def rows_of(number, method, shift, draws=(0, 1), family="contrast before", **cha
     """A method on twelve patients, `shift` above scratch."""
     return [
         {"method": method, "family": family, "patient": f"p{p:02d}", "draw": draw,
+         "fold": p % 3, "folds": 3,
          "dice": FLOOR + shift + NOISE[number, p, draw], **changes}
         for p in range(12) for draw in draws
     ]  # fmt: skip
@@ -73,10 +74,9 @@ def test_a_control_is_compared_with_scratch_in_its_own_runs(frame):
     line = table.data[(table.data["Method"] == "oracle") & (table.data["Rates"] == "uniform")]
     gaps = (FLOOR + 0.2 + NOISE[4, :, 0]) - (FLOOR + NOISE[0, :, 0])
     assert line["Dice vs scratch"].item() == pytest.approx(gaps.mean())
-    # The interval turns the exact test round; Student's is near it.
     low, high = stats.t.interval(0.95, 11, gaps.mean(), stats.sem(gaps))
-    assert line["95% low"].item() == pytest.approx(low, abs=0.004)
-    assert line["95% high"].item() == pytest.approx(high, abs=0.004)
+    # For networks trained anew it is no narrower.
+    assert line["95% low"].item() < low + 0.004 < high - 0.004 < line["95% high"].item()
     room = np.mean(FLOOR + ROOM + NOISE[3, :, 0]) - np.mean(FLOOR + NOISE[0])
     assert line["Share of the possible"].item() == pytest.approx(gaps.mean() / room)
 
@@ -88,7 +88,8 @@ def test_a_study_that_sees_says_what_it_sees_first(frame):
     gap = np.mean(NOISE[4, :, 0] - NOISE[0, :, 0]) + 0.2
     assert f"noise, uniform {np.mean(NOISE[6, :, 0] - NOISE[0, :, 0]):+.3f}" in first
     assert f"oracle, uniform {gap:+.3f}" in first
-    assert "differences from 0.02 on can be seen" in first
+    assert "differences from 0.03 on can be seen." in first
+    assert first.index("oracle, gentle") < first.index("oracle, uniform") < first.index("noise")
     assert not any("must equal" in line or "undertrained" in line for line in others)
 
 
@@ -99,6 +100,19 @@ def test_planted_faults_of_a_study_are_told(frame):
     assert any("oracle, uniform has seen every label and is not" in line for line in blind)
     (line,) = [line for line in told(frame(*study(noise=0.05))) if "must equal" in line]
     assert line.startswith("noise, uniform must equal scratch and lies at +0.0")
+    # With one fold nobody knows how far training again would move it.
+    single = [{**row, "fold": 0, "folds": 1} for row in study(noise=0.05)]
+    lines = told(frame(*single))
+    assert "with these networks; how far others would differ is not known" in lines[0]
+    assert not any("must equal" in line for line in lines)
+    # Nor is it the images where folds disagree on it.
+    moved = [
+        {**row, "dice": row["dice"] + (0.12 if row["fold"] else -0.1)}
+        if row["method"] == "noise"
+        else row
+        for row in study()
+    ]
+    assert not any("must equal" in line for line in told(frame(*moved)))
     bare = [row for row in study() if row["family"] != "control"]
     assert "Without the controls oracle and noise" in told(frame(*bare))[-1]
 

@@ -11,7 +11,13 @@ from typing import Any
 
 import pandas as pd
 
-from contrabench.references import CONTROL_FAMILY, EVERY_LABEL, FULL_SUPERVISION, REFERENCE
+from contrabench.references import (
+    CONTROL_FAMILY,
+    EVERY_LABEL,
+    FULL_SUPERVISION,
+    ORACLE,
+    REFERENCE,
+)
 from contrabench.statistics.aggregate import distance_of, observations, patient_scores
 from contrabench.statistics.intervals import mean_interval
 from contrabench.store.rows import labels_of
@@ -178,6 +184,11 @@ class Control:
     entry: Entry
     rates: str
     scratch: Entry | None
+
+    @property
+    def sees_labels(self) -> bool:
+        """Whether it has seen every label; all others must equal scratch."""
+        return bool(self.entry.rows["method"].iloc[0] == ORACLE)
 
     @property
     def label(self) -> str:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from contrabench.contracts.report import Column, Kind, Table, number_text
 from contrabench.protocol import ALONG
-from contrabench.references import CONTROLS, FULL_SUPERVISION, ORACLE, REFERENCE
+from contrabench.references import CONTROLS, FULL_SUPERVISION, REFERENCE
 from contrabench.report.board import NAMES, columns, make_table, names_of
-from contrabench.report.comparison import Comparison
+from contrabench.report.comparison import Comparison, all_against
 from contrabench.report.entries import Control, Entry, LabelBudget, reference_of
 from contrabench.statistics.aggregate import patient_scores
-from contrabench.statistics.paired import PairedDifference, paired_difference
+from contrabench.statistics.paired import score_differences
+from contrabench.statistics.retraining import FEWEST_DRAWS, FEWEST_FOLDS, deciding_interval
 from contrabench.store.rows import column_at
 
 CONTROL_TABLE, ALONG_TABLE = "controls", "along fine-tuning"
@@ -28,19 +30,47 @@ _DIGIT = 0.01
 _AGAINST = f"Dice vs {REFERENCE}"
 
 
-def found_of(control: Control) -> PairedDifference | None:
-    """A control minus scratch in the same runs; None without these, or on other patients."""
-    scratch = control.scratch
-    if scratch is None or not scratch.scores.index.equals(control.entry.scores.index):
-        return None
-    return paired_difference(control.entry.scores["dice"], scratch.scores["dice"])
+@dataclass(frozen=True)
+class Seen:
+    """A control minus scratch in the same runs: mean and 95 % interval.
+
+    `is_anew`: for networks trained anew, which three folds tell of, and not for these alone.
+    """
+
+    control: Control
+    mean: float
+    low: float
+    high: float
+    is_anew: bool
+
+
+def seen_of(budget: LabelBudget) -> list[Seen]:
+    """What is known of each control that was tested on the patients of scratch."""
+    pairs = {
+        place: (one.entry, one.scratch)
+        for place, one in enumerate(budget.controls)
+        if one.scratch is not None and one.scratch.scores.index.equals(one.entry.scores.index)
+    }
+    if not pairs:
+        return []
+    _, trained = all_against(pairs)
+    if trained.folds >= FEWEST_FOLDS:
+        # They are run in one draw; that other networks were trained shows between folds too.
+        trained = replace(trained, draws=max(trained.draws, FEWEST_DRAWS))
+    found = []
+    for place, sides in pairs.items():
+        ours, theirs = (side.scores["dice"].to_numpy(dtype=float) for side in sides)
+        gaps = score_differences(ours, theirs)
+        low, high = deciding_interval(gaps, trained)
+        control = budget.controls[place]
+        found.append(Seen(control, float(gaps.mean()), low, high, trained.decides))
+    return found
 
 
 def instrument(budget: LabelBudget, compared: Comparison) -> tuple[str, ...]:
     """What the controls of one label budget show, in sentences; the same for the same rows."""
-    found = [(one, found_of(one)) for one in budget.controls]
-    known = [(one, difference) for one, difference in found if difference is not None]
-    lines = [*_sight(budget, compared, known), *_alarms(budget, known)]
+    found = seen_of(budget)
+    lines = [*_sight(budget, compared, found), *_alarms(budget, found)]
     held = {str(one.entry.rows["method"].iloc[0]) for one in budget.controls}
     if lacking := [name for name in CONTROLS if name not in held]:
         lines.append(
@@ -50,49 +80,46 @@ def instrument(budget: LabelBudget, compared: Comparison) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _sight(
-    budget: LabelBudget, compared: Comparison, known: Sequence[tuple[Control, PairedDifference]]
-) -> Iterator[str]:
+def _sight(budget: LabelBudget, compared: Comparison, found: Sequence[Seen]) -> Iterator[str]:
     """Each control's difference, of what is possible, and what is the least that can be seen."""
-    words = [f"{one.label} {_signed(each.mean)}" for one, each in known]
+    ordered = sorted(found, key=lambda one: (not one.control.sees_labels, -one.mean))
+    words = [f"{one.control.label} {_signed(one.mean)}" for one in ordered]
     room = _room(budget)
     if words and not math.isnan(room):
         words[0] += f" of {_signed(room)} possible"
     ends = [(one.low, one.high) for one in compared.family.values()]
-    ends += [(each.low, each.high) for _, each in known]
-    halves = [(high - low) / 2 for low, high in ends]
-    widths = sorted(half for half in halves if not math.isnan(half))
+    ends += [(one.low, one.high) for one in found]
+    halves = sorted((high - low) / 2 for low, high in ends if not math.isnan(high - low))
     seen = ""
-    if widths:
-        least = math.ceil(widths[len(widths) // 2] / _DIGIT) * _DIGIT
+    if halves:
+        least = math.ceil(halves[len(halves) // 2] / _DIGIT) * _DIGIT
+        anew = compared.retraining.decides or any(one.is_anew for one in found)
         seen = f"differences from {least:.2f} on can be seen"
+        seen += "" if anew else " with these networks; how far others would differ is not known"
     if words:
         yield f"Can this study see? {', '.join(words)}{f': {seen}' if seen else ''}."
     elif seen:
         yield f"In this study {seen}."
 
 
-def _alarms(
-    budget: LabelBudget, known: Sequence[tuple[Control, PairedDifference]]
-) -> Iterator[str]:
+def _alarms(budget: LabelBudget, found: Sequence[Seen]) -> Iterator[str]:
     """What is wrong with the study itself."""
     if _room(budget) <= 0:
         yield (
             f"The ceiling is below the floor: {FULL_SUPERVISION} is no better than {REFERENCE}. "
             "The networks are undertrained; nothing in this table says anything about methods."
         )
-    for one, difference in known:
-        sees_labels = bool(one.entry.rows["method"].iloc[0] == ORACLE)
-        if sees_labels and not difference.low > 0:
+    for one in found:
+        if one.control.sees_labels and not one.low > 0:
             yield (
-                f"{one.label} has seen every label and is not shown to be above {REFERENCE}: no "
-                "pre-training can show anything here."
+                f"{one.control.label} has seen every label and is not shown to be above "
+                f"{REFERENCE}: no pre-training can show anything here."
             )
-        if not sees_labels and (difference.low > 0 or difference.high < 0):
+        if one.is_anew and not one.control.sees_labels and (one.low > 0 or one.high < 0):
             yield (
-                f"{one.label} must equal {REFERENCE} and lies at {_signed(difference.mean)} (95% "
-                f"{_signed(difference.low)} to {_signed(difference.high)}): differences of this "
-                "size are not those of images."
+                f"{one.control.label} must equal {REFERENCE} and lies at {_signed(one.mean)} (95% "
+                f"{_signed(one.low)} to {_signed(one.high)}): gains of this size are not those of "
+                "images."
             )
 
 
@@ -115,13 +142,14 @@ def control_table(budget: LabelBudget) -> Table | None:
         "share": ["Share of the possible"],
     }  # fmt: skip
     rows, room = [], _room(budget)
+    seen = {id(one.control): one for one in seen_of(budget)}
     for one in budget.controls:
         cells: dict[str, Any] = {
             **names_of(one.entry),
             "Rates": one.rates or None,
             "Dice": one.entry.dice,
         }
-        if (found := found_of(one)) is not None:
+        if (found := seen.get(id(one))) is not None:
             share = found.mean / room if room > 0 else math.nan
             cells |= {_AGAINST: found.mean, "95% low": found.low, "95% high": found.high}
             cells["Share of the possible"] = share
