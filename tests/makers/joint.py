@@ -71,7 +71,9 @@ def handmade(
     cls = registry.methods.get(name)
     method = cls(cls.Options(**options))
     declared = method.joint_stages()[stage]
-    network = build_segmenter(build_backbone(BackboneSpec(width=4), 0), classes, deep, 0)
+    # Each image by itself, so that a literal loss may look at one after another.
+    spec = BackboneSpec(width=4, options={"norm": "instance"})
+    network = build_segmenter(build_backbone(spec, 0), classes, deep, 0)
     objective = build_joint(method, declared, network, "test")
     streams = tuple(
         slices(others, len(stream.views), classes, stream.masks != "none", blank, 10 + number)

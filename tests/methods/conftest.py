@@ -35,7 +35,10 @@ def pretrain_task(
     net = build_backbone(BackboneSpec(width=4), 0) if net is None else net
     torch.manual_seed(0)
     phase = Phase(images=64, batch=batch, lr=1e-3)
-    return PretrainTask(net, method.objective(stage, net), stage, bank, phase, Seeds())
+    objective = method.objective(stage, net)
+    if stage.labels:
+        objective.classify(3)
+    return PretrainTask(net, objective, stage, bank, phase, Seeds())
 
 
 def finetune_task(cases, batch=8, labelled=2, net=None, deep=False):

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from contrabench.contracts import registry
 
-from .conftest import agree, exactly, learn, pretrain_task
+from .conftest import agree, exactly, image_normed, learn, pretrain_task
 
 cls = registry.methods.get("voco")
 module = __import__(cls.__module__, fromlist=["x"])
@@ -19,7 +19,9 @@ LEVELS = ("enc1", "enc2", "enc3", "enc4", "centre")
 
 
 def make(cases, batch=8, **options):
-    return pretrain_task(cls(cls.Options(**{"width": 24, "targets": 2, **options})), cases, batch)
+    return pretrain_task(
+        cls(cls.Options(**{"width": 24, "targets": 2, **options})), cases, batch, net=image_normed()
+    )
 
 
 def seeded(seed):

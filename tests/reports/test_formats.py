@@ -207,7 +207,7 @@ def about(report):
     (section,) = report.sections
     names = tuple(dict.fromkeys(column.structure for column in section.tables[1].columns[2:]))
     empty = pd.DataFrame()
-    plot_data = PlotData((*names, "mmgl"), "ASD mm", empty, empty, empty)
+    plot_data = PlotData((*names, "mmgl"), "ASD mm", empty, empty, empty, empty)
     known = dataclasses.replace(section, dataset="phantom", labels="10%", plot_data=plot_data)
     return dataclasses.replace(report, sections=(known,))
 

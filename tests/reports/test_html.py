@@ -60,6 +60,7 @@ def with_plot_data(report, **changes):
     found = PlotData(
         structures=structures, distance="ASD mm",
         methods=methods, cases=cases, curves=curves,
+        along=pd.DataFrame(columns=["method", "share", "mean"]),
     )  # fmt: skip
     found = dataclasses.replace(found, **changes)
     whole = dataclasses.replace(section, dataset="phantom", labels="10%", plot_data=found)
@@ -434,6 +435,19 @@ def test_ranks_and_costs_are_drawn_from_their_tables(report):
     assert drawn["costs"] == [[0, 12.0, 0.8, 2.0], [2, 40.0, 0.6, None]]
     bare = json.loads(plots.data(with_plot_data(report)))["s1"]
     assert bare["ranks"] == bare["ranges"] == bare["costs"] == []
+
+
+def test_the_way_through_fine_tuning_is_drawn_below_its_table(report):
+    way = pd.DataFrame({"method": [0, 0, 1], "share": [5, 100, 100], "mean": [0.2, 0.51234, 0.6]})
+    whole = with_plot_data(report, along=way)
+    (section,) = whole.sections
+    assert json.loads(plots.data(whole))["s1"]["along"] == [
+        [0, 5, "dice", 0.2, None, None],
+        [0, 100, "dice", 0.512, None, None],
+        [1, 100, "dice", 0.6, None, None],
+    ]
+    assert "along" in plots.plots(section)
+    assert "along" not in plots.plots(with_plot_data(report).sections[0])
 
 
 @pytest.mark.parametrize(

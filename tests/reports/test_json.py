@@ -24,7 +24,7 @@ def full(report):
     runs = [("aaaa", "bbbb"), ("cccc",), ("dddd",)]
     methods = names.assign(family="local", role=["", "floor", ""], runs=runs)
     empty = pd.DataFrame()
-    plot_data = PlotData(("RV",), "ASD mm", methods, empty, empty)
+    plot_data = PlotData(("RV",), "ASD mm", methods, empty, empty, empty)
     known = dataclasses.replace(section, plot_data=plot_data)
     return dataclasses.replace(report, sections=(known,))
 
