@@ -109,12 +109,13 @@ def _alarms(budget: LabelBudget, found: Sequence[Seen]) -> Iterator[str]:
             f"The ceiling is below the floor: {FULL_SUPERVISION} is no better than {REFERENCE}. "
             "The networks are undertrained; nothing in this table says anything about methods."
         )
+    oracles = [one for one in found if one.control.sees_labels and not math.isnan(one.low)]
+    if oracles and all(one.low <= 0 for one in oracles):
+        yield (
+            f"{oracles[0].control.entry.name} has seen every label and is not shown to be above "
+            f"{REFERENCE}: no pre-training can show anything here."
+        )
     for one in found:
-        if one.control.sees_labels and not one.low > 0:
-            yield (
-                f"{one.control.label} has seen every label and is not shown to be above "
-                f"{REFERENCE}: no pre-training can show anything here."
-            )
         if one.is_anew and not one.control.sees_labels and (one.low > 0 or one.high < 0):
             yield (
                 f"{one.control.label} must equal {REFERENCE} and lies at {_signed(one.mean)} (95% "
