@@ -1,7 +1,7 @@
 """The named budgets: how much every method may compute.
 
-Fine-tuning is such that each budget tells few labels from many for a network from scratch
-(`docs/budgets.md`): one at which labels make no difference measures nothing.
+Fine-tuning is such that each budget but `smoke`, which proves that things run, tells few labels
+from many for a network from scratch (`docs/budgets.md`).
 """
 
 from __future__ import annotations

@@ -6,10 +6,12 @@ from scipy import stats
 from tests.makers.rows import results
 
 from contrabench.contracts.registry import reports
+from contrabench.report.board import board
 from contrabench.report.build import build_report
 from contrabench.report.comparison import compare
 from contrabench.report.entries import label_budgets, set_apart
 from contrabench.report.instrument import along_table, control_table, instrument
+from contrabench.statistics.paired import paired_difference
 
 NOISE = np.random.default_rng(1).normal(0, 0.02, (8, 12, 2))
 FLOOR, ROOM = 0.5, 0.3
@@ -134,6 +136,22 @@ def test_scores_on_the_way_are_means_over_patients(frame):
         np.mean(FLOOR + 0.25 + NOISE[5, :, 0])
     )
     assert along_table(budget_of(frame(*study()))) is None
+
+
+def test_the_interval_beside_is_that_of_the_rates_were_they_to_rank(frame):
+    """Three folds and two draws: of the kind for networks trained anew, in both places."""
+    data, beside = frame(*study()), []
+    for rates in ("uniform", "gentle"):
+        budget = budget_of(data, rates)
+        table = board(compare(budget.entries), budget.distance, aside=budget.aside).data
+        beside.append(table.set_index("Method").loc["simclr"])
+    for name in ("Dice", "Dice vs scratch", "95% low", "95% high"):
+        assert beside[0][f"{name}, gentle"] == pytest.approx(beside[1][name])
+        assert beside[1][f"{name}, uniform"] == pytest.approx(beside[0][name])
+    plain = paired_difference(
+        *(budget_of(data).find(n).scores["dice"] for n in ("simclr", "scratch"))
+    )
+    assert beside[0]["95% low"] < plain.low
 
 
 @pytest.mark.parametrize("name", ["terminal", "markdown", "latex", "csv", "json", "html"])

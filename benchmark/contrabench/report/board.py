@@ -13,11 +13,16 @@ import pandas as pd
 
 from contrabench.contracts.report import NAME, NONE, Column, Kind, Table, number_text
 from contrabench.references import REFERENCE
-from contrabench.report.comparison import Against, Comparison, needed, shared_variance
+from contrabench.report.comparison import (
+    Against,
+    Comparison,
+    all_against,
+    needed,
+    shared_variance,
+)
 from contrabench.report.entries import Entry, LabelBudget, labelled, reference_of
 from contrabench.statistics.aggregate import structure_means
 from contrabench.statistics.design import MOST
-from contrabench.statistics.paired import paired_difference
 from contrabench.statistics.ranking import BY_SCORE, SCHEMES, kendall, rank_methods, rank_stability
 from contrabench.statistics.signflip import LEVEL
 from contrabench.text import counted
@@ -97,7 +102,7 @@ def board(
         ranks = dict(zip(compared.members, rank_methods(compared.scores("dice")), strict=True))
     level = next((str(entry.rows["rates"].iloc[0]) for entry in aside.values()), "")
     beside = {kind: [f"{name}, {level}" for name in names] for kind, names in _ASIDE.items()}
-    reference, rows = reference_of(compared.entries), []
+    other_rates, rows = _at_other_rates(aside, reference_of(compared.entries)), []
     for place, entry in enumerate(compared.entries):
         one = compared.against.get(place)
         best, worst = compared.limits.get(place, (math.nan, math.nan))
@@ -110,7 +115,7 @@ def board(
             "Rank": ranks.get(place, math.nan),
             "Best rank": best,
             "Worst rank": worst,
-            **_at(level, aside.get(entry.label), reference),
+            **{f"{name}, {level}": it for name, it in other_rates.get(entry.label, {}).items()},
         })  # fmt: skip
     shown = (
         *NAMES, *columns("Results", result),
@@ -120,16 +125,20 @@ def board(
     return make_table(LEADERBOARD, shown, rows, leader=compared.leader)
 
 
-def _at(level: str, entry: Entry | None, reference: Entry | None) -> dict[str, float]:
-    """A method at the rates that do not rank, and its difference to the reference."""
-    if entry is None:
-        return {}
-    cells = {f"Dice, {level}": entry.dice}
-    if reference is not None and reference.scores.index.equals(entry.scores.index):
-        found = paired_difference(entry.scores["dice"], reference.scores["dice"])
-        numbers = (found.mean, found.low, found.high)
-        names = (f"{name}, {level}" for name in _ASIDE["difference"])
-        cells |= dict(zip(names, numbers, strict=True))
+def _at_other_rates(
+    aside: Mapping[str, Entry], reference: Entry | None
+) -> dict[str, dict[str, float]]:
+    """Methods at the rates that do not rank, by label, with their differences to the reference."""
+    cells = {label: {"Dice": entry.dice} for label, entry in aside.items()}
+    pairs = {
+        label: (entry, reference)
+        for label, entry in aside.items()
+        if reference is not None and reference.scores.index.equals(entry.scores.index)
+    }
+    found, _ = all_against(dict(enumerate(pairs.values()))) if pairs else ({}, None)
+    for place, label in enumerate(pairs):
+        one = found[place]
+        cells[label] |= dict(zip(_ASIDE["difference"], (one.mean, one.low, one.high), strict=True))
     return cells
 
 

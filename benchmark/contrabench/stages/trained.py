@@ -38,12 +38,12 @@ def train(
     `seen` is what the record says beside the fit's own figures.
     """
 
-    def keep(name: str, step: int, part: Callable[[Tensor], Tensor]) -> None:
+    def keep(file: str, at: int, part: Callable[[Tensor], Tensor]) -> None:
         weights = {name: part(value) for name, value in module.state_dict().items()}
-        header = {"step": str(step), "recipe": digest(making.run.dataset.recipe)}
-        save_weights(folder / name, weights, header)
+        header = {"step": str(at), "recipe": digest(making.run.dataset.recipe)}
+        save_weights(folder / file, weights, header)
 
-    kept = {at: partial(keep, name, at, _halved) for at, name in marks.items()}
+    kept = {at: partial(keep, file, at, _halved) for at, file in marks.items()}
     with tracked(making, node) as tracker:
         record = fit(step, folder, making.reporter, node.title, tracker, kept)
     if not is_first_process():

@@ -116,14 +116,18 @@ def _levels(spec: StudySpec, asked: Sequence[tuple[Asked, bool]]) -> tuple[Rates
     """The rates of handed-over parts that a study compares; the first one ranks."""
     if spec.rates is not None:
         return spec.rates
-    few = sum(not control and bool(_handed(one)) for one, control in asked) <= _FEW
+    opened = (
+        one.method(one.method.Options.model_validate(dict(one.options)))
+        for one, control in asked
+        if not control
+    )
+    few = sum(map(_hands_over, opened)) <= _FEW
     return ("uniform", "gentle") if few else ("uniform",)
 
 
-def _handed(one: Asked) -> tuple[str, ...]:
-    """The parts that a method hands over to fine-tuning."""
-    method = one.method(one.method.Options.model_validate(dict(one.options)))
-    return method.transfers() if method.stages() else ()
+def _hands_over(method: Method) -> bool:
+    """Whether fine-tuning gets anything of it, so that the rates make a difference."""
+    return bool(method.stages() and method.transfers())
 
 
 def _methods(spec: StudySpec) -> tuple[list[tuple[Asked, bool]], list[str]]:
@@ -211,8 +215,8 @@ def _meanings(
     method = kind(options)
     # Asked here already, so that what cannot be had costs no preparation and no training.
     share_out(method, budget, spec.recipe)
-    handed = bool(method.stages() and method.transfers())
-    return [{**meaning, "rates": level} for level in (levels if handed else ("",))]
+    differ = levels if _hands_over(method) else ("",)
+    return [{**meaning, "rates": level} for level in differ]
 
 
 def _budget(spec: StudySpec, device: str) -> Budget:
