@@ -10,15 +10,18 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 from tests.makers.stores import Lab
+from tests.makers.studies import plan_tiny
 from typer.testing import CliRunner
 
 from contrabench.cli.app import app
+from contrabench.cli.report import _named_first
 from contrabench.contracts.registry import reports
 from contrabench.errors import RequestError, RunError
 from contrabench.exchange.archive import pack
 from contrabench.files import seal_folder
 from contrabench.protocol import digest
 from contrabench.store.rows import ResultRow, write_rows
+from contrabench.study.status import write_study
 
 
 def write(store, variant, labels, fraction, shift, protocol="ab12cd34ef56ab12", dataset="phantom"):
@@ -481,3 +484,17 @@ def test_pictures_that_nothing_leads_to_are_told_of(bench, store, tmp_path, monk
     words = ("--store", store, "--labels", "10%", "--pictures", tmp_path / "pictures")
     told = bench(*words, "--format", "csv").stderr
     assert f"1 picture written to {tmp_path / 'pictures'}; csv does not refer to them" in told
+
+
+def test_the_rates_that_rank_are_those_that_the_studies_of_a_store_named_first(tmp_path):
+    def planned(*rates):
+        session = plan_tiny(tmp_path, methods=["simclr"], rates=list(rates), draws=1)
+        write_study(tmp_path, session.spec, session.graph)
+
+    assert _named_first(tmp_path) == "uniform"
+    planned("gentle", "uniform")
+    assert _named_first(tmp_path) == "gentle"
+    # Where studies disagree nothing was named for all of them.
+    planned("uniform")
+    assert _named_first(tmp_path) == "uniform"
+    assert _named_first(tmp_path / "runs.zip") == "uniform"
