@@ -20,7 +20,7 @@ from contrabench import (
     Structure,
     register_dataset,
 )
-from contrabench.data.formats import frame_count
+from contrabench.data.nifti import frame_count
 
 FRAME = re.compile(r"(patient\d+)_frame(\d+)(_gt)?\.nii(\.gz)?")
 SERIES = re.compile(r"(patient\d+)_4d\.nii(\.gz)?")
@@ -104,22 +104,31 @@ class ACDC(NiftiDataset):
         subsets = ("training", "testing") if subset == "all" else (subset,)
         found: dict[tuple[str, str], dict[str, Path]] = {}
         series: dict[str, Path] = {}
+        homes: dict[str, Path] = {}
+        faults = []
         for path in sorted(path for folder in self._folders(subsets) for path in folder.iterdir()):
             if match := FRAME.fullmatch(path.name):
-                kind = "label" if match[3] else "image"
-                found.setdefault((match[1], match[2]), {})[kind] = path
-            elif self.options.every and (match := SERIES.fullmatch(path.name)):
-                series[match[1]] = path
+                files, kind = found.setdefault((match[1], match[2]), {}), match[3] or "image"
+            elif match := SERIES.fullmatch(path.name):
+                files, kind = series, match[1]
+            else:
+                continue
+            home = homes.setdefault(match[1], path.parent)
+            if home != path.parent:
+                faults.append(f"{match[1]} is in {home} and in {path.parent}; keep one of them")
+            elif other := files.get(kind):
+                faults.append(f"{match[1]}: both {other} and {path} are there; keep one of them")
+            files[kind] = path
         if not found:
             raise self.misplaced(f"no frame of a {' or '.join(subsets)} patient was found")
-        faults = [
-            f"{patient}_frame{frame}: its {kind} is missing beside {next(iter(files.values()))}"
+        faults = list(dict.fromkeys(faults)) + [
+            f"{patient}_frame{frame}: its {what} is missing beside {next(iter(files.values()))}"
             for (patient, frame), files in found.items()
-            for kind in ("image", "label")
+            for kind, what in (("image", "image"), ("_gt", "label"))
             if kind not in files
         ]
         others: list[Case] = []
-        for patient, path in series.items():
+        for patient, path in series.items() if self.options.every else ():
             known = {int(frame) for name, frame in found if name == patient}
             try:
                 frames = [n for n in range(1, frame_count(path) + 1) if n not in known]
@@ -133,7 +142,7 @@ class ACDC(NiftiDataset):
         if faults:
             raise DataError(faults, where=self.info.title)
         labelled = [
-            Case(f"{patient}_frame{frame}", patient, files["image"], files["label"])
+            Case(f"{patient}_frame{frame}", patient, files["image"], files["_gt"])
             for (patient, frame), files in found.items()
         ]
         return labelled + others
@@ -142,6 +151,8 @@ class ACDC(NiftiDataset):
         """The patients' folders below --data, or below its subset folders."""
         root = self.folder()
         parents = [root / subset for subset in subsets if (root / subset).is_dir()] or [root]
+        if 0 < len(parents) < len(subsets) and parents != [root]:
+            raise self.misplaced(f"subset=all takes training and testing, and {root} has one only")
         return [
             folder
             for parent in parents

@@ -78,10 +78,12 @@ class MMWHS(NiftiDataset):
             DataError: naming each training image without label and each label without image.
         """
         train, test = (f"{self.options.modality}_{half}" for half in ("train", "test"))
-        found = self._files(train)
+        faults: list[str] = []
+        found = self._files(train, faults)
         if not found:
             raise self.misplaced(f"no {train} volume was found in {self.folder()}")
-        faults = [
+        images = self._files(test, faults) if self.options.pool else {}
+        faults += [
             f"{name}: its {kind} is missing beside {next(iter(files.values()))}"
             for name, files in found.items()
             for kind in ("image", "label")
@@ -93,14 +95,13 @@ class MMWHS(NiftiDataset):
             Case(name, SAME_HEART.get(name, name[-4:]), files["image"], files["label"])
             for name, files in found.items()
         ]
-        images = self._files(test) if self.options.pool else {}
         return labelled + [
             Case(name, name[-4:], files["image"], labelled=False)
             for name, files in images.items()
             if "image" in files
         ]
 
-    def _files(self, set_name: str) -> dict[str, dict[str, Path]]:
+    def _files(self, set_name: str, faults: list[str]) -> dict[str, dict[str, Path]]:
         """Image and label of each volume of a set, in its folder below --data, or in --data."""
         folder = self.folder()
         if (folder / set_name).is_dir():
@@ -109,7 +110,10 @@ class MMWHS(NiftiDataset):
         for path in sorted(folder.iterdir()):
             match = re.fullmatch(rf"({set_name}_\d{{4}})_(image|label)\.nii(\.gz)?", path.name)
             if match:
-                found.setdefault(match[1], {})[match[2]] = path
+                files = found.setdefault(match[1], {})
+                if other := files.get(match[2]):
+                    faults.append(f"{match[1]}: both {other} and {path} are there; keep one")
+                files[match[2]] = path
         return found
 
     def load(self, case: Case) -> Volume:

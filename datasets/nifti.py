@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Container, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -22,12 +24,14 @@ from contrabench import (
 )
 from contrabench.data.formats import stem, unread, volumes_in
 from contrabench.data.names import shared_patient
-from contrabench.files import read_json
+from contrabench.text import composed
 
 FOLDERS = (("imagesTr", "labelsTr"), ("images", "labels"))
 WITHOUT_LABELS = ("imagesTs", "imagesTest", "unlabelled")
 """Folders beside these whose images are trained on without labels, whatever labels there are."""
 CHANNEL = re.compile(r"(.+)_(\d{4})")
+MOST = 254
+"""Structures that a mask can tell: 255 marks what is not labelled."""
 EACH = "(.+)"
 """The pattern by which each case is a patient of its own."""
 
@@ -44,7 +48,12 @@ class NiftiOptions(Options):
         "", description='names of label values, "LV=1,RV=2"; empty: dataset.json or as found'
     )
     pool: bool = Field(True, description="train on the images without labels, too")
-    field_of_view_mm: float = Field(224.0, gt=0, description="side of the square kept, in mm")
+    field_of_view_mm: float = Field(
+        224.0, ge=10, le=1000, description="side of the square kept, in mm"
+    )
+    sides_mm: tuple[float, float] = Field(
+        (0.1, 20.0), description="the least and the largest side that a voxel can have, in mm"
+    )
 
     @field_validator("patient_pattern")
     @classmethod
@@ -55,7 +64,14 @@ class NiftiOptions(Options):
             raise ValueError(f"'{pattern}' is no regular expression: {error}") from error
         if groups != 1:
             raise ValueError(f"'{pattern}' has {groups} groups; put the patient into one (...)")
-        return pattern
+        return composed(pattern)
+
+    @field_validator("sides_mm")
+    @classmethod
+    def _bounds(cls, sides: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < sides[0] < sides[1]:
+            raise ValueError(f"{list(sides)} are no bounds; write the least and the largest side")
+        return sides
 
     @field_validator("structures")
     @classmethod
@@ -84,6 +100,7 @@ class NiftiFolder(NiftiDataset):
     def __init__(self, root: Path | None = None, options: NiftiOptions | None = None) -> None:
         super().__init__(root, options)
         self.recipe = DataRecipe(field_of_view_mm=self.options.field_of_view_mm)
+        self.sides_mm = self.options.sides_mm
         self._structures: tuple[Structure, ...] = ()
         self._channels: tuple[str, ...] = ()
 
@@ -94,7 +111,7 @@ class NiftiFolder(NiftiDataset):
             description = self.folder() / "dataset.json"
             if self.options.structures:
                 self._structures = _parse_structures(self.options.structures)
-            elif description.is_file():
+            elif os.path.lexists(description):
                 self._structures = _described(description)
             else:
                 self._structures = self._found()
@@ -132,12 +149,17 @@ class NiftiFolder(NiftiDataset):
             f"{name}: {label_of[name]} has no image in {images}"
             for name in sorted(set(label_of) - labellable)
         ]
-        near = set(labels.rglob("[!.]*")) - set(label_of.values())
+        near = {
+            path: composed(path.name).lower()
+            for path in set(labels.rglob("[!.]*")) - set(label_of.values())
+        }
         cases, pattern = [], self.options.patient_pattern
         for name, (image, *further) in image_of.items():
             label = label_of.get(name) if name in labellable else None
             patient = re.search(pattern or EACH, name)
-            beside = [path for path in near if path.name.lower().startswith(f"{name}.".lower())]
+            beside = [
+                path for path, called in near.items() if called.startswith(f"{name.lower()}.")
+            ]
             if patient is None or not patient[1]:
                 faults.append(f"{name}: patient_pattern '{pattern}' does not match it")
             elif label is None and name in labellable and beside:
@@ -203,8 +225,7 @@ class NiftiFolder(NiftiDataset):
     def _named(self) -> tuple[str, ...]:
         """The names of the channels in `dataset.json`, if it has any."""
         path = self.folder() / "dataset.json"
-        content = read_json(path)
-        known = content if isinstance(content, dict) else {}
+        known = _read_description(path) if os.path.lexists(path) else {}
         names = known.get("channel_names", known.get("modality")) or {}
         names = {"0": names} if isinstance(names, str) else names
         if not isinstance(names, dict) or set(names) != set(map(str, range(len(names)))):
@@ -219,20 +240,25 @@ class NiftiFolder(NiftiDataset):
 
     def _found(self) -> tuple[Structure, ...]:
         values: set[int] = set()
+        faults: list[str] = []
         for case in self.cases():
             try:
                 label = self.load(case).label
-            except DataError:  # it is told with all other faults when the cases are read
+            except DataError as error:
+                faults += error.faults
                 continue
             if label is not None:
                 values.update(*(np.unique(part).tolist() for part in label))
         values.discard(0)
-        if not values or min(values) < 0 or len(values) > 255:
+        if not values and faults:
+            raise DataError(faults, where=str(self.root))
+        if not values or min(values) < 0 or len(values) > MOST:
             raise DataError(
                 [
                     f"the labels hold {len(values)} values besides 0"
                     + (f", from {min(values)} to {max(values)}" if values else "")
-                    + '; name those that are structures with structures="LV=1,RV=2"'
+                    + f", and 1 to {MOST} can be told apart; name those that are structures with "
+                    'structures="LV=1,RV=2"'
                 ],
                 where=str(self.root),
             )
@@ -288,7 +314,7 @@ def _parse_structures(text: str) -> tuple[Structure, ...]:
         ValueError: if the text does not have that form, or names a value twice.
     """
     pairs = [part.partition("=") for part in text.split(",") if part.strip()]
-    if not all(name.strip() and value.strip().isdigit() for name, _, value in pairs):
+    if not all(name.strip() and value.strip().isdecimal() for name, _, value in pairs):
         raise ValueError(f"'{text}' does not have the form LV=1,RV=2")
     return _structures([(name.strip(), int(value)) for name, _, value in pairs])
 
@@ -297,8 +323,8 @@ def _structures(pairs: list[tuple[str, int]]) -> tuple[Structure, ...]:
     names, values = {name for name, _ in pairs}, {value for _, value in pairs}
     if len(names) != len(pairs) or len(values) != len(pairs):
         raise ValueError("a name or a value occurs twice")
-    if len(pairs) > 255 or min(values, default=1) < 1:
-        raise ValueError("label values must be positive, 255 structures at most")
+    if len(pairs) > MOST or min(values, default=1) < 1 or max(values, default=1) >= 2**63:
+        raise ValueError(f"label values are 1 to 2**63 - 1, of {MOST} structures at most")
     return tuple(Structure(name=name, value=value) for name, value in pairs)
 
 
@@ -308,19 +334,24 @@ def _described(path: Path) -> tuple[Structure, ...]:
     Raises:
         DataError: if it has no labels that can be used.
     """
+    labels = _read_description(path).get("labels")
     try:
-        labels = dict(json.loads(path.read_text(encoding="utf-8"))["labels"])
-        decathlon = all(key.isdigit() for key in labels)
+        if not isinstance(labels, dict):
+            raise ValueError('"labels" is missing or no object')
+        decathlon = all(key.isdecimal() for key in labels)
         pairs = [(v, int(k)) if decathlon else (k, v) for k, v in labels.items()]
-        if not all(isinstance(value, int) for _, value in pairs):
-            raise ValueError("regions made of several values are not supported")
+        for name, value in pairs:
+            if isinstance(value, list):
+                raise ValueError(f"'{name}' is a region of several values; name single ones")
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise ValueError(f"the value of '{name}' is {json.dumps(value)}, no whole number")
         if "ignore" in labels:
             raise ValueError("an ignore label is not supported")
         pairs = [(str(name), value) for name, value in pairs if value != 0]
         if not pairs:
             raise ValueError("there is no label besides the background")
         return _structures(pairs)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except ValueError as error:
         raise DataError(
             [
                 f"{path}: its labels cannot be used ({' '.join(str(error).split())}); "
@@ -328,3 +359,23 @@ def _described(path: Path) -> tuple[Structure, ...]:
             ],
             where=str(path.parent),
         ) from error
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    """The content of `dataset.json`; DataError if it is no object, or says something twice."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if twice := {key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1}:
+            raise ValueError(f"'{min(twice)}' stands there twice")
+        return dict(pairs)
+
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=once)
+        if not isinstance(content, dict):
+            raise ValueError("it is no object in braces")
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(
+            [f"{path} cannot be used ({' '.join(str(error).split())}); mend it or take it away"],
+            where=str(path.parent),
+        ) from error
+    return content

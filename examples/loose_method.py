@@ -74,8 +74,8 @@ class QuarterTurns(Method):
     options: QuarterTurnOptions
 
     def stages(self) -> tuple[Stage, ...]:
-        """One stage on the encoder with one view of each slice."""
-        return (Stage(name="turns", views=(ViewSpec(),)),)
+        """One stage on the encoder with one view of each slice, of which four turns are made."""
+        return (Stage(name="turns", views=(ViewSpec(),), passes=4),)
 
     def objective(self, stage: Stage, backbone: Backbone) -> Objective:
         """The loss with its head."""

@@ -92,8 +92,7 @@ class CrossCorrelation(Objective):
     def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of two views."""
         first, second = (
-            self.head(backbone.features(view.image, ("centre",))["centre"].mean(dim=(2, 3)))
-            for view in batch.views
+            self.head(backbone.pooled(view.image, ("centre",))["centre"]) for view in batch.views
         )
         loss = barlow_twins_loss(first, second, self.redundancy)
         return StepResult(loss, {"correlation": mean_correlation(first.detach(), second.detach())})

@@ -38,6 +38,7 @@ from contrabench import (
 from contrabench.contracts.views import FINETUNE_VIEW, IGNORE
 from contrabench.model.segmentation import over_heads
 from contrabench.objectives.consistency import Teacher, masked_dice, masked_entropy
+from contrabench.objectives.drawing import sent
 
 _NEIGHBOURS = np.ones((3, 3))
 
@@ -82,7 +83,8 @@ class CopyPaste(JointObjective):
         view = batch.labelled.views[0]
         known = Slices(view.image, view.label.long())
         side = view.image.shape[2]
-        inside = square(side, self.options.side, batch.generator("square")).to(view.image.device)
+        inside = square(side, self.options.side, batch.generator("square"))
+        inside = sent(inside, view.image.device)
 
         def mixed(outer: Slices, inner: Slices, around: float, within: float) -> Tensor:
             """The loss of slices that show others in the square."""
@@ -137,14 +139,15 @@ def region_losses(logits: Tensor, parts: Iterable[tuple[Tensor, Tensor, float]])
 
 def largest_pieces(labels: Tensor) -> Tensor:
     """Keeps the largest piece of each class in each slice (B, H, W); the rest is background."""
-    found = torch.zeros_like(labels)
-    for number, slice_ in enumerate(labels.cpu().numpy()):
+    # The one wait of a step: pieces are found on the host.
+    slices = labels.cpu().numpy()
+    found = np.zeros_like(slices)
+    for slice_, kept in zip(slices, found, strict=True):
         for value in np.unique(slice_[slice_ > 0]):
             pieces, count = ndimage.label(slice_ == value, _NEIGHBOURS)
             sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
-            piece = torch.from_numpy(pieces == 1 + int(sizes.argmax())).to(labels.device)
-            found[number][piece] = int(value)
-    return found
+            kept[pieces == 1 + sizes.argmax()] = value
+    return sent(torch.from_numpy(found), labels.device)
 
 
 @register_method("bcp")

@@ -119,8 +119,7 @@ class Bootstrap(Objective):
 
 def _project(backbone: Backbone, projector: nn.Module, image: Tensor) -> Tensor:
     """Embeds one view, (B, dim)."""
-    pooled = backbone.features(image, ("centre",))["centre"].mean(dim=(2, 3))
-    embedding: Tensor = projector(pooled)
+    embedding: Tensor = projector(backbone.pooled(image, ("centre",))["centre"])
     return embedding
 
 

@@ -40,6 +40,7 @@ from contrabench import (
 )
 from contrabench.objectives.consistency import NothingAdded
 from contrabench.objectives.contrast import exact
+from contrabench.objectives.drawing import sent
 
 GREY = Intensity(contrast=(0.7, 1.3), gamma=(1.0, 1.0), noise_sd=0.0, blur_px=0.0, probability=1.0)
 FIRST = ViewSpec(spatial=Spatial(crop_area=(0.6, 1.0)), intensity=GREY)
@@ -114,8 +115,9 @@ def structures(
     cell = marks + (classes + 1) * torch.arange(images, device=marks.device)[:, None]
     sums = values.new_zeros(images * (classes + 1), dim)
     sums = sums.index_add(0, cell.flatten(), values.flatten(0, 1))
-    sizes = torch.bincount(cell.flatten(), minlength=len(sums)).view(images, -1)
-    chance = torch.rand(images, classes - 1, count, generator=generator).to(sizes.device)
+    sizes = cell.new_zeros(len(sums)).index_add(0, cell.flatten(), torch.ones_like(cell).flatten())
+    sizes = sizes.view(images, -1)
+    chance = sent(torch.rand(images, classes - 1, count, generator=generator), sizes.device)
     kept = sizes[:, 1:classes, None]
     begin = (sizes.cumsum(1) - sizes)[:, 1:classes, None]
     place = begin + (chance * kept).long().minimum((kept - 1).clamp(min=0))
@@ -151,7 +153,7 @@ def contrast_of_pairs(found: Structures, pairs: Tensor, temperature: float) -> T
 
     Those of one image alone repel, too. Pairs that share none are left out; 0 without any.
     """
-    first, second = pairs.to(found.means.device).unbind(1)
+    first, second = sent(pairs, found.means.device).unbind(1)
     means = torch.cat((found.means[first], found.means[second]), dim=1)
     absent = ~torch.cat((found.present[first], found.present[second]), dim=1)[:, None, None]
     shared = found.present[first] & found.present[second]

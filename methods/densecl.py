@@ -124,12 +124,12 @@ class DenseContrast(Objective):
         seen = backbone.features(first, (_TAP,))[_TAP]
         with torch.no_grad():
             other = self.key_backbone.copied.features(second, (_TAP,))[_TAP]
-            key = exact(self.key_heads.copied["whole"](other))
+            key = exact(self.key_heads.copied["whole"](other.mean(dim=(2, 3))))
             key_cells = exact(self.key_heads.copied["cells"](other))
             match = most_alike(seen, other)
             self.wholes.hold(functional.normalize(key, dim=1))
             self.cells.hold(functional.normalize(key_cells.mean(dim=(2, 3)), dim=1))
-        whole = info_nce(self.heads["whole"](seen), key, self.wholes.memory, tau)
+        whole = info_nce(self.heads["whole"](seen.mean(dim=(2, 3))), key, self.wholes.memory, tau)
         dense = dense_contrast(self.heads["cells"](seen), key_cells, match, self.cells.memory, tau)
         loss = (1 - share) * whole + share * dense
         return StepResult(loss, {"global": whole.detach(), "dense": dense.detach()})

@@ -45,7 +45,7 @@ from contrabench import (
 )
 from contrabench.objectives.contrast import exact
 from contrabench.objectives.heads import pooled
-from contrabench.objectives.momentum import MomentumCopy, cosine_momentum
+from contrabench.objectives.momentum import MomentumCopy, Noted, cosine_momentum
 
 if TYPE_CHECKING:
     from contrabench import Backbone
@@ -113,7 +113,7 @@ def distillation(
         told = torch.log_softmax(heard / temperature, dim=2)
         pairs = -torch.einsum("tbk,vbk->tv", targets, told) / told.shape[1]
         others = ~torch.eye(*pairs.shape, dtype=torch.bool, device=pairs.device)
-        return pairs[others].mean()
+        return pairs.where(others, 0.0).sum() / others.sum()
 
 
 def evenness(shares: Tensor) -> Tensor:
@@ -166,7 +166,6 @@ class SelfDistillation(Objective):
     """
 
     centre: Tensor
-    frozen: Tensor
 
     def __init__(self, backbone: Backbone, options: DINOOptions) -> None:
         super().__init__()
@@ -176,7 +175,7 @@ class SelfDistillation(Objective):
         self.teacher_backbone = MomentumCopy(backbone)
         self.teacher_head = MomentumCopy(self.head)
         self.register_buffer("centre", torch.zeros(options.outputs))
-        self.register_buffer("frozen", torch.tensor(options.frozen > 0))
+        self.frozen = Noted(options.frozen > 0)
         self._seen: list[Tensor] = []
 
     def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
@@ -184,7 +183,7 @@ class SelfDistillation(Objective):
         options = self.options
         images = [view.image for view in batch.views]
         full, small = images[:_FULL], images[_FULL:]
-        student = self.head(pooled(backbone, full, small), bool(self.frozen)).chunk(len(images))
+        student = self.head(pooled(backbone, full, small), self.frozen.value).chunk(len(images))
         with torch.no_grad():
             teacher = self.teacher_head.copied(pooled(self.teacher_backbone.copied, full))
             self._seen.append(teacher.mean(dim=0))
@@ -208,7 +207,7 @@ class SelfDistillation(Objective):
         keep = cosine_momentum(self.options.momentum, progress)
         self.teacher_backbone.follow(backbone, keep)
         self.teacher_head.follow(self.head, keep)
-        self.frozen.fill_(progress < self.options.frozen)
+        self.frozen.note(progress < self.options.frozen)
 
 
 @register_method("dino")

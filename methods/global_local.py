@@ -42,6 +42,7 @@ from contrabench import (
     register_method,
 )
 from contrabench.objectives.contrast import nt_xent, pair_contrast
+from contrabench.objectives.drawing import sent
 from contrabench.objectives.heads import GlobalHead
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ class GlobalStage(Objective):
         """The loss of one batch."""
         # All versions are one batch, and share its statistics, as in the code.
         images = torch.cat([view.image for view in batch.views])
-        maps = backbone.features(images, ("centre",))["centre"]
-        embedded = self.head(maps).chunk(len(batch.views))
+        vectors = backbone.pooled(images, ("centre",))["centre"]
+        embedded = self.head(vectors).chunk(len(batch.views))
         tau = self.options.temperature
         if self.options.global_loss == "GR":
             return StepResult(nt_xent(embedded[0], embedded[1], tau))
@@ -199,7 +200,7 @@ class LocalStage(Objective):
         images = torch.cat([view.image for view in batch.views])
         maps = backbone.features(images, (self.tap,))[self.tap]
         first, second = self._regions(maps).chunk(2)
-        near = nearest_regions(region_centres(batch.views[0].image.shape[-1])).to(batch.device)
+        near = sent(nearest_regions(region_centres(batch.views[0].image.shape[-1])), batch.device)
         with torch.autocast(batch.device.type, enabled=False):
             loss = region_loss(
                 functional.normalize(first.float(), dim=2),
@@ -212,7 +213,7 @@ class LocalStage(Objective):
     def _regions(self, maps: Tensor) -> Tensor:
         """Cuts the 13 regions out of (B, C, h, w) and embeds them, (B, 13, 128)."""
         projected = self.convolutions(maps)
-        centres = region_centres(projected.shape[-1]).to(projected.device)
+        centres = sent(region_centres(projected.shape[-1]), projected.device)
         offsets = torch.arange(-1, 2, device=projected.device)
         rows = (centres[:, :1] + offsets)[:, :, None]
         columns = (centres[:, 1:] + offsets)[:, None, :]

@@ -40,6 +40,7 @@ from contrabench import (
     register_method,
 )
 from contrabench.objectives.contrast import exact
+from contrabench.objectives.drawing import sent
 from contrabench.objectives.heads import pooled
 
 if TYPE_CHECKING:
@@ -62,26 +63,32 @@ class LeJEPAOptions(Options):
 
 
 class GaussianTest(nn.Module):
-    """G, computed by lightly's `SIGReg`."""
+    """G, with so many directions."""
+
+    knots: Tensor
+    normal: Tensor
+    weights: Tensor
 
     def __init__(self, directions: int) -> None:
         super().__init__()
-        # lightly pulls torchvision, seconds that only this loss should cost.
-        from lightly.loss import SIGReg
-
-        self.test: nn.Module = SIGReg(knots=_KNOTS, t_max=_FURTHEST, num_vectors=directions)
+        self.directions = directions
+        knots = torch.linspace(0, _FURTHEST, _KNOTS)
+        # Both halves of the integral are alike.
+        weights = torch.full((_KNOTS,), 2 * _FURTHEST / (_KNOTS - 1))
+        weights[0] = weights[-1] = _FURTHEST / (_KNOTS - 1)
+        normal = (-knots.square() / 2).exp()
+        for name, values in (("knots", knots), ("normal", normal), ("weights", weights * normal)):
+            self.register_buffer(name, values, persistent=False)
 
     def forward(self, views: Tensor, generator: torch.Generator) -> Tensor:
-        """Scalar for embeddings (V, B, D) of float32 at least.
-
-        lightly draws the directions from the global generator of the device, which is seeded
-        here by the one that is given and then left as it was.
-        """
-        devices = [views.device] if views.is_cuda else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(generator.initial_seed())
-            statistic: Tensor = self.test(views)
-        return statistic
+        """Scalar for embeddings (V, B, D) of float32 at least."""
+        shape = (views.shape[2], self.directions)
+        drawn = torch.randn(shape, generator=generator, dtype=views.dtype)
+        shadow = views @ sent(drawn / drawn.norm(dim=0), views.device)
+        phases = shadow[..., None] * self.knots
+        real, imaginary = phases.cos().mean(-3), phases.sin().mean(-3)
+        error = (real - self.normal).square() + imaginary.square()
+        return (error @ self.weights.to(error.dtype)).mean() * views.shape[1]
 
 
 def attraction(views: Tensor, full: int) -> Tensor:
@@ -135,6 +142,7 @@ class LeJEPA(Method):
             "the common optimiser and augmentation of the protocol: no recipe for a convolutional "
             "network is known",
         ),
+        version=2,
     )
     Options = LeJEPAOptions
     options: LeJEPAOptions

@@ -131,13 +131,14 @@ class MultiLevelContrast(Objective):
         options, info = self.options, batch.info
         x1, x2, x3, x4 = (view.image for view in batch.views)
         # Each input has a pass of its own, and so its own statistics of the batch, as in the code.
-        centre1, centre3 = (backbone.features(x, ("centre",))["centre"] for x in (x1, x3))
+        centre1 = backbone.features(x1, ("centre",))["centre"]
+        pooled3 = backbone.pooled(x3, ("centre",))["centre"]
         shrunk = backbone.features(x2, ("centre", "dec3"))
         centre2, decoded2 = shrunk["centre"], shrunk["dec3"]
-        decoded4 = backbone.features(x4, ("dec3",))["dec3"]
+        pooled4 = backbone.pooled(x4, ("dec3",))["dec3"]
 
         related = near(info.position, options.threshold) & same(info.orientation)
-        first, second = self.auxiliary_head(centre3), self.dominant_head(decoded4)
+        first, second = self.auxiliary_head(pooled3), self.dominant_head(pooled4)
         loss = position_contrast(first, second, related, options.temperature)
         logs = {"image": loss.detach()}
         if options.weight_pixel:

@@ -36,7 +36,7 @@ from contrabench import (
     register_method,
 )
 from contrabench.contracts.views import IGNORE
-from contrabench.objectives.contrast import nt_xent
+from contrabench.objectives.contrast import nt_xent, pair_contrast, same, unit
 from contrabench.objectives.heads import GlobalHead, PixelHead
 from contrabench.objectives.pixels import (
     Reach,
@@ -45,7 +45,7 @@ from contrabench.objectives.pixels import (
     same_position,
     supervised_pixels,
 )
-from contrabench.protocol import ENCODER, ORIENTATIONS
+from contrabench.protocol import ENCODER
 
 if TYPE_CHECKING:
     from contrabench import Backbone
@@ -105,7 +105,7 @@ class MultiScaleGlobal(Objective):
     def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """Mean of NT-Xent over the taps."""
         taps = self.options.global_taps
-        first, second = (backbone.features(view.image, taps) for view in batch.views)
+        first, second = (backbone.pooled(view.image, taps) for view in batch.views)
         terms: dict[str, Tensor] = {
             tap: self._contrast(self.heads[tap](first[tap]), self.heads[tap](second[tap]), batch)
             for tap in taps
@@ -117,13 +117,12 @@ class MultiScaleGlobal(Objective):
         temperature = self.options.temperature_global
         if self.options.negatives == "any":
             return nt_xent(first, second, temperature)
-        total = first.new_zeros((), dtype=torch.float32)
-        for orientation in range(len(ORIENTATIONS)):
-            same = batch.info.orientation == orientation
-            if not bool(same.any()):
-                continue
-            total = total + same.sum() * nt_xent(first[same], second[same], temperature)
-        return total / batch.size
+        with torch.autocast(batch.device.type, enabled=False):
+            points = unit(torch.cat((first, second)))
+            itself = torch.eye(len(first), dtype=torch.bool, device=batch.device).repeat(2, 2)
+            repel = same(batch.info.orientation).repeat(2, 2) & ~itself
+            positive = (points * points.roll(len(first), 0)).sum(1) / temperature
+            return pair_contrast(positive, points @ points.T / temperature, repel).mean()
 
 
 class MultiScaleLocal(Objective):

@@ -99,7 +99,7 @@ class MomentumContrast(Objective):
 
 def _embed(backbone: Backbone, head: GlobalHead, image: Tensor) -> Tensor:
     """Normalised embeddings of one view, (B, dim), in float32 at least."""
-    embedded = head(backbone.features(image, ("centre",))["centre"])
+    embedded = head(backbone.pooled(image, ("centre",))["centre"])
     return functional.normalize(exact(embedded), dim=1)
 
 

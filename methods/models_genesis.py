@@ -37,6 +37,7 @@ from contrabench import (
 )
 from contrabench.objectives.boxes import between, inside
 from contrabench.objectives.contrast import exact
+from contrabench.objectives.drawing import sent
 from contrabench.protocol import PARTS
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def mirrored(images: Tensor, probability: float, generator: torch.Generator) -> 
     axis = torch.randint(2, shape, generator=generator)
     for number in range(2):
         turned = (going * (axis == number)).sum(1) % 2 == 1
-        where = turned.view(-1, 1, 1, 1).to(images.device)
+        where = sent(turned.view(-1, 1, 1, 1), images.device)
         images = torch.where(where, images.flip(2 + number), images)
     return images
 
@@ -90,7 +91,8 @@ def shuffled(images: Tensor, generator: torch.Generator) -> Tensor:
     corner, area = (first + top * width + left).flatten(), high * wide
     total = int(area.sum())
     chance = torch.randint(_CHANCE, (total,), generator=generator)
-    corner, wide, area, chance = (each.to(images.device) for each in (corner, wide, area, chance))
+    drawn = (corner, wide, area, chance, first)
+    corner, wide, area, chance, first = (sent(each, images.device) for each in drawn)
     # One entry for each pixel of each window, window by window, and again with each one shuffled.
     window = torch.arange(len(area), device=area.device).repeat_interleave(area, output_size=total)
     entry = torch.arange(total, device=area.device)
@@ -100,8 +102,8 @@ def shuffled(images: Tensor, generator: torch.Generator) -> Tensor:
     own = torch.arange(count * height * width, device=area.device)
     last = torch.full_like(own, -1).scatter_reduce(0, pixel, entry, "amax")
     settled = last >= 0
-    own[settled] = source[last[settled]]
-    taken = own.view(count, 1, height * width) - first[..., None].to(own.device)
+    own = torch.where(settled, source[last.clamp(min=0)], own)
+    taken = own.view(count, 1, height * width) - first[..., None]
     mixed = images.flatten(2).gather(2, taken.expand(-1, channels, -1))
     return mixed.view(images.shape)
 
@@ -172,18 +174,18 @@ def distorted(images: Tensor, options: ModelsGenesisOptions, generator: torch.Ge
     mixes, bends, paints, inner = (one < share for one, share in zip(chance, shares, strict=True))
     low, high = tails(images)
 
-    rows = mixes.nonzero()[:, 0].to(device)
+    rows = sent(mixes.nonzero()[:, 0], device)
     found = images.index_copy(0, rows, shuffled(images[rows], generator))
 
-    control = torch.rand(count, 2, 2, generator=generator).to(device)
-    falling = (torch.rand(count, generator=generator) < 0.5).to(device)
+    control = sent(torch.rand(count, 2, 2, generator=generator), device)
+    falling = sent(torch.rand(count, generator=generator) < 0.5, device)
     unit = ((found - low) / (high - low).clamp_min(torch.finfo(found.dtype).tiny)).clamp(0, 1)
     bent = torch.lerp(low, high, curved(unit.flatten(1), control, falling).view(found.shape))
-    found = torch.where(bends.to(device)[:, None, None, None], bent, found)
+    found = torch.where(sent(bends, device)[:, None, None, None], bent, found)
 
     over = painted(count, (images.shape[2], images.shape[3]), inner, generator)
-    over = (over & paints[:, None, None]).to(device)
-    noise = torch.rand(images.shape, generator=generator).to(found)
+    over = sent(over & paints[:, None, None], device)
+    noise = sent(torch.rand(images.shape, generator=generator), device).to(found.dtype)
     return torch.where(over[:, None], torch.lerp(low, high, noise), found)
 
 

@@ -49,7 +49,8 @@ from contrabench.objectives.consistency import (
     weighted_entropy,
 )
 from contrabench.objectives.contrast import exact
-from contrabench.objectives.momentum import GrowingQueue, Queue
+from contrabench.objectives.drawing import sent
+from contrabench.objectives.momentum import GrowingQueues, Queue
 from contrabench.objectives.regions import Known, QueueContrast, QueueRule
 
 _LATENT, _HIDDEN = 512, 256
@@ -230,7 +231,7 @@ class AnatomicalContrast(JointObjective):
             regions=options.regions,
         )
         self.contrast = QueueContrast(network.classes, options.dim, rule)
-        self.pool = GrowingQueue(options.pool, options.dim)
+        self.pool = GrowingQueues(1, options.pool, options.dim)
 
     def forward(self, network: Network, batch: JointBatch, supervised: Supervised) -> StepResult:
         """The weighted terms of one batch."""
@@ -255,16 +256,19 @@ class AnatomicalContrast(JointObjective):
         pooled, goal = (each[len(label) :].mean((2, 3)) for each in (embedded, averaged))
         counted = torch.cat((torch.ones_like(label, dtype=torch.bool), sure >= options.weak))
         counted &= (known.labels > 0) & (known.labels != IGNORE)
-        theta = turns(len(images), batch.generator("turns")).to(images)
+        theta = sent(turns(len(images), batch.generator("turns")), images.device).to(images.dtype)
         terms = {
             "unsupervised": weighted_entropy(second, guessed, sure, options.strong),
             "contrast": self.contrast(embedded, averaged, known, batch.generator("pixels")),
-            "neighbours": to_neighbours(pooled, goal, self.pool.entries, options.nearest),
+            "neighbours": to_neighbours(
+                pooled, goal, self.pool.memory[0], self.pool.filled[0], options.nearest
+            ),
             "equivariance": equivariance(
                 network, images, torch.cat((first, second)).detach(), counted, theta
             ),
         }
-        self.pool.hold(functional.normalize(goal, dim=1))
+        held = functional.normalize(goal, dim=1)[None]
+        self.pool.hold(held, torch.ones_like(held[..., 0], dtype=torch.bool))
         loss = torch.stack([getattr(options, name) * term for name, term in terms.items()]).sum()
         return StepResult(loss, {name: term.detach() for name, term in terms.items()})
 
@@ -291,14 +295,20 @@ class AnatomicalContrast(JointObjective):
         return self.average.copied
 
 
-def to_neighbours(student: Tensor, teacher: Tensor, pool: Tensor, nearest: int) -> Tensor:
-    """N of vectors (B, D) and unit vectors of a pool (K, D); 0 if that is empty."""
+def to_neighbours(
+    student: Tensor, teacher: Tensor, pool: Tensor, filled: Tensor, nearest: int
+) -> Tensor:
+    """N of vectors (B, D) and those unit vectors of a pool (K, D) that are there, (K,) bool.
+
+    0 if there are none.
+    """
     first, second = (functional.normalize(each, dim=1) for each in (student, teacher))
-    if not len(pool):
-        return first.sum() * 0.0
     pool = pool.to(first)
-    chosen = (second @ pool.T).topk(min(nearest, len(pool)), dim=1).indices
-    return (2 - 2 * (first @ pool.T).gather(1, chosen)).mean()
+    alike = (second @ pool.T).masked_fill(~filled, float("-inf"))
+    found, chosen = alike.topk(min(nearest, len(pool)), dim=1)
+    counted = found > float("-inf")
+    apart = (2 - 2 * (first @ pool.T).gather(1, chosen)).where(counted, 0.0)
+    return apart.sum() / counted.sum().clamp(min=1)
 
 
 def turns(batch: int, generator: torch.Generator) -> Tensor:
@@ -357,6 +367,7 @@ class MONA(JointMethod):
             "E turns the slices of the other terms, without another change of grey values",
         ),
         against_collapse="negatives",
+        version=2,
     )
     Options = MONAOptions
     options: MONAOptions

@@ -35,8 +35,11 @@ from contrabench import (
 from contrabench.contracts.views import IGNORE, STRONG_VIEW, WEAK_VIEW
 from contrabench.objectives.consistency import Teacher, boxes, pasted, weighted_entropy
 from contrabench.objectives.contrast import exact, pair_contrast
+from contrabench.objectives.drawing import pick, sent
 from contrabench.objectives.pixels import on_grid, points
-from contrabench.objectives.regions import pick
+from contrabench.objectives.regions import one_hot
+
+_BELOW_ONE = 1 - 1e-6
 
 
 class ReCoOptions(Options):
@@ -115,36 +118,39 @@ def regional_contrast(
     Labels and probabilities are read at the map's cells. The loss is zero, with a gradient of zero,
     with fewer than two classes, or without a query.
     """
-    side = embedded.shape[-1]
-    marks, known = on_grid(labels, side).reshape(-1), points(on_grid(shares, side))
-    present = [c for c in range(shares.shape[1]) if bool((marks == c).any())]
-    members = [torch.nonzero(marks == c).squeeze(1) for c in present]
+    side, classes = embedded.shape[-1], shares.shape[1]
+    marks, known = on_grid(labels, side).reshape(-1), points(on_grid(shares, side)).T
+    members = one_hot(marks, classes)
+    sizes = members.sum(1)
+    present, count = sizes > 0, (sizes > 0).sum()
     with torch.autocast(embedded.device.type, enabled=False):
         cells = points(exact(embedded))
-        losses = [(cells * 0.0).sum()]
-        if len(present) < 2:
-            return losses[0]
-        means = torch.stack([cells.detach()[rows].mean(0) for rows in members])
-        means, cells = functional.normalize(means, dim=1), functional.normalize(cells, dim=1)
+        means = functional.normalize(members.to(cells) @ cells.detach(), dim=1)
+        cells = functional.normalize(cells, dim=1)
         alike = means @ means.T / options.temperature
-        for place, value in enumerate(present):
-            hard = members[place][known[members[place], value] < options.strong]
-            if not len(hard):
-                continue
-            query = cells[pick(hard, options.queries, generator)]
-            strange = [number for number in range(len(present)) if number != place]
-            chance = torch.softmax(alike[place, strange], dim=0).cpu()
-            count = options.queries * options.negatives
-            drawn = torch.multinomial(chance, count, replacement=True, generator=generator)
-            rows = torch.empty(count, dtype=torch.long, device=marks.device)
-            for number, other in enumerate(strange):
-                here = torch.nonzero(drawn == number).squeeze(1).to(marks.device)
-                rows[here] = pick(members[other], len(here), generator)
+        others = present & ~torch.eye(classes, dtype=torch.bool, device=marks.device)
+        lowest = torch.finfo(alike.dtype).min
+        bounds = torch.softmax(alike.masked_fill(~others, lowest), dim=1).cumsum(1)
+        hard = members & (known < options.strong)
+        queries = cells[pick(hard, options.queries, generator)]
+        # The cells of each class one after another.
+        listed, begin = marks.argsort(stable=True), sizes.cumsum(0) - sizes
+        losses = []
+        for number, query in enumerate(queries):
+            shape = (2, options.queries * options.negatives)
+            chance = sent(torch.rand(shape, generator=generator), marks.device)
+            # A little less than one, so that no rounding leads beyond the last class or cell.
+            which, where = (chance * _BELOW_ONE).to(bounds)
+            other = torch.searchsorted(bounds[number], which * bounds[number, -1], right=True)
+            place = begin[other] + (where * sizes[other]).long()
+            rows = listed[place.clamp(max=len(listed) - 1)]
             keys = cells.detach()[rows].view(options.queries, options.negatives, -1)
             negatives = torch.einsum("qd,qnd->qn", query, keys) / options.temperature
-            positive = query @ means[place] / options.temperature
-            losses.append(pair_contrast(positive, negatives).mean())
-        return torch.stack(losses).sum() / len(present)
+            losses.append(
+                pair_contrast(query @ means[number] / options.temperature, negatives).mean()
+            )
+        counted = hard.any(1) & (count > 1)
+        return torch.stack(losses).where(counted, 0.0).sum() / count.clamp(min=1)
 
 
 @register_method("reco")
@@ -165,6 +171,7 @@ class ReCo(JointMethod):
             "the teacher predicts by its averaged running statistics, the authors' by its batch",
         ),
         against_collapse="negatives",
+        version=2,
     )
     Options = ReCoOptions
     options: ReCoOptions

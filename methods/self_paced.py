@@ -127,7 +127,7 @@ class MetaLabelContrast(Objective):
 
     def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of two views."""
-        maps = [backbone.features(view.image, ("centre",))["centre"] for view in batch.views]
+        vectors = [backbone.pooled(view.image, ("centre",))["centre"] for view in batch.views]
         info, options = batch.info, self.options
         related = {
             "partition": same(info.partition) & same(info.orientation),
@@ -137,7 +137,7 @@ class MetaLabelContrast(Objective):
         total = torch.zeros((), device=batch.device)
         logs: dict[str, Tensor] = {}
         for label, weight in self.weights.items():
-            embedded = torch.cat([self.heads[label](item) for item in maps])
+            embedded = torch.cat([self.heads[label](item) for item in vectors])
             losses = pair_losses(embedded, options.temperature)
             positives = both_views(related[label])
             total = total + weight * mean_over_positives(

@@ -60,7 +60,7 @@ class Siamese(Objective):
     def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of two views."""
         first, second = (
-            self.projector(backbone.features(view.image, ("centre",))["centre"].mean(dim=(2, 3)))
+            self.projector(backbone.pooled(view.image, ("centre",))["centre"])
             for view in batch.views
         )
         predictions = self.predictor(first), self.predictor(second)

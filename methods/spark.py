@@ -44,6 +44,7 @@ from contrabench import (
     register_method,
 )
 from contrabench.contracts.backbone import standing_in
+from contrabench.objectives.drawing import sent
 from contrabench.objectives.reconstruction import hidden_error, normalised_blocks
 
 if TYPE_CHECKING:
@@ -117,18 +118,20 @@ def has_texture(images: Tensor, grid: tuple[int, int]) -> Tensor:
     return (spread > _TEXTURE * images.std((2, 3))[..., None, None]).any(1, keepdim=True)
 
 
-def normalise_visible(norm: Callable[[Tensor], Tensor], visible: Tensor, maps: Tensor) -> Tensor:
+def normalise_visible(
+    norm: Callable[[Tensor], Tensor], visible: Tensor, seen: int, maps: Tensor
+) -> Tensor:
     """A normalisation of the visible positions by their own statistics, and zero elsewhere.
 
     The layer sees a map (B, C, n, 1) of them, whichever its kind: those of a batch, of an image or
-    of groups of channels. Every image has as many.
+    of groups of channels. Every image has as many cells `seen`.
     """
     count, channels, height, width = maps.shape
     rows, columns = visible.shape[2:]
     cut = (count, channels, rows, height // rows, columns, width // columns)
     cells = maps.reshape(cut).transpose(3, 4).reshape(count, channels, rows * columns, -1)
-    where = visible.flatten(1).nonzero()[:, 1].view(count, 1, -1, 1)
-    where = where.expand(-1, channels, -1, cells.shape[3])
+    where = visible.flatten(1).long().argsort(dim=1, descending=True, stable=True)[:, :seen]
+    where = where[:, None, :, None].expand(-1, channels, -1, cells.shape[3])
     table = norm(cells.gather(2, where).flatten(2)[..., None])
     found = table.new_zeros(cells.shape).scatter(2, where, table.view(where.shape))
     apart = (count, channels, rows, columns, height // rows, width // columns)
@@ -142,8 +145,8 @@ class _Sight:
     among devices, and then sees some of the images.
     """
 
-    def __init__(self, grid: tuple[int, int]) -> None:
-        self.grid = grid
+    def __init__(self, grid: tuple[int, int], seen: int) -> None:
+        self.grid, self.seen = grid, seen
         self.visible: Tensor | None = None
 
     def _entering(self, maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -164,7 +167,8 @@ class _Sight:
 
     def norm(self, forward: Callable[[Tensor], Tensor], maps: Tensor) -> Tensor:
         """A normalisation of what is seen."""
-        return normalise_visible(forward, *self._entering(maps))
+        visible, maps = self._entering(maps)
+        return normalise_visible(forward, visible, self.seen, maps)
 
 
 @contextmanager
@@ -181,17 +185,18 @@ def _masking(backbone: Backbone, sight: _Sight) -> Iterator[None]:
 
 
 def sparse_features(
-    backbone: Backbone, image: Tensor, taps: tuple[str, ...], visible: Tensor
+    backbone: Backbone, image: Tensor, taps: tuple[str, ...], visible: Tensor, seen: int
 ) -> dict[str, Tensor]:
     """The maps of an encoder that sees some cells of the images alone, zero elsewhere.
 
     Args:
         image: (B, C, H, W).
         taps: of the encoder.
-        visible: (B, 1, rows, columns) bool, equally many in every image.
+        visible: (B, 1, rows, columns) bool.
+        seen: how many that is in every image.
     """
     marked = image.masked_fill(~enlarged(visible, image), torch.nan)
-    with _masking(backbone, _Sight((visible.shape[2], visible.shape[3]))):
+    with _masking(backbone, _Sight((visible.shape[2], visible.shape[3]), seen)):
         return backbone.features(marked, taps)
 
 
@@ -207,9 +212,9 @@ class _Densify(nn.Module):
             same = channels == width
             self.project = nn.Identity() if same else nn.Conv2d(channels, width, 1)
 
-    def forward(self, maps: Tensor, visible: Tensor) -> Tensor:
+    def forward(self, maps: Tensor, visible: Tensor, seen: int) -> Tensor:
         """Maps (B, C, h, w) with cells (B, 1, rows, columns) to (B, width, h, w)."""
-        known = normalise_visible(self.norm, visible, maps)
+        known = normalise_visible(self.norm, visible, seen, maps)
         filled: Tensor = self.project(
             torch.where(enlarged(visible, maps), known, self.token.to(known.dtype))
         )
@@ -254,8 +259,9 @@ class SparseModelling(Objective):
         image = batch.views[0].image
         grid = (image.shape[2] // self.patch, image.shape[3] // self.patch)
         drawn = draw_visible(batch.size, grid, self.share, batch.generator("visible cells"))
-        visible = drawn.to(image.device)
-        predicted = self.decode(sparse_features(backbone, image, self.taps, visible), visible)
+        visible, seen = sent(drawn, image.device), int(drawn[0].sum())
+        maps = sparse_features(backbone, image, self.taps, visible, seen)
+        predicted = self.decode(maps, visible, seen)
         if predicted.shape != image.shape:
             raise RunError(
                 f"the decoder makes {tuple(predicted.shape)} of images {tuple(image.shape)}; "
@@ -266,11 +272,11 @@ class SparseModelling(Objective):
         logs = {"textured": hidden_error(predicted.detach(), target, textured)}
         return StepResult(hidden_error(predicted, target, hidden), logs)
 
-    def decode(self, maps: dict[str, Tensor], visible: Tensor) -> Tensor:
+    def decode(self, maps: dict[str, Tensor], visible: Tensor, seen: int) -> Tensor:
         """Images from the maps of the visible cells."""
         risen: Tensor | None = None
         for tap, densify, rise in zip(self.taps, self.densify, self.rise, strict=True):
-            filled = densify(maps[tap], visible)
+            filled = densify(maps[tap], visible, seen)
             risen = rise(filled if risen is None else risen + filled)
         image: Tensor = self.head(risen)
         return image

@@ -38,7 +38,7 @@ from contrabench import (
 )
 from contrabench.objectives.contrast import exact
 from contrabench.objectives.heads import pooled
-from contrabench.objectives.momentum import Queue
+from contrabench.objectives.momentum import Noted, Queue
 
 if TYPE_CHECKING:
     from contrabench import Backbone
@@ -139,9 +139,6 @@ class SwappedAssignments(Objective):
         recalling: whether the queue takes part yet: it is late enough, and it is full.
     """
 
-    moving: Tensor
-    recalling: Tensor
-
     def __init__(self, backbone: Backbone, options: SwAVOptions) -> None:
         super().__init__()
         # lightly's head is that of the authors' code; it is imported here for its cost.
@@ -156,8 +153,7 @@ class SwappedAssignments(Objective):
         if options.queue:
             self.queue = Queue(options.queue, _FULL * options.dim)
             self.queue.memory.zero_()
-        self.register_buffer("moving", torch.tensor(options.frozen == 0))
-        self.register_buffer("recalling", torch.tensor(False))
+        self.moving, self.recalling = Noted(options.frozen == 0), Noted(False)
 
     def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of two full views and small crops."""
@@ -170,11 +166,11 @@ class SwappedAssignments(Objective):
             # Without a gradient, rather than with one of zero, weight decay and momentum of
             # the optimiser leave the prototypes alone.
             fixed = self.prototypes.detach()
-            prototypes = self.prototypes if bool(self.moving) else fixed
+            prototypes = self.prototypes if self.moving.value else fixed
             scores = [view @ prototypes.T for view in views]
             past = None
             if self.queue is not None:
-                if bool(self.recalling):
+                if self.recalling.value:
                     past = [half @ fixed.T for half in self.queue.memory.chunk(_FULL, dim=1)]
                 self.queue.hold(torch.cat(views[:_FULL], dim=1))
             loss = swapped_prediction(
@@ -192,11 +188,10 @@ class SwappedAssignments(Objective):
         """Brings the prototypes back to unit length and the queue up to date."""
         if progress > self.options.frozen:
             self.prototypes.copy_(functional.normalize(self.prototypes, dim=1))
-        self.moving.fill_(progress >= self.options.frozen)
+        self.moving.note(progress >= self.options.frozen)
         if self.queue is not None:
             self.queue.push()
-            late = progress >= self.options.queue_from
-            self.recalling.copy_(self.queue.memory[-1].any() & late)
+            self.recalling.note(self.queue.full and progress >= self.options.queue_from)
 
 
 @register_method("swav")

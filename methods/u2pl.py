@@ -159,6 +159,7 @@ class U2PL(JointMethod):
             "the student is tested; the authors test the teacher (score=teacher)",
         ),
         against_collapse="negatives",
+        version=2,
     )
     Options = U2PLOptions
     options: U2PLOptions

@@ -40,9 +40,10 @@ from contrabench import (
 from contrabench.contracts.views import FINETUNE_VIEW, IGNORE
 from contrabench.objectives.consistency import certain_below, entropy, ramp
 from contrabench.objectives.contrast import exact
-from contrabench.objectives.momentum import ClassQueues
+from contrabench.objectives.drawing import sent, some
+from contrabench.objectives.momentum import GrowingQueues
 from contrabench.objectives.pixels import on_grid, points
-from contrabench.objectives.regions import some
+from contrabench.objectives.regions import one_hot
 
 
 class UGPCLOptions(Options):
@@ -108,7 +109,7 @@ class CertainContrast(JointObjective):
             nn.ReLU(inplace=True),
             nn.Conv2d(width, options.dim, 1),
         )
-        self.queues = ClassQueues(network.classes, options.queue, options.dim)
+        self.queues = GrowingQueues(network.classes, options.queue, options.dim)
 
     def forward(self, network: Network, batch: JointBatch, supervised: Supervised) -> StepResult:
         """The weighted terms of one batch."""
@@ -159,9 +160,9 @@ class CertainContrast(JointObjective):
         turned = torch.stack(
             [image.rot90(turn, (1, 2)) for image, turn in zip(images, turns.tolist(), strict=True)]
         )
-        maps = backbone.features(turned, (backbone.deepest,))[backbone.deepest]
-        told = self.turns(maps.mean((2, 3))).float()
-        return functional.cross_entropy(told, turns.to(told.device))
+        vectors = backbone.pooled(turned, (backbone.deepest,))[backbone.deepest]
+        told = self.turns(vectors).float()
+        return functional.cross_entropy(told, sent(turns, told.device))
 
     def _contrast(
         self, embedded: Tensor, labels: Tensor, predicted: Tensor, generator: torch.Generator
@@ -170,16 +171,21 @@ class CertainContrast(JointObjective):
         side = embedded.shape[-1]
         marks, guesses = on_grid(labels, side), on_grid(predicted, side)
         values = functional.normalize(exact(embedded), dim=1)
-        memory = [queue.entries for queue in self.queues]
-        for number, queue in enumerate(self.queues):
-            queue.hold(means_of(values.detach(), marks == number))
-        rows = anchors_of(
-            marks.reshape(-1), guesses.reshape(-1), len(memory), self.options.anchors, generator
+        queues = self.queues
+        memory, filled, classes = queues.memory.flatten(0, 1), queues.filled, len(queues.memory)
+        queues.hold(*means_of(values.detach(), marks, classes))
+        rows, real = anchors_of(
+            marks.reshape(-1), guesses.reshape(-1), classes, self.options.anchors, generator
         )
-        sizes = torch.tensor([len(keys) for keys in memory], device=rows.device)
-        kinds = torch.arange(len(memory), device=rows.device).repeat_interleave(sizes)
-        chosen, own = points(values)[rows], marks.reshape(-1)[rows]
-        return contrast_with_means(chosen, own, torch.cat(memory), kinds, self.options.temperature)
+        kinds = torch.arange(classes, device=rows.device)[:, None]
+        own, known = kinds.expand_as(rows).flatten(), kinds.expand_as(filled).where(filled, -1)
+        return contrast_with_means(
+            points(values)[rows.flatten()],
+            own.where(real.flatten(), IGNORE),
+            memory,
+            known.flatten(),
+            self.options.temperature,
+        )
 
     def after_step(self, network: Network, progress: float) -> None:
         """The means of the step can be met."""
@@ -191,35 +197,39 @@ def gated(shares: Tensor, limit: float) -> Tensor:
     return shares.argmax(1).where(entropy(shares) < limit, IGNORE)
 
 
-def means_of(values: Tensor, where: Tensor) -> Tensor:
-    """Unit means (n, D) of values (B, D, h, w) at the places (B, h, w) of each image with any."""
-    count = where.sum((1, 2))
-    sums = (values * where[:, None]).sum((2, 3))[count > 0]
-    return functional.normalize(sums, dim=1)
+def means_of(values: Tensor, marks: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Unit means (C, B, D) of values (B, D, h, w) where each image is of each class, (B, h, w).
+
+    And which of them are real, (C, B) bool.
+    """
+    batch = len(marks)
+    member = one_hot(marks.flatten(), classes).view(classes, batch, -1)
+    sums = torch.einsum("bdn,cbn->cbd", values.flatten(2), member.to(values))
+    return functional.normalize(sums, dim=2), member.any(2)
 
 
 def anchors_of(
     marks: Tensor, guesses: Tensor, classes: int, count: int, generator: torch.Generator
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Rows of pixels (N,) that are anchors: of each class at most `count`, of which half are hard.
 
     A hard one is predicted as another class. Where there are too few of a kind the other fills up.
+    (C, count) long, and bool for those that are real.
     """
-    found = []
-    for number in range(classes):
-        hard, easy = (
-            torch.nonzero((marks == number) & wrong).squeeze(1)
-            for wrong in (guesses != number, guesses == number)
-        )
-        first = min(len(hard), max(count // 2, count - len(easy)))
-        found += [some(hard, first, generator), some(easy, count - first, generator)]
-    return torch.cat(found)
+    own, right = one_hot(marks, classes), one_hot(guesses, classes)
+    hard, easy = own & ~right, own & right
+    spare = (count - easy.sum(1, keepdim=True)).clamp(min=count // 2)
+    first = hard.sum(1, keepdim=True).minimum(spare)
+    drawn = some(hard, first, count, generator), some(easy, count - first, count, generator)
+    rows, real = (torch.cat(each, dim=1) for each in zip(*drawn, strict=True))
+    kept = real.long().argsort(dim=1, descending=True, stable=True)[:, :count]
+    return rows.gather(1, kept), real.gather(1, kept)
 
 
 def contrast_with_means(
     anchors: Tensor, own: Tensor, keys: Tensor, kinds: Tensor, temperature: float
 ) -> Tensor:
-    """R of unit anchors (A, D) of classes (A,) and keys (K, D) of classes (K,).
+    """R of unit anchors (A, D) of classes (A,) and keys (K, D) of classes (K,), -1 for no key.
 
     Anchors without a key of their class are left out; 0 without any other.
     """
@@ -228,12 +238,11 @@ def contrast_with_means(
         positive = own[:, None] == kinds
         count = positive.sum(1)
         usable = count > 0
-        if not bool(usable.any()):
-            return anchors.sum() * 0.0
         lowest = torch.finfo(logits.dtype).min
-        repelled = torch.logsumexp(logits.masked_fill(positive, lowest), dim=1, keepdim=True)
+        attracting = positive | (kinds < 0)
+        repelled = torch.logsumexp(logits.masked_fill(attracting, lowest), dim=1, keepdim=True)
         each = (torch.logaddexp(logits, repelled) - logits).where(positive, 0.0).sum(1)
-        return (each / count.clamp(min=1)).sum() / usable.sum()
+        return (each / count.clamp(min=1)).sum() / usable.sum().clamp(min=1)
 
 
 @register_method("ugpcl")
@@ -258,6 +267,7 @@ class UGPCL(JointMethod):
             "embeddings are read one level above the bottleneck",
         ),
         against_collapse="negatives",
+        version=2,
     )
     Options = UGPCLOptions
     options: UGPCLOptions

@@ -31,6 +31,7 @@ from contrabench import (
 )
 from contrabench.contracts.views import STRONG_VIEW, WEAK_VIEW
 from contrabench.objectives.consistency import boxes, confident, masked_dice, pasted
+from contrabench.objectives.drawing import sent
 
 
 class UniMatchOptions(Options):
@@ -84,7 +85,9 @@ def drop_channels(
     found = {}
     for name, values in maps.items():
         kept = torch.rand(values.shape[:2], generator=generator) >= share
-        found[name] = values * kept[:, :, None, None].to(values) / (1 - share)
+        found[name] = (
+            values * sent(kept, values.device)[:, :, None, None].to(values.dtype) / (1 - share)
+        )
     return found
 
 

@@ -35,6 +35,7 @@ from contrabench import (
     register_method,
 )
 from contrabench.objectives.contrast import exact
+from contrabench.objectives.decorrelation import vicreg_terms
 from contrabench.objectives.heads import expander
 
 if TYPE_CHECKING:
@@ -55,33 +56,6 @@ class VICRegOptions(Options):
     )
 
 
-def vicreg_loss(
-    first: Tensor,
-    second: Tensor,
-    invariance: float = 25.0,
-    variance: float = 25.0,
-    covariance: float = 1.0,
-) -> Tensor:
-    """Invariance, variance and covariance (Bardes et al., ICLR 2022, as in the authors' code).
-
-    Computed by lightly's `VICRegLoss`, which follows that code term by term.
-
-    Args:
-        first: (B, D) embeddings of one view, B at least 2; they are not normalised.
-        second: (B, D) of the other.
-        invariance: weight of S.
-        variance: weight of V.
-        covariance: weight of K.
-    """
-    # lightly pulls torchvision, seconds that only this loss should cost.
-    from lightly.loss import VICRegLoss
-
-    with torch.autocast(first.device.type, enabled=False):
-        criterion = VICRegLoss(lambda_param=invariance, mu_param=variance, nu_param=covariance)
-        loss: Tensor = criterion(exact(first), exact(second))
-    return loss
-
-
 def mean_deviation(first: Tensor, second: Tensor) -> Tensor:
     """Mean standard deviation of the dimensions of two (B, D) views; V asks for at least 1."""
     return torch.stack([exact(z).std(dim=0).mean() for z in (first, second)]).mean()
@@ -98,11 +72,10 @@ class VarianceInvarianceCovariance(Objective):
     def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of two views."""
         first, second = (
-            self.head(backbone.features(view.image, ("centre",))["centre"].mean(dim=(2, 3)))
-            for view in batch.views
+            self.head(backbone.pooled(view.image, ("centre",))["centre"]) for view in batch.views
         )
         options = self.options
-        loss = vicreg_loss(first, second, options.invariance, options.variance, options.covariance)
+        loss = vicreg_terms(first, second, options.invariance, options.variance, options.covariance)
         return StepResult(loss, {"deviation": mean_deviation(first.detach(), second.detach())})
 
 

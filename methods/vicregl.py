@@ -39,6 +39,7 @@ from contrabench import (
     register_method,
 )
 from contrabench.objectives.contrast import exact
+from contrabench.objectives.decorrelation import vicreg_terms
 from contrabench.objectives.heads import expander
 from contrabench.objectives.pixels import points
 from contrabench.views.spatial import cell_positions
@@ -79,20 +80,14 @@ class VICRegLOptions(Options):
 
 
 def vicreg(first: Tensor, second: Tensor) -> Tensor:
-    """V of the module's text, by lightly's `VICRegLoss`.
+    """V of the module's text.
 
     Args:
         first: (B, D), or (B, k, D) with statistics for each of the k apart; B at least 2.
         second: as `first`.
     """
-    # lightly pulls torchvision, seconds that only this loss should cost.
-    from lightly.loss import VICRegLoss
-
-    with torch.autocast(first.device.type, enabled=False):
-        # VICRegL's code has half the covariance term of VICReg's.
-        criterion = VICRegLoss(lambda_param=25.0, mu_param=25.0, nu_param=0.5)
-        loss: Tensor = criterion(exact(first), exact(second))
-    return loss
+    # VICRegL's code has half the covariance term of VICReg's.
+    return vicreg_terms(first, second, invariance=25.0, variance=25.0, covariance=0.5)
 
 
 def nearest_cells(cells: Tensor, others: Tensor, apart: Tensor, keep: int) -> tuple[Tensor, Tensor]:

@@ -39,6 +39,7 @@ from contrabench import (
     register_method,
 )
 from contrabench.objectives.contrast import exact
+from contrabench.objectives.drawing import sent
 from contrabench.objectives.momentum import MomentumCopy
 from contrabench.views.maker import view_side
 
@@ -168,7 +169,7 @@ class Placement(Objective):
         with torch.autocast(batch.device.type, enabled=False):
             forth = likeness(student[count:], teacher[:count])
             back = likeness(teacher[count:], student[:count])
-            labels = overlaps(corners, places, side).to(forth)
+            labels = sent(overlaps(corners, places, side), forth.device).to(forth.dtype)
             positive, negative = placing((forth + back) / 2, labels)
             crowded = regulariser(student[:count])
         logs = {"positive": positive, "negative": negative, "bases": crowded}
@@ -184,9 +185,8 @@ class Placement(Objective):
 
 def _embed(backbone: Backbone, head: nn.Module, crops: Tensor, slices: int) -> Tensor:
     """Unit vectors (K, B, D) of K crops of each of B slices."""
-    maps = backbone.features(crops, backbone.encoder)
-    levels = torch.cat([maps[tap].mean(dim=(2, 3)) for tap in backbone.encoder], dim=1)
-    embedded = head(levels)
+    levels = backbone.pooled(crops, backbone.encoder)
+    embedded = head(torch.cat([levels[tap] for tap in backbone.encoder], dim=1))
     with torch.autocast(crops.device.type, enabled=False):
         points = functional.normalize(exact(embedded), dim=1)
         return points.reshape(-1, slices, points.shape[1])
@@ -234,7 +234,8 @@ class VoCo(Method):
 
     def stages(self) -> tuple[Stage, ...]:
         """One stage on the encoder, with two appearances of one part of the slice."""
-        return (Stage(name="local", views=(ViewSpec(), ViewSpec(geometry_of=0))),)
+        crops = _GRID**2 + self.options.targets
+        return (Stage(name="local", views=(ViewSpec(), ViewSpec(geometry_of=0)), passes=crops),)
 
     def objective(self, stage: Stage, backbone: Backbone) -> Objective:
         """The three terms with their head and teacher."""

@@ -36,6 +36,7 @@ from contrabench import (
 )
 from contrabench.objectives.boxes import between
 from contrabench.objectives.contrast import exact
+from contrabench.objectives.drawing import sent
 from contrabench.protocol import PARTS
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class Fusion(Objective):
         image, tap = batch.views[0].image, backbone.finest
         size = (image.shape[2], image.shape[3])
         drawn = draw_classes(batch.size, size, self.classes, batch.generator("boxes"))
-        classes = drawn.to(image.device)
+        classes = sent(drawn, image.device)
         mixed = fused(image, image[partners(batch.info.patient)], classes, self.classes)
         logits = self.head(backbone.features(mixed, (tap,))[tap])
         return StepResult(fusion_loss(logits, classes))

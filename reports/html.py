@@ -11,9 +11,10 @@ from contrabench.report.tidy import code_pieces
 
 @register_report("html")
 class HtmlReport(ReportFormat):
-    """The verdict first, then plots and every table, to sort, filter and print.
+    """The answer of each label budget on a screen, then plots and every table, folded.
 
-    Plots need the extra `html`; without it the page says so and has the tables alone.
+    Plots need the extra `html`; without it the page says so and has the tables alone. The forest
+    plot needs neither it nor scripts.
     """
 
     info = ReportInfo(title="one self-contained page", suffix=".html", pictures=True)
@@ -23,7 +24,8 @@ class HtmlReport(ReportFormat):
         from jinja2 import Environment, PackageLoader, StrictUndefined
 
         from contrabench.report.gallery.svg import hue
-        from contrabench.report.page import points, view
+        from contrabench.report.page import points, titles, view
+        from contrabench.report.page.packed import packed
 
         setting = Environment(
             loader=PackageLoader("contrabench.report", "page"),
@@ -38,9 +40,14 @@ class HtmlReport(ReportFormat):
             "typeset": view.typeset,
             "pieces": code_pieces,
             "score": partial(number_text, "score"),
+            "packed": packed,
         }
+        groups = view.groups(report)
         page = setting.get_template("report.html.jinja").render(
-            chapters=view.chapters(report),
+            groups=groups,
+            several=sum(len(group.heads) for group in groups) > 1,
+            title=titles.title(report),
+            heading=titles.heading(report),
             choices=view.choices(report),
             command=report.command,
             library=points.library(),

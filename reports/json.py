@@ -1,4 +1,4 @@
-"""The whole report as JSON, for a script; `contrabench/report.schema.json` describes it."""
+"""The whole report as JSON, for a script; `contrabench/report/report.schema.json` describes it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contrabench import ReportFormat, register_report
 from contrabench.contracts.report import (
     DEVIATIONS,
     METHOD,
+    Answer,
     Column,
     PlotData,
     Report,
@@ -20,7 +21,7 @@ from contrabench.contracts.report import (
 )
 from contrabench.report.tidy import number_value
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @register_report("json")
@@ -46,10 +47,22 @@ def _section(section: Section) -> dict[str, Any]:
         "dataset": plain(section.dataset),
         "labels": plain(section.labels),
         "appendix": section.is_appendix,
+        "answer": None if section.answer is None else _answer(section, section.answer),
         "verdict": [plain(line) for line in section.verdict],
         "tables": [_table(section, table) for table in section.tables],
         "notes": [plain(line) for line in section.notes],
         "methods": [] if section.plot_data is None else _methods(section.plot_data),
+    }
+
+
+def _answer(section: Section, answer: Answer) -> dict[str, Any]:
+    """What is asked first, its two tables as all others."""
+    lines = {name: getattr(answer, name) for name in ("about", "setting", "sight", "words")}
+    return {
+        **{name: [plain(line) for line in found] for name, found in lines.items()},
+        "short": plain(answer.short),
+        "basis": answer.basis,
+        "tables": [_table(section, table) for table in (answer.forest, answer.board)],
     }
 
 

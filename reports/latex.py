@@ -14,6 +14,7 @@ from contrabench.contracts.report import (
     MISSING,
     NAME,
     NONE,
+    Answer,
     Column,
     Report,
     ReportInfo,
@@ -51,7 +52,10 @@ HEADING_WIDTH, TEXT_WIDTH = 9, 24
 
 @register_report("latex")
 class LatexReport(ReportFormat):
-    """One table for each part of each table; bold where a method stands alone at the top."""
+    """The leaderboard as a paper prints it, then a table for each part of each table.
+
+    Bold where a method stands alone at the top.
+    """
 
     info = ReportInfo(title="LaTeX tables (booktabs)", suffix=".tex")
 
@@ -60,10 +64,70 @@ class LatexReport(ReportFormat):
         lines = [*PREAMBLE, f"% Made by: {_comment(report.command)}"]
         taken: set[str] = set()
         for section in report.sections:
+            if section.answer:
+                lines += ["", *_first(section, section.answer, taken)]
+        for section in report.sections:
             # Settings and manifests fill pages and belong into no table of a paper.
             if not section.is_appendix:
                 lines += ["", *_section(section, taken)]
         return "\n".join(lines) + "\n"
+
+
+def _first(section: Section, answer: Answer, taken: set[str]) -> Iterator[str]:
+    """The leaderboard of one label budget."""
+    board = answer.board
+    groups = list(_groups(board))
+    hours = "Hours: pre-training and fine-tuning of a run. " if "Hours" in dict(groups) else ""
+    facts = f"{', '.join((*answer.about, *answer.setting))} (protocol {section.protocol})"
+    said = (
+        f"Dice and ASD: {facts}. Intervals: {answer.basis}. {hours}Methods that share a letter "
+        "are not separated; bold: separated from every other."
+    )
+    yield f"% {_comment(section.title)}"
+    yield r"\begin{table}[htbp]"
+    yield r"\centering\setlength{\tabcolsep}{4pt}"
+    yield rf"\caption{{{_note(said)}}}\label{{{_label(section, board, taken)}}}"
+    yield r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+    shape = "".join(_alignment(columns[0]) for _, below in groups for columns in below.values())
+    yield rf"\begin{{tabular}}{{{shape}}}"
+    yield r"\toprule"
+    tops, rules, place = [], "", 1
+    for heading, below in groups:
+        if len(below) > 1:
+            tops.append(rf"\multicolumn{{{len(below)}}}{{c}}{{{escape(heading)}}}")
+            rules += rf"\cmidrule(lr){{{place}-{place + len(below) - 1}}}"
+        else:
+            tops.append(escape(heading))
+        place += len(below)
+    yield _line(tops)
+    yield rules
+    yield _line([escape(words) for _, below in groups for words in below])
+    yield r"\midrule"
+    for row in range(len(board.data)):
+        written = [board.texts(row, columns) for _, below in groups for columns in below.values()]
+        texts = [", ".join(pair if pair != [MISSING] * 2 else pair[:1]) for pair in written]
+        cells = [_cell(text) for text in texts]
+        if row == board.leader:
+            cells[:2] = map(_bold, cells[:2])
+        yield _line(cells)
+    yield r"\bottomrule"
+    yield r"\end{tabular}}"
+    yield r"\end{table}"
+
+
+def _groups(board: Table) -> Iterator[tuple[str, dict[str, tuple[Column, ...]]]]:
+    """The headings of the leaderboard: what stands under each, and the columns of each cell."""
+    columns = list(board.columns)
+    while columns:
+        column = columns.pop(0)
+        kinds = [other.kind for other in columns[:2]]
+        if column.kind == "difference" and kinds == ["difference"] * 2:
+            ends = (columns.pop(0), columns.pop(0))
+            yield column.heading, {"mean": (column,), "95 % interval": ends}
+        elif column.kind == "distance" and columns and columns[0].name == "median":
+            yield column.heading, {"mean": (column,), "median": (columns.pop(0),)}
+        elif any(board.texts(row, (column,)) != [MISSING] for row in range(len(board.data))):
+            yield column.heading, {"": (column,)}
 
 
 def _section(section: Section, taken: set[str]) -> Iterator[str]:

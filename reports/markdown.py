@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from urllib.parse import quote
 
@@ -16,11 +15,8 @@ from contrabench.contracts.report import (
     Section,
     Table,
     number_text,
-    plain,
 )
-from contrabench.report.tidy import code_pieces
-
-_MARKUP = re.compile(r"[\\|*`\[\]~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+from contrabench.report.marked import code, escape, grid, note
 
 
 @register_report("markdown")
@@ -32,13 +28,13 @@ class MarkdownReport(ReportFormat):
     def render(self, report: Report) -> str:
         """Returns GitHub-flavoured Markdown; names cannot break out of their cells."""
         blocks = [block for section in report.sections for block in _blocks(section)]
-        blocks.append(f"Made by {_code(report.command)}")
+        blocks.append(f"Made by {code(report.command)}")
         return "\n\n".join(blocks) + "\n"
 
 
 def _blocks(section: Section) -> Iterator[str]:
     yield f"### {escape(section.title)}"
-    yield f"Protocol {_code(section.protocol)}"
+    yield f"Protocol {code(section.protocol)}"
     yield from _list(section.verdict)
     for table in section.tables:
         for caption in table.parts:
@@ -64,29 +60,10 @@ def _pictures(gallery: Gallery) -> Iterator[str]:
 
 def _list(lines: Sequence[str]) -> Iterator[str]:
     if lines:
-        yield "\n".join(f"- {_note(line)}" for line in lines)
+        yield "\n".join(f"- {note(line)}" for line in lines)
 
 
 def _table(table: Table, columns: tuple[Column, ...]) -> str:
-    lines = [
-        [escape(column.heading) for column in columns],
-        ["---" if column.kind == "text" else "---:" for column in columns],
-    ]
-    for row in range(len(table.data)):
-        lines.append([escape(text) for text in table.texts(row, columns)])
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def escape(text: str) -> str:
-    """Writes any text so that Markdown and HTML show it as it is, on one line."""
-    safe = plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _MARKUP.sub(lambda match: "\\" + match.group(), safe)
-
-
-def _note(note: str) -> str:
-    """Escapes a note but keeps the commands in it."""
-    return "".join(_code(p) if is_code else escape(p) for p, is_code in code_pieces(note))
-
-
-def _code(text: str) -> str:
-    return f"`{plain(text).replace('`', chr(39))}`"
+    rows = [table.texts(row, columns) for row in range(len(table.data))]
+    is_text = [column.kind == "text" for column in columns]
+    return grid([column.heading for column in columns], is_text, rows)

@@ -23,6 +23,7 @@ from contrabench.contracts.report import (
     Table,
     plain,
 )
+from contrabench.report.screen import WIDTH, screen
 
 GAP = 2
 NAME_WIDTH = 30
@@ -30,19 +31,14 @@ DETAIL_NAME_WIDTH = 26
 """A table of detail is shown whole or not at all, so its names give way."""
 HEADING_WIDTH = 12
 TEXT_WIDTH = 18
-APPENDIX = "Settings, methods, label manifests and software: with --format html or markdown."
 
 
 @register_report("terminal")
 class TerminalReport(ReportFormat):
-    """The verdicts first, then each part of each table.
-
-    Several label budgets leave no room for all: of each the first part of the leaderboard
-    is shown, and the rest named.
+    """On a screen the answer alone; in full each verdict, then each part of each table.
 
     Args:
-        width: columns of the text; wide tables are split to fit it. Tables of detail
-            are named instead where they do not fit, or there are several sections.
+        width: columns of the text; wide tables are split to fit it.
     """
 
     info = ReportInfo(title="plain text tables", suffix=".txt")
@@ -55,14 +51,22 @@ class TerminalReport(ReportFormat):
         return self._text(report, self.width, on_screen=False)
 
     def show(self, report: Report) -> str:
-        """Returns the report for standard output: as wide as it, if it is a terminal."""
-        if not sys.stdout.isatty():
-            return self.render(report)
-        width = shutil.get_terminal_size((self.width, 24)).columns
-        return self._text(report, width, on_screen=True)
+        """Returns what standard output gets: one screen with the answer, or all that is asked for.
 
-    def _text(self, report: Report, width: int, on_screen: bool) -> str:
-        out = Console(
+        As wide as a terminal is, and plain in 80 columns for a pipe.
+        """
+        is_terminal = sys.stdout.isatty()
+        width = shutil.get_terminal_size((self.width, 24)).columns if is_terminal else WIDTH
+        if lines := screen(report.sections, min(width, self.width), report.command):
+            out = self._console(width, is_terminal)
+            with out.capture() as captured:
+                for line in lines:
+                    out.print(Text(line.text), style=line.style or None, soft_wrap=True)
+            return captured.get()
+        return self._text(report, width, True) if is_terminal else self.render(report)
+
+    def _console(self, width: int, on_screen: bool) -> Console:
+        return Console(
             file=StringIO(),
             width=width,
             force_terminal=on_screen,
@@ -70,34 +74,15 @@ class TerminalReport(ReportFormat):
             highlight=False,
             markup=False,
         )
-        shown = [section for section in report.sections if not section.is_appendix]
-        is_overview = sum(bool(section.labels) for section in shown) > 1
+
+    def _text(self, report: Report, width: int, on_screen: bool) -> str:
+        out = self._console(width, on_screen)
         with out.capture() as captured:
-            if is_overview:
-                _verdicts(out, shown)
-            left_out: list[str] = []
-            for section in shown:
-                _title(out, section)
-                if is_overview:
-                    left_out += _overview(out, section)
-                else:
-                    _whole(out, section, has_room=len(shown) == 1)
+            for section in report.sections:
+                _section(out, section)
                 out.print()
-            if is_overview:
-                _more(out, left_out, shown)
             out.print(Text(plain(f"Made by: {report.command}")))
-            if any(section.is_appendix for section in report.sections):
-                out.print(Text(APPENDIX))
         return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
-
-
-def _verdicts(out: Console, sections: Sequence[Section]) -> None:
-    """What all the tables allow to say, before any of them."""
-    for section in sections:
-        if section.verdict:
-            _title(out, section)
-            _list(out, section.verdict)
-            out.print()
 
 
 def _title(out: Console, section: Section) -> None:
@@ -105,61 +90,15 @@ def _title(out: Console, section: Section) -> None:
     out.print(Text(title, style="bold", overflow="fold"))
 
 
-def _overview(out: Console, section: Section) -> list[str]:
-    """A first look at one section of many; returns what it leaves out."""
-    left_out = []
-    for number, table in enumerate(section.tables):
-        parts = () if section.labels and number else _first_look(table, section)
-        for caption in parts:
-            _part(out, table, caption)
-        if parts:
-            _list(out, table.notes)
-            left_out += [caption for caption in table.parts if caption not in parts]
-        else:
-            left_out.append(table.name)
-    _list(out, section.notes)
-    return left_out
-
-
-def _first_look(table: Table, section: Section) -> tuple[str, ...]:
-    """The first part at one label budget; across several the first of each metric."""
-    if section.labels:
-        return table.parts[:1]
-    firsts = {column.metric or column.part: column.part for column in reversed(table.columns)}
-    return tuple(caption for caption in table.parts if caption in firsts.values())
-
-
-def _more(out: Console, left_out: Sequence[str], shown: Sequence[Section]) -> None:
-    """What else there is, and how to get it."""
-    asked = []
-    for option, values in (
-        ("--dataset", [section.dataset for section in shown]),
-        ("--labels", [section.labels for section in shown]),
-    ):
-        names = [name for name in dict.fromkeys(values) if name]
-        if len(names) > 1:
-            asked.append(f"{option} {' or '.join(names)}")
-    one = f"one label budget with {' and '.join(asked)}, " if asked else ""
-    text = f"Left out on this screen: {'; '.join(dict.fromkeys(left_out))}."
-    out.print(Text(plain(text), overflow="fold"))
-    how = f"To see them: {one}all with --format html or markdown."
-    out.print(Text(plain(how), overflow="fold"))
-
-
-def _whole(out: Console, section: Section, has_room: bool) -> None:
-    """A section with all its tables, but for the details that do not fit."""
+def _section(out: Console, section: Section) -> None:
+    """A section with its verdict and all its tables."""
+    _title(out, section)
     _list(out, section.verdict)
-    left_out = []
     for table in section.tables:
-        fits = all(len(list(_blocks(table, part, out.width))) == 1 for part in table.parts)
-        if table.detail and not (fits and has_room):
-            left_out.append(table.name)
-            continue
         for caption in table.parts:
             _part(out, table, caption)
         _list(out, table.notes)
-    more = [f"Left out on this screen, in another format: {', '.join(left_out)}."]
-    _list(out, [*section.notes, *(more if left_out else [])])
+    _list(out, section.notes)
 
 
 def _part(out: Console, table: Table, caption: str) -> None:

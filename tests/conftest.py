@@ -33,10 +33,9 @@ def _one_thread():
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory):
-    """No test meets what an earlier one, or the user, has kept of an archive."""
+    """No test meets what the user has kept of an archive or a listing."""
     with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("cache")
-        patch.setattr("contrabench.exchange.reading.cache_folder", lambda: folder)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
 
 

@@ -22,11 +22,12 @@ from contrabench.cli.app import app, main
 from contrabench.cli.new import starting_file
 from contrabench.contracts import discovery, method, registry
 from contrabench.protocol import Phase
+from contrabench.store.rows import ResultRow
 from contrabench.training import runtime
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = [DOCS / "add-a-method.md", DOCS / "plug-ins.md"]
+PAGE = DOCS / "add-a-method.md"
 FENCE = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 QUICK = {
     "pretrain": Phase(images=96, batch=16, lr=1e-3),
@@ -97,7 +98,7 @@ def replaced(old, new):
 
 def test_the_guide_works_from_its_first_line_to_its_last(desk, capsys):
     kinds, output = [], ""
-    for kind, file, text in FENCE.findall(PAGES[0].read_text(encoding="utf-8")):
+    for kind, file, text in FENCE.findall(PAGE.read_text(encoding="utf-8")):
         kinds.append(kind)
         if kind == "sh":
             output = run_shell(text, capsys)
@@ -107,7 +108,7 @@ def test_the_guide_works_from_its_first_line_to_its_last(desk, capsys):
         else:
             assert kind == "toml"
             ((group, points),) = tomllib.loads(text)["project"]["entry-points"].items()
-            assert (group, list(points)) == (registry.methods._package, ["my_idea"])
+            assert (group, list(points)) == (registry.methods.package, ["my_idea"])
     assert (kinds.count("sh"), kinds.count("python"), kinds.count("toml")) == (6, 5, 1)
     # The last command is `bench report`.
     for name in ("my_idea", "my_pair", "scratch"):
@@ -115,18 +116,18 @@ def test_the_guide_works_from_its_first_line_to_its_last(desk, capsys):
 
 
 def test_no_snippet_of_the_guide_is_left_out():
-    text = PAGES[0].read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
     assert text.count("```") == 2 * len(FENCE.findall(text))
 
 
 def starting_names(name="my_idea", joint=False):
     """The classes and functions of a starting file."""
-    tree = ast.parse(starting_file(name, joint))
+    tree = ast.parse(starting_file(name, "my_joint_method" if joint else "my_method"))
     return {node.name for node in tree.body if hasattr(node, "name")}
 
 
 def test_the_guide_describes_the_starting_files():
-    text = PAGES[0].read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
     for joint, name, begins, ends in (
         (False, "my_idea", "## 1.", "## 2."),
         (True, "my_pair", "## 7.", "**What the engine does.**"),
@@ -137,7 +138,7 @@ def test_the_guide_describes_the_starting_files():
 
 
 def known():
-    """Every name that the pages may set in code type."""
+    """Every name that the page may set in code type."""
     from contrabench.contracts import split
     from contrabench.contracts import views as batch
     from contrabench.contracts import views as spec
@@ -158,7 +159,7 @@ def known():
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, BaseModel):
                 names |= {value.__name__, *value.model_fields}
-    names |= set(ReportInfo.model_fields)
+    names |= set(ReportInfo.model_fields) | {item.name for item in fields(ResultRow)}
     for owner in (batch.Batch, batch.View, batch.SliceInfo, JointBatch, Section, Case):
         names |= {item.name for item in fields(owner)}
     network = build_backbone(BackboneSpec(width=4), 0)
@@ -205,26 +206,30 @@ def is_there(code, names):
         return True
     if "/" in code:
         return (ROOT / code).exists()
+    if code in {kind.group for kind in registry.REGISTRIES}:
+        return True
     if code.startswith("contrabench."):
         public = code.removeprefix("contrabench.") in contrabench.__all__
-        return public or importlib.util.find_spec(code) is not None
+        if public or importlib.util.find_spec(code) is not None:
+            return True
+        module, _, name = code.rpartition(".")
+        return hasattr(importlib.import_module(module), name)
     if code.endswith(".py"):
-        return code in {"my_idea.py", *(file for _, file, _ in FENCE.findall(PAGES[0].read_text()))}
+        return code in {"my_idea.py", *(file for _, file, _ in FENCE.findall(PAGE.read_text()))}
     words = re.findall(r"[A-Za-z_]\w*", re.sub(r'"[^"]*"', "", code))
     return code in names or set(words) <= names | PLACEHOLDERS
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_name_in_code_type_exists(page):
+def test_every_name_in_code_type_exists():
     names = known()
     for module, cell in re.findall(
-        r"^\| `(contrabench\.\S+)` \| (.*) \|$", page.read_text(encoding="utf-8"), re.MULTILINE
+        r"^\| `(contrabench\.\S+)` \| (.*) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE
     ):
         found = vars(importlib.import_module(module))
         for name in re.findall(r"`(\w+)", cell):
             assert name in found or name in names, f"{module}: {name}"
             names.add(name)
-    missing = [code for code in codes(page) if not is_there(code, names)]
+    missing = [code for code in codes(PAGE) if not is_there(code, names)]
     assert missing == []
 
 
@@ -239,6 +244,56 @@ def test_the_check_of_names_sees_what_is_not_there():
         "bench methods no x",
     ):
         assert not is_there(code, names), code
+
+
+def commands_of(page):
+    """Every `bench` command that a page shows, as words: its blocks of code and its code type."""
+    text = page.read_text(encoding="utf-8")
+    for block, inline in re.findall(r"^ {4}(.*)$|`([^`\n]+)`", text, re.MULTILINE):
+        for command in re.split(r"&&", block or inline):
+            begins = re.match(r"\s*(?:\S*/|uv run )?bench (.*)", command)
+            if begins:
+                yield shlex.split(begins[1].partition(" #")[0], posix=True)
+
+
+def wrong_words(words):
+    """What of a command the program does not know."""
+    command, path = typer.main.get_command(app), []
+    while words and words[0] in getattr(command, "commands", {}):
+        path.append(words[0])
+        command, *words = command.commands[words[0]], *words[1:]
+    if words and not words[0].startswith("-") and getattr(command, "commands", None):
+        # `bench study study.toml` and `bench methods` stand for a command that needs no name.
+        command = command.commands.get("run", command)
+    known = {"--help"}
+    for owner in (command, *(getattr(command, "commands", {}).values())):
+        for item in owner.params:
+            known |= {*item.opts, *item.secondary_opts}
+    flags = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+    return (not path and words[:1] != ["--help"]) or flags - known
+
+
+SHOWN = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "examples/README.md")),
+    DOCS / "example" / "README.md",
+    *(page for page in sorted(DOCS.glob("*.md")) if page.stem != "refused"),
+]
+
+
+@pytest.mark.parametrize("page", SHOWN, ids=lambda page: page.stem)
+def test_every_command_that_is_shown_can_be_given(page):
+    for words in commands_of(page):
+        assert not wrong_words(words), words
+
+
+def test_the_check_of_commands_sees_what_is_wrong():
+    for line in (
+        "nothing",
+        "run --nothing 3",
+        "study study.toml --winner",
+        "store merge a --out b",
+    ):
+        assert wrong_words(line.split()), line
 
 
 def test_the_map_of_the_house_names_files_that_are_there():

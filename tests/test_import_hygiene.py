@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from functools import cache
+from pathlib import Path
 
 import pytest
 from typer.main import get_command
@@ -17,6 +18,7 @@ HEAVY = (
     "torch", "torchvision", "monai", "pandas", "numpy", "scipy", "lightly", "sklearn", "pyarrow",
     "nibabel", "lightning", "matplotlib", "ray", "vl_convert",
 )  # fmt: skip
+QUICK = Path(__file__).parents[1] / "docs" / "example" / "quick.zip"
 FRAMEWORKS = {"torch", "torchvision", "monai", "lightly", "lightning"}
 
 PROGRAM = """
@@ -120,3 +122,33 @@ def test_listing_methods_loads_no_framework_beside_torch_and_public_names_resolv
     import contrabench
 
     assert {"Method", "register_method"} <= set(contrabench.__all__)
+
+
+AGAIN = """
+import sys
+from contrabench.cli.app import main
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    assert not end.code
+packages = ("torch", "scipy", "pandas", "pyarrow", "numpy", "contrabench.report.build")
+print(*(name for name in packages if name in sys.modules), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "needed"),
+    [
+        (["report", "--store", str(QUICK)], {"pandas", "pyarrow", "numpy"}),
+        (["methods"], set()),
+        (["datasets", "--json"], set()),
+    ],
+)
+def test_what_was_asked_before_needs_few_packages(words, needed, tmp_path):
+    variables = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", AGAIN, *words],
+            capture_output=True, text=True, check=True, env=variables,
+        )  # fmt: skip
+    assert set(done.stderr.split("\n")[-2].split()) <= needed

@@ -20,7 +20,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 NAMED = {
     "cli/options.py": {"phantom"},
     "references.py": {"scratch", "scratch_long", "oracle", "noise"},
-    "testing/checks_training.py": {"simclr"},
+    "testing/checks_loss.py": {"simclr"},
     "views/intensity.py": {"noise"},
 }
 """Names of content that the engine may say: examples of commands, the default dataset, the

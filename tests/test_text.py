@@ -1,7 +1,17 @@
 import pytest
 
+from contrabench.contracts.options import read_value
 from contrabench.errors import RequestError
-from contrabench.text import counted, did_you_mean, one_line, size_words, some, unique_beginning
+from contrabench.text import (
+    counted,
+    did_you_mean,
+    kept_whole,
+    one_line,
+    size_words,
+    some,
+    split_words,
+    unique_beginning,
+)
 
 
 def test_one_is_not_many():
@@ -25,6 +35,26 @@ def test_a_size_has_the_unit_that_fits(size, words):
 def test_of_many_names_the_first_are_told():
     assert some(range(3)) == "0, 1, 2"
     assert some(range(9), most=2) == "0, 1 and 7 more"
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("a, b", ["a", "b"]),
+        ("a[1, 2], b", ["a[1, 2]", "b"]),
+        ('source="us, on [some] hearts", b', ['source="us, on [some] hearts"', "b"]),
+        ('5" wide, b', ['5" wide', "b"]),
+        ("", []),
+    ],
+)
+def test_a_list_is_split_at_its_own_commas(text, parts):
+    assert split_words(text) == parts
+
+
+@pytest.mark.parametrize("text", ["plain", "us, on ACDC", 'the "best"', "a [b]", "ö, ü"])
+def test_what_is_kept_whole_is_read_back(text):
+    assert read_value(kept_whole(text)) == text
+    assert split_words(f"{kept_whole(text)}, b") == [kept_whole(text), "b"]
 
 
 def test_a_near_name_is_suggested():

@@ -1,5 +1,13 @@
 """Public names, each with the module that is imported when it is first used."""
 
+from .api import check as check
+from .api import fit as fit
+from .api import load as load
+from .api import plan as plan
+from .api import report as report
+from .api import rows as rows
+from .api import run as run
+from .api import study as study
 from .contracts.backbone import Backbone as Backbone
 from .contracts.backbone import BackboneInfo as BackboneInfo
 from .contracts.dataset import Case as Case
@@ -11,6 +19,9 @@ from .contracts.executor import Executor as Executor
 from .contracts.executor import ExecutorInfo as ExecutorInfo
 from .contracts.executor import Job as Job
 from .contracts.executor import Outcome as Outcome
+from .contracts.loss import Loss as Loss
+from .contracts.loss import LossInfo as LossInfo
+from .contracts.method import Checkpoint as Checkpoint
 from .contracts.method import Deviations as Deviations
 from .contracts.method import JointMethod as JointMethod
 from .contracts.method import JointStage as JointStage
@@ -21,6 +32,10 @@ from .contracts.method import Predicted as Predicted
 from .contracts.method import Published as Published
 from .contracts.method import Stage as Stage
 from .contracts.method import Stream as Stream
+from .contracts.metric import Mask as Mask
+from .contracts.metric import Metric as Metric
+from .contracts.metric import MetricInfo as MetricInfo
+from .contracts.metric import Spacing as Spacing
 from .contracts.objective import JointBatch as JointBatch
 from .contracts.objective import JointObjective as JointObjective
 from .contracts.objective import Network as Network
@@ -30,7 +45,9 @@ from .contracts.objective import Supervised as Supervised
 from .contracts.registry import register_backbone as register_backbone
 from .contracts.registry import register_dataset as register_dataset
 from .contracts.registry import register_executor as register_executor
+from .contracts.registry import register_loss as register_loss
 from .contracts.registry import register_method as register_method
+from .contracts.registry import register_metric as register_metric
 from .contracts.registry import register_report as register_report
 from .contracts.report import Report as Report
 from .contracts.report import ReportFormat as ReportFormat

@@ -21,16 +21,16 @@ BUDGETS = {
         ),
         Budget(
             name="quick",
-            pixels=64,
-            width=16,
-            pretrain=Phase(images=9600, batch=16, lr=1e-3),
-            finetune=Phase(images=9600, batch=8, lr=3e-3),
+            pixels=48,
+            width=8,
+            pretrain=Phase(images=24_000, batch=16, lr=1e-3),
+            finetune=Phase(images=12_000, batch=8, lr=3e-3),
         ),
         Budget(
             name="standard",
             pixels=128,
             width=32,
-            pretrain=Phase(images=128_000, batch=32, lr=1e-3),
+            pretrain=Phase(images=256_000, batch=32, lr=1e-3),
             finetune=Phase(images=96_000, batch=32, lr=2e-3),
         ),
         Budget(

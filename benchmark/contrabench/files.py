@@ -2,18 +2,85 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from contrabench.errors import RequestError
+from contrabench.text import printable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _END = ".tmp"
+_FULL = re.compile(
+    r"No space left on device|Disk quota exceeded|\d+ requested and \d+ written"
+    r"|PytorchStreamWriter failed writing|database or disk is full"
+)
+"""How libraries tell of a full disk without its number."""
+_QUOTES = "; a backslash begins an escape within double quotes: write 'single quotes', or / for it"
+
+
+def expanded(given: str | Path, base: Path | None = None) -> Path:
+    """A path as a user gives it, with its `~` or `~user`, made absolute; links in it stay.
+
+    It is done once, where the path comes in: on the command line, in a variable or in a file, whose
+    folder is `base` then. RequestError if it cannot be a path here.
+    """
+    text = str(given)
+    if not text:
+        raise RequestError("a path is empty, as of a variable that is not set; . is this folder")
+    if fault := re.search(r"[\x00-\x1f\x7f-\x9f]", text):
+        cure = "; give it another name" if base is None else _QUOTES
+        raise RequestError(f"the path {text!r} holds the control character {fault[0]!r}{cure}")
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:
+        user = text.split("/", maxsplit=1)[0][1:]
+        why = f"there is no user '{user}'" if user else "this user has no home folder"
+        raise RequestError(f"{text} leads nowhere: {why}; write the whole path") from None
+    path = ((base or Path()) / path).absolute()
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # it may be made, and whoever needs it says so better
+    except OSError as error:
+        raise RequestError(f"{path} cannot be reached: {error.strerror}") from error
+    return path
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file as any editor saves it; RequestError if it is none.
+
+    OSError if it cannot be read.
+    """
+    text = ""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        return tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        raise RequestError(
+            f"{path} is no text in UTF-8 ({error.reason}); save it as UTF-8"
+        ) from error
+    except RecursionError:
+        raise RequestError(f"{path} is no valid TOML: it is nested too deep") from None
+    except ValueError as error:
+        told = str(error)
+        line = re.search(r"at line (\d+)", told)
+        near = text.splitlines()[int(line[1]) - 1 : int(line[1])] if line else []
+        cure = _QUOTES if any("\\" in one for one in near) else ""
+        raise RequestError(f"{path} is no valid TOML: {printable(told)}{cure}") from error
 
 
 def temporary_sibling(path: Path) -> Path:
@@ -24,6 +91,28 @@ def temporary_sibling(path: Path) -> Path:
 def is_temporary(path: Path) -> bool:
     """Whether a name is one that `temporary_sibling` gives."""
     return path.name.startswith(".") and path.name.endswith(_END)
+
+
+def cache_folder() -> Path:
+    """The user's, for what can be found out again; it cannot be made where there is no home."""
+    home = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not home.is_absolute():  # the standard has such a name ignored
+        try:
+            mine = Path("~").expanduser()
+        except RuntimeError:
+            mine = Path(os.devnull)
+        # A home that is not there is nobody's to make.
+        home = mine / ".cache" if os.path.isdir(mine) else Path(os.devnull)  # noqa: PTH112
+    return home / "contrabench"
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came of, says that no space is left, whoever raised it."""
+    if error is None:
+        return False
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    before = error.__cause__ or error.__context__
+    return full or bool(_FULL.search(str(error))) or is_disk_full(before)
 
 
 @contextmanager
@@ -43,11 +132,29 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file atomically, making its folder if need be."""
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
+    """Writes a file atomically, making its folder if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file atomically, making its folder if need be."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Writes an array as `.npy`, atomically.
+
+    NumPy's own way to a file on disk drops the end of a small array without a word when the disk is
+    full, and tells of a large one without the system's number of the error.
+    """
+    import numpy as np
+
+    whole = io.BytesIO()
+    np.save(whole, array)
+    write_bytes(path, whole.getbuffer())
 
 
 def read_json(path: Path) -> Any:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
+
+from contrabench.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,7 +45,9 @@ class ConsoleReporter(Reporter):
 
     def line(self, text: str) -> None:
         """Prints one line above any bar; brackets in it are text, not markup."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        # Where nobody can be told, the work goes on.
+        with suppress(OSError):
+            self.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
     def track(self, title: str, total: int) -> Iterator[Track]:

@@ -14,7 +14,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-PROTOCOL_VERSION = 3
+from contrabench import limits
+
+PROTOCOL_VERSION = 4
 """Raised whenever the engine computes other numbers from the same specification."""
 NOT_APPLICABLE = "not applicable"
 """The flag of a row whose structure neither reference nor prediction holds."""
@@ -49,7 +51,7 @@ _TOOTH = 0.1
 class Frozen(BaseModel):
     """Base of all specifications: immutable, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Options(Frozen):
@@ -73,7 +75,9 @@ def digest(value: BaseModel | Mapping[str, Any] | list[Any], length: int = 16) -
 class DataRecipe(Frozen):
     """How volumes become network input; the same for pre-training and fine-tuning."""
 
-    field_of_view_mm: float = Field(224.0, gt=0, description="side of the square around the centre")
+    field_of_view_mm: float = Field(
+        224.0, gt=0, le=limits.FIELD_MM, description="side of the square around the centre"
+    )
     clip_percentiles: tuple[float, float] = Field((0.5, 99.5), description="intensity clip")
     version: int = 1
 
@@ -81,8 +85,10 @@ class DataRecipe(Frozen):
 class Phase(Frozen):
     """The optimisation of one phase; under the common recipe the same for every method."""
 
-    images: int = Field(gt=0, description="slices drawn in all; a step draws `batch` of them")
-    batch: int = Field(gt=0)
+    images: int = Field(
+        gt=0, le=limits.IMAGES, description="slices drawn in all; a step draws `batch` of them"
+    )
+    batch: int = Field(gt=0, le=limits.BATCH)
     optimizer: Optimizer = "adamw"
     lr: float = Field(gt=0, description="peak learning rate")
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd and lars")
@@ -90,7 +96,9 @@ class Phase(Frozen):
     schedule: Schedule = Field("cosine", description="what follows the warm-up")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps with a rising rate")
     clip: float | None = Field(5.0, gt=0, description="largest gradient norm; None: any")
-    accumulate: int = Field(1, gt=0, description="micro-batches per step; losses see one each")
+    accumulate: int = Field(
+        1, gt=0, le=limits.MACHINE, description="micro-batches per step; losses see one each"
+    )
 
     @property
     def steps(self) -> int:
@@ -144,9 +152,11 @@ COMMON_PACE = Pace()
 class Budget(Frozen):
     """A named amount of computation, equal for every method."""
 
-    name: str
-    pixels: int = Field(ge=32, multiple_of=16, description="side of a slice in pixels")
-    width: int = Field(ge=4, description="channels of the first level")
+    name: str = Field(pattern=r"^[\w .+-]{1,40}$")
+    pixels: int = Field(
+        ge=32, le=limits.PIXELS, multiple_of=16, description="side of a slice in pixels"
+    )
+    width: int = Field(ge=4, le=limits.WIDTH, description="channels of the first level")
     pretrain: Phase
     finetune: Phase
 

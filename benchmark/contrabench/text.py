@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 from contrabench.errors import ContrabenchError, RequestError
@@ -11,6 +13,11 @@ from contrabench.errors import ContrabenchError, RequestError
 def counted(number: int, noun: str) -> str:
     """A count as a reader would write it: `1 patient`, `4 patients`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def composed(name: str) -> str:
+    """A name with its marked letters composed, however the machine that wrote it spells them."""
+    return unicodedata.normalize("NFC", name)
 
 
 def budget_words(budgets: Sequence[str]) -> str:
@@ -54,21 +61,38 @@ def some(names: Iterable[object], most: int = 3) -> str:
     return ", ".join(words[:most]) + more
 
 
+def listed_words(words: Sequence[str]) -> str:
+    """Some words as a sentence has them: `a, b and c`."""
+    *most, last = words or [""]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
 def split_words(text: str) -> list[str]:
-    """Splits a list at its commas, but not at those inside of brackets."""
+    """Splits a list at its commas, but not at those inside of brackets or double quotes."""
     return [part for part in split_parts(text, ",") if part]
 
 
 def split_parts(text: str, between: str) -> list[str]:
-    """What stands between some marks, but not those inside of brackets; nothing is a part, too."""
-    parts, depth = [""], 0
+    """What stands between some marks; nothing is a part, too.
+
+    Not those inside of brackets, or of double quotes, if each one that opens is closed.
+    """
+    parts, depth, quotes, open_quote = [""], 0, text.count('"') % 2 == 0, False
     for mark in text:
-        depth += {"[": 1, "]": -1}.get(mark, 0)
-        if mark == between and depth == 0:
+        if mark == '"' and quotes:
+            open_quote = not open_quote
+        if not open_quote:
+            depth += {"[": 1, "]": -1}.get(mark, 0)
+        if mark == between and depth == 0 and not open_quote:
             parts.append("")
         else:
             parts[-1] += mark
     return [part.strip() for part in parts]
+
+
+def kept_whole(text: str) -> str:
+    """A text in quotes, as JSON has them, if a list would be split or closed inside of it."""
+    return json.dumps(text, ensure_ascii=False) if set(text) & set(',[]"') else text
 
 
 def did_you_mean(word: str, known: Iterable[str], most: int = 1) -> str:
@@ -89,6 +113,18 @@ def unique_beginning(beginning: str, known: Iterable[str], what: str, hint: str)
     number = "more than one" if fitting else "no"
     there = ", ".join(fitting or names) or "none"
     raise RequestError(f"{number} {what} begins with '{beginning}'; there are: {there}. {hint}")
+
+
+def printable(text: str) -> str:
+    """A text in which control characters are written as escapes, as in programs.
+
+    So no name of a file or plug-in breaks a line or speaks to a terminal. The lines of a list of
+    faults stay lines.
+    """
+    return "\n  - ".join(
+        "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in part)
+        for part in text.split("\n  - ")
+    )
 
 
 def one_line(error: BaseException) -> str:

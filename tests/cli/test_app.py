@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -14,7 +15,7 @@ from contrabench.cli import app as frame
 from contrabench.cli.listings import describe_options
 from contrabench.cli.options import examples
 from contrabench.cli.output import words
-from contrabench.contracts import discovery, registry
+from contrabench.contracts import discovery
 from contrabench.errors import RequestError, RunError
 
 
@@ -37,6 +38,25 @@ def run(*arguments, capsys):
 def test_version(capsys):
     code, out, _ = run("--version", capsys=capsys)
     assert (code, out) == (0, f"contrabench {contrabench.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "1000"),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "active"}, None),
+    ],
+)
+def test_threads_wait_briefly_unless_the_user_says_how(monkeypatch, capsys, given, expected):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        # So that what is set on the way is put back as well.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    run("--version", capsys=capsys)
+    assert os.environ.get("GOMP_SPINCOUNT") == expected
 
 
 def every_command() -> list[list[str]]:
@@ -70,27 +90,62 @@ def test_every_command_has_help_with_an_example(capsys, command):
 )
 def test_usage_errors_exit_2(capsys, arguments):
     code, out, err = run(*arguments, capsys=capsys)
-    assert code == 2
-    assert "Error" in err
-    assert "Traceback" not in out + err
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(("error", "code"), [(RequestError, 2), (RunError, 1)])
 def test_an_error_is_its_message_and_its_exit_code(capsys, monkeypatch, error, code):
     message = "something [bold]happened[/bold]; " + "long " * 60 + "do that"
 
-    def fail():
+    def fail(*_):
         raise error(message)
 
-    monkeypatch.setattr(registry.methods, "entries", fail)
+    monkeypatch.setattr("contrabench.cli.listings.Kind._list", fail)
     assert run("methods", capsys=capsys) == (code, "", f"error: {message}\n")
 
 
+def test_what_nobody_foresaw_is_one_line_and_a_file(capsys, monkeypatch, tmp_path):
+    def fail(*_):
+        raise ZeroDivisionError("in a\nline")
+
+    monkeypatch.setattr("contrabench.cli.listings.Kind._list", fail)
+    monkeypatch.setattr("contrabench.study.status.read_studies", fail)
+    monkeypatch.setenv("WANDB_API_KEY", "geheim")
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["bench", "--api-key=geheim", "--token", "geheim", "status"])
+    (tmp_path / "store").mkdir()
+    for line, folder in (
+        (["datasets"], tmp_path),
+        (["status", "--store", str(tmp_path / "store")], tmp_path / "store" / "faults"),
+        (["status", "--store", str(tmp_path / "gone")], tmp_path),
+    ):
+        code, out, err = run(*line, capsys=capsys)
+        assert (code, out, err.count("\n")) == (1, "", 1)
+        file = Path(err.strip().rpartition("see ")[2])
+        assert file.parent == folder
+        account = file.read_text()
+        for told in ("Traceback (most recent call last)", "ZeroDivisionError", "torch 2"):
+            assert told in account
+        assert f"contrabench {contrabench.__version__}" in account
+        assert "SLURM_JOB_ID: 77" in account
+        assert "geheim" not in account
+    monkeypatch.setattr("tempfile.gettempdir", no_folder)
+    code, _, err = run("datasets", capsys=capsys)
+    assert (code, err.count("\n")) == (1, 1)
+
+
+def no_folder():
+    raise FileNotFoundError("no usable folder")
+
+
 def test_an_interrupt_is_one_line_and_130(capsys, monkeypatch):
-    def press():
+    def press(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(registry.methods, "entries", press)
+    monkeypatch.setattr("contrabench.cli.listings.Kind._list", press)
     code, out, err = run("methods", capsys=capsys)
     assert code == 130
     assert out == ""

@@ -82,6 +82,7 @@ def test_json_tells_everything(bench, tmp_path):
                 "do": "delete runs/12",
             }
         ],
+        "table": [],
     }
     assert len(told["checks"][4]["findings"]) == 3 * SHOWN
 

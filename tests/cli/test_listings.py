@@ -401,7 +401,7 @@ def test_built_ins_and_the_example_in_a_fresh_process():
     assert listing["broken"] == []
 
 
-@pytest.mark.parametrize("kind", ["methods", "datasets", "backbones"])
+@pytest.mark.parametrize("kind", ["methods", "datasets", "backbones", "losses", "metrics"])
 def test_every_built_in_can_be_shown(monkeypatch, capsys, kind):
     monkeypatch.setenv(discovery.VARIABLE, "")
     names = [e.name for e in getattr(registry, kind).entries() if e.origin == "built-in"]

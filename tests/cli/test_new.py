@@ -16,20 +16,32 @@ from contrabench.cli.new import LONGEST, starting_file
 from contrabench.contracts import discovery, registry
 
 ROOT = Path(__file__).parents[2]
-NAMES = ["fresh_idea", "x", "a_2nd_try", "trailing_", "method", "u_net", "true", "a" * LONGEST]
+NAMES = [
+    "fresh_idea",
+    "x",
+    "a_2nd_try",
+    "trailing_",
+    "method",
+    "up",
+    "u_net",
+    "true",
+    "a" * LONGEST,
+]
 """Among them those whose classes would be called like something that the file imports."""
+TEMPLATES = ["my_method", "my_joint_method", "my_backbone"]
 
 
 @pytest.fixture
 def bench(capsys, tmp_path, monkeypatch):
     """Runs the command line in a folder of its own; what it registers is forgotten after."""
     # Built-ins register when they are first imported, which must not be forgotten.
-    registry.methods.entries()
+    for kind in (registry.methods, registry.backbones):
+        kind.entries()
+        for name in ("_registered", "_collisions", "_failed"):
+            monkeypatch.setattr(kind, name, dict(getattr(kind, name)))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(discovery.VARIABLE, "")
     monkeypatch.setattr(plugins, "__path__", list(plugins.__path__))
-    for name in ("_registered", "_collisions", "_failed"):
-        monkeypatch.setattr(registry.methods, name, dict(getattr(registry.methods, name)))
 
     def call(*words):
         with pytest.raises(SystemExit) as ended:
@@ -81,13 +93,35 @@ def test_one_that_trains_during_fine_tuning(bench, tmp_path):
     assert all(option["description"] for option in facts["options"])
 
 
-@pytest.mark.parametrize("joint", [False, True])
+def test_a_backbone_is_written_and_the_next_commands_are_told(bench, tmp_path):
+    code, out, err = bench("backbones", "new", "fresh_idea", "--out", "nets")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "nets/fresh_idea.py is written: a small U-Net, until you change it. Next:",
+        "  bench backbones check nets/fresh_idea.py",
+        "  bench methods check simclr --backbone fresh_idea --plugin nets/fresh_idea.py",
+        "  bench run --method simclr --labels 10% "
+        "--backbone fresh_idea --plugin nets/fresh_idea.py",
+        "  bench report",
+    ]
+    code, out, _ = bench("backbones", "check", "nets/fresh_idea.py", "-b", "kernel=5", "--json")
+    (told,) = json.loads(out)["backbones"]
+    assert (code, told["name"], told["passed"]) == (0, "fresh_idea", True)
+    assert {one["status"] for one in told["results"]} == {"passed"}
+    code, out, _ = bench(
+        "backbones", "show", "fresh_idea", "--plugin", "nets/fresh_idea.py", "--json"
+    )
+    facts = json.loads(out)
+    assert (code, facts["title"], facts["deepest"]) == (0, "Fresh idea", "centre")
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize("name", NAMES)
-def test_every_name_gives_python_without_a_trace_of_the_template(name, joint):
-    text = starting_file(name, joint)
+def test_every_name_gives_python_without_a_trace_of_the_template(name, template):
+    text = starting_file(name, template)
     tree = ast.parse(text)
-    assert "my_method" not in text
-    assert "MyMethod" not in text
+    for trace in ("my_method", "MyMethod", "My method", "my_backbone", "MyBackbone", "My backbone"):
+        assert trace not in text
     classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
     imported = {
         alias.name
@@ -95,15 +129,16 @@ def test_every_name_gives_python_without_a_trace_of_the_template(name, joint):
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assert len(set(classes)) == 3
+    assert len(set(classes)) == len(classes) == 3
     assert not set(classes) & imported
     assert max(len(line) for line in text.splitlines()) <= 100
 
 
-def test_the_templates_have_their_own_name():
-    for joint, file in ((False, "my_method.py"), (True, "my_joint_method.py")):
-        template = ROOT / "benchmark" / "contrabench" / "templates" / file
-        assert starting_file("my_method", joint) == template.read_text(encoding="utf-8")
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_the_templates_have_their_own_name(template):
+    file = ROOT / "benchmark" / "contrabench" / "templates" / f"{template}.py"
+    name = "my_" + template.rpartition("_")[2]
+    assert starting_file(name, template) == file.read_text(encoding="utf-8")
 
 
 def test_the_loss_trains_a_network(bench, tmp_path, cases):
@@ -175,8 +210,8 @@ def test_the_file_is_clean(words, tmp_path):
     if ruff is None:
         pytest.skip("ruff is not installed")
     for name in NAMES:
-        (tmp_path / f"{name}.py").write_text(starting_file(name))
-        (tmp_path / f"joint_{name}.py").write_text(starting_file(name, joint=True))
+        for template in TEMPLATES:
+            (tmp_path / f"{template}_{name}.py").write_text(starting_file(name, template))
     config = ["--config", str(ROOT / "pyproject.toml")]
     done = subprocess.run(
         [ruff, *words, *config, str(tmp_path)], capture_output=True, text=True, check=False
@@ -207,6 +242,15 @@ def test_a_wrong_name_is_one_line_and_code_2(bench, tmp_path, name, message):
     assert message in err
     assert err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_backbone_that_is_there_keeps_its_name(bench, tmp_path):
+    code, out, err = bench("backbones", "new", "resnet_unet")
+    assert (code, out) == (2, "")
+    assert "there is a backbone 'resnet_unet' already (built-in)" in err
+    # A method's name is no backbone's.
+    assert bench("backbones", "new", "simclr")[0] == 0
+    assert [file.name for file in tmp_path.iterdir()] == ["simclr.py"]
 
 
 def test_the_name_of_a_plug_in_is_taken_too(bench):
@@ -241,5 +285,4 @@ def test_the_wheel_carries_the_template():
     (package,) = build["targets"]["wheel"]["packages"]
     home = Path(importlib.import_module("contrabench").__file__).parent
     assert home == ROOT / package
-    assert (home / "templates" / "my_method.py").is_file()
-    assert (home / "templates" / "my_joint_method.py").is_file()
+    assert all((home / "templates" / f"{template}.py").is_file() for template in TEMPLATES)

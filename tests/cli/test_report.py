@@ -14,7 +14,7 @@ from tests.makers.studies import plan_tiny
 from typer.testing import CliRunner
 
 from contrabench.cli.app import app
-from contrabench.cli.report import _named_first
+from contrabench.cli.report import named_first
 from contrabench.contracts.registry import reports
 from contrabench.errors import RequestError, RunError
 from contrabench.exchange.archive import pack
@@ -62,18 +62,31 @@ def bench():
     return run
 
 
-def test_the_default_is_a_table_on_the_screen(bench, store):
+def test_the_default_is_one_screen_and_all_of_it_is_asked_for(bench, store):
     done = bench("--store", store)
     assert done.exit_code == 0
-    assert "phantom, smoke budget, 10% of the labels" in done.stdout
-    assert "phantom, smoke budget, across label budgets" in done.stdout
+    assert len(done.stdout.splitlines()) <= 40
+    assert f"bench report --store {store} --all" in done.stdout
+    whole = bench("--store", store, "--all")
+    assert "phantom, smoke budget, 10% of the labels" in whole.stdout
+    assert "phantom, smoke budget, across label budgets" in whole.stdout
     # Full supervision alone is a row of the others, and a section only if asked for.
-    assert "100% of the labels" not in done.stdout
-    alone = bench("--store", store, "--labels", "100%")
+    assert "100% of the labels" not in whole.stdout
+    alone = bench("--store", store, "--labels", "100%", "--all")
     assert "phantom, smoke budget, 100% of the labels" in alone.stdout
-    assert f"Made by: bench report --store {store} --format terminal" in done.stdout.replace(
-        "\n", " "
-    )
+    assert f"Made by: bench report --store {store}" in whole.stdout.replace("\n", " ")
+
+
+def test_one_table_is_shown_alone_in_any_format(bench, store):
+    shown = bench("--store", store, "--labels", "10%", "--section", "runs").stdout
+    assert "Family" in shown
+    assert "Holm" not in shown
+    told = bench("--store", store, "--labels", "10%", "--section", "runs", "--json").stdout
+    names = {table["name"] for one in json.loads(told)["sections"] for table in one["tables"]}
+    assert names == {"runs"}
+    wrong = bench("--store", store, "--section", "run")
+    assert isinstance(wrong.exception, RequestError)
+    assert "did you mean 'runs'?" in str(wrong.exception)
 
 
 def test_store_from_the_environment(bench, store, monkeypatch):
@@ -327,12 +340,32 @@ def test_the_side_that_lacks_a_budget_is_named(bench, store, tmp_path):
     [
         ("r.md", "markdown"), ("r.TEX", "latex"), ("r.csv", "csv"), ("r.json", "json"),
         ("r.txt", "terminal"), ("r", "terminal"),
+        ("r.readme.md", "readme"), ("README.md", "markdown"), ("r.svg", "svg"),
     ],
 )  # fmt: skip
 def test_the_suffix_of_the_file_chooses_the_format(bench, store, tmp_path, file, name):
     out = tmp_path / "out" / file
     assert bench("--store", store, "--out", out).exit_code == 0
-    assert out.read_text() == bench("--store", store, "--format", name).stdout
+    # A screen has the answer alone.
+    words = ["--all"] if name == "terminal" else []
+    assert out.read_text() == bench("--store", store, "--format", name, *words).stdout
+
+
+@pytest.mark.parametrize("name", ["latex", "readme", "json"])
+def test_all_tables_on_the_screen_change_no_other_format(bench, store, name):
+    whole = bench("--store", store, "--format", name, "--all")
+    assert whole.stdout == bench("--store", store, "--format", name).stdout != ""
+
+
+@pytest.mark.parametrize(("suffix", "begin"), [("png", b"\x89PNG"), ("pdf", b"%PDF")])
+def test_a_figure_is_a_file(bench, store, tmp_path, suffix, begin):
+    out = tmp_path / f"figure.{suffix}"
+    assert bench("--store", store, "--out", out).exit_code == 0
+    assert out.read_bytes().startswith(begin)
+    refused = bench("--store", store, "--format", suffix).exception
+    assert f"{suffix} is no text for a screen; name a file with --out report.{suffix}" in str(
+        refused
+    )
 
 
 def test_the_word_goes_before_the_suffix(bench, store, tmp_path):
@@ -354,7 +387,7 @@ def test_a_suffix_of_no_format_is_not_guessed_at(bench, store, tmp_path):
     error = bench("--store", store, "--out", out).exception
     assert isinstance(error, RequestError)
     assert "end in .docx; name one with --format" in str(error)
-    assert ".md, .parquet, .tex" in str(error)
+    assert ".md, .parquet, .pdf, .png, .readme.md, .svg, .tex, .txt" in str(error)
     assert not out.exists()
 
 
@@ -448,7 +481,7 @@ def test_the_store_of_the_configuration_file(bench, store, tmp_path, monkeypatch
     named = bench("--config", there / "contrabench.toml", "--format", "json")
     assert json.loads(named.stdout)["command"] == "bench report --store here/results --format json"
     other = bench("--store", "nothing", "--config", there / "contrabench.toml").exception
-    assert "there is no folder or file nothing" in str(other)
+    assert f"there is no folder or file {tmp_path / 'nothing'}" in str(other)
 
 
 def test_a_side_that_is_mistyped_is_told_before_archives_are_unpacked(
@@ -486,15 +519,15 @@ def test_pictures_that_nothing_leads_to_are_told_of(bench, store, tmp_path, monk
     assert f"1 picture written to {tmp_path / 'pictures'}; csv does not refer to them" in told
 
 
-def test_the_rates_that_rank_are_those_that_the_studies_of_a_store_named_first(tmp_path):
+def test_the_rates_that_rank_are_those_that_the_studies_of_a_storenamed_first(tmp_path):
     def planned(*rates):
         session = plan_tiny(tmp_path, methods=["simclr"], rates=list(rates), draws=1)
         write_study(tmp_path, session.spec, session.graph)
 
-    assert _named_first(tmp_path) == "uniform"
+    assert named_first(tmp_path) == "uniform"
     planned("gentle", "uniform")
-    assert _named_first(tmp_path) == "gentle"
+    assert named_first(tmp_path) == "gentle"
     # Where studies disagree nothing was named for all of them.
     planned("uniform")
-    assert _named_first(tmp_path) == "uniform"
-    assert _named_first(tmp_path / "runs.zip") == "uniform"
+    assert named_first(tmp_path) == "uniform"
+    assert named_first(tmp_path / "runs.zip") == "uniform"

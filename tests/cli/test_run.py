@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
+import shlex
 
 import pytest
 
 from contrabench.cli.app import main
 from contrabench.cli.options import load_config
 from contrabench.errors import RequestError
+from contrabench.store.results import read_rows
 
 SMALL = ["--budget", "smoke", "-d", "patients=4", "--folds", "2", "--device", "cpu"]
 
@@ -116,3 +119,19 @@ def test_a_configuration_that_is_not_understood_is_refused(tmp_path, text):
     file.write_text(text)
     with pytest.raises(RequestError, match=r"x\.toml"):
         load_config(file)
+
+
+def test_the_command_for_a_missing_reference_makes_it_under_the_same_protocol(tmp_path, bench):
+    store = tmp_path / "store"
+    asked = [
+        *("run", "--method", "simclr", "--labels", "2", "--draw", "1", "--folds", "2"),
+        *("-d", "patients=4", "-b", "norm=instance", "--budget", "smoke", "--threads", "1"),
+    ]
+    code, out, err = bench(*asked, "--store", str(store))
+    assert code == 0, err
+    (told,) = re.findall("training from scratch. Make it with `bench (.*?)`", out)
+    assert bench(*shlex.split(told), "--threads", "1")[0] == 0
+    rows, _ = read_rows(store)
+    assert set(rows["method"]) == {"simclr", "scratch"}
+    for name in ("protocol", "labels", "fold", "draw", "seed"):
+        assert rows[name].nunique() == 1

@@ -2,13 +2,14 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
 from contrabench.files import seal_folder
 from contrabench.store.failures import log_path, write_failure
 from contrabench.store.stages import home_of
-from contrabench.study.status import Beat, Heartbeat, study_id, write_study
+from contrabench.study.status import LED, Beat, Heartbeat, leading, study_id, write_study
 
 
 @pytest.fixture
@@ -115,3 +116,38 @@ def test_a_clock_that_is_behind_is_no_negative_time(commands, planned, store, mo
     monkeypatch.setattr("contrabench.cli.status.time.time", lambda: 0.0)
     _, out, _ = commands("status")
     assert "continued 0 s ago" in out
+
+
+def test_the_command_that_goes_on_is_told_and_from_where(commands, planned, store, monkeypatch):
+    asked = "bench study --methods hu,simclr --data 'my hearts'"
+    write_study(store, planned.spec, planned.graph, asked)
+    _, out, _ = commands("status", "--store", str(store))
+    assert f"go on with: {asked}\n" in out
+    home = next(task for task in planned.graph.stages.values() if task.node.kind == "pretrain")
+    write_failure(home_of(store, "pretrain"), home.key, "no luck")
+    begun_in = Path.cwd()
+    monkeypatch.chdir(store)
+    _, out, _ = commands("status", "--store", str(store))
+    assert f"go on with: cd {begun_in} && {asked}\n" in out
+    assert f"Run failed stages again with: cd {begun_in} && {asked} --retry-failed\n" in out
+    told = json.loads(commands("status", "--store", str(store), "--json")[1])
+    assert told[0]["go_on"] == f"cd {begun_in} && {asked}"
+
+
+def test_a_study_whose_workers_load_is_starting(commands, planned, store):
+    write_study(store, planned.spec, planned.graph)
+    with leading(store, planned.spec):
+        _, out, _ = commands("status", "--store", str(store))
+        assert "starting: a worker loads" in out
+        assert "Nobody" not in out
+        assert json.loads(commands("status", "--store", str(store), "--json")[1])[0]["at_work"]
+    assert "Nobody is at work" in commands("status", "--store", str(store))[1]
+
+
+def test_a_leader_that_died_leads_nothing(commands, planned, store):
+    folder = write_study(store, planned.spec, planned.graph)
+    with leading(store, planned.spec):
+        told = json.loads((folder / LED).read_text())
+    # No process has a number beyond the kernel's largest.
+    (folder / LED).write_text(json.dumps(told | {"pid": 2**22 + 1}))
+    assert "Nobody is at work" in commands("status", "--store", str(store))[1]

@@ -118,6 +118,80 @@ def test_a_neighbour_imported_in_a_function_counts(loose):
 
 
 @pytest.fixture
+def helpers(tmp_path, monkeypatch):
+    """Writes modules into a folder of the search path; they are forgotten when the test ends."""
+    home = tmp_path / "elsewhere"
+    home.mkdir()
+    monkeypatch.syspath_prepend(str(home))
+
+    def put(**files):
+        for name, text in files.items():
+            file = home.joinpath(*name.split("__", 1)).with_suffix(".py")
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text)
+        for name in [one for one in sys.modules if one.partition(".")[0] in ("aid", "kin")]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+
+    yield put
+    put()
+
+
+@pytest.mark.parametrize(
+    "way",
+    ["import aid\n", "from aid import A\n", "from kin.deep import B\n", "import kin.deep\n"],
+)
+def test_a_module_from_anywhere_outside_of_the_libraries_counts(loose, helpers, way):
+    files = {"aid": "A = 1\n", "kin____init__": "", "kin__deep": "from aid import A\nB = A\n"}
+    seen = []
+    for changed in ({}, {"aid": "A = 1  # same\n"}, {"aid": "A = 2\n"}):
+        helpers(**files | changed)
+        seen.append(fingerprint(loose(way + SOURCE)))
+    assert seen[0] == seen[1] != seen[2]
+
+
+def test_a_module_imported_in_a_function_alone_is_found_without_importing_it(loose, helpers):
+    source = SOURCE.replace("return", "import aid\n        return")
+    helpers(aid="raise RuntimeError\n")
+    first = fingerprint(loose(source))
+    assert "aid" not in sys.modules
+    helpers(aid="raise ValueError\n")
+    assert fingerprint(loose(source)) != first
+
+
+def test_what_is_read_at_import_counts_and_where_it_lies_does_not(tmp_path, monkeypatch):
+    source = (
+        "import os\nfrom pathlib import Path\n"
+        "DATA = Path(__file__).with_name('data.txt').read_text()\n"
+        "TAU = os.environ.get('MY_TAU')\n" + SOURCE
+    )
+    monkeypatch.setenv(discovery.VARIABLE, "")
+    monkeypatch.setattr(plugins, "__path__", list(plugins.__path__))
+    plugins.__path__[:] = []
+
+    def read(data, **variables):
+        home = tmp_path / f"home{next(COUNT)}"
+        home.mkdir()
+        (home / "reader.py").write_text(source)
+        (home / "data.txt").write_text(data)
+        plugins.__path__[:] = []
+        sys.modules.pop("contrabench.plugins.reader", None)
+        with monkeypatch.context() as patch:
+            patch.delenv("MY_TAU", raising=False)
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            patch.setenv(discovery.VARIABLE, str(home / "reader.py"))
+            importlib.invalidate_caches()
+            assert discovery.load_all() == []
+        found = fingerprint(sys.modules["contrabench.plugins.reader"].Thing)
+        del sys.modules["contrabench.plugins.reader"]
+        return found
+
+    assert read("1") == read("1")
+    assert len({read("1"), read("2"), read("1", MY_TAU="0.5"), read("1", MY_TAU="1")}) == 4
+
+
+@pytest.fixture
 def engine(tmp_path, monkeypatch):
     """Replaces the engine's losses; what they are made of here is never run, only read."""
 
@@ -187,12 +261,12 @@ def test_every_loss_of_the_engine_that_a_built_in_imports_is_found():
     command = (
         "import sys\n"
         "from contrabench.contracts.registry import methods\n"
-        "from contrabench.contracts.fingerprint import OBJECTIVES, OBJECTIVES_FOLDER\n"
-        "from contrabench.contracts.fingerprint import _code, _reached\n"
+        "from contrabench.contracts.fingerprint import OBJECTIVES\n"
+        "from contrabench.contracts.fingerprint import _code, _objective, _reached\n"
         "cls = methods.get(sys.argv[1])\n"
         "loaded = {n for n in sys.modules if n.startswith(OBJECTIVES + '.')}\n"
         "print(sorted(loaded - {OBJECTIVES + '.base'}))\n"
-        "found = _reached(_code(cls).values(), OBJECTIVES, OBJECTIVES_FOLDER)\n"
+        "found = _reached(_code(cls).values(), _objective)\n"
         "print(sorted(set(found) - {OBJECTIVES + '.base'}))\n"
     )
     for name in ("gcl", "mmgl"):

@@ -100,7 +100,7 @@ def test_one_string_that_looks_like_a_number_does_not_spoil_its_neighbours():
     [
         (["temprature=1"], ["'temprature' is unknown", "did you mean 'temperature'?", "steps"]),
         (["zzz=1"], ["'zzz' is unknown; there are temperature, steps, linear"]),
-        (["temperature=-1"], ["'temperature' should be greater than 0; it is -1"]),
+        (["temperature=-1"], ["'temperature' is a number above 0, not -1"]),
         (["steps=many"], ["'steps' should be a valid integer", "; it is 'many'"]),
         (["steps=1.5"], ["'steps' should be a valid integer", "; it is 1.5"]),
         (["variant=Q"], ["'variant' should be 'S', 'U' or '1'; it is 'Q'"]),
@@ -108,8 +108,8 @@ def test_one_string_that_looks_like_a_number_does_not_spoil_its_neighbours():
         (["steps"], ["'steps' is not a pair; write key=value"]),
         (["=3"], ["'=3' is not a pair"]),
         (["steps=1", "steps=2"], ["'steps' is given twice, as 1 and as 2; keep one"]),
-        (["temperature=inf"], ["not finite in temperature=inf"]),
-        (["temperature=NaN"], ["'temperature' should be greater than 0; it is nan"]),
+        (["temperature=inf"], ["'temperature' should be a finite number"]),
+        (["temperature=NaN"], ["'temperature' should be a finite number; it is nan"]),
     ],
 )
 def test_one_problem_is_one_line_in_plain_words(pairs, parts):

@@ -236,7 +236,7 @@ def test_the_example_package_is_found_through_its_entry_point(things, tmp_path, 
     (info / "METADATA").write_text(
         f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
     )
-    lines = [f"[{things._package}]", *(f"{name} = {value}" for name, value in points.items())]
+    lines = [f"[{things.package}]", *(f"{name} = {value}" for name, value in points.items())]
     (info / "entry_points.txt").write_text("\n".join(lines))
     monkeypatch.syspath_prepend(str(home))
     importlib.invalidate_caches()

@@ -12,10 +12,12 @@ from tests.makers.scans import oblique
 
 from contrabench import DataError, Volume
 from contrabench.data.bank import build_bank, image_slices
+from contrabench.data.facts import check_cases
+from contrabench.data.geometry import canonical
 from contrabench.data.grid import onto_grid
 from contrabench.data.likeness import likeness_of
 from contrabench.data.prepare import open_case, prepare_case
-from contrabench.data.reading import canonical, check_cases, volume_faults
+from contrabench.data.reading import volume_faults
 from contrabench.progress import Silent
 from contrabench.report.gallery.planes import Canvas
 
@@ -184,7 +186,7 @@ def test_a_channel_without_geometry(channel, two):
     flat.header.set_sform(np.diag([2.0, 2.0, 0.0, 1.0]), code=1)
     nib.save(flat, path)
     (fault,) = two.faults()
-    assert "has no volume" in fault
+    assert "sform 2 x 2 x 0" in fault
 
 
 def test_a_channel_that_is_missing(two):

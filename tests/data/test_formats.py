@@ -9,8 +9,9 @@ import SimpleITK as sitk  # noqa: N813 - its own name for itself
 from tests.makers.scans import oblique, write_itk, write_series
 
 from contrabench import DataError
+from contrabench.data.facts import check_cases
 from contrabench.data.formats import files_of, read_volume, stem, unread, volumes_in
-from contrabench.data.reading import canonical, check_cases
+from contrabench.data.geometry import canonical
 from contrabench.progress import Silent
 
 FLIPS = [(1, 1, 1), (-1, 1, 1), (1, -1, -1), (-1, -1, 1)]
@@ -70,7 +71,7 @@ def test_several_values_of_a_voxel_come_last(vector, tmp_path):
 def test_a_dicom_series_is_nibabels(ending, flip, tmp_path):
     values, affine = values_of(), oblique() @ np.diag([*flip, 1])
     write_series(tmp_path / "p.1", values, affine, ending)
-    image, found = read_volume(tmp_path / "p.1")
+    image, found, _ = read_volume(tmp_path / "p.1")
     ours = canonical(volume_of(image, found))
     theirs = nib.as_closest_canonical(nib.Nifti1Image(values, affine))
     np.testing.assert_array_equal(ours.image, theirs.get_fdata())
@@ -125,6 +126,20 @@ def test_a_damaged_file(ending, tmp_path):
         read_volume(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("ending", "line"), [(".nrrd", b'space units: "um" "um" "um"'), (".mha", b"DistanceUnits = um")]
+)
+def test_a_unit_that_itk_does_not_look_at(ending, line, tmp_path):
+    path = write_itk(tmp_path / f"a{ending}", values_of(), oblique())
+    raw, before = path.read_bytes(), b"endian:" if ending == ".nrrd" else b"CompressedData ="
+    assert before in raw
+    path.write_bytes(raw.replace(before, line + b"\n" + before, 1))
+    with pytest.raises(ValueError, match="its unit is um; write its geometry in mm"):
+        read_volume(path)
+    path.write_bytes(raw.replace(before, line.replace(b"um", b"mm") + b"\n" + before, 1))
+    assert read_volume(path).values.shape == values_of().shape
 
 
 @pytest.mark.parametrize(("ending", "beside"), [(".mhd", "a.raw"), (".nhdr", "a.raw")])

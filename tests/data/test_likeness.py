@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 
 from contrabench import Case, DataError, Volume
+from contrabench.data.facts import check_cases
 from contrabench.data.likeness import (
     SAME_HEART,
     likeness_of,
@@ -14,7 +15,6 @@ from contrabench.data.likeness import (
     shared_hearts,
     similarity,
 )
-from contrabench.data.reading import check_cases
 from contrabench.progress import Silent
 
 AFFINE = np.diag([2.0, 2.0, 5.0, 1.0])

@@ -1,9 +1,13 @@
 """Preparation: what it makes of a volume."""
 
+import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
-from contrabench import RunError, Structure
+from contrabench import DataError, RunError, Structure
+from contrabench.data.facts import told
+from contrabench.data.grid import to_native
 from contrabench.data.prepare import class_indices, open_case, prepare_case
 from contrabench.data.reading import list_cases
 from contrabench.protocol import DataRecipe
@@ -96,6 +100,52 @@ def test_volumes_stored_in_another_orientation_give_the_same(volumes, tmp_path):
     (turned,) = prepared(volumes, tmp_path / "turned")
     for one, other in zip(arrays(plain), arrays(turned), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_stack_is_sliced_as_it_was_acquired_whatever_its_direction_in_the_body(
+    place, volumes, tmp_path
+):
+    image, label = volumes.add("p0")
+    (plain,) = prepared(volumes, tmp_path / "plain")
+    order = [axis for axis in range(3) if axis != place]
+    # The third axis of the file points to another side of the patient.
+    affine = np.eye(4)
+    affine[:3, :3] = np.eye(3)[:, [*order, place]] @ np.diag([2.0, 2.0, 5.0])
+    volumes.write("images", "p0", image, affine)
+    volumes.write("labels", "p0", label, affine)
+    (case,) = prepared(volumes, tmp_path / "turned")
+    np.testing.assert_allclose(case.image, plain.image, atol=1e-5)
+    np.testing.assert_array_equal(case.label, plain.label)
+    np.testing.assert_allclose(case.native_affine, affine)
+    shares = torch.from_numpy(np.eye(3, dtype=np.float32)[case.label].transpose(3, 0, 1, 2))
+    back = to_native(shares, case.affine, case.native_affine, case.native_shape)
+    reference = case.native_label()
+    assert back.shape == reference.shape
+    assert np.mean(back[reference > 0] == reference[reference > 0]) > 0.9
+
+
+def test_what_was_decided_and_what_was_lost_stays_with_the_case(volumes, tmp_path):
+    image, label = volumes.add("p0")
+    label[:] = 2
+    label[12, 10, 3] = 1
+    for kind, values in (("images", image), ("labels", label)):
+        file = nib.Nifti1Image(values, np.diag([0.002, 0.002, 0.005, 1]))
+        file.header.set_xyzt_units("meter")
+        nib.save(file, volumes.root / kind / "p0.nii.gz")
+    (case,) = prepared(volumes, tmp_path, field_of_view_mm=320.0)
+    assert [note.what.split()[0] for note in case.notes] == ["the", "'core'"]
+    assert case.classes == {2}
+    np.testing.assert_allclose(case.native_affine, np.diag([2, 2, 5, 1]), atol=1e-6)
+    (line, *_) = told([case], (), 320.0)
+    assert line.startswith("1 case (p0): the unit of the header is the metre")
+
+
+def test_a_volume_that_is_thinner_than_a_pixel_is_a_fault(volumes, tmp_path):
+    for kind, values in zip(("images", "labels"), volumes.add("p0"), strict=True):
+        volumes.write(kind, "p0", values, np.diag([1.0, 1.0, 5.0, 1.0]))
+    with pytest.raises(DataError, match=r"p0: the image measures 24 x 20 x 30 mm, too little"):
+        prepared(volumes, tmp_path, DataRecipe(field_of_view_mm=1000))
 
 
 def permute(array, affine):

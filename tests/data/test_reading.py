@@ -1,21 +1,37 @@
 """Every fault that input data can have is planted once and must be told in one line."""
 
 import gzip
+import time
 from contextlib import contextmanager
 from dataclasses import replace
+from threading import Barrier
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from contrabench import Case, DataError, Volume
+from contrabench import Case, DataError, Structure, Volume
 from contrabench.contracts.registry import datasets
-from contrabench.data.formats import frame_count
+from contrabench.data import reading
+from contrabench.data.facts import check_cases
+from contrabench.data.likeness import likeness_of
+from contrabench.data.nifti import frame_count
 from contrabench.data.prepare import prepare_case
-from contrabench.data.reading import check_cases, volume_faults
+from contrabench.data.reading import (
+    checked_structures,
+    for_each_case,
+    list_cases,
+    volume_faults,
+)
 from contrabench.progress import Silent
 
 AFFINE = np.diag([2.0, 2.0, 5.0, 1.0])
+
+
+def some_volume(seed):
+    """A volume that is no other one's heart."""
+    image = np.random.default_rng(seed).normal(size=(20, 20, 5)).astype(np.float32)
+    return Volume(image, None, AFFINE)
 
 
 class Told(Silent):
@@ -57,6 +73,37 @@ def test_sound_data_has_no_fault(sound):
     told = Told()
     check_cases(sound.dataset(), told)
     assert told.seen == ["reading cases", 2, (1, "a"), (2, "b")]
+
+
+def test_volumes_are_worked_on_together_and_told_in_their_order(monkeypatch):
+    monkeypatch.setattr(reading.os, "cpu_count", lambda: 2)
+    both = Barrier(2, timeout=60)
+    cases = [Case(name, name) for name in "abcd"]
+
+    def work(case):
+        both.wait()
+        if case.id in "ac":
+            # The later one of two that run together is done first.
+            time.sleep(0.05)
+        return case.id.upper(), likeness_of(some_volume(ord(case.id)))
+
+    told = Told()
+    assert for_each_case(cases, "here", work, "all", told) == ["A", "B", "C", "D"]
+    assert told.seen == ["all", 4, *enumerate("abcd", start=1)]
+
+
+def test_a_fault_in_the_code_begins_no_more_volumes(monkeypatch):
+    monkeypatch.setattr(reading.os, "cpu_count", lambda: 1)
+    begun = []
+
+    def work(case):
+        begun.append(case.id)
+        time.sleep(0.2)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        for_each_case([Case(name, name) for name in "abcdef"], "here", work, "all", Silent())
+    assert len(begun) <= 2
 
 
 def test_missing_label(sound):
@@ -224,6 +271,60 @@ def test_duplicate_ids(sound):
     with pytest.raises(DataError, match="a: 2 cases have this id") as caught:
         check_cases(dataset, Silent())
     assert len(caught.value.faults) == 1
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\udce9", "a\x1b[31m"])
+def test_ids_that_no_table_can_hold(name, sound):
+    dataset = sound.dataset()
+    cases = dataset.cases()
+    dataset.cases = lambda: [replace(cases[0], id=name), cases[1]]
+    with pytest.raises(DataError, match="characters that are no text") as caught:
+        list_cases(dataset)
+    assert caught.value.faults[0].isascii()
+
+
+def test_a_folder_that_cannot_be_listed(sound):
+    dataset = sound.dataset()
+    path = str(sound.root / "images")
+
+    def cases():
+        raise PermissionError(13, "Permission denied", path)
+
+    dataset.cases = cases
+    with pytest.raises(DataError) as caught:
+        list_cases(dataset)
+    assert f"{path} cannot be read (Permission denied)" in caught.value.faults[0]
+
+
+@pytest.mark.parametrize("count", [0, 255, 256])
+def test_structures_that_masks_cannot_tell(count, sound):
+    dataset = sound.dataset()
+    some = tuple(Structure(name=f"s{n}", value=n) for n in range(1, count + 1))
+    dataset.__class__ = type("Own", (type(dataset),), {"structures": some})
+    with pytest.raises(
+        DataError, match=f"there are {count} structures, and masks can tell 1 to 254"
+    ):
+        checked_structures(dataset)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [(2**40, np.int64), (2**63, np.uint64), (-3, np.int16), (2**31, np.uint32)]
+)
+def test_values_are_told_as_they_are(value, kind, sound):
+    _, label = sound.add("b", seed=2)
+    label = label.astype(kind)
+    label[0, 0, 0] = value
+    path = sound.root / "labels" / "b.nii.gz"
+    nib.save(nib.Nifti1Image(label, AFFINE, dtype=kind), path)
+    assert f"label value {value} (1 voxels)" in only_fault(sound)
+
+
+def test_an_image_in_the_place_of_a_label_is_not_told_value_by_value(sound):
+    values = np.arange(24 * 20 * 6, dtype=np.int16).reshape(24, 20, 6)
+    sound.write("labels", "b", values)
+    faults = faults_of(sound)
+    assert len(faults) < 20
+    assert "up to 2879" in faults[-1]
 
 
 def test_all_faults_are_told_together(sound):

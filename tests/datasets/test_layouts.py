@@ -1,6 +1,7 @@
 """The layouts of the datasets that read files: what is listed, and what is told."""
 
 import json
+import unicodedata
 
 import nibabel as nib
 import numpy as np
@@ -113,6 +114,17 @@ def test_mmwhs_missing_file(mmwhs, kind):
     assert only_fault(make("mmwhs", mmwhs)).startswith(f"ct_train_1002: its {kind} is missing")
 
 
+@pytest.mark.parametrize("kind", ["image", "label"])
+def test_mmwhs_two_files_for_one_place(mmwhs, kind):
+    first = mmwhs / "ct_train" / f"ct_train_1002_{kind}.nii.gz"
+    second = first.with_suffix("")
+    write(second)
+    fault = only_fault(make("mmwhs", mmwhs))
+    assert fault.startswith("ct_train_1002: both ")
+    assert str(first) in fault
+    assert str(second) in fault
+
+
 @pytest.fixture
 def acdc(tmp_path):
     for subset, patients in (("training", ("001", "002")), ("testing", ("101",))):
@@ -193,6 +205,30 @@ def test_acdc_missing_file(acdc, ending, kind):
     assert only_fault(make("acdc", acdc)).startswith(f"patient002_frame12: its {kind} is missing")
 
 
+@pytest.mark.parametrize("ending", ["", "_gt"])
+def test_acdc_two_files_for_one_place(acdc, ending):
+    write(acdc / "training" / "patient002" / f"patient002_frame12{ending}.nii", 3)
+    fault = only_fault(make("acdc", acdc))
+    assert fault.startswith("patient002: both ")
+    assert f"frame12{ending}.nii.gz" in fault
+
+
+def test_acdc_one_patient_in_both_halves(acdc):
+    (acdc / "training" / "patient002").rename(acdc / "training" / "patient101")
+    for path in sorted((acdc / "training" / "patient101").glob("*.nii.gz")):
+        path.rename(path.with_name(path.name.replace("patient002", "patient101")))
+    fault = only_fault(make("acdc", acdc, subset="all"))
+    assert fault.startswith("patient101 is in ")
+    assert str(acdc / "testing" / "patient101") in fault
+    assert str(acdc / "training" / "patient101") in fault
+
+
+@pytest.mark.parametrize("half", ["training", "testing"])
+def test_acdc_one_half_is_not_all(acdc, half):
+    (acdc / half).rename(acdc / "elsewhere")
+    assert "has one only" in only_fault(make("acdc", acdc, subset="all"))
+
+
 NNUNET = {"labels": {"background": 0, "LV": 1, "RV": 3}, "channel_names": {"0": "CT"}}
 DECATHLON = {"labels": {"0": "background", "1": "LV", "3": "RV"}}
 
@@ -269,7 +305,7 @@ def test_nifti_pattern_must_have_one_group(pattern):
 
 @pytest.mark.parametrize("text", ["LV", "LV=x", "=1", "LV=0", "LV=1,RV=1", "LV=1,LV=2", "LV=-1"])
 def test_nifti_structures_option_is_checked(text):
-    with pytest.raises(ValueError, match=r"form|twice|positive"):
+    with pytest.raises(ValueError, match=r"form|twice|are 1 to"):
         datasets.get("nifti").Options(structures=text)
 
 
@@ -290,11 +326,15 @@ def test_nifti_structures_option_comes_first(plain):
         '{"labels": {"background": 0, "LV": 1, "RV": 1}}',
         '{"labels": {"background": 0, "LV": 1, "ignore": 2}}',
         '{"labels": {"0": "background", "1": "LV", "2": "LV"}}',
+        '{"labels": {"background": 0, "LV": "1"}}',
+        '{"labels": {"background": 0, "LV": true}}',
+        '{"labels": {"background": 0, "LV": 1, "LV": 2}}',
+        '{"labels": ["background", "LV"]}',
     ],
 )
 def test_nifti_description_that_cannot_be_used(plain, description):
     (plain / "dataset.json").write_text(description)
-    with pytest.raises(DataError, match=r"dataset\.json: its labels cannot be used") as caught:
+    with pytest.raises(DataError, match=r"dataset\.json:? .*cannot be used") as caught:
         _ = make("nifti", plain).structures
     assert len(caught.value.faults) == 1
 
@@ -391,6 +431,13 @@ def test_nifti_all_faults_at_once(plain):
     with pytest.raises(DataError) as caught:
         make("nifti", plain).cases()
     assert sorted(fault.split(":")[0] for fault in caught.value.faults) == ["p1_es", "p2_ed", "p9"]
+
+
+def test_nifti_names_are_one_however_they_are_spelt(tmp_path):
+    for kind, form in (("images", "NFC"), ("labels", "NFD")):
+        write(tmp_path / kind / f"{unicodedata.normalize(form, 'é')}.nii.gz")
+    (case,) = make("nifti", tmp_path).cases()
+    assert (case.id, case.labelled) == ("é", True)
 
 
 def test_nifti_field_of_view_is_the_users(plain):

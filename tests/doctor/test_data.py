@@ -4,9 +4,10 @@ import numpy as np
 from tests.doctor.looking import findings_of, look_at
 
 from contrabench.contracts.dataset import Case, Volume
-from contrabench.doctor.data import check_dataset
+from contrabench.data.facts import Facts
+from contrabench.doctor.data import check_dataset, properties
 from contrabench.progress import Silent
-from contrabench.stages.run import open_dataset
+from contrabench.stages.run_spec import open_dataset
 
 
 def phantom():
@@ -47,3 +48,38 @@ def test_a_folder_that_is_not_there_is_a_finding(tmp_path):
     (finding, *_) = findings_of(check_dataset, dataset, Silent())
     assert finding.severity == "error"
     assert "nowhere" in finding.what
+
+
+def facts_of(name, side=1.5, millilitres=100.0, codes="LPS"):
+    return Facts(
+        Case(name, name), codes, (100, 100, 10), (side, side, 8.0), (millilitres,), 0.0, (), ()
+    )
+
+
+def test_the_table_marks_who_is_far_from_the_others():
+    usual = [facts_of(f"p{n}", 1.5, 100 + 5 * n) for n in range(12)]
+    odd = facts_of("odd", 0.5, 0.0, "RAS")
+    rows = {one.what: one for one in properties([*usual, odd], phantom().structures[:1])}
+    assert rows["side in plane, mm"].usual == "1.5"
+    assert rows["side in plane, mm"].span == "0.5 to 1.5"
+    assert rows["side in plane, mm"].apart == ("odd 0.5",)
+    assert rows["axes as stored"].apart == ("odd RAS",)
+    assert rows[f"{phantom().structures[0].name}, ml"].apart == ("odd 0",)
+    assert rows["between slices, mm"].apart == ()
+    assert rows["between slices, mm"].span == "the same"
+
+
+def test_of_a_few_cases_nobody_is_an_outlier():
+    rows = properties([facts_of("a", 1.0), facts_of("b", 3.0)], ())
+    assert not any(row.apart for row in rows)
+
+
+def test_what_is_odd_is_told_and_is_no_error(volumes):
+    for name, seed in (("a", 1), ("b", 2)):
+        volumes.add(name, seed=seed)
+    volumes.write("old", "c", np.zeros((4, 4, 4), np.uint8))
+    dataset = volumes.dataset(structures="core=1,shell=2,rest=3")
+    unseen, untaken = findings_of(check_dataset, dataset, Silent())
+    assert (unseen.severity, untaken.severity) == ("warning", "information")
+    assert "shows rest" in unseen.what
+    assert "1 in old (c.nii.gz)" in untaken.what

@@ -273,7 +273,7 @@ def test_rows_of_another_schema_are_named(rows):
         (
             {"variant": "scratch", "labels": "10%"},
             "scratch is missing at 10%",
-            "scratch --labels 10% --dataset phantom --budget smoke",
+            "scratch --labels 10% --fold all --dataset phantom --budget smoke",
         ),
     ],
 )

@@ -223,7 +223,7 @@ def test_a_failed_stage_is_told_with_reason_and_log(store):
     assert finding.severity == "warning"
     assert f"pretrain {'3' * 16} failed: the loss is NaN at step 7" in finding.what
     assert str(home / f"{'3' * 16}.log") in finding.what
-    assert "--retry-failed" in finding.do
+    assert "bench status" in finding.do
 
 
 def test_a_stage_of_no_run_is_an_orphan(store, build):

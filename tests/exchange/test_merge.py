@@ -1,6 +1,7 @@
 """Merging: what is taken, known, in conflict or refused; rivals, kills and a full disk."""
 
 import errno
+import json
 import shutil
 import signal
 import subprocess
@@ -12,11 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
 
-from contrabench.errors import DiskFullError, RequestError, RunError
+from contrabench.errors import DiskFullError, RequestError
 from contrabench.exchange import merge as merging
 from contrabench.exchange.merge import merge_stores
 from contrabench.files import MARKER, damage_of, seal_folder
 from contrabench.progress import Silent
+from contrabench.statistics.aggregate import patient_scores
 from contrabench.store.results import read_rows
 from contrabench.store.stages import StageStore
 
@@ -112,6 +114,41 @@ def test_other_rows_under_the_same_key_are_a_conflict_and_ours_stay(tmp_path, la
     assert str(first) in item.reason
     assert snapshot(first) == before
     assert result.taken["runs"] == 1
+
+
+def trained_by(folder, name):
+    """Lets the record of a run tell what trained it."""
+    record = json.loads((folder / "run.json").read_text())
+    runtime = {"device": "cpu", "device_name": name, "threads": 1, "kernels": "AVX2"}
+    record["training"] = {"finetune": {"runtime": runtime}}
+    (folder / "run.json").write_text(json.dumps(record))
+    seal_folder(folder)
+
+
+def test_a_run_of_another_kind_of_machine_can_stand_beside_ours(tmp_path, lab):
+    ours, here = tmp_path / "a", lab.run(tmp_path / "a", 0, dice=0.5)
+    there = lab.run(tmp_path / "b", 0, dice=0.75)
+    trained_by(here, "one")
+    trained_by(there, "one")
+    # Of one kind of machine it is a fault of somebody's.
+    (item,) = merge_stores([tmp_path / "b"], ours, keep_both=True).left_out
+    assert "another kind" not in item.reason
+    trained_by(there, "other")
+    before = snapshot(here)
+    (item,) = merge_stores([tmp_path / "b"], ours).left_out
+    assert "other (cpu, 1 thread), AVX2" in item.reason
+    assert "--keep-both" in item.reason
+    for already in (0, 1):
+        result = merge_stores([tmp_path / "b"], ours, keep_both=True)
+        assert (result.complete, result.duplicates["runs"]) == (True, already)
+    rows, problems = read_rows(ours)
+    assert not problems
+    assert rows.groupby("run", observed=True)["dice"].mean().sort_values().tolist() == [0.5, 0.75]
+    assert patient_scores(rows, ["dice"])["dice"].tolist() == [0.625, 0.625]
+    assert snapshot(here) == before
+    # It is a run like any other, for an archive and for another store.
+    again = merge_stores([ours], tmp_path / "c")
+    assert (again.complete, again.taken["runs"]) == (True, 2)
 
 
 def test_the_last_bits_of_weights_are_no_conflict(tmp_path, lab):
@@ -279,5 +316,5 @@ def test_a_full_disk_ends_the_merge_and_leaves_nothing_half_named(ours, theirs, 
 
 def test_a_target_that_cannot_be_written_to_is_said_in_one_line(theirs, tmp_path):
     (tmp_path / "target").write_text("a file")
-    with pytest.raises(RunError, match="cannot write to"):
+    with pytest.raises(RequestError, match="cannot be written: .* is a file"):
         merge_stores([theirs], tmp_path / "target")

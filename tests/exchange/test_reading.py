@@ -12,8 +12,6 @@ from contrabench.exchange.reading import results_at
 from contrabench.progress import Silent
 from contrabench.store.results import read_results
 
-REAL_CACHE = reading.cache_folder
-
 
 @pytest.fixture
 def archive(tmp_path, lab):
@@ -26,7 +24,6 @@ def archive(tmp_path, lab):
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(reading, "cache_folder", REAL_CACHE)
     return tmp_path / "cache" / "contrabench"
 
 

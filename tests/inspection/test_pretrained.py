@@ -67,7 +67,7 @@ def test_the_random_encoder_is_the_runs_own_start(finished):
     start = build_backbone(BackboneSpec(width=4), 0).state_dict()
     assert all(torch.equal(v, start[k]) for k, v in networks["random"].state_dict().items())
     moved = networks["pre-trained"].state_dict()
-    assert not torch.equal(moved["centre.conv1.conv.weight"], start["centre.conv1.conv.weight"])
+    assert not torch.equal(moved["centre.conv1.weight"], start["centre.conv1.weight"])
 
 
 def test_scratch_and_unknown_stages_are_refused_in_one_line(finished):

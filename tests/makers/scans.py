@@ -1,5 +1,7 @@
 """Volumes written in the formats that SimpleITK reads, DICOM series among them."""
 
+import locale
+
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 - its own name for itself
 
@@ -63,6 +65,9 @@ def write_series(folder, values, affine, ending=".dcm", uid="1.2.3.4", skip=()):
             cut.SetMetaData(tag, value)
         path = folder / f"{uid}_{depth - z:03d}.dcm"
         writer.SetFileName(str(path))
+        before = locale.setlocale(locale.LC_ALL)
         writer.Execute(cut)
+        # It leaves the process in the locale C, where a file is read as ASCII.
+        locale.setlocale(locale.LC_ALL, before)
         path.rename(path.with_name(f"{path.stem}{ending}"))
     return folder

@@ -15,7 +15,8 @@ from contrabench.protocol import Budget, Phase, Seeds
 from contrabench.references import CONTROLS, LEFT_OUT
 from contrabench.stages.kind import Making, nodes_of
 from contrabench.stages.prepare import prepare
-from contrabench.stages.run import Run, RunSpec
+from contrabench.stages.run import Run
+from contrabench.stages.run_spec import RunSpec
 from contrabench.store.runs import RUN_RECORD
 from contrabench.store.stages import StageStore, home_of
 from contrabench.study.runs import runs_of

@@ -166,12 +166,16 @@ def test_the_key_encoder_follows_and_gets_no_gradient(task):
     copy = objective.key_heads.copied["whole"].layers[0].weight
     torch.testing.assert_close(copy, start + 0.1)
     torch.testing.assert_close(
-        objective.key_backbone.copied.enc1.conv1.conv.weight,
-        task.backbone.enc1.conv1.conv.weight.detach() - 0.9,
+        objective.key_backbone.copied.enc1.conv1.weight,
+        task.backbone.enc1.conv1.weight.detach() - 0.9,
     )
 
 
 def test_its_state_is_saved(task):
     names = set(task.state_dict())
-    assert {"objective.wholes.memory", "objective.cells.memory", "objective.cells.place"} <= names
+    assert {
+        "objective.wholes.memory",
+        "objective.cells.memory",
+        "objective.cells.seen.saved",
+    } <= names
     assert any(name.startswith("objective.key_backbone") for name in names)

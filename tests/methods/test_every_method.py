@@ -23,6 +23,7 @@ VARIANTS = {
         {"frozen": 0.0, "batch_norm": True},
         {"frozen": 0.0, "small_crops": 0, "outputs": 64, "dim": 16},
     ],
+    "external": [],
     "fixmatch": [{"threshold": 0, "keep": 0.9}],
     "gcl": [{"partitions": 2}],
     "global_local": [
@@ -123,10 +124,12 @@ def test_the_field_is_wide():
         "contrast during",
         "consistency",
         "reconstruction",
+        "outside weights",
         "reference",
         "control",
     }
-    assert all(info.kind for info in infos if info.family not in ("reference", "control"))
+    apart = ("outside weights", "reference", "control")
+    assert all(info.kind for info in infos if info.family not in apart)
 
 
 @pytest.mark.parametrize(("name", "options"), ALL)

@@ -46,7 +46,7 @@ def test_the_objective(cases, batch, partitions):
     item = pretrain_task(method, cases, batch, patients=4, orientations=("axial",)).double()
     drawn = exactly(item.batch(0, 0, 1))
     first, second = (
-        item.objective.head(item.backbone.features(view.image, ("centre",))["centre"])
+        item.objective.head(item.backbone.pooled(view.image, ("centre",))["centre"])
         for view in drawn.views
     )
     numbers = (drawn.info.position * 6).round().int().tolist()

@@ -7,10 +7,11 @@ import torch
 
 from contrabench.contracts import registry
 from contrabench.contracts.views import IGNORE
+from contrabench.objectives.contrast import nt_xent
 from contrabench.objectives.pixels import points, supervised_pixels
 from contrabench.testing.phantoms import take
 
-from .conftest import exactly, pretrain_task
+from .conftest import agree, exactly, pretrain_task
 
 MMGL = registry.methods.get("mmgl")
 REACHES = [{}, {"sampling": "block", "block": 4}]
@@ -93,3 +94,19 @@ def test_labels_lie_where_the_features_do_at_every_scale(cases, side, step):
         terms.append(supervised_pixels(first, second, masks[:, ::step, ::step], 0.1, reach))
     found = task.objective(task.backbone, replace(batch, views=tuple(views))).loss
     assert found.item() == pytest.approx((sum(terms) / 3).item(), rel=1e-6)
+
+
+def test_slices_of_one_orientation_repel_each_other_alone(cases):
+    options = {"negatives": "same orientation", "global_taps": ["pool3"]}
+    task = pretrain_task(MMGL(MMGL.Options(**options, stages="global")), cases, 12).double()
+    batch = exactly(task.batch(0, 0, 1))
+    first, second = (
+        task.objective.heads["pool3"](task.backbone.pooled(view.image, ("pool3",))["pool3"])
+        for view in batch.views
+    )
+    total = 0
+    for way in batch.info.orientation.unique():
+        own = batch.info.orientation == way
+        total = total + own.sum() * nt_xent(first[own], second[own], 0.5)
+    assert len(batch.info.orientation.unique()) > 1
+    agree(task(batch).loss, total / batch.size, list(task.objective.heads.parameters()))

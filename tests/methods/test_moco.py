@@ -106,10 +106,10 @@ def test_the_head_is_the_papers_two_layers_as_wide_as_the_map(cases):
     head = make_task(cases).objective.head
     weights = [tuple(value.shape) for value in head.state_dict().values()]
     assert weights == [(64, 64), (64,), (128, 64), (128,)]
-    maps = torch.randn(3, 64, 2, 2).double()
+    vectors = torch.randn(3, 64).double()
     first, second = (layer for layer in head.layers if isinstance(layer, torch.nn.Linear))
-    hidden = (maps.mean((2, 3)) @ first.weight.T + first.bias).clamp(min=0)
-    torch.testing.assert_close(head(maps), hidden @ second.weight.T + second.bias)
+    hidden = (vectors @ first.weight.T + first.bias).clamp(min=0)
+    torch.testing.assert_close(head(vectors), hidden @ second.weight.T + second.bias)
 
 
 @pytest.mark.parametrize(("build", "apart"), [(batch_normed, True), (image_normed, False)])

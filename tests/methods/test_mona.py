@@ -63,10 +63,16 @@ def test_the_teacher_chooses_the_neighbours_and_the_student_moves_to_them():
         far = [float(2 - 2 * cosine(other, key)) for key in pool]
         nearest = sorted(range(6), key=far.__getitem__)[:2]
         total = total + sum(2 - 2 * cosine(own, pool[k]) for k in nearest) / 2 / 3
-    agree(module.to_neighbours(student, teacher, pool, 2), total, (student,))
-    (gradient,) = torch.autograd.grad(module.to_neighbours(student, teacher, pool, 2), student)
+    # Two places of the pool are not filled yet, though they would be nearest.
+    pool, filled = torch.cat((pool, teacher[:2])), torch.arange(8) < 6
+    found = module.to_neighbours(student, teacher, pool, filled, 2)
+    agree(found, total, (student,))
+    (gradient,) = torch.autograd.grad(found, student)
     assert (gradient.norm(dim=1) > 1e-3).all()
-    assert module.to_neighbours(student, teacher, pool[:0], 2).item() == 0
+    few = module.to_neighbours(student, teacher, pool, torch.arange(8) < 1, 2)
+    alone = module.to_neighbours(student, teacher, pool[:1], filled[:1], 1)
+    assert few.item() == pytest.approx(alone.item(), rel=1e-12)
+    assert module.to_neighbours(student, teacher, pool, filled & False, 2).item() == 0
 
 
 def test_neighbours_reach_the_network():

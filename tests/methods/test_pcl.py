@@ -65,7 +65,7 @@ def test_the_objective_contrasts_by_the_slices_positions(cases, batch):
     item = task(cases, batch=batch, threshold=0.3, temperature=0.2)
     drawn = item.batch(0, 0, 1)
     first, second = (
-        item.objective.head(item.backbone.features(view.image, ("centre",))["centre"])
+        item.objective.head(item.backbone.pooled(view.image, ("centre",))["centre"])
         for view in drawn.views
     )
     numbers = (drawn.info.position * 6).round().int().tolist()
@@ -101,7 +101,7 @@ def test_slices_of_two_orientations_are_never_near(cases):
     drawn = item.batch(0, 0, 1)
     assert len(set(drawn.info.orientation.tolist())) == 2
     first, second = (
-        item.objective.head(item.backbone.features(view.image, ("centre",))["centre"])
+        item.objective.head(item.backbone.pooled(view.image, ("centre",))["centre"])
         for view in drawn.views
     )
     side = drawn.info.orientation

@@ -46,30 +46,25 @@ def literal(embedded, labels, shares, options, drawn):
     classes = [c for c in range(shares.shape[1]) if c in mark.values()]
     members = {c: [p for p in places if mark[p] == c] for c in classes}
     means = {c: torch.stack([cell[p].detach() for p in members[c]]).mean(0) for c in classes}
-    total = 0
+    total, number, count = 0, shares.shape[1], options.queries * options.negatives
+    first = torch.randint(2**62, (number, options.queries), generator=drawn).tolist()
+    later = [torch.rand(2, count, generator=drawn).mul(1 - 1e-6).tolist() for _ in range(number)]
     for c in classes:
         hard = [
             p for p in members[c] if shares[p[0], c, 2 * p[1], 2 * p[2]].item() < options.strong
         ]
         if not hard:
             continue
-        queries = [hard[i] for i in torch.randint(len(hard), (options.queries,), generator=drawn)]
         others = [o for o in classes if o != c]
         weights = [math.exp(cosine(means[c], means[o]).item() / options.temperature)
                    for o in others]  # fmt: skip
-        chance = torch.tensor(weights, dtype=torch.float64) / sum(weights)
-        count = options.queries * options.negatives
-        of_class = torch.multinomial(chance, count, replacement=True, generator=drawn).tolist()
-        keys = [None] * count
-        for number, other in enumerate(others):
-            here = [i for i, value in enumerate(of_class) if value == number]
-            pool = members[other]
-            for i, row in zip(
-                here, torch.randint(len(pool), (len(here),), generator=drawn), strict=True
-            ):
-                keys[i] = cell[pool[int(row)]].detach()
-        for number, query in enumerate(queries):
-            q = cell[query]
+        keys = []
+        for which, where in zip(*later[c], strict=True):
+            shares_before = [sum(weights[: k + 1]) / sum(weights) for k in range(len(others))]
+            pool = members[others[sum(which >= bound for bound in shares_before)]]
+            keys.append(cell[pool[int(where * len(pool))]].detach())
+        for number, place in enumerate(first[c]):
+            q = cell[hard[place % len(hard)]]
             own = torch.exp(cosine(q, means[c]) / options.temperature)
             mine = keys[number * options.negatives : (number + 1) * options.negatives]
             rest = sum(torch.exp(cosine(q, key) / options.temperature) for key in mine)

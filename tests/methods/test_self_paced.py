@@ -112,7 +112,7 @@ def test_the_objective_sums_the_meta_labels(cases, pace, partitions):
     item = task(cases, 8, partitions=partitions, pace=pace, weight_patient=0.3)
     item.objective.after_step(item.backbone, 0.25)
     drawn = item.batch(0, 0, 1)
-    maps = [item.backbone.features(view.image, ("centre",))["centre"] for view in drawn.views]
+    maps = [item.backbone.pooled(view.image, ("centre",))["centre"] for view in drawn.views]
     gamma = (1 + 9 * math.sqrt(0.25)) * math.log(15)
     wanted = 0.0
     labels = {

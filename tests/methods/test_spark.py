@@ -66,6 +66,10 @@ def images_and_cells(channels=1, share=0.6):
     return image, module.draw_visible(3, (4, 4), share, torch.Generator().manual_seed(3))
 
 
+def features(net, image, taps, visible):
+    return module.sparse_features(net, image, taps, visible, int(visible[0].sum()))
+
+
 def large(visible, size):
     """Cells at the size of a map, by its nearest neighbour."""
     return functional.interpolate(visible.float(), size).bool()
@@ -79,7 +83,7 @@ TAPS = ("enc1", "pool1", "enc2", "enc3", "pool3", "enc4", "centre")
 def test_with_nothing_hidden_the_encoder_is_the_dense_one(norm, channels):
     net, dense = network(norm, channels), network(norm, channels)
     image, visible = images_and_cells(channels)
-    found = module.sparse_features(net, image, TAPS, torch.ones_like(visible))
+    found = features(net, image, TAPS, torch.ones_like(visible))
     expected = dense.features(image, TAPS)
     for tap in TAPS:
         torch.testing.assert_close(found[tap], expected[tap], rtol=1e-8, atol=1e-8)
@@ -97,28 +101,28 @@ def test_what_is_hidden_is_zero_after_every_layer_and_changes_nothing(norm):
         layer.register_forward_hook(lambda layer, given, out: seen.append(out.detach().clone()))
         for layer in (*layers, net.pool)
     ]
-    first = module.sparse_features(net, image, TAPS, visible)
+    first = features(net, image, TAPS, visible)
     for handle in handles:
         handle.remove()
-    assert len(seen) == 5 * 2 * 3 + 4
+    assert len(seen) == 5 * 2 * 2 + 4
     for values in (*seen, *first.values()):
         hidden = ~large(visible, values.shape[2:])
         assert not values.masked_select(hidden).any()
         assert values.masked_select(~hidden).any()
     changed = torch.where(large(visible, (64, 64)), image, 100 * torch.randn_like(image))
-    second = module.sparse_features(net, changed, TAPS, visible)
+    second = features(net, changed, TAPS, visible)
     assert all(torch.equal(first[tap], second[tap]) for tap in TAPS)
-    turned = module.sparse_features(net, image, TAPS, visible.flip(0))
+    turned = features(net, image, TAPS, visible.flip(0))
     assert not torch.equal(first["centre"], turned["centre"])
 
 
 def test_after_a_pass_the_network_is_dense_again():
     net, dense = network("instance"), network("instance")
     image, visible = images_and_cells()
-    module.sparse_features(net, image, TAPS, visible)
+    features(net, image, TAPS, visible)
     assert torch.equal(net.features(image, TAPS)["centre"], dense.features(image, TAPS)["centre"])
     with pytest.raises(RequestError, match="no tap"):
-        module.sparse_features(net, image, ("none",), visible)
+        features(net, image, ("none",), visible)
     assert torch.equal(net.features(image, TAPS)["centre"], dense.features(image, TAPS)["centre"])
 
 
@@ -127,15 +131,15 @@ def test_cells_that_do_not_divide_a_map_are_refused():
     image, visible = images_and_cells()
     for cells in (visible[..., :3], visible.repeat_interleave(2, dim=2)):
         with pytest.raises(RunError, match="cannot be masked"):
-            module.sparse_features(net, image, TAPS, cells)
+            features(net, image, TAPS, cells)
 
 
 def test_a_compiled_network_is_masked_too_and_not_compiled_anew():
     net, compiled = network("instance"), []
     image, visible = images_and_cells()
-    expected = module.sparse_features(net, image, ("enc1",), visible)["enc1"]
+    expected = features(net, image, ("enc1",), visible)["enc1"]
     net.compile(backend=lambda graph, inputs: compiled.append(graph) or graph.forward)
-    found = module.sparse_features(net, image, ("enc1",), visible)["enc1"]
+    found = features(net, image, ("enc1",), visible)["enc1"]
     assert torch.equal(found, expected)
     assert not compiled
     net.features(image, ("enc1",))
@@ -152,7 +156,7 @@ def test_normalisation_counts_visible_positions_alone(kind):
     maps = torch.randn(3, 4, 8, 8, dtype=torch.float64) * 2 + 3
     visible = module.draw_visible(3, (4, 4), 0.75, torch.Generator().manual_seed(0))
     expected = literal_norm(kind, layer, maps, visible)
-    found = module.normalise_visible(layer, visible, maps)
+    found = module.normalise_visible(layer, visible, int(visible[0].sum()), maps)
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10)
     if kind == "batch":
         table = maps.movedim(1, 3)[large(visible, (8, 8))[:, 0]]
@@ -173,7 +177,7 @@ def test_the_maps_are_those_of_a_masked_encoder_written_out(kind):
             x = functional.leaky_relu(x, 0.01)
         expected[name] = x
         x = functional.max_pool2d(x, 2)
-    found = module.sparse_features(net, image, ENCODER, visible)
+    found = features(net, image, ENCODER, visible)
     for name in ENCODER:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-8, atol=1e-8)
 
@@ -197,7 +201,7 @@ def test_all_or_nothing_seen_is_refused(grid, share):
 def literal_loss(task, image, visible):
     """The decoder and the loss, cell by cell; the maps are those of the sparse encoder."""
     own = task.objective
-    maps = module.sparse_features(task.backbone, image, own.taps, visible)
+    maps = features(task.backbone, image, own.taps, visible)
     x = 0
     taps = ("centre", "enc4", "enc3", "enc2")
     for tap, densify, rise in zip(taps, own.densify, own.rise, strict=True):

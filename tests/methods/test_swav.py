@@ -152,7 +152,7 @@ def test_queue_is_used_once_late_enough_and_full(cases):
     for start, first in ((0.1, 3), (0.5, 5)):
         task = make(cases, queue=24, queue_from=start)
         for done in train(task, 6, 10):
-            assert bool(task.objective.recalling) == (done >= first)
+            assert bool(task.objective.recalling.value) == (done >= first)
 
 
 def test_queue_holds_the_last_embeddings_of_each_view(cases):
@@ -176,7 +176,7 @@ def test_the_queue_changes_the_loss_only_when_recalled(cases):
         functional.normalize(torch.randn(8, 2, 128), dim=2).flatten(1)
     )
     assert task(batch).loss.item() == pytest.approx(before, rel=1e-6)
-    task.objective.recalling.fill_(True)
+    task.objective.recalling.note(True)
     assert task(batch).loss.item() != pytest.approx(before, rel=1e-4)
 
 

@@ -26,14 +26,15 @@ def unit(*shape, seed=0):
     return torch.nn.functional.normalize(values, dim=1).detach().requires_grad_()
 
 
-@pytest.mark.parametrize("kinds", [[0, 0, 1, 2, 2], [0, 1], [2, 2, 2], [0, 0, 3]])
+@pytest.mark.parametrize("kinds", [[0, 0, 1, 2, 2], [0, 1], [2, 2, 2], [0, 0, 3], [0, -1, 1, -1]])
 def test_the_contrast_with_means(kinds):
     anchors, own = unit(5, 4), torch.tensor([0, 1, 2, 2, 0])
     keys, tau = unit(len(kinds), 4, seed=1).detach(), 0.2
     terms = []
     for a, c in enumerate(own.tolist()):
         alike = [torch.exp(anchors[a] @ key / tau) for key in keys]
-        repelled = sum((s for s, k in zip(alike, kinds, strict=True) if k != c), torch.zeros(()))
+        others = [s for s, k in zip(alike, kinds, strict=True) if k not in (c, -1)]
+        repelled = sum(others, torch.zeros(()))
         drawn = [s for s, k in zip(alike, kinds, strict=True) if k == c]
         if drawn:
             terms.append(sum(-torch.log(s / (s + repelled)) for s in drawn) / len(drawn))
@@ -45,7 +46,7 @@ def test_the_contrast_with_means(kinds):
     agree(found, wanted, (anchors,))
 
 
-@pytest.mark.parametrize("kinds", [[], [1, 3]])
+@pytest.mark.parametrize("kinds", [[-1, -1], [1, 3]])
 def test_no_key_of_an_anchor_s_class_gives_zero(kinds):
     anchors, own = unit(2, 4), torch.tensor([0, 2])
     keys = torch.ones(len(kinds), 4, dtype=torch.float64)
@@ -62,7 +63,9 @@ def test_no_key_of_an_anchor_s_class_gives_zero(kinds):
 def test_half_of_the_anchors_are_hard_if_there_are_enough(hard, easy, wanted):
     marks = torch.cat((torch.full((hard + easy,), 1), torch.tensor([IGNORE, IGNORE])))
     guesses = torch.cat((torch.zeros(hard), torch.ones(easy), torch.tensor([1, 0])))
-    found = module.anchors_of(marks, guesses, 3, 6, seeded()).tolist()
+    rows, real = module.anchors_of(marks, guesses, 3, 6, seeded())
+    assert real.any(1).tolist() == [False, True, False]
+    found = rows[real].tolist()
     assert len(found) == len(set(found))
     assert (sum(row < hard for row in found), sum(row >= hard for row in found)) == wanted
     assert max(found, default=0) < hard + easy
@@ -71,12 +74,14 @@ def test_half_of_the_anchors_are_hard_if_there_are_enough(hard, easy, wanted):
 def test_keys_are_the_means_of_a_class_in_each_slice():
     values = torch.randn(3, 4, 2, 2, generator=seeded(), dtype=torch.float64)
     marks = torch.tensor([[[0, 1], [1, 1]], [[0, 0], [0, 0]], [[1, 0], [0, IGNORE]]])
-    found = module.means_of(values, marks == 1)
+    found, real = module.means_of(values, marks, 3)
+    assert real.tolist() == [[True] * 3, [True, False, True], [False] * 3]
     wanted = [
         (values[0, :, 0, 1] + values[0, :, 1, 0] + values[0, :, 1, 1]) / 3,
         values[2, :, 0, 0],
     ]
-    torch.testing.assert_close(found, torch.stack([mean / mean.norm() for mean in wanted]))
+    means = torch.stack([mean / mean.norm() for mean in wanted])
+    torch.testing.assert_close(found[1, real[1]], means)
 
 
 def test_the_gate():
@@ -93,8 +98,8 @@ def test_the_gate():
 def test_a_gate_of_zero_leaves_no_unlabelled_anchor():
     labels = module.gated(torch.softmax(torch.randn(2, 3, 4, 4, generator=seeded()), 1), 0.0)
     assert (labels == IGNORE).all()
-    rows = module.anchors_of(labels.reshape(-1), torch.zeros(32), 3, 8, seeded())
-    assert len(rows) == 0
+    _, real = module.anchors_of(labels.reshape(-1), torch.zeros(32), 3, 8, seeded())
+    assert not real.any()
 
 
 def test_the_whole_loss_before_the_contrast():

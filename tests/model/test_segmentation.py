@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from contrabench.model.losses.dice_ce import soft_dice_loss
 from contrabench.model.segmentation import SegmentationLoss, build_segmenter
 from contrabench.model.weights import build_backbone
 from contrabench.protocol import BackboneSpec
@@ -58,3 +59,12 @@ def test_the_full_resolution_head_is_the_same_with_and_without_deep_supervision(
     assert torch.equal(plain.predict(image), deep.predict(image))
     assert set(deep(image)) == {"dec1", "dec2", "dec3"}
     assert plain.predict(image).sum(1).allclose(torch.ones(1, 32, 32))
+
+
+def test_the_soft_dice_is_monais():
+    losses = pytest.importorskip("monai.losses")
+    torch.manual_seed(0)
+    probabilities = torch.softmax(torch.randn(3, 4, 6, 5, dtype=torch.float64), 1)[:, 1:]
+    masks = functional.one_hot(torch.randint(0, 3, (3, 6, 5)), 4).movedim(-1, 1)[:, 1:].double()
+    expected = losses.DiceLoss(batch=True)(probabilities, masks)
+    assert float(soft_dice_loss(probabilities, masks)) == pytest.approx(float(expected), abs=1e-12)

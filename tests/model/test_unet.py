@@ -59,7 +59,7 @@ def test_weights_depend_on_the_seed_alone():
     second = build_backbone(BackboneSpec(width=8), 5).state_dict()
     other = build_backbone(BackboneSpec(width=8), 6).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
-    assert not torch.equal(first["centre_up.conv.weight"], other["centre_up.conv.weight"])
+    assert not torch.equal(first["centre_up.0.weight"], other["centre_up.0.weight"])
     torch.manual_seed(1)
     assert torch.equal(torch.random.get_rng_state(), state)
 
@@ -78,7 +78,7 @@ def test_the_map_after_the_centre_is_that_of_hu_normalised_before_its_relu():
     net = build_backbone(BackboneSpec(width=8), 0)
     with torch.no_grad():
         maps = net.features(torch.randn(2, 1, 32, 32), ("centre", "centre_up"))
-        raised = functional.conv_transpose2d(maps["centre"], net.centre_up.conv.weight, stride=2)
+        raised = functional.conv_transpose2d(maps["centre"], net.centre_up[0].weight, stride=2)
     mean, variance = raised.mean((0, 2, 3)), raised.var((0, 2, 3), correction=0)
     expected = (raised - mean[:, None, None]) / (variance[:, None, None] + 1e-5).sqrt()
     assert torch.allclose(maps["centre_up"], expected.clamp(min=0), atol=1e-5)
@@ -106,3 +106,19 @@ def test_it_compiles_whole_with_gradients():
         torch.testing.assert_close(found[name], value)
     for parameter, gradient in zip(net.parameters(), gradients, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_a_block_is_that_of_monais_dynunet(norm):
+    blocks = pytest.importorskip("monai.networks.blocks.dynunet_block")
+    net = build_backbone(BackboneSpec(width=8, options={"norm": norm}), 0)
+    theirs = blocks.UnetBasicBlock(2, 1, 8, 3, 1, norm_name=(norm, {"affine": True}))
+    # Both name their layers alike; only theirs wraps a convolution once more.
+    theirs.load_state_dict(
+        {
+            name.replace(".weight", ".conv.weight") if "conv" in name else name: value
+            for name, value in net.enc1.state_dict().items()
+        }
+    )
+    image = torch.randn(3, 1, 32, 32)
+    torch.testing.assert_close(net.enc1(image), theirs(image))

@@ -39,8 +39,8 @@ def test_buffers_travel_too():
     "spoil",
     [
         lambda w: {f"module.{name}": value for name, value in w.items()},
-        lambda w: {n: v for n, v in w.items() if n != "centre.conv1.conv.weight"},
-        lambda w: {**w, "centre.conv1.conv.weight": torch.zeros(2)},
+        lambda w: {n: v for n, v in w.items() if n != "centre.conv1.weight"},
+        lambda w: {**w, "centre.conv1.weight": torch.zeros(2)},
         lambda w: {},
     ],
     ids=["renamed", "one missing", "wrong shape", "empty"],

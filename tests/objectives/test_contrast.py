@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from lightly.loss import NTXentLoss
 from torch.nn import functional
 
 from contrabench.objectives.contrast import (
@@ -65,6 +66,23 @@ def test_nt_xent(size, tau):
     torch.manual_seed(size)
     first, second = torch.randn(size, 5), torch.randn(size, 5)
     agree(lambda a, b: nt_xent(a, b, tau), lambda a, b: literal_nt_xent(a, b, tau), first, second)
+
+
+@pytest.mark.parametrize("tau", [0.07, 0.5])
+def test_lightly_agrees_on_nt_xent(tau):
+    first, second = torch.randn(2, 9, 5, generator=torch.Generator().manual_seed(1))
+    agree(lambda a, b: nt_xent(a, b, tau), NTXentLoss(temperature=tau), first, second)
+
+
+def test_pairs_meet_in_their_sets_alone():
+    first, second = torch.randn(2, 7, 5, generator=torch.Generator().manual_seed(1))
+    sets = torch.tensor([[4, 0, -1], [-1, -1, -1], [2, 5, 6]])
+    agree(
+        lambda a, b: nt_xent(a, b, 0.2, sets),
+        lambda a, b: sum(nt_xent(a[s], b[s], 0.2) for s in ([0, 4], [2, 5, 6])) / 2,
+        first,
+        second,
+    )
 
 
 def test_nt_xent_of_equal_pairs_in_closed_form():

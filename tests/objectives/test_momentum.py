@@ -9,9 +9,9 @@ from torch import nn
 
 from contrabench.model.weights import build_backbone
 from contrabench.objectives.momentum import (
-    ClassQueues,
-    GrowingQueue,
+    GrowingQueues,
     MomentumCopy,
+    Noted,
     Queue,
     cosine_momentum,
 )
@@ -108,10 +108,10 @@ def test_state_comes_back():
     assert torch.equal(other.copied(x), copy.copied(x))
 
 
-def test_a_backbone_with_frozen_parts_in_channels_last():
+def test_a_backbone_with_frozen_parts():
     net = build_backbone(BackboneSpec(width=4), 0)
     copy = MomentumCopy(net)
-    both = nn.ModuleList([net, copy]).to(memory_format=torch.channels_last)
+    both = nn.ModuleList([net, copy])
     assert sum(p.numel() for p in both.parameters()) == sum(p.numel() for p in net.parameters())
     nudge(net)
     copy.follow(net, 0.25)
@@ -175,7 +175,7 @@ def test_a_resumed_queue_goes_on_where_it_was():
         each.hold(fresh)
         each.push()
     assert torch.equal(queue.memory, other.memory)
-    assert torch.equal(queue.place, other.place)
+    assert queue.place == other.place == 5 - 7 + 4
 
 
 def test_it_is_no_parameter_and_holds_no_graph():
@@ -193,24 +193,39 @@ def test_half_precision_keys_are_kept_in_float32():
     assert queue.memory.dtype == torch.float32
 
 
-@pytest.mark.parametrize("batches", [[2, 2, 3], [5, 1], [1] * 9, [9], [0, 2]])
-def test_a_growing_queue_holds_what_was_pushed_and_no_more(batches):
-    queue, expected, number = GrowingQueue(4, 3), deque(maxlen=4), 0
-    assert queue.entries.shape == (0, 3)
+@pytest.mark.parametrize("batches", [[2, 2, 3], [5, 1], [1] * 9, [9], [0, 2], [13]])
+def test_growing_queues_hold_what_was_real_and_no_more(batches):
+    """Two queues of four, into which every and every other embedding enters."""
+    queues, expected, number = GrowingQueues(2, 4, 3), [deque(maxlen=4), deque(maxlen=4)], 0
+    assert not queues.filled.any()
     for batch in batches:
-        rows = [[float(number + i)] * 3 for i in range(batch)]
+        rows = torch.arange(number, number + batch).float()[:, None].expand(-1, 3)
+        real = torch.stack((torch.ones(batch), torch.arange(batch) % 2)).bool()
         number += batch
-        queue.hold(torch.tensor(rows).view(batch, 3))
-        queue.push()
-        expected.extend(rows)
-        assert sorted(queue.entries.tolist()) == sorted(expected)
+        # In two parts, as of two micro-batches.
+        for part in (slice(batch // 2), slice(batch // 2, None)):
+            queues.hold(rows[part].expand(2, -1, -1), real[:, part])
+        queues.push()
+        for own, kept in zip(expected, real, strict=True):
+            own.extend(rows[kept].tolist())
+        for memory, filled, own in zip(queues.memory, queues.filled, expected, strict=True):
+            assert sorted(memory[filled].tolist()) == sorted(own)
+            assert not memory[~filled].any()
 
 
-def test_queues_of_classes_are_apart_and_come_back():
-    queues = ClassQueues(3, 4, 2)
-    queues[1].hold(torch.ones(2, 2))
+def test_growing_queues_come_back():
+    queues = GrowingQueues(3, 4, 2)
+    queues.hold(torch.ones(3, 2, 2), torch.tensor([[False] * 2, [True] * 2, [False] * 2]))
     queues.push()
-    again = ClassQueues(3, 4, 2)
+    again = GrowingQueues(3, 4, 2)
     again.load_state_dict(queues.state_dict())
-    assert [len(queue.entries) for queue in again] == [0, 2, 0]
-    assert torch.equal(again[1].entries, torch.ones(2, 2))
+    assert again.sizes.tolist() == [0, 2, 0]
+    assert torch.equal(again.memory[1, :2], torch.ones(2, 2))
+
+
+def test_a_noted_number_comes_back_as_it_was_saved():
+    noted, again = Noted(False), Noted(False)
+    noted.note(True)
+    again.load_state_dict(noted.state_dict())
+    assert again.value is True
+    assert bool(again.saved)

@@ -1,7 +1,5 @@
 """What contrast with regions is made of: draws, what is known, and queues."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -11,11 +9,10 @@ from contrabench.objectives.regions import (
     Known,
     QueueContrast,
     QueueRule,
-    pick,
     regions_of,
-    some,
-    stratified,
 )
+
+CPU = torch.device("cpu")
 
 
 def seeded(seed=0):
@@ -23,67 +20,12 @@ def seeded(seed=0):
 
 
 def test_regions_are_tiles_of_each_slice():
-    found = regions_of(2, (4, 6), 2).view(2, 4, 6)
+    found = regions_of(2, (4, 6), 2, CPU).view(2, 4, 6)
     for b in range(2):
         for y in range(4):
             for x in range(6):
                 assert found[b, y, x] == b * 4 + (y // 2) * 2 + x // 3
-    assert regions_of(3, (4, 4), 0).unique().tolist() == [0]
-
-
-def test_some_are_all_if_they_are_few_and_else_drawn_without_replacement():
-    rows = torch.arange(10, 30)
-    assert torch.equal(some(rows, 20, seeded()), rows)
-    found = some(rows, 7, seeded())
-    assert len(found) == len(set(found.tolist())) == 7
-    assert set(found.tolist()) <= set(rows.tolist())
-    assert len(some(rows[:0], 5, seeded())) == 0
-
-
-def test_one_stratum_is_the_naive_sampler():
-    rows = torch.arange(50, 70)
-    found = stratified(rows, torch.full((20,), 3), 100, seeded())
-    assert torch.equal(found, pick(rows, 100, seeded()))
-
-
-@pytest.mark.parametrize("count", [3, 9, 10, 300])
-def test_strata_get_equally_many_whatever_their_size(count):
-    strata = torch.tensor([5] * 1 + [2] * 30 + [9] * 7)[torch.randperm(38, generator=seeded())]
-    rows = torch.arange(100, 138)
-    found = stratified(rows, strata, count, seeded(1))
-    assert len(found) == count
-    each = torch.bincount(strata[found - 100], minlength=10)
-    assert each[[2, 5, 9]].sum() == count
-    assert each[[2, 5, 9]].max() - each[[2, 5, 9]].min() <= 1
-    assert each[5] >= 1
-
-
-def test_what_is_left_over_goes_to_every_stratum_in_turn():
-    strata, rows = torch.tensor([0, 0, 1, 2]), torch.arange(4)
-    generator = seeded()
-    taken = torch.stack(
-        [torch.bincount(strata[stratified(rows, strata, 1, generator)], minlength=3)
-         for _ in range(600)]
-    )  # fmt: skip
-    assert (taken.float().mean(0) - 1 / 3).abs().max() < 0.08
-
-
-def test_equal_strata_give_the_mean_with_the_variance_of_the_strata_alone():
-    """Naive: the variance of all values / n. Stratified: that within the strata / n."""
-    values = torch.cat([level + torch.randn(25, generator=seeded(9)) for level in (0.0, 4.0, 8.0)])
-    strata, rows = torch.arange(3).repeat_interleave(25), torch.arange(75)
-    count, tries, generator = 6, 1500, seeded()
-    within = values.view(3, 25).var(1, correction=0).mean().item()
-    whole = values.var(correction=0).item()
-    means = {}
-    for name, marks in (("naive", torch.zeros_like(strata)), ("stratified", strata)):
-        drawn = [values[stratified(rows, marks, count, generator)].mean() for _ in range(tries)]
-        means[name] = torch.stack(drawn)
-    for name, variance in (("naive", whole), ("stratified", within)):
-        error = 4 * math.sqrt(variance / count / tries)
-        assert means[name].mean().item() == pytest.approx(values.mean().item(), abs=error)
-        assert means[name].var().item() == pytest.approx(variance / count, rel=0.15)
-    assert within < whole / 4
+    assert regions_of(3, (4, 4), 0, CPU).unique().tolist() == [0]
 
 
 @pytest.mark.parametrize("part", [0.0, 0.2, 0.5, 1.0])
@@ -123,12 +65,16 @@ def scene(labels=None, labelled=1, slices=2, seed=0, spread=2.0):
 def filled(classes=CLASSES, rule=RULE, entries=3, seed=5):
     """A contrast whose queues hold some entries."""
     item = QueueContrast(classes, DIM, rule).double()
-    generator = seeded(seed)
-    for queue in item.queues:
-        keys = torch.randn(entries, DIM, generator=generator).double()
-        queue.hold(torch.nn.functional.normalize(keys, dim=1))
+    keys = torch.randn(classes, entries, DIM, generator=seeded(seed)).double()
+    real = torch.ones(classes, entries, dtype=torch.bool)
+    item.queues.hold(torch.nn.functional.normalize(keys, dim=2), real)
     item.push()
     return item
+
+
+def entries_of(queues):
+    """What each of them holds."""
+    return [memory[filled] for memory, filled in zip(queues.memory, queues.filled, strict=True)]
 
 
 def cosine(a, b):
@@ -137,7 +83,13 @@ def cosine(a, b):
 
 def literal(item, embedded, averaged, known, generator):
     """Loops over classes, anchors and negatives; the draws are those of `forward`, in its order."""
-    rule, memories = item.rule, [queue.entries for queue in item.queues]
+    rule, memories = item.rule, entries_of(item.queues)
+    first, which, negative = (
+        torch.randint(most, (CLASSES, count), generator=generator).tolist()
+        for most, count in (
+            (2**62, 1), (2**62, rule.anchors), (2**31, rule.anchors * rule.negatives)
+        )
+    )  # fmt: skip
     places = [(b, y, x) for b in range(len(embedded))
               for y in range(CELLS) for x in range(CELLS)]  # fmt: skip
 
@@ -161,8 +113,8 @@ def literal(item, embedded, averaged, known, generator):
                     and share(p)[c] < rule.below):  # fmt: skip
                 keys.append(averaged[p[0], :, p[1], p[2]])
         if len(keys) > rule.fresh:
-            order = torch.randperm(len(keys), generator=generator)[: rule.fresh]
-            keys = [keys[i] for i in order.tolist()]
+            start = first[c][0] % len(keys)
+            keys = [keys[(t * len(keys) + start) // rule.fresh] for t in range(rule.fresh)]
         entering.append(keys)
         members = [p for p in places if flag(known.sure, p) and label(p) == c]
         present += bool(members)
@@ -170,11 +122,10 @@ def literal(item, embedded, averaged, known, generator):
         if not anchors or not len(memories[c]):
             continue
         mean = sum(averaged[p[0], :, p[1], p[2]] for p in members) / len(members)
-        chosen = torch.randint(len(anchors), (rule.anchors,), generator=generator).tolist()
-        shape = (rule.anchors, rule.negatives)
-        drawn = torch.randint(len(memories[c]), shape, generator=generator).tolist()
-        for a, negatives in zip(chosen, drawn, strict=True):
-            b, y, x = anchors[a]
+        for number in range(rule.anchors):
+            b, y, x = anchors[which[c][number] % len(anchors)]
+            negatives = negative[c][number * rule.negatives : (number + 1) * rule.negatives]
+            negatives = [drawn % len(memories[c]) for drawn in negatives]
             q = embedded[b, :, y, x]
             up = torch.exp(cosine(q, mean) / rule.temperature)
             down = sum(torch.exp(cosine(q, memories[c][n]) / rule.temperature) for n in negatives)
@@ -193,12 +144,12 @@ def test_the_contrast_with_queues(seed, labelled):
     ours, theirs = (torch.autograd.grad(loss, embedded)[0] for loss in (found, wanted))
     torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-12)
     assert any(entering)
-    before = [queue.entries.clone() for queue in item.queues]
+    before = entries_of(item.queues)
     item.push()
-    for queue, old, keys in zip(item.queues, before, entering, strict=True):
+    for now, old, keys in zip(entries_of(item.queues), before, entering, strict=True):
         fresh = [key / key.norm() for key in keys]
         rows = sorted([*old.tolist(), *(key.tolist() for key in fresh)])
-        found = torch.tensor(sorted(queue.entries.tolist()), dtype=torch.float64)
+        found = torch.tensor(sorted(now.tolist()), dtype=torch.float64)
         torch.testing.assert_close(found, torch.tensor(rows, dtype=torch.float64))
 
 
@@ -218,10 +169,11 @@ def planted(guess, label=2, free=True, vague=True):
         known = Known(labels, shares, torch.ones_like(unsure), unsure, 1)
         item(torch.randn(2, DIM, CELLS, CELLS).double(), averaged, known, seeded())
         item.push()
-        for queue in item.queues:
-            if len(queue.entries):
-                torch.testing.assert_close(queue.entries, key[None])
-        return [c for c, queue in enumerate(item.queues) if len(queue.entries)]
+        held = entries_of(item.queues)
+        for entries in held:
+            if len(entries):
+                torch.testing.assert_close(entries, key[None])
+        return [c for c, entries in enumerate(held) if len(entries)]
 
     return queues
 
@@ -266,7 +218,7 @@ def test_an_absent_class_does_not_shift_the_queues_of_others():
         known.shares[:, 3] += 0.5
         item = filled()
         if touched is not None:
-            item.queues[touched].memory.copy_(-item.queues[touched].memory)
+            item.queues.memory[touched] *= -1
         return item(embedded, averaged, known, seeded()).item()
 
     assert loss(1) == loss(2) == loss(None) != 0
@@ -284,7 +236,7 @@ def test_anchors_come_equally_from_regions_of_slices():
     pulls = {}
     for per_axis in (0, 1):
         item = filled(rule=QueueRule(60, 5, 0.5, size=7, regions=per_axis))
-        item.queues[0].filled.zero_()
+        item.queues.seen[0] = 0
         (gradient,) = torch.autograd.grad(item(embedded, averaged, known, seeded()), embedded)
         pulls[per_axis] = gradient[1, :, 2, 2].norm().item()
     assert pulls[1] > 1.4 * pulls[0]

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from tests.makers.rows import results
 
 from contrabench.contracts.report import is_missing
-from contrabench.report.appendix import appendix, cost_table, parsed, settings
+from contrabench.report.appendix import appendix, cost_table, settings
 from contrabench.report.entries import label_budgets
+from contrabench.store.runs import parsed
 
 ROWS = [
     {"method": method, "patient": f"p{p}", "fold": p % 2, "draw": draw, "labels": labels,

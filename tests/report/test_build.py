@@ -151,15 +151,14 @@ def test_two_versions_of_a_method_are_two_rows(frame):
 
 def test_the_command_for_a_missing_reference_keeps_the_recipe(frame):
     part = section(frame, *study("mmgl", recipe="published"))
-    assert "--method scratch --labels 10% --dataset phantom --budget smoke --recipe published" in (
-        notes(part)
-    )
+    words = "--fold all --dataset phantom --budget smoke --recipe published"
+    assert f"--method scratch --labels 10% {words}" in notes(part)
     assert "published recipe" in part.title
 
 
 def test_missing_references_come_with_their_commands(frame):
     part = section(frame, *study("mmgl"))
-    where = "--dataset phantom --budget smoke`"
+    where = "--fold all --dataset phantom --budget smoke`"
     assert f"`bench run --method scratch --labels 10% {where}" in notes(part)
     assert f"`bench run --method scratch_long --labels 10% {where}" in notes(part)
     assert f"`bench run --method scratch --labels 100% {where}" in notes(part)
@@ -296,3 +295,21 @@ def test_full_supervision_is_that_of_the_newest_version(frame):
     assert line(part, "full supervision")["Dice"] == pytest.approx(
         np.mean([row["dice"] for row in new])
     )
+
+
+def test_a_method_that_sees_more_labelled_images_is_compared_where_scratch_does_too(frame):
+    longer = {"deviations": "finetune x6"}
+    rows = [*references(), *study("x", shift=0.3, **longer)]
+    alone = line(section(frame, *rows), "x", "finetune x6")
+    assert is_missing(alone["Group"])
+    assert is_missing(alone["Best rank"])
+    assert is_missing(alone["Dice vs scratch"])
+    assert any("x (finetune x6) sees more labelled images" in one for one in notes_of(frame, rows))
+    rows += study("scratch[finetune_extra=5]", shift=0.1, **longer)
+    beside = line(section(frame, *rows), "x", "finetune x6")
+    assert not is_missing(beside["Dice vs scratch"])
+    assert not any("sees more labelled images" in one for one in notes_of(frame, rows))
+
+
+def notes_of(frame, rows):
+    return section(frame, *rows).notes

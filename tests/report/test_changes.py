@@ -85,6 +85,7 @@ def test_without_a_record_nobody_can_tell(frame):
         ({"software": {**SOFTWARE, "torch": "2.15"}}, [("torch", "2.14", "2.15")]),
         ({"software": {"torch": "2.14"}}, [("contrabench", "1.0", None)]),
         ({"device": "H200 (cuda)"}, [("device", "x86_64 (cpu, 1 thread)", "H200 (cuda)")]),
+        ({"software": {**SOFTWARE, "kernels": "AVX2"}}, [("kernels", None, "AVX2")]),
         (
             {"method": {**METHOD, "code": "f00d"}},
             [("gcl: code", "c0de", "f00d"), ("scratch: code", "c0de", "f00d")],
@@ -103,12 +104,35 @@ def test_without_a_record_nobody_can_tell(frame):
             [("labelled patients at 10%", "10% 0 0, 10% 0 1, 10% 1 0 and 1 more", "another")],
         ),
     ],
-    ids=["version", "package", "device", "code", "option", "no options", "split", "labels"],
+    ids=[
+        "version",
+        "package",
+        "device",
+        "kernels",
+        "code",
+        "option",
+        "no options",
+        "split",
+        "labels",
+    ],
 )
 def test_what_is_planted_beside_the_protocol_is_found_alone(frame, theirs, expected):
     assert find_changes(both(frame, theirs=theirs)).others == tuple(
         Change(*line) for line in expected
     )
+
+
+def test_another_kind_of_machine_is_called_that(frame):
+    def told(**theirs):
+        sides = both(frame, theirs=theirs)
+        return any(
+            "another kind of machine" in line
+            for line in changes_section(sides, find_changes(sides), ()).verdict
+        )
+
+    assert told(device="H200 (cuda)")
+    assert told(software={**SOFTWARE, "kernels": "AVX2"})
+    assert not told(software={**SOFTWARE, "torch": "2.15"})
 
 
 def test_versions_of_methods_are_those_of_the_rows(frame):

@@ -93,7 +93,7 @@ def test_a_count_is_one_budget_in_folds_of_unequal_size(frame):
     assert [entry.name for entry in budgets["3 patients"].entries] == ["full supervision", "mmgl"]
     assert incomplete_runs(rows) == []
     scratch, *_ = missing_references(rows, "3 patients")
-    assert "--method scratch --labels 3 --dataset" in scratch.command
+    assert "--method scratch --labels 3 --fold" in scratch.command.text
     titles = [section.title for section in build_report(results(rows), "").sections]
     assert titles == [
         "phantom, smoke budget, across label budgets",

@@ -104,6 +104,10 @@ def test_planted_faults_of_a_study_are_told(frame):
     assert not any("has seen every" in line for line in told(frame(*study(oracle=0.0))))
     (line,) = [line for line in told(frame(*study(noise=0.05))) if "must equal" in line]
     assert line.startswith("noise, uniform must equal scratch and lies at +0.0")
+    assert line.endswith("not those of images.")
+    (line,) = [line for line in told(frame(*study(noise=-0.05))) if "must equal" in line]
+    assert line.startswith("noise, uniform must equal scratch and lies at -0.0")
+    assert "not unlearned" in line
     # With one fold nobody knows how far training again would move it.
     single = [{**row, "fold": 0, "folds": 1} for row in study(noise=0.05)]
     lines = told(frame(*single))
@@ -118,7 +122,7 @@ def test_planted_faults_of_a_study_are_told(frame):
     ]
     assert not any("must equal" in line for line in told(frame(*moved)))
     bare = [row for row in study() if row["family"] != "control"]
-    assert "Without the controls oracle and noise" in told(frame(*bare))[-1]
+    assert "The controls oracle and noise were not run" in told(frame(*bare))[-1]
 
 
 def test_scores_on_the_way_are_means_over_patients(frame):

@@ -1,11 +1,15 @@
 """A report with every kind of column, and names that try to break out of their cells."""
 
 import math
+from dataclasses import asdict
 
+import numpy as np
 import pandas as pd
 import pytest
+from tests.makers.rows import make_row, results
 
 from contrabench.contracts.report import NAME, Column, Report, Section, Table
+from contrabench.report.build import build_report
 
 NASTY = (
     "=HYPERLINK(1)|a*b_c_`x`[link](u)<script>alert(1)</script>&[bold]red[/bold]\n\x1b[31m"
@@ -61,3 +65,33 @@ def report():
         notes=notes,
     )  # fmt: skip
     return Report((section,), pd.DataFrame(), f"bench report --format x {NASTY}")
+
+
+@pytest.fixture(scope="session")
+def answered():
+    """A study of five methods at two label budgets, 20 patients in five folds and two draws."""
+    luck = np.random.default_rng(7).normal(0, 0.03, (12, 20))
+    planted = {
+        "scratch": ("reference", 0.0), "reco": ("contrast during", 0.1),
+        "unimatch": ("consistency", 0.2), "bcp": ("consistency", 0.1),
+        "gcl": ("contrast before", 0.0),
+        "mmgl[orientations=3,strength=0.25]": ("contrast before", -0.02),
+    }  # fmt: skip
+    budgets = {"10%": (0.1, 2, 0.0), "20%": (0.2, 3, 0.05), "100%": (1.0, 16, 0.3)}
+    rows = [
+        make_row(
+            method=method.partition("[")[0], variant=method, family=family, patient=f"p{p:02d}",
+            fold=p % 5, folds=5, draw=draw, labels=labels, fraction=share,
+            labelled_patients=count, structure=structure,
+            dice=0.4 + 0.01 * p + more + shift / (count / 2) + luck[number, p],
+            asd_mm=9 - 10 * (more + shift) + luck[number, p],
+        )
+        for labels, (share, count, more) in budgets.items()
+        for number, (method, (family, shift)) in enumerate(planted.items())
+        if labels != "100%" or method == "scratch"
+        for p in range(20)
+        for draw in range(2)
+        for structure in ("LV", "RV")
+    ]  # fmt: skip
+    frame = pd.DataFrame([asdict(row) for row in rows]).astype({"asd_voxel": float})
+    return build_report(results(frame), "bench report --out report.html")

@@ -8,9 +8,11 @@ from importlib.resources import files
 import pandas as pd
 import pytest
 from jsonschema import Draft202012Validator
+from tests.makers.rows import results
 
 from contrabench.contracts.registry import reports
 from contrabench.contracts.report import PlotData
+from contrabench.report.build import build_report
 
 SCHEMA = json.loads(files("contrabench.report").joinpath("report.schema.json").read_text("utf-8"))
 VALIDATOR = Draft202012Validator(SCHEMA)
@@ -70,7 +72,7 @@ def test_a_report_follows_the_schema(data):
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (["schema_version"], 2),
+        (["schema_version"], 1),
         (["sections", 0, "title"], None),
         (["sections", 0, "tables"], []),
         (["sections", 0, "tables", 0, "columns", 0, "kind"], "price"),
@@ -96,3 +98,19 @@ def test_every_row_has_the_columns_of_its_table(data):
     for table in data["sections"][0]["tables"]:
         for row in table["rows"]:
             assert list(row) == [column["name"] for column in table["columns"]]
+
+
+def test_the_answer_is_there_with_its_tables(frame):
+    rows = [
+        {"method": method, "patient": f"p{p}", "dice": 0.5 + 0.01 * p + (method == "gcl") / 10}
+        for method in ("scratch", "gcl")
+        for p in range(8)
+    ]
+    made = build_report(results(frame(*rows)), "bench report")
+    told = json.loads(reports.get("json")().render(made))
+    VALIDATOR.validate(told)
+    (section,) = (one for one in told["sections"] if one["answer"])
+    assert section["answer"]["words"] == list(made.sections[0].answer.words)
+    forest, board = section["answer"]["tables"]
+    assert [row["Method"] for row in forest["rows"]] == ["gcl"]
+    assert [row["Method"] for row in board["rows"]] == ["gcl", "scratch"]

@@ -7,9 +7,12 @@ import subprocess
 
 import pandas as pd
 import pytest
+from tests.makers.rows import results
+from tests.report.test_answer import base, study
 
 from contrabench.contracts.registry import reports
 from contrabench.contracts.report import NAME, Column, Table
+from contrabench.report.build import build_report
 
 NAMES = (Column("Method", "text", NAME), Column("Deviations", "text", NAME))
 ALLOWED = {
@@ -203,8 +206,67 @@ def test_letters_beyond_ascii_are_accents_or_named(report):
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_it_compiles(text, tmp_path):
+    compiled(text, tmp_path)
+
+
+def compiled(text, tmp_path):
     (tmp_path / "report.tex").write_text(text)
     (tmp_path / "main.tex").write_text(DOCUMENT)
     command = ["pdflatex", "-no-shell-escape", "-interaction=nonstopmode", "-halt-on-error", "main"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:].decode(errors="replace")
+
+
+def answered(frame, *methods):
+    made = build_report(results(frame(*base(), *methods)), "bench report")
+    (answer,) = (section.answer for section in made.sections if section.answer)
+    return made, answer.board
+
+
+def first_table(text):
+    body = re.search(
+        r"\\begin\{tabular\}\{([lr]+)\}\n\\toprule\n(.*?)\\bottomrule", text, re.DOTALL
+    )
+    rules = r"\n(\\cmidrule\(lr\)\{\d-\d\})+\n|\n\\midrule\n"
+    blocks = re.split(rules, body[2].strip())
+    return body[1], [re.split(r"(?<!\\) & ", line.removesuffix(r" \\"))
+                     for line in blocks[-1].splitlines()], body[2]  # fmt: skip
+
+
+def test_the_first_table_is_the_leaderboard_as_a_paper_prints_it(frame):
+    gcl, bcp = study("gcl", 0.0, 5, "contrast before"), study("bcp", 0.2, 3, "consistency")
+    made, board = answered(frame, *gcl, *bcp)
+    text = reports.get("latex")().render(made)
+    shape, rows, body = first_table(text)
+    assert board.leader >= 0
+    assert r"\multicolumn{2}{c}{ASD mm} & \multicolumn{2}{c}{vs scratch}" in body
+    assert r"\cmidrule(lr){3-4}\cmidrule(lr){5-6}" in body
+    assert len(rows) == len(board.data)
+    for number, (row, (_, cells)) in enumerate(zip(rows, board.data.iterrows(), strict=True)):
+        assert len(row) == len(shape)
+        bold = [cell.startswith(r"\textbf") for cell in row]
+        assert bold == [place < 2 and number == board.leader for place in range(len(row))]
+        name, dice = (re.sub(r"\\textbf\{\\boldmath (.*)\}", r"\1", cell) for cell in row[:2])
+        assert (name, dice) == (cells["Method"].replace("_", r"\_"), f"{cells['Dice']:.3f}")
+        assert row[2:4] == [f"{cells['ASD mm']:.2f}", f"{cells['median']:.2f}"]
+        if name == "scratch":
+            assert row[4:6] == [r"\textendash{}"] * 2
+        else:
+            assert row[4] == f"${cells['vs scratch']:+.3f}$".replace("$+0.000$", "0.000")
+            assert row[5] == f"${cells['low']:+.3f}$, ${cells['high']:+.3f}$"
+    caption = re.search(r"\\caption\{(.*?)\}\\label", text)[1]
+    told = next(section.answer for section in made.sections if section.answer)
+    assert told.basis.replace("%", r"\%") in caption
+    assert text.index(caption) < text.index(r"\paragraph")
+
+
+def test_nobody_is_bold_where_nobody_is_separated(frame):
+    made, board = answered(frame, *study("gcl", 0.0, 5, "contrast before"))
+    assert board.leader < 0
+    assert r"\textbf" not in first_table(reports.get("latex")().render(made))[2]
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_the_first_table_compiles(frame, tmp_path):
+    made, _ = answered(frame, *study("a_b[c=1]", 0.2, 5, "contrast before"))
+    compiled(reports.get("latex")().render(made), tmp_path)

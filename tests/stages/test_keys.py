@@ -173,6 +173,33 @@ def test_orientations_change_everything_and_deep_supervision_only_fine_tuning():
     assert changed(asked={"deep_supervision": False}) == TUNED
 
 
+@pytest.fixture
+def mine(monkeypatch):
+    """A loss of one's own, and a metric."""
+    for kind in (registry.losses, registry.metrics):
+        kind.names()
+        monkeypatch.setattr(kind, "_registered", dict(kind._registered))
+
+    @registry.register_loss("mine")
+    class Mine(registry.losses.get("dice_ce")):
+        """The common one by another name."""
+
+    @registry.register_metric("mine")
+    class Own(registry.metrics.get("volume_error")):
+        """The built-in one by another name."""
+
+
+def test_another_loss_changes_fine_tuning_and_the_common_one_by_name_nothing(mine):
+    assert changed(asked={"loss": "mine"}) == TUNED
+    assert changed(asked={"methods": ["mmgl[loss=mine]"]}) == TUNED
+    assert changed(asked={"loss": "dice_ce"}) == set()
+
+
+def test_a_metric_of_one_s_own_changes_scores_and_rows_alone(mine):
+    assert changed(asked={"metrics": ["mine"]}) == SCORED
+    assert changed(asked={"metrics": ["volume_error"]}) == SCORED
+
+
 def test_fold_precision_and_recipe_change_everything():
     assert changed(asked={"test_folds": [1]}) == ALL
     assert changed(spec={"precision": "bf16"}) == ALL

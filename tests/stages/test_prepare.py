@@ -14,7 +14,7 @@ from filelock import Timeout
 from contrabench import Case, DataError, Dataset, DatasetInfo, RunError, Structure, Volume
 from contrabench import files as sealed
 from contrabench.data import prepare as making
-from contrabench.data.reading import check_cases
+from contrabench.data.facts import check_cases
 from contrabench.progress import Silent
 from contrabench.stages import prepare as module
 from contrabench.stages.prepare import FileIndex, prepare
@@ -186,7 +186,8 @@ def test_a_fault_in_the_code_is_on_record_and_tried_again(three, tmp_path, monke
     ):
         patch.setattr(making, "resample_label", None)
         prepared(three, tmp_path)
-    assert len(list(home(tmp_path).glob("*.failed.json"))) == 1
+    # One for each volume that was being made.
+    assert list(home(tmp_path).glob("*.failed.json"))
     assert_same(prepared(three, tmp_path), prepared(three, tmp_path / "fresh"))
     assert not list(home(tmp_path).glob("*.failed.json"))
     assert half_made(tmp_path) == []
@@ -208,14 +209,14 @@ def test_what_a_killed_process_left_is_filled_again(three, tmp_path):
     process = child(three, folder, "stalls")
     try:
         until((tmp_path / "built").exists, process)
-        (work,) = half_made(folder)
-        assert (work / "image.npy").exists()
+        left = half_made(folder)
+        assert any((work / "image.npy").exists() for work in left)
     finally:
         process.kill()
         process.communicate()
     assert process.returncode == -9
-    assert half_made(folder) == [work]
-    assert not work.with_suffix("").exists()
+    assert set(half_made(folder)) >= set(left)
+    assert not any(work.with_suffix("").exists() for work in left)
     cases = prepared(three, folder)
     assert half_made(folder) == []
     assert_same(cases, prepared(three, tmp_path / "fresh"))
@@ -289,8 +290,7 @@ def test_index_spares_reading_and_sees_changes(volumes, tmp_path, monkeypatch):
     volumes.add("p0")
     dataset = volumes.dataset()
     (case,) = dataset.cases()
-    for path in (case.image, case.label):
-        age(path, 60)
+    later(monkeypatch, 60)
     read = []
     inner = module.checksum
     monkeypatch.setattr(module, "checksum", lambda path: read.append(path) or inner(path))
@@ -312,6 +312,20 @@ def test_index_spares_reading_and_sees_changes(volumes, tmp_path, monkeypatch):
     assert len(read) == 3
 
 
+def test_index_knows_two_files_that_swapped_their_names(tmp_path, monkeypatch):
+    paths = [tmp_path / "a", tmp_path / "b"]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+        set_time(path, 10**18)
+    later(monkeypatch, 60)
+    index = FileIndex(tmp_path / "index.json")
+    before = [index.sha256(path) for path in paths]
+    paths[0].rename(tmp_path / "c")
+    paths[1].rename(paths[0])
+    (tmp_path / "c").rename(paths[1])
+    assert [index.sha256(path) for path in paths] == before[::-1]
+
+
 def test_index_does_not_trust_a_file_that_is_still_warm(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"one")
@@ -324,18 +338,20 @@ def test_index_does_not_trust_a_file_that_is_still_warm(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"a": 1}', '{"a": ["x", 2, "y"]}'])
-def test_damaged_index_counts_as_empty(content, tmp_path):
+def test_damaged_index_counts_as_empty(content, tmp_path, monkeypatch):
     (tmp_path / "index.json").write_text(content)
     (tmp_path / "file").write_bytes(b"one")
-    age(tmp_path / "file", 60)
+    later(monkeypatch, 60)
     index = FileIndex(tmp_path / "index.json")
     value = index.sha256(tmp_path / "file")
     index.save()
     assert FileIndex(tmp_path / "index.json").sha256(tmp_path / "file") == value
 
 
-def age(path, seconds):
-    set_time(path, time.time_ns() - seconds * 10**9)
+def later(monkeypatch, seconds):
+    """Lets the clock be ahead, so that no file is new."""
+    now = time.time_ns
+    monkeypatch.setattr(module.time, "time_ns", lambda: now() + seconds * 10**9)
 
 
 def set_time(path, nanoseconds):

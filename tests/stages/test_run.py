@@ -2,9 +2,10 @@ import json
 
 import pandas as pd
 import pytest
-from tests.makers.studies import RUNTIME, TINY, make_spec
+from tests.makers.studies import RUNTIME, TINY, make_spec, specs_of
 
 from contrabench.contracts import registry
+from contrabench.contracts.method import Deviations
 from contrabench.errors import RequestError
 from contrabench.evaluation.inference import predict_case
 from contrabench.protocol import Seeds
@@ -200,3 +201,16 @@ def test_the_oracle_hands_over_its_head_and_its_encoder_alone_does_not(execute, 
         given = value.half() if value.ndim > 1 else value
         assert (near[f"heads.0.{name}"] - given).abs().max() < 2e-3, name
         assert (far[f"heads.0.{name}"] - given).abs().max() > 1e-2, name
+
+
+def test_a_longer_fine_tuning_is_a_deviation_with_its_own_scratch(monkeypatch):
+    monkeypatch.setattr(registry.methods.get("simclr"), "finetune_extra", 5.0)
+    runs = specs_of(
+        methods=["simclr"], labels=["50%"], without=["scratch_long", "oracle", "noise"], budget=TINY
+    )
+    names = {run.variant(): run.deviations.labels(run.budget) for run in runs}
+    assert names["simclr"] == ("finetune x6",)
+    assert names["scratch[finetune_extra=5.0]"] == ("finetune x6",)
+    assert "finetune_extra" not in Deviations().model_dump()
+    long = specs_of(methods=["scratch_long"], budget=TINY)[0]
+    assert long.deviations.labels(long.budget) == ()

@@ -7,7 +7,7 @@ import pytest
 
 from contrabench.files import seal_folder
 from contrabench.store.results import read_results
-from contrabench.store.runs import FACTS, NUMBERS, WORDS, read_facts
+from contrabench.store.runs import FACTS, NUMBERS, WORDS, machine_of, read_facts
 
 RECORD = {
     "cost": {
@@ -53,6 +53,15 @@ def test_every_fact_of_a_record(tmp_path):
     }  # fmt: skip
     assert [facts[name] for name in ("split", "labels_manifest", "evaluate")] == ["d", "e", "c"]
     assert facts["labelled"] == "p1, p2"
+
+
+def test_kernels_are_those_of_every_stage_that_tells(tmp_path):
+    training = {name: {"runtime": dict(one["runtime"])} for name, one in RECORD["training"].items()}
+    training["b"]["runtime"]["kernels"] = training["b2"]["runtime"]["kernels"] = "AVX2, MKL 1"
+    facts = left(tmp_path, json.dumps({**RECORD, "training": training}))
+    assert json.loads(facts["environment"])["kernels"] == "AVX2, MKL 1"
+    told = machine_of(tmp_path)
+    assert told == "2 x H200 (cuda) and x86_64 (cpu, 1 thread), AVX2, MKL 1"
 
 
 @pytest.mark.parametrize(

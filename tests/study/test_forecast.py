@@ -76,12 +76,12 @@ def test_what_is_done_or_not_needed_takes_no_time(session, monkeypatch):
     monkeypatch.setattr(module, "measure", lambda *_: 1.0)
     board = session.survey()
     for key in list(board.status)[::2]:
-        board.status[key] = "cached"
+        board.set(key, "cached")
     found = forecast(session, board, 1, True, Silent())
     left = [task for key, task in session.graph.stages.items() if board.status[key] == "waiting"]
     assert found.seconds == pytest.approx(sum(task.node.units for task in left))
     for key in board.status:
-        board.status[key] = "cached"
+        board.set(key, "cached")
     found = forecast(session, board, 1, True, Silent())
     assert (found.seconds, found.disk, found.measured) == (0.0, 0, 0)
 

@@ -117,7 +117,7 @@ def test_killed_in_every_stage(nursery, straight, tmp_path):
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at /proc")
 def test_killed_at_random_moments(nursery, straight, tmp_path, record_property):
     chance, kills = random.Random(0), 0
-    for _ in range(12):
+    for _ in range(6):
         end = time.monotonic() + chance.uniform(0.1, 2.5)
         if not nursery.kill_when(tmp_path, lambda end=end: time.monotonic() > end):
             break
@@ -130,12 +130,12 @@ def test_killed_at_random_moments(nursery, straight, tmp_path, record_property):
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at /proc")
 def test_a_study_survives_many_kills(tmp_path, record_property):
-    """Two workers and the study itself die at once, 12 times or until all is done."""
+    """Two workers and the study itself die at once, six times or until all is done."""
     chance, kills = random.Random(1), 0
     with serving("study") as nursery:
         nursery.run(tmp_path / "straight")
         killed = tmp_path / "killed"
-        while kills < 12:
+        while kills < 6:
             end = time.monotonic() + chance.uniform(0.05, 0.8)
             if not nursery.kill_when(killed, lambda end=end: time.monotonic() > end):
                 break
@@ -144,7 +144,7 @@ def test_a_study_survives_many_kills(tmp_path, record_property):
     undisturbed = content(tmp_path / "straight")
     assert len(undisturbed) == 3 * 24
     assert content(killed) == undisturbed
-    assert kills >= 8
+    assert kills >= 4
     assert not list(killed.rglob("*.work"))
     assert not list(killed.rglob("*.running.json"))
     record_property("kills survived by a study", kills)

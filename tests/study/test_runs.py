@@ -49,6 +49,21 @@ def test_the_references_stand_beside_every_study_unless_switched_off_by_name():
     assert len(found) == 3 * len(cells) + 1
 
 
+def test_another_loss_has_a_scratch_with_it_beside_the_plain_references(monkeypatch):
+    registry.losses.names()
+    monkeypatch.setattr(registry.losses, "_registered", dict(registry.losses._registered))
+
+    @registry.register_loss("other")
+    class Other(registry.losses.get("dice_ce")):
+        """The common one by another name."""
+
+    found, _ = runs(loss="other", draws=1, test_folds=[0])
+    assert {run[0] for run in found if run[1] == "10%"} == {
+        *("scratch", "scratch_long", "scratch[loss=other]", "simclr[loss=other]")
+    }
+    assert {run[0] for run in found if run[1] == "100%"} == {"scratch"}
+
+
 @pytest.mark.parametrize("off", REFERENCES)
 def test_each_reference_can_be_switched_off_alone(off):
     whole, _ = runs()

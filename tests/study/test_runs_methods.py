@@ -124,7 +124,7 @@ def test_a_word_that_is_not_understood_is_refused_with_a_hint(word, hint):
         ("simclrr+mean_teacher", "did you mean 'simclr'?"),
         ("simclr+mean_teacher[wieght=1]", "did you mean 'weight'?"),
         ("simclr[wieght=1]+mean_teacher", "'wieght' is unknown"),
-        ("simclr+mean_teacher[weight=-1]", "greater than or equal to 0"),
+        ("simclr+mean_teacher[weight=-1]", "a number from 0"),
         ("simclr+mean_teacher[weight=1", "no closing bracket"),
     ],
 )

@@ -48,9 +48,10 @@ class Fake(Executor):
             called first.
     """
 
-    def __init__(self, graph, store, answers=None, slots=2):
+    def __init__(self, graph, store, answers=None, slots=2, helpers=0):
         self.graph, self.store, self.answers = graph, store, answers or {}
         self.limit, self.begun, self.running, self.done = slots, [], [], set()
+        self.beside, self.jobs = helpers, {}
         self.stopped = 0
         self.most = 0
 
@@ -58,8 +59,14 @@ class Fake(Executor):
     def slots(self):
         return self.limit
 
+    @property
+    def helpers(self):
+        return self.beside
+
     def submit(self, job):
-        assert len(self.running) < self.limit
+        alike = [key for key in self.running if self.jobs[key].device == job.device]
+        assert len(alike) < (self.limit if job.device else self.beside)
+        self.jobs[job.key] = job
         self.begun.append(job.key)
         self.running.append(job.key)
         self.most = max(self.most, len(self.running))
@@ -76,7 +83,7 @@ class Fake(Executor):
             answer = answer()
         if self.stopped and answer == "done":
             answer = "stopped"
-        if answer == "done":
+        if answer == "done" and self.jobs[key].part != "first":
             make(self.store, self.graph.stages[key])
             self.done.add(key)
         if answer == "failed":
@@ -105,9 +112,9 @@ class Notes:
         return [status for k, status, _ in self.changes if k == key]
 
 
-def name(stage):
+def name(stage, part):
     """The job of a stage, as far as the executor here reads it."""
-    return SimpleNamespace(key=stage.key)
+    return SimpleNamespace(key=stage.key, part=part, device=part != "rest")
 
 
 def make(store, stage):
@@ -123,6 +130,55 @@ def work(store, answers=None, graph=GRAPH, slots=2, retry=False):
     executor, notes = Fake(graph, store, answers, slots), Notes()
     stopped = Scheduler(board, store, executor, name, notes).run()
     return board, executor, notes, stopped
+
+
+class Noting(Fake):
+    """One that notes the parts of each stage, in order."""
+
+    def __init__(self, *given, **named):
+        super().__init__(*given, **named)
+        self.made = {}
+
+    def submit(self, job):
+        self.made.setdefault(job.key, []).append((job.part, job.device))
+        super().submit(job)
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_what_needs_no_device_is_made_beside_what_does(tmp_path, slots):
+    board, executor = survey(GRAPH, tmp_path), Noting(GRAPH, tmp_path, slots=slots, helpers=2)
+    assert Scheduler(board, tmp_path, executor, name, Notes()).run() == ""
+    assert board.complete
+    device, beside = [("whole", True)], [("rest", False)]
+    expected = {
+        **{"pretrain": device, "finetune": device},
+        **{"evaluate": [("first", True), *beside], "runs": beside},
+    }
+    assert executor.made == {k: expected[stage.node.kind] for k, stage in GRAPH.stages.items()}
+
+
+def test_what_is_lost_of_a_part_is_that_part_alone(tmp_path):
+    lost = some("evaluate")
+    board = survey(GRAPH, tmp_path)
+    executor = Noting(GRAPH, tmp_path, {lost.key: ["lost", "done", "lost"]}, helpers=1)
+    assert Scheduler(board, tmp_path, executor, name, Notes()).run() == ""
+    assert [part for part, _ in executor.made[lost.key]] == ["first", "first", "rest", "rest"]
+
+
+def test_helpers_may_come_and_go(tmp_path):
+    board, executor = survey(GRAPH, tmp_path), Fake(GRAPH, tmp_path, slots=2, helpers=1)
+    original = executor.wait
+
+    def wait(seconds):
+        found = original(seconds)
+        # Those that have a job stay.
+        if all(executor.jobs[key].device for key in executor.running):
+            executor.beside = len(executor.begun) // 5 % 2
+        return found
+
+    executor.wait = wait
+    assert Scheduler(board, tmp_path, executor, name, Notes()).run() == ""
+    assert board.complete
 
 
 def some(kind, graph=GRAPH, variant=None):

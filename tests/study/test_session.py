@@ -1,7 +1,9 @@
 """A study from its words to its rows: what was planned is what was done."""
 
+import errno
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -48,7 +50,9 @@ SMALL = {
 }
 
 
-def test_a_study_ends_in_the_rows_that_it_promised_and_is_served_the_second_time(tmp_path):
+def test_a_study_ends_in_the_rows_that_it_promised_and_is_served_the_second_time(
+    tmp_path, monkeypatch
+):
     session = plan_tiny(tmp_path, **SMALL)
     executor, board = Here(), session.survey()
     assert session.run(board, executor) == ""
@@ -78,6 +82,47 @@ def test_a_study_ends_in_the_rows_that_it_promised_and_is_served_the_second_time
     # A larger study finds them too.
     larger = plan_tiny(tmp_path, **{**SMALL, "methods": ["simclr", "moco"]})
     assert larger.survey().count("cached") == len(session.graph.stages)
+    # On storage that can only be read it is served, and the larger one refused before it begins.
+    monkeypatch.setattr(session_module, "write_study", read_only)
+    monkeypatch.setattr("contrabench.store.stages.FileLock", read_only)
+    assert again.run(again.survey(), Here()) == ""
+    crew = Here()
+    with pytest.raises(RequestError, match="cannot be written: Read-only file system"):
+        larger.run(larger.survey(), crew)
+    assert crew.jobs == []
+
+
+def read_only(*_, **__):
+    raise OSError(errno.EROFS, "Read-only file system")
+
+
+def test_what_nobody_foresaw_in_a_job_is_its_outcome(tmp_path, monkeypatch):
+    """A worker that died of it would be begun again and again."""
+    session = plan_tiny(tmp_path, **SMALL)
+    job = session.job(next(iter(session.graph.stages.values())))
+    for error in (ZeroDivisionError("odd"), SystemExit(3)):
+
+        def fail(*_, error=error):
+            raise error
+
+        monkeypatch.setattr(session_module, "Heartbeat", fail)
+        outcome = job()
+        assert (outcome.key, outcome.end) == (job.key, "failed")
+        assert type(error).__name__ in outcome.reason
+    monkeypatch.setattr(session_module, "Heartbeat", full)
+    assert job().end == "full"
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("name", ["caf\udce9", "a\nb"])
+def test_a_case_that_no_row_can_name_is_told_before_training(tmp_path, monkeypatch, name):
+    cases = [replace(case, case=name) for case in plan_tiny(tmp_path, **SMALL).cases]
+    monkeypatch.setattr(session_module, "_cases", lambda *_: cases)
+    with pytest.raises(DataError, match="not in UTF-8, or has a control character"):
+        plan_tiny(tmp_path, **SMALL)
 
 
 def test_a_job_says_all_that_a_worker_elsewhere_must_know(tmp_path, monkeypatch):

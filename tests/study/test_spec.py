@@ -73,7 +73,7 @@ def test_what_is_written_otherwise_is_the_same_study():
         ({"labels": ["0%"]}, "'0%' is no share"),
         ({"labels": ["nan%"]}, "'nan%' is no share"),
         ({"labels": ["101%"]}, "'101%' is no share"),
-        ({"folds": 1}, "'folds' should be greater than or equal to 2; it is 1"),
+        ({"folds": 1}, "'folds' is a number from 2 to 1000, not 1"),
         ({"folds": "many"}, "'folds'"),
         ({"test_folds": []}, "'test_folds' is empty"),
         ({"test_folds": [5]}, "there is no fold 5; 5 folds are numbered 0 to 4"),
@@ -83,12 +83,15 @@ def test_what_is_written_otherwise_is_the_same_study():
         ({"seeds": 0}, "'seeds'"),
         ({"accumulate": 0}, "'accumulate'"),
         ({"budget": 3}, "'budget'"),
-        ({"budget": {**TABLE, "pixels": 33}}, "'budget.pixels' should be a multiple of 16"),
+        (
+            {"budget": {**TABLE, "pixels": 33}},
+            "'budget.pixels' is a number from 32 to 2048 in steps of 16",
+        ),
         ({"budget": {**TABLE, "wdith": 3}}, "'budget.wdith' is unknown; did you mean 'width'?"),
         ({"budget": {k: v for k, v in TABLE.items() if k != "width"}}, "'budget.width' is missing"),
         (
             {"budget": {**TABLE, "pretrain": {**TABLE["pretrain"], "lr": 0}}},
-            "'budget.pretrain.lr' should be greater than 0; it is 0",
+            "'budget.pretrain.lr' is a number above 0, not 0",
         ),
         (
             {"budget": {**TABLE, "pretrain": {**TABLE["pretrain"], "rate": 1}}},
@@ -125,7 +128,7 @@ def test_what_has_no_default_must_be_there(field):
     ("content", "words"),
     [
         (b"methods = [", "is no valid TOML"),
-        (b"\xff\xfe", "is no valid TOML"),
+        (b"\xff\xfe", "is no text in UTF-8"),
         (b"folds = 1\nfolds = 2", "is no valid TOML"),
         (b'methods = ["simclr"]\ndataset = "phantom"\nfolds = 1', "'folds'"),
     ],

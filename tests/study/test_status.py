@@ -109,7 +109,11 @@ SPOILT = {
     "not a number": spoilt(begun=float("nan")),
     "labels that are none": spec(labels=["many"]),
     "a reference that is none": spec(without=["x"]),
-    "something more": spoilt(command="rm"),
+    "something more": spoilt(more="rm"),
+    "another's command": spoilt(command="rm -r x"),
+    "a command with another behind it": spoilt(command="bench status; rm -r x"),
+    "a command with another inside": spoilt(command="bench status $(rm -r x)"),
+    "half a quote": spoilt(command="bench 'x"),
 }
 
 

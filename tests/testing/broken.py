@@ -40,7 +40,7 @@ class SoundLoss(Objective):
 
     def embed(self, backbone, batch):
         return [
-            self.head(backbone.features(view.image, ("centre",))["centre"]).float()
+            self.head(backbone.pooled(view.image, ("centre",))["centre"]).float()
             for view in batch.views
         ]
 
@@ -180,6 +180,66 @@ class LabelsUnused(Sound):
         return (Stage(name="global", labels=True),)
 
 
+# -- what a step does beside ----------------------------------------------------------
+
+
+@fails("counts")
+@with_loss
+class OwnOptimiserLoss(SoundLoss):
+    def embed(self, backbone, batch):
+        if torch.is_grad_enabled():
+            own = torch.optim.SGD(backbone.parameters(), 0.1)
+            super().embed(backbone, batch)[0].square().mean().backward()
+            own.step()
+            own.zero_grad()
+        return super().embed(backbone, batch)
+
+
+@fails("counts")
+@with_loss
+class WritesBehindAutogradLoss(SoundLoss):
+    def loss(self, first, second, batch):
+        for weight in self.watched:
+            weight.data.mul_(0.999)
+        return nt_xent(first, second, 0.1)
+
+    def embed(self, backbone, batch):
+        self.watched = list(backbone.part("enc1").parameters())
+        return super().embed(backbone, batch)
+
+
+@fails("counts")
+@with_loss
+class HiddenHeadLoss(SoundLoss):
+    def __init__(self, backbone):
+        super().__init__(backbone)
+        self.hidden = [torch.ones(32, requires_grad=True)]
+
+    def loss(self, first, second, batch):
+        return nt_xent(first * self.hidden[0], second, 0.1)
+
+
+@fails("counts")
+@with_loss
+class ManyMoreImagesLoss(SoundLoss):
+    def embed(self, backbone, batch):
+        views = super().embed(backbone, batch)
+        turned = [batch.views[0].image.roll(n, 2) for n in range(8)]
+        more = [backbone.pooled(image, ("centre",))["centre"] for image in turned]
+        return [views[0] + 0.01 * self.head(torch.stack(more).mean(0)), views[1]]
+
+
+@fails("slopes")
+@with_loss
+class NoiseGradientLoss(SoundLoss):
+    def forward(self, backbone, batch):
+        value = self.loss(*self.embed(backbone, batch), batch).detach()
+        weights = [p for p in backbone.parameters() if p.requires_grad]
+        noise = sum((torch.randn_like(p) * p).sum() for p in weights)
+        own = sum(p.sum() for p in self.parameters())
+        return StepResult(value + 0.01 * (noise + own))
+
+
 # -- the loss as it stands ------------------------------------------------------------
 
 
@@ -231,8 +291,8 @@ class ConstantLoss(SoundLoss):
 class BlindLoss(SoundLoss):
     def embed(self, backbone, batch):
         blank = torch.linspace(0, 1, 32).expand_as(batch.views[0].image).clone()
-        maps = backbone.features(blank, ("centre",))["centre"]
-        return [self.head(maps).float() for _ in batch.views]
+        vectors = backbone.pooled(blank, ("centre",))["centre"]
+        return [self.head(vectors).float() for _ in batch.views]
 
     def loss(self, first, second, batch):
         return (first.norm(dim=1) - 1).square().mean()
@@ -358,7 +418,7 @@ class WritesToTheDecoderLoss(SoundLoss):
             weight.mul_(0.99)
 
 
-@fails("gradients")
+@fails("counts")
 @with_loss
 class ThawsTheDecoderLoss(SoundLoss):
     def __init__(self, backbone):
@@ -367,7 +427,7 @@ class ThawsTheDecoderLoss(SoundLoss):
     def embed(self, backbone, batch):
         backbone.part("centre_up").requires_grad_(True)
         maps = [backbone.features(v.image, ("centre", "centre_up")) for v in batch.views]
-        return [self.head(m["centre"]) + 1e-3 * m["centre_up"].mean() for m in maps]
+        return [self.head(m["centre"].mean((2, 3))) + 1e-3 * m["centre_up"].mean() for m in maps]
 
 
 # -- what is learnt -------------------------------------------------------------------
@@ -414,8 +474,6 @@ class NoStopNormalisedLoss(NoStopLoss):
         super().__init__(backbone)
         channels = backbone.channels["centre"]
         self.head = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
             nn.Linear(channels, channels, bias=False),
             nn.BatchNorm1d(channels),
             nn.ReLU(inplace=True),

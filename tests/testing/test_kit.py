@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 from contrabench import RequestError, plugins
 from contrabench.cli.app import app
-from contrabench.contracts import discovery, registry
+from contrabench.contracts import conformity, discovery, registry
 from contrabench.contracts.registry import Plugin
+from contrabench.protocol import BackboneSpec
 from contrabench.testing import (
     CHECKS,
     CheckResult,
@@ -128,7 +129,7 @@ def test_a_failure_tells_what_why_and_what_to_do(write):
     with pytest.raises(AssertionError) as caught:
         assert_conforms(file)
     first, where, reason, hint = str(caught.value).splitlines()
-    assert first.startswith("the contract of a method is not kept: 1 passed, 1 failed")
+    assert first.startswith("the contract is not kept: 1 passed, 1 failed")
     assert where == f"  {file.stem}: options"
     assert reason == "    option 'temperature' has no description"
     assert hint.startswith("    give one in its Field")
@@ -187,9 +188,9 @@ def test_a_table_of_each_method(bench, write):
     done = bench("scratch", write())
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("scratch: 4 passed, 0 failed, 13 skipped")
+    assert lines[0].startswith("scratch: 4 passed, 0 failed, 15 skipped")
     skipped = [line for line in lines if line.split()[2:3] == ["skipped"]]
-    assert len(skipped) == 2 * 13
+    assert len(skipped) == 2 * 15
     assert all(line.endswith("the method has no stage of its own") for line in skipped)
 
 
@@ -215,7 +216,7 @@ def test_json(bench, write):
         "reason": "option 'temperature' has no description",
         "hint": "give one in its Field; `bench methods show` prints it",
         "stage": "",
-        "method": file.stem,
+        "plugin": file.stem,
     }
 
 
@@ -245,6 +246,53 @@ def test_a_wrong_request_is_one_line(bench, words, told):
     assert isinstance(done.exception, RequestError)
     assert done.exception.exit_code == 2
     assert told in str(done.exception)
+
+
+def test_a_method_is_tried_on_another_network(bench):
+    pytest.importorskip("timm")
+    done = bench("simsiam", "--backbone", "resnet_unet", "-b", "depth=18", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["methods"][0]["passed"]
+
+
+def test_the_network_that_is_named_is_the_one_that_methods_are_tried_on(bench, write, monkeypatch):
+    """A network without the parts that a method trains is told by the check of its stages."""
+    from contrabench import Backbone, BackboneInfo
+
+    class Other(Backbone):
+        info = BackboneInfo(title="O", source="S")
+        parts = taps = ("only",)
+        deepest = finest = "only"
+        deep_taps = ("only",) * 3
+
+        def __init__(self, spec, options):
+            super().__init__(spec, options)
+            self.only = torch.nn.Conv2d(spec.in_channels, spec.width, 1)
+            self.channels = {"only": spec.width}
+
+        def forward(self, image, taps, given):
+            return {"only": self.only(image)}
+
+    backbones = registry.backbones
+    monkeypatch.setattr(backbones, "_registered", dict(backbones._registered))
+    backbones.register("other")(Other)
+    report = check_method("simclr", None, BackboneSpec(name="other", width=4))
+    assert {result.check for result in report.failures} == {"stages"}
+    assert "which is no part of the backbone" in report.failures[0].reason
+    done = bench("scratch", "--backbone", "unett")
+    assert "did you mean 'unet'" in str(done.exception)
+    done = bench("scratch", "-b", "depth=18")
+    assert "option of backbone 'unet': 'depth' is unknown" in str(done.exception)
+
+
+def test_the_verdict_on_another_network_is_not_kept(bench, write, monkeypatch):
+    kept = []
+    monkeypatch.setattr(conformity, "keep", lambda *told: kept.append(told))
+    file = write()
+    assert bench(file, "-b", "norm=instance").exit_code == 0
+    assert not kept
+    assert bench(file).exit_code == 0
+    assert len(kept) == 1
 
 
 def test_options_of_the_command_line_reach_the_method(bench, write):

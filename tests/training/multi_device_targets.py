@@ -40,7 +40,7 @@ class DoubleTask(PretrainTask):
         if step == self.stop and process_number() == process_count() - 1:
             request_stop()
         batch = super().batch(step, part, parts)
-        kind = self.backbone.centre.conv1.conv.weight.dtype
+        kind = self.backbone.centre.conv1.weight.dtype
         views = tuple(replace(view, image=view.image.to(kind)) for view in batch.views)
         return replace(batch, views=views)
 
@@ -67,7 +67,7 @@ class Adversarial(Objective):
         return StepResult(near + backbone.part("enc1")(image).square().mean())
 
     def embed(self, backbone, image):
-        return self.head(backbone(image=image, taps=("centre",), given={})["centre"])
+        return self.head(backbone(image=image, taps=("centre",), given={})["centre"].mean((2, 3)))
 
 
 class AdversarialMethod:
@@ -116,7 +116,8 @@ def train_all(reporter, runtime, folder, jobs, faults, stopped):
     """Trains everything in the same processes.
 
     Returns:
-        By name, whether all processes end alike, with the loss of the first step.
+        By name, whether all processes end alike, with the loss of the first step; and the numbers
+        of axes of what they exchanged.
 
     Args:
         jobs: by name.
@@ -124,9 +125,19 @@ def train_all(reporter, runtime, folder, jobs, faults, stopped):
         stopped: name to job, stopped in the middle; `..._on` is continued.
     """
     alike = {}
+    gathered, axes = sharding._gathered, set()
+
+    def noted(share):
+        axes.add(share.ndim)
+        return gathered(share)
+
     for name, job in jobs.items():
+        sharding._gathered = noted
         task, record = train(reporter, runtime, Path(folder) / name, job)
+        sharding._gathered = gathered
         alike[name] = everywhere(task), record.first["loss"]
+        alike[f"{name}: axes"] = sorted(axes)
+        axes.clear()
     for name, job in stopped.items():
         try:
             train(reporter, runtime, Path(folder) / name, job, stop=1)

@@ -1,5 +1,7 @@
 """The loop on a small problem: resume, finiteness, gradients, and what stays frozen."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -166,3 +168,12 @@ def test_a_term_that_sets_in_late_is_logged_as_the_mean_of_its_own_steps(tmp_pat
     _, record = train(tmp_path, Late())
     assert record.last["late"] == (36 + 37 + 38 + 39) / 4
     assert record.last["twice"] == pytest.approx(2 * record.last["loss"], rel=1e-6)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="not on this system")
+def test_the_peak_is_that_of_the_fit(tmp_path):
+    block = torch.ones(2**20 * 400, dtype=torch.uint8)
+    reached = runtime().peak_memory_mb()
+    del block
+    _, record = train(tmp_path)
+    assert 0 < record.peak_memory_mb < reached - 300

@@ -155,3 +155,32 @@ def test_the_courses_of_rates():
     assert old[:10] == [0.0] * 10
     assert new[10:] == [PHASE.rate(step, 90) for step in range(90)]
     assert old[10:] == pytest.approx([rate / 10 for rate in new[10:]])
+
+
+def test_lars_is_lightlys_where_all_gradients_are_other_than_zero():
+    lars = pytest.importorskip("lightly.utils.lars").LARS
+    torch.manual_seed(1)
+    start = [torch.randn(shape, dtype=torch.float64) for shape in ((3, 2), (4, 2, 3, 3))]
+    ours, theirs = ([nn.Parameter(w.clone()) for w in start] for _ in range(2))
+    phase = Phase(images=1, batch=1, lr=LR, optimizer="lars", weight_decay=DECAY)
+    both = (
+        (ours, build_optimizer([Group(ours, phase.rate)], phase)),
+        (theirs, lars(theirs, lr=LR, momentum=phase.momentum, weight_decay=DECAY)),
+    )
+    for _ in range(4):
+        gradients = [torch.randn_like(w) for w in start]
+        for weights, optimizer in both:
+            for weight, gradient in zip(weights, gradients, strict=True):
+                weight.grad = gradient.clone()
+            optimizer.step()
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-9, atol=0)
+
+
+def test_a_layer_of_zeros_begins_to_move_under_lars():
+    weight = nn.Parameter(torch.zeros(2, 2))
+    phase = Phase(images=1, batch=1, lr=LR, optimizer="lars")
+    optimizer = build_optimizer([Group([weight], phase.rate)], phase)
+    weight.grad = torch.ones(2, 2)
+    optimizer.step()
+    torch.testing.assert_close(weight.detach(), torch.full((2, 2), -LR))

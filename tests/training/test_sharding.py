@@ -12,6 +12,7 @@ from contrabench.training.multi_device import train_on
 from contrabench.training.runtime import Runtime
 
 sys.path.insert(0, str(Path(__file__).parent))
+import cluster_shell
 import multi_device_targets as targets
 
 ONE = Runtime(device="cpu", precision="float32", threads=1)
@@ -38,16 +39,20 @@ STOPPED = {"two_then_two_on": JOBS["queue"], "two_then_one": JOBS["queue"]}
 def two_processes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     faults = dict.fromkeys(targets.FAULTS, SIMCLR)
-    told = train_on(
-        TWO,
-        Silent(),
-        targets.train_all,
-        TWO,
-        folder,
-        {**JOBS, "half": HALF},
-        faults,
-        STOPPED,
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        # Whoever works on a cluster has all of this in the shell.
+        for name, value in cluster_shell.ALL.items():
+            patch.setenv(name, value)
+        told = train_on(
+            TWO,
+            Silent(),
+            targets.train_all,
+            TWO,
+            folder,
+            {**JOBS, "half": HALF},
+            faults,
+            STOPPED,
+        )
     return folder, told
 
 
@@ -78,6 +83,13 @@ def test_two_processes_end_where_one_does(two_processes, tmp_path, name):
     assert far(start, expected) > 1e-3
     assert far(load_weights(folder / name / "weights"), expected) < 1e-9
     assert told[name][0]
+
+
+def test_vectors_are_exchanged_where_no_method_asks_for_a_map(two_processes):
+    _, told = two_processes
+    for name in ("nt_xent", "uneven", "queue", "batch_norm", "prototypes"):
+        assert told[f"{name}: axes"] == [2], name
+    assert told["pixels: axes"] == [4]
 
 
 def test_half_precision_sees_the_whole_batch_too(two_processes, tmp_path):

@@ -6,13 +6,18 @@ import pytest
 import torch
 from torch import nn
 
+from contrabench.contracts import registry
+from contrabench.contracts.backbone import Backbone
 from contrabench.contracts.objective import StepResult
+from contrabench.data.synthetic import synthetic_bank
+from contrabench.model.weights import build_backbone
 from contrabench.progress import Silent
-from contrabench.protocol import Phase, seed_for
+from contrabench.protocol import BackboneSpec, Phase, Seeds, seed_for
 from contrabench.training.loop import fit
 from contrabench.training.optimizer import Group, build_optimizer
 from contrabench.training.runtime import Runtime
 from contrabench.training.step import Step, TrainingTask, saved_for_backward
+from contrabench.training.tasks import PretrainTask
 
 RUNTIME = Runtime(device="cpu", precision="float32", threads=1)
 PHASE = Phase(images=6 * 4, batch=4, lr=0.1, clip=0.5, warmup=0.0, schedule="constant")
@@ -85,7 +90,7 @@ def test_its_steps_are_those_of_plain_torch_and_of_the_loop(tmp_path, kind, prec
 def test_the_first_loss_that_is_not_finite_is_noted_and_what_has_had_a_gradient():
     step = Step(Line(), PHASE, RUNTIME, 6)
     step.take(0)
-    assert (int(step.not_finite), step.reached) == (-1, {0, 1})
+    assert (int(step.not_finite), step.reached.tolist()) == (-1, [True, True])
     with torch.no_grad():
         step.task.line.bias.fill_(torch.nan)
     for number in (1, 2):
@@ -183,3 +188,18 @@ def test_nothing_is_watched_afterwards_or_without_a_graph():
         x.exp()
     x.exp()
     assert sum(saved.values()) == 0
+
+
+def test_every_network_of_a_task_is_compiled_the_momentum_copy_too(monkeypatch):
+    compiled = []
+
+    def note(network):
+        compiled.append(network)
+
+    monkeypatch.setattr(Backbone, "compile", note)
+    method, net = registry.methods.get("moco")(), build_backbone(BackboneSpec(width=4), 0)
+    stage, bank = method.stages()[0], synthetic_bank(32, 0, torch.device("cpu"))
+    task = PretrainTask(net, method.objective(stage, net), stage, bank, PHASE, Seeds())
+    for wanted in (False, True):
+        Step(task, PHASE, replace(RUNTIME, compile=wanted), 6).compile()
+        assert compiled == ([task.backbone, task.objective.key_backbone.copied] if wanted else [])

@@ -15,7 +15,7 @@ from contrabench.training.checkpoint import FILE
 from contrabench.training.loop import fit
 from contrabench.training.runtime import Runtime
 from contrabench.training.step import Step
-from contrabench.training.stop import Interrupted, calm_stop, request_stop
+from contrabench.training.stop import Interrupted, calm_stop, end_work, request_stop
 
 sys.path.insert(0, str(Path(__file__).parent))
 import stop_child
@@ -123,3 +123,17 @@ def test_a_signal_that_was_ignored_stays_ignored():
             assert not asked()
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_process_is_ended_unless_its_work_can_be_stopped(monkeypatch):
+    ended = []
+    monkeypatch.setattr("os._exit", ended.append)
+    with pytest.raises(Interrupted), calm_stop() as asked:
+        end_work()
+        assert asked()
+        raise Interrupted
+    assert ended == []
+    end_work()
+    assert ended == [0]
+    with calm_stop() as asked:
+        assert not asked()

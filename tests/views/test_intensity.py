@@ -17,9 +17,11 @@ from contrabench.views.intensity import (
     apply_gamma,
     deviation,
     draw_hidden,
+    draw_intensity,
     gaussian_blur,
     hide,
     scale_contrast,
+    spread,
 )
 from contrabench.views.maker import make_views
 
@@ -42,7 +44,12 @@ def images_of(batch, side=24, seed=0):
 
 
 def alter(images, spec, seed=0):
-    return alter_intensity(images, spec, deviation(images), seed)
+    drawn = draw_intensity(spec, *images.shape[:2], seed)
+    return alter_intensity(images, spec, drawn, deviation(images), seed)
+
+
+def hidden_pixels(spec, batch, size, seed):
+    return spread(draw_hidden(spec, batch, size, seed), size)
 
 
 def column(*values):
@@ -236,7 +243,7 @@ def blocks_of(hidden, cells):
     [(0.6, 8, (32, 32)), (0.25, 4, (16, 48)), (0.01, 16, (32, 64)), (0.8, 2, (32, 32))],
 )
 def test_exactly_the_share_is_hidden_in_whole_blocks(share, cells, size):
-    hidden = draw_hidden(Occlusion(share=share, cells=cells), 5, size, 3)
+    hidden = hidden_pixels(Occlusion(share=share, cells=cells), 5, size, 3)
     assert hidden.shape == (5, *size)
     assert hidden.dtype == torch.bool
     count = blocks_of(hidden, cells)
@@ -247,25 +254,25 @@ def test_exactly_the_share_is_hidden_in_whole_blocks(share, cells, size):
 
 def test_a_seed_settles_the_blocks_image_by_image():
     spec = Occlusion()
-    many = draw_hidden(spec, 9, (32, 32), 0)
-    assert torch.equal(draw_hidden(spec, 9, (32, 32), 0), many)
+    many = hidden_pixels(spec, 9, (32, 32), 0)
+    assert torch.equal(hidden_pixels(spec, 9, (32, 32), 0), many)
     for fewer in (1, 4):
-        assert torch.equal(draw_hidden(spec, fewer, (32, 32), 0), many[:fewer])
-    larger = draw_hidden(spec, 9, (64, 64), 0)
+        assert torch.equal(hidden_pixels(spec, fewer, (32, 32), 0), many[:fewer])
+    larger = hidden_pixels(spec, 9, (64, 64), 0)
     assert torch.equal(larger[:, ::2, ::2], many)
-    assert not torch.equal(draw_hidden(spec, 9, (32, 32), 1), many)
+    assert not torch.equal(hidden_pixels(spec, 9, (32, 32), 1), many)
     assert len(many.flatten(1).unique(dim=0)) == 9
 
 
 def test_every_block_is_hidden_equally_often():
-    hidden = draw_hidden(Occlusion(share=0.5, cells=4), 4000, (4, 4), 0)
+    hidden = hidden_pixels(Occlusion(share=0.5, cells=4), 4000, (4, 4), 0)
     assert (hidden.float().mean(0) - 0.5).abs().max() < 0.04
 
 
 def test_hidden_pixels_are_the_mean_and_the_others_stay():
     images = torch.randn(3, 1, 8, 8)
     kept = images.clone()
-    hidden = draw_hidden(Occlusion(share=0.5, cells=4), 3, (8, 8), 0)
+    hidden = hidden_pixels(Occlusion(share=0.5, cells=4), 3, (8, 8), 0)
     found = hide(images, hidden)
     for i in range(3):
         for y in range(8):
@@ -329,4 +336,4 @@ def test_a_share_that_hides_nothing_or_all_is_refused(share, cells):
 
 def test_unequal_blocks_are_refused():
     with pytest.raises(RequestError, match="no 7 equal blocks"):
-        draw_hidden(Occlusion(cells=7), 1, (32, 32), 0)
+        hidden_pixels(Occlusion(cells=7), 1, (32, 32), 0)

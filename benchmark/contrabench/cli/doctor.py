@@ -8,20 +8,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from contrabench.cli import options, output
 from contrabench.contracts.registry import datasets
-from contrabench.doctor.findings import Examined
+from contrabench.doctor.findings import Examined, Property
 from contrabench.errors import RequestError
-from contrabench.text import counted
+from contrabench.text import counted, some
 
 if TYPE_CHECKING:
     from contrabench.contracts.dataset import Dataset
 
 SHOWN = 5
 """Findings of one check that are told on the screen; `--json` tells all."""
+OUTLIERS = (
+    "outliers: 3.5 robust deviations (of the logarithm, by its median) from the median, and a "
+    "quarter at least; axes: of a tenth of the cases at most"
+)
 _WORDS = {"error": "error", "warning": "warning", "information": "note"}
 _STYLES = {"ok": "green", "error": "bold red", "warning": "yellow", "note": "cyan"}
 _INDENT = 11
@@ -69,6 +76,8 @@ def doctor(
                 screen.print(f"{chr(10) if checks else ''}{check.area}{place}", style="bold")
             mark = _mark(_WORDS[check.worst] if check.worst else "ok")
             screen.print(Text.assemble(mark, f"{check.title}: {check.seen}"), soft_wrap=True)
+            if check.table:
+                screen.print(_table(check.table))
         checks.append(check)
     counts: Counter[str] = Counter(
         finding.severity for check in checks for finding in check.findings
@@ -99,11 +108,21 @@ def _dataset(name: str | None, root: Path | None, options: list[str]) -> Dataset
             raise RequestError("--data and -d need --dataset NAME; see: bench datasets")
         return None
     from contrabench.contracts.options import parse_options
-    from contrabench.stages.run import open_dataset
+    from contrabench.stages.run_spec import open_dataset
 
     kind = datasets.get(name)
     parsed = parse_options(kind.Options, options, f"dataset '{name}'")
     return open_dataset(name, parsed.model_dump(mode="json"), root)
+
+
+def _table(rows: tuple[Property, ...]) -> Padding:
+    """What was measured of a dataset; a few of the outliers are named."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, caption=OUTLIERS, caption_justify="left")
+    for title in ("property", "usual", "all", "outliers"):
+        table.add_column(title, justify="right" if title == "usual" else "left")
+    for row in rows:
+        table.add_row(row.what, row.usual, row.span, Text(some(row.apart), "yellow"))
+    return Padding(table, (0, 0, 0, 2))
 
 
 def _show_findings(screen: Console, checks: list[Examined]) -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from contrabench.cli import options, output
 from contrabench.errors import RequestError
+from contrabench.files import replacing
 from contrabench.text import split_words
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def inspect(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Picture of the first tap's features.")
+        Path | None,
+        options.place("Picture of the first tap's features.", panel=None, metavar="FILE.png"),
     ] = None,
     projection: Annotated[
         Literal["tsne", "umap"], typer.Option(help="Layout of the picture; umap needs umap-learn.")
@@ -65,7 +67,7 @@ def inspect(
     from contrabench.training.runtime import make_runtime
 
     settings = options.load_config(config, store)
-    pretrained = read_pretrained(find_run(run, settings.store), stage)
+    pretrained = read_pretrained(find_run(options.named(run), settings.store), stage)
     wanted = _taps(taps, pretrained)
     if out is not None:
         # Before the work, so that a picture that could not be written does not cost it.
@@ -87,8 +89,9 @@ def inspect(
         networks = pretrained.networks()
         points = {name: viewer.points(network, tap) for name, network in networks.items()}
         title = f"{_title(pretrained)}, {tap}"
-        draw(out, title, points, viewer.structures, bank.patients, projection)
-        reporter.console.print(f"wrote {out}", soft_wrap=True)
+        with output.writing(out), replacing(out) as temporary:
+            draw(temporary, title, points, viewer.structures, bank.patients, projection)
+        reporter.line(f"wrote {options.shown(out)}")
 
 
 def _taps(text: str | None, pretrained: Pretrained) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""`bench methods`, `bench datasets`, `bench backbones`: what plug-ins there are, and all of one."""
+"""`bench methods`, `bench datasets` and others: what plug-ins there are, and all of one."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 import typer
 
 from contrabench.cli import options, output
+from contrabench.cli.listed import listed
 from contrabench.contracts import registry
 from contrabench.text import one_line
 
 if TYPE_CHECKING:
     from contrabench.contracts.backbone import Backbone
     from contrabench.contracts.dataset import Dataset
+    from contrabench.contracts.loss import Loss
     from contrabench.contracts.method import Method
+    from contrabench.contracts.metric import Metric
     from contrabench.protocol import Options
 
 NARROW = 120
@@ -46,9 +49,14 @@ class Kind:
     tables: Callable[[Facts], Tables]
     grouped: str = "name"
 
+    @property
+    def plural(self) -> str:
+        """The word for several: that of the command and of the registry."""
+        return f"{self.word}es" if self.word.endswith("s") else f"{self.word}s"
+
     def commands(self, *others: typer.Typer) -> typer.Typer:
         """The command that lists the plug-ins, its `show NAME`, and others of the same group."""
-        plural = f"{self.word}s"
+        plural = self.plural
         app = typer.Typer(name=plural)
 
         @app.callback(
@@ -83,11 +91,16 @@ class Kind:
         described = describe_options(plugin.Options)
         return {"name": name, **self.facts(plugin), "options": described}
 
-    def _list(self, as_json: bool) -> None:
-        """Lists what can be used, and below it what cannot, with the reason."""
+    @property
+    def _registry(self) -> registry.Registry[Any]:
+        found: registry.Registry[Any] = getattr(registry, self.plural)
+        return found
+
+    def _found(self, entries: Sequence[registry.Plugin[Any]]) -> dict[str, list[Facts]]:
+        """The facts of entries that can be used, and of those that cannot, with the reason."""
         rows: list[Facts] = []
         broken: list[Facts] = []
-        for entry in getattr(registry, f"{self.word}s").entries():
+        for entry in entries:
             reason = entry.error
             if reason is None:
                 try:
@@ -98,10 +111,18 @@ class Kind:
                     reason = one_line(error)
             if reason is not None:
                 broken.append({"name": entry.name, "origin": entry.origin, "reason": reason})
-        rows.sort(key=lambda row: (row[self.grouped], row["name"]))
+        return {self.plural: rows, "broken": broken}
+
+    def _list(self, as_json: bool) -> None:
+        """Lists what can be used, and below it what cannot."""
+        plural = self.plural
+        facts = listed(self._registry, plural, self._found)
+        facts[plural].sort(key=lambda row: (row[self.grouped], row["name"]))
+        facts["broken"].sort(key=lambda row: row["name"])
         if as_json:
-            output.write_json({f"{self.word}s": rows, "broken": broken})
+            output.write_json(facts)
             return
+        rows, broken = facts[plural], facts["broken"]
         screen = output.console()
         wide = [key for key in self.wide if screen.width < NARROW]
         shown = [key for key, heading in self.listed.items() if heading and key not in wide]
@@ -111,18 +132,18 @@ class Kind:
         screen.print(table if rows else f"no {self.word} can be used")
         if rows and wide:
             rest = " and ".join(self.listed[key] for key in wide)
-            screen.print(f"{rest}: in `bench {self.word}s show NAME`, or here on a wider terminal")
+            screen.print(f"{rest}: in `bench {self.plural} show NAME`, or here on a wider terminal")
         for item in broken:
             where = "" if item["origin"] in item["reason"] else f" ({item['origin']})"
             text = f"not usable: {item['name']}{where}: {item['reason']}"
             screen.print(text, soft_wrap=True)
 
     def _show(self, name: str, as_json: bool) -> None:
-        facts = self._described(name, getattr(registry, f"{self.word}s").get(name))
+        facts = self._described(name, self._registry.get(name))
         if as_json:
             output.write_json(facts)
             return
-        tables = [(f"Options ({self.flag} key=value)", facts.pop("options")), *self.tables(facts)]
+        tables = [(f"Options ({self.flag})", facts.pop("options")), *self.tables(facts)]
         output.print_facts(facts)
         for title, rows in tables:
             output.print_rows(title, rows, "none")
@@ -157,13 +178,15 @@ def _type_words(annotation: Any) -> str:
 
 
 def _method(method: type[Method]) -> Facts:
+    from contrabench.stages.run_spec import combined_deviations
+
     made, info = method(), method.info
     return {
         **info.model_dump(mode="json", exclude={"against_collapse"}),
         "against collapse": info.against_collapse,
         "labels": made.label_dependent(),
         "hands over": list(made.transfers()),
-        "deviations": list(method.deviations.labels()),
+        "deviations": list(combined_deviations(method, method).labels()),
         "stages": [stage.model_dump(mode="json") for stage in made.stages()],
         "joint stages": [stage.model_dump(mode="json") for stage in made.joint_stages()],
         "published": method.published.model_dump(mode="json") if method.published else None,
@@ -269,11 +292,20 @@ def _backbone_tables(facts: Facts) -> Tables:
     yield "Taps", facts.pop("taps")
 
 
+def _info(plugin: type[Loss | Metric]) -> Facts:
+    facts: Facts = plugin.info.model_dump(mode="json")
+    return facts
+
+
+def _no_tables(facts: Facts) -> Tables:
+    yield from ()
+
+
 METHODS = Kind(
     word="method",
     example="bench methods show mmgl",
     shows="paper, options, stages, what it hands over and what was inferred",
-    flag="-o",
+    flag="-o key=value",
     listed={
         "title": "", "family": "family", "kind": "kind", "paper": "paper", "fidelity": "fidelity",
         "needs": "needs", "labels": "labels in pre-training", "origin": "origin",
@@ -287,7 +319,7 @@ DATASETS = Kind(
     word="dataset",
     example="bench datasets show acdc",
     shows="source, terms, expected files, structures, preparation, options",
-    flag="-d",
+    flag="-d key=value",
     listed={
         "title": "title", "modality": "modality", "structures": "structures",
         "needs_path": "needs --data", "terms": "terms", "origin": "origin",
@@ -300,9 +332,32 @@ BACKBONES = Kind(
     word="backbone",
     example="bench backbones show unet",
     shows="source, parts that are trained and handed over, named feature maps, options",
-    flag="-b",
+    flag="-b key=value",
     listed={"title": "title", "source": "source", "version": "version", "origin": "origin"},
     wide=("source",),
     facts=_backbone,
     tables=_backbone_tables,
 )
+LOSSES = Kind(
+    word="loss",
+    example="bench losses show dice_ce",
+    shows="source, options",
+    flag="--loss name[key=value]",
+    listed={"title": "title", "source": "source", "version": "version", "origin": "origin"},
+    wide=("source",),
+    facts=_info,
+    tables=_no_tables,
+)
+METRICS = Kind(
+    word="metric",
+    example="bench metrics show volume_error",
+    shows="source, unit, options",
+    flag="--metrics name[key=value]",
+    listed={
+        "title": "title", "unit": "unit", "higher_is_better": "higher is better",
+        "source": "source", "origin": "origin",
+    },
+    wide=("source",),
+    facts=_info,
+    tables=_no_tables,
+)  # fmt: skip

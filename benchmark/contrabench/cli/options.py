@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
-import tomllib
+import re
+import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_type_hints
 
 import typer
 
+from contrabench import limits
 from contrabench.errors import RequestError
+from contrabench.files import expanded, read_toml
+from contrabench.text import split_words
 
+A = TypeVar("A")
 DEFAULT_DATASET = "phantom"
 DEFAULT_STORE = Path("contrabench-runs")
 PROTOCOL, MACHINE, PLACES = "What to compare", "This machine", "Files"
@@ -34,9 +42,10 @@ def command(*lines: str, name: str | None = None) -> Callable[[Callable[..., Non
     return decorate
 
 
-def place(help_text: str, **shown: Any) -> Any:
-    """An option that names a folder or a file."""
-    return typer.Option(help=help_text, rich_help_panel=PLACES, **shown)
+def place(help_text: str, *names: str, panel: str | None = PLACES, **shown: Any) -> Any:
+    """An option that names a folder or a file, made absolute as it is read."""
+    about = {"metavar": "PATH", "parser": expanded, "rich_help_panel": panel, **shown}
+    return typer.Option(*names, help=help_text, **about)
 
 
 def store_place(help_text: str) -> Any:
@@ -51,9 +60,22 @@ def pairs(*names: str, of: str, panel: str | None = PROTOCOL) -> Any:
     return typer.Option(*names, metavar="NAME=VALUE", help=shown, rich_help_panel=panel)
 
 
-def machine(help_text: str, *names: str, least: int | None = None, **shown: Any) -> Any:
+def whole(help_text: str, least: int, most: int, panel: str | None = None) -> Any:
+    """An option that takes a whole number from `least` to `most`."""
+
+    def read(text: str) -> int:
+        # int() reads digits of other scripts, underscores, and more digits than anybody counts.
+        number = int(text) if re.fullmatch(r"[0-9]{1,20}", str(text)) else -1
+        if not least <= number <= most:
+            raise typer.BadParameter(f"it is a whole number from {least} to {most}, not {text!r}")
+        return number
+
+    return typer.Option(metavar="INTEGER", parser=read, help=help_text, rich_help_panel=panel)
+
+
+def machine(help_text: str, *names: str, **shown: Any) -> Any:
     """An option on how this machine is used."""
-    return typer.Option(*names, help=help_text, min=least, rich_help_panel=MACHINE, **shown)
+    return typer.Option(*names, help=help_text, rich_help_panel=MACHINE, **shown)
 
 
 def _use_plugins(paths: list[Path] | None) -> list[Path] | None:
@@ -67,11 +89,11 @@ def _use_plugins(paths: list[Path] | None) -> list[Path] | None:
 
 Plugins = Annotated[
     list[Path] | None,
-    typer.Option(
+    place(
+        "Plug-in file or folder; may be repeated. Extends CONTRABENCH_PLUGINS.",
         "--plugin",
-        metavar="PATH",
+        panel=None,
         callback=_use_plugins,
-        help="Plug-in file or folder; may be repeated. Extends CONTRABENCH_PLUGINS.",
     ),
 ]
 """A parameter of this type adds the plug-ins by itself; the command need not read it."""
@@ -93,12 +115,16 @@ Precision = Annotated[
 ]
 Threads = Annotated[
     int | None,
-    machine(
-        "CPU threads of a stage; they change bits. The cores are shared out by default.", least=1
+    whole(
+        "CPU threads of a stage; they change bits. The cores are shared out by default.",
+        *(1, limits.MACHINE, MACHINE),
     ),
 ]
 Compile = Annotated[bool, machine("Use torch.compile.", "--compile")]
-ChannelsLast = Annotated[bool, machine("Channels-last layout.", "--channels-last")]
+Deterministic = Annotated[
+    bool,
+    machine("The same bits each time on a GPU too; a CPU needs no asking.", "--deterministic"),
+]
 
 
 @dataclass(frozen=True)
@@ -115,33 +141,149 @@ class Config:
         return given or self.data.get(dataset)
 
 
+@dataclass
+class Used:
+    """What a command was given and found to use, to tell how it broke off and how it goes on."""
+
+    store: Path | None = None
+    words: tuple[str, ...] = ()
+
+    def again(self, name: str, command: str = "") -> str:
+        """The command `name` with all its settings, to be given again, or another one with them."""
+        ends = ("--json", "--retry-failed", "--measure", "--no-measure")
+        words = [word for word in self.words if word not in ends]
+        place = words.index(name)
+        return shlex.join(["bench", *words[:place], command or name, *words[place + 1 :]])
+
+
+USED = Used()
+
+
 def load_config(path: Path | None = None, store: Path | None = None) -> Config:
     """Reads the file named, or by CONTRABENCH_CONFIG, or `contrabench.toml` in this folder.
 
-    Relative paths in it are taken from the file's own folder. Without a file the configuration is
-    the default. A `store` of the command line wins. RequestError if a file that was named is not
-    there, or any is not understood.
+    Relative paths in it are taken from the file's own folder; all are absolute afterwards. Without
+    a file the configuration is the default. A `store` of the command line wins. RequestError if a
+    file that was named is not there, or any is not understood.
     """
+    config = _read_config(path)
+    USED.store = store or expanded(config.store)
+    return replace(config, store=USED.store)
+
+
+def _read_config(path: Path | None) -> Config:
     from pydantic import TypeAdapter, ValidationError
 
     named = path or os.environ.get("CONTRABENCH_CONFIG")
-    file = Path(named or "contrabench.toml")
+    file = expanded(named or "contrabench.toml")
     if not file.is_file():
         if named:
-            raise RequestError(f"there is no configuration file at {named}")
-        return Config(store or DEFAULT_STORE)
+            raise RequestError(f"there is no configuration file at {file}")
+        return Config()
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        content = read_toml(file)
         config = TypeAdapter(Config).validate_python(content)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RequestError(f"{file} is no valid TOML: {error}") from error
+    except OSError as error:
+        raise RequestError(f"{file} cannot be read: {error.strerror}") from error
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise RequestError(
             f"{file}: '{where}' is not understood; it may hold 'store' and a table [data] with "
             "one folder per dataset"
         ) from error
-    base = file.resolve().parent
-    if store is None:
-        store = base / config.store.expanduser() if "store" in content else DEFAULT_STORE
-    return Config(store, {name: base / folder.expanduser() for name, folder in config.data.items()})
+    given = content.get("data", {})
+    try:
+        base = file.resolve().parent
+        data = {name: expanded(folder, base) for name, folder in given.items()}
+        store = expanded(content["store"], base) if "store" in content else DEFAULT_STORE
+    except RequestError as error:
+        raise RequestError(f"{file}: {error}") from error
+    return replace(config, store=store, data=data)
+
+
+def named(text: str) -> str:
+    """What may be a name or a path, with its `~` read if it is a path."""
+    return str(expanded(text)) if text.startswith("~") else text
+
+
+def shown(path: Path) -> Path:
+    """A path as it is shown: from the current folder, if it lies below it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def places(settings: Config, data: Path | None = None) -> Callable[[str], list[str]]:
+    """What a command that is printed needs to find the store, and the files of a dataset.
+
+    `data` is the folder that was given; `FOLDER` stands for one that nobody has configured.
+    """
+
+    def words(dataset: str) -> list[str]:
+        from contrabench.contracts.registry import datasets
+
+        store = shown(settings.store)
+        found = [] if store == DEFAULT_STORE or store.is_file() else ["--store", str(store)]
+        if data is not None:
+            return [*found, "--data", str(shown(data))]
+        with suppress(RequestError):
+            if datasets.get(dataset).info.needs_path and dataset not in settings.data:
+                found += ["--data", "FOLDER"]
+        return found
+
+    return words
+
+
+def takes(asked: type[A]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command the options of a dataclass before its own.
+
+    Its own fields come first, then those that it inherits, without those that it names in
+    `left_out`. The command's first parameter is one; its others are keyword-only, annotated as
+    typer reads them.
+    """
+    left_out: tuple[str, ...] = getattr(asked, "left_out", ())
+    # Each field's by the names of the module that declares it.
+    hints = get_type_hints(asked, include_extras=True)
+    shared = sorted(
+        (
+            parameter.replace(annotation=hints[parameter.name])
+            for parameter in inspect.signature(asked).parameters.values()
+            if parameter.name not in left_out
+        ),
+        key=lambda parameter: parameter.name not in asked.__annotations__,
+    )
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        rest = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+
+        @functools.wraps(command)
+        def wrapper(**given: Any) -> None:
+            told = asked(**{item.name: given.pop(item.name) for item in shared})
+            command(told, **given)
+
+        wrapper.__signature__ = inspect.Signature([*shared, *rest])  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {}
+        return wrapper
+
+    return decorate
+
+
+def pool_words(text: str) -> tuple[str, list[str], Path | None]:
+    """Reads `--pool`: a dataset, its options in brackets, and the folder of its files."""
+    found = re.fullmatch(r"([^\[:]*)(?:\[(.*?)\])?(?::(.+))?", text)
+    if found is None:
+        raise RequestError(
+            f"--pool '{text}' is not understood; write DATASET, DATASET:FOLDER or "
+            "DATASET[option=value]:FOLDER"
+        )
+    name, options, folder = found.groups()
+    return name, split_words(options or ""), expanded(folder) if folder else None
+
+
+def fold_numbers(text: str) -> list[int] | None:
+    """Reads `--fold`: numbers, or all."""
+    words = split_words(text)
+    if words == ["all"]:
+        return None
+    if stray := [word for word in words if not re.fullmatch("[0-9]{1,4}", word)]:
+        raise RequestError(f"'{stray[0]}' is no fold; write numbers from 0, as --fold 0,1, or all")
+    return [int(word) for word in words]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,28 @@ from rich.table import Table
 from rich.text import Text
 
 from contrabench.errors import RequestError
+from contrabench.files import is_disk_full, replacing
 from contrabench.progress import ConsoleReporter
+from contrabench.text import printable
 
 PIPE_WIDTH = 200
 """Columns of a table that is written to a file or a pipe."""
+
+
+class Patient(Console):
+    """A console that is silent when nobody reads any more: that must not cost what is made."""
+
+    def on_broken_pipe(self) -> None:
+        """Goes on without a word."""
+        self.quiet = True
 
 
 def console(stderr: bool = False) -> Console:
     """A console that never breaks a table for a pipe and colours terminals alone."""
     stream = sys.stderr if stderr else sys.stdout
     fits = stream.isatty() or "COLUMNS" in os.environ
-    return Console(stderr=stderr, highlight=False, markup=False, width=None if fits else PIPE_WIDTH)
+    width = None if fits else PIPE_WIDTH
+    return Patient(stderr=stderr, highlight=False, markup=False, width=width)
 
 
 def reporter(stderr: bool = True) -> ConsoleReporter:
@@ -44,7 +54,7 @@ def writing(path: Path, instead: str = "another place with --out") -> Iterator[N
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_disk_full(error):
             raise
         raise RequestError(
             f"{path} cannot be written ({error.strerror}); choose {instead}"
@@ -54,13 +64,10 @@ def writing(path: Path, instead: str = "another place with --out") -> Iterator[N
 def write_new(file: Path, text: str, instead: str) -> None:
     """Writes a file; RequestError, with what to choose `instead`, if it is there or cannot be."""
     with writing(file, instead):
-        try:
-            with file.open("x", encoding="utf-8") as target:
-                target.write(text)
-        except FileExistsError:
-            raise RequestError(
-                f"{file} exists already and is left as it is; choose {instead}"
-            ) from None
+        if os.path.lexists(file):
+            raise RequestError(f"{file} exists already and is left as it is; choose {instead}")
+        with replacing(file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(data: Any) -> None:
@@ -70,8 +77,9 @@ def write_json(data: Any) -> None:
 
 def show_error(message: str) -> None:
     """Writes an error to standard error, with a red prefix on a terminal."""
-    text = Text.assemble(("error: ", "bold red"), message)
-    console(stderr=True).print(text, soft_wrap=True)
+    text = Text.assemble(("error: ", "bold red"), printable(message))
+    with suppress(OSError):
+        console(stderr=True).print(text, soft_wrap=True)
 
 
 def plain_table(

@@ -12,7 +12,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from contrabench.cli import options, output
-from contrabench.cli.asked import StudyArguments, takes
+from contrabench.cli.asked_study import StudyArguments
 from contrabench.cli.study_view import headline
 from contrabench.files import nearest_there
 from contrabench.progress import clock
@@ -36,7 +36,7 @@ _STYLES = {"done": "green", "cached": "green", "failed": "red", "blocked": "red"
     "bench plan --methods mmgl,simclr --labels 10%,40% --budget quick",
     "bench plan study.toml --json",
 )
-@takes(StudyArguments)
+@options.takes(StudyArguments)
 def plan(
     asked: StudyArguments,
     *,
@@ -55,7 +55,7 @@ def plan(
     for line in headline(session):
         reporter.line(line)
     board = session.survey()
-    expected = forecast(session, board, _at_once(asked, runtime.device), measure, reporter)
+    expected = forecast(session, board, asked.at_once(runtime.device), measure, reporter)
     if json:
         output.write_json(_as_json(session, board, expected))
         return
@@ -65,15 +65,6 @@ def plan(
     screen.print(_counts(board, expected))
     for line in _remarks(session, board, expected):
         screen.print(line, soft_wrap=True)
-
-
-def _at_once(asked: StudyArguments, device: str) -> int:
-    """Stages at once: as many as there are GPUs for, else one, unless told otherwise."""
-    if asked.workers is None and device == "cuda":
-        import torch
-
-        return max(1, torch.cuda.device_count() // asked.devices)
-    return asked.workers or 1
 
 
 def _tree(graph: Graph, board: Board) -> Tree:
@@ -181,7 +172,8 @@ def _remarks(session: Session, board: Board, expected: Forecast) -> list[str]:
     for stage in board.failed:
         lines.append(f"Failed: {stage.title}: {board.reasons[stage.key]}")
     if board.failed:
-        lines.append("Failed stages are run again with: bench study ... --retry-failed")
+        again = options.USED.again("plan", "study")
+        lines.append(f"Failed stages are run again with: {again} --retry-failed")
     return lines
 
 

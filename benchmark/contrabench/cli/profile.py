@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from contrabench import limits
 from contrabench.cli import options, output
 from contrabench.contracts import registry
 from contrabench.progress import Reporter
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
 NOTES = (
     "step: median and quartiles of whole optimiser steps on synthetic slices; views: share of "
     "it that makes batch and views.",
-    "x bare: step / forward and backward pass of the bare network on the same images, every "
-    "view once, up to the deepest part that the stage trains.",
-    "GFLOP: matrix products and convolutions of a step, forward and backward. kept: what "
-    "autograd keeps of a forward pass, parameters apart.",
+    "x bare: step / the same passes through the bare network, forward and backward, and an "
+    "optimiser step; median and quartiles of pairs. rest: share of the step that is neither.",
+    "passes: images through the network in a step, and those of them with a gradient.",
+    "GFLOP: matrix products and convolutions of a step, forward and backward. ops: operations of "
+    "torch that compute. kept: what autograd keeps of a forward pass, parameters apart.",
+    "waits: times that the loss would wait for a GPU, on one that is only pretended.",
 )
 
 
@@ -38,12 +41,14 @@ def profile(
         typer.Argument(metavar="[METHODS]...", help="Names in 'bench methods'; all by default."),
     ] = None,
     budget: options.Budget = None,
-    steps: Annotated[int, typer.Option(min=1, help="Steps to measure, after a warm-up.")] = 10,
+    steps: Annotated[
+        int, options.whole("Steps to measure, after a warm-up.", 1, limits.STEPS)
+    ] = 10,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     threads: options.Threads = None,
     compile: options.Compile = False,  # noqa: A002 - the option's name
-    channels_last: options.ChannelsLast = False,
+    deterministic: options.Deterministic = False,
     json: options.Json = False,
     plugin: options.Plugins = None,
 ) -> None:
@@ -52,7 +57,8 @@ def profile(
     from contrabench.stages.rows import environment
     from contrabench.training.runtime import make_runtime
 
-    runtime = make_runtime(device, precision, threads, compile=compile, channels_last=channels_last)
+    switches = {"compile": compile, "deterministic": deterministic}
+    runtime = make_runtime(device, precision, threads, **switches)
     size = find_budget(budget, runtime.device)
     reporter = output.reporter(stderr=json)
     reporter.line(
@@ -102,7 +108,20 @@ def _show(screen: Console, found: list[dict[str, Any]]) -> None:
     """Prints the table, and below it what could not be measured."""
     cuda = any(stage.peak_mb is not None for row in found for stage in row["stages"])
     memory = ("kept MiB", "peak MiB") if cuda else ("kept MiB",)
-    numbers = ("step ms", "", "x bare", "slices/s", "views", "GFLOP", *memory, "backbone", "heads")
+    numbers = (
+        "step ms",
+        "",
+        "x bare",
+        "",
+        "views",
+        "rest",
+        "slices/s",
+        "passes",
+        "GFLOP",
+        "ops",
+        "waits",
+        *memory,
+    )
     table = output.plain_table("method", "stage", right=numbers)
     for row in found:
         for stage in row["stages"]:
@@ -111,14 +130,17 @@ def _show(screen: Console, found: list[dict[str, Any]]) -> None:
                 stage.stage,
                 f"{1e3 * stage.step.median:.1f}",
                 f"({1e3 * stage.step.low:.1f} to {1e3 * stage.step.high:.1f})",
-                "-" if stage.ratio is None else f"{stage.ratio:.2f}",
-                f"{stage.slices_per_second:.0f}",
+                f"{stage.ratio.median:.2f}",
+                f"({stage.ratio.low:.2f} to {stage.ratio.high:.2f})",
                 f"{stage.views_share:.0%}",
+                f"{stage.rest_share:.0%}",
+                f"{stage.slices_per_second:.0f}",
+                f"{stage.passes} ({stage.gradients})",
                 f"{stage.flops / 1e9:.3g}",
+                f"{stage.operations}",
+                "-" if stage.waits is None else f"{stage.waits}",
                 f"{stage.saved_mb:.0f}",
                 *(["-" if stage.peak_mb is None else f"{stage.peak_mb:.0f}"] if cuda else []),
-                f"{stage.backbone_parameters / 1e6:.2f} M",
-                f"{stage.head_parameters / 1e6:.2f} M",
             )
         if not row["stages"] and not row["failed"]:
             table.add_row(row["method"], "no stage of its own")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from contrabench.cli import options, output
+from contrabench.cli.options import Config
 from contrabench.contracts.registry import reports
 from contrabench.errors import ContrabenchError, RequestError, RunError
-from contrabench.files import replacing
-from contrabench.text import asked_labels, counted, one_line, unique_beginning
+from contrabench.files import expanded, write_bytes
+from contrabench.text import asked_labels, counted, did_you_mean, one_line, unique_beginning
 
 if TYPE_CHECKING:
     from contrabench.contracts.report import Report
@@ -25,13 +27,16 @@ if TYPE_CHECKING:
 SCREEN = "terminal"
 """The format of a report that nothing else is said of."""
 FORMATS = (
-    "terminal, html, markdown, latex, csv, parquet, json, or a plug-in; by default what the "
+    "terminal, html, markdown, readme, latex, csv, parquet, json, the figures svg, pdf and png, "
+    "or a plug-in; by default what the "
     f"suffix of --out says, else {SCREEN}."
 )
 
 
 @options.command(
     "bench report",
+    "bench report --labels 10% --all",
+    "bench report --section pairs",
     "bench report --labels 10% --format markdown --out leaderboard.md",
     "bench report --out report.html",
     "bench report --out report.md --pictures pictures",
@@ -61,16 +66,18 @@ def report(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="File to write instead of the screen; its suffix chooses the format, unless "
-            "--format does.",
+        options.place(
+            "File to write instead of the screen; its suffix chooses the format, unless --format "
+            "does.",
+            panel=None,
         ),
     ] = None,
     pictures: Annotated[
         Path | None,
-        typer.Option(
+        options.place(
+            "Folder to write the gallery to, one SVG a patient; Markdown refers to them.",
+            panel=None,
             metavar="FOLDER",
-            help="Folder to write the gallery to, one SVG a patient; Markdown refers to them.",
         ),
     ] = None,
     dataset: Annotated[
@@ -88,12 +95,24 @@ def report(
             "named first, else uniform."
         ),
     ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All tables on the screen, not the answer alone.")
+    ] = False,
+    section: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="One table alone, such as pairs or cost, in any format; may be repeated.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     plugin: options.Plugins = None,
 ) -> None:
-    """Show what the runs say: verdict, leaderboard and all that stands behind them."""
-    name = _chosen_format(format_name, as_json, out)
-    with _strangers_code(name):
+    """Show what the runs say: the answer on one screen, and with --all what stands behind it."""
+    # Read when NumPy is loaded: for sums as small as these, threads spin longer than they compute.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    name = chosen_format(format_name, as_json, out)
+    with strangers_code(name):
         renderer = reports.get(name)()
     if compare and pictures:
         raise RequestError("a comparison has no gallery; leave out --pictures, or --compare")
@@ -105,27 +124,32 @@ def report(
     if out is not None:
         with output.writing(out):
             out.parent.mkdir(parents=True, exist_ok=True)
-    place, here = options.load_config(config, store).store, Path.cwd()
-    place = place.relative_to(here) if place.is_relative_to(here) else place
+    settings = options.load_config(config, store)
+    place = settings.store
     contexts = [context.parent, context] if context.parent else [context]
     plugins = [path for each in contexts for path in each.params.get("plugin") or ()]
     parts: list[tuple[object, ...]] = [
-        *(("--plugin", path) for path in dict.fromkeys(plugins)),
-        *([] if compare and all(map(_is_path, compare)) else [("--store", place)]),
+        *(("--plugin", options.shown(path)) for path in dict.fromkeys(plugins)),
+        *([] if compare and all(map(_is_path, compare)) else [("--store", options.shown(place))]),
         *([("--compare", *compare)] if compare else []),
-        ("--format", name),
+        *([] if name == SCREEN else [("--format", name)]),
         *(("--dataset", one) for one in dataset or ()),
         *(("--labels", one) for one in labels or ()),
+        *(("--section", one) for one in section or ()),
         *([("--rates", rates)] if rates else []),
-        *([("--pictures", pictures)] if pictures else []),
+        *([("--pictures", options.shown(pictures))] if pictures else []),
     ]
     command = shlex.join(["bench", "report", *(str(word) for part in parts for word in part)])
     drawn = renderer.info.pictures or pictures is not None
-    made = _made(place, compare, command, dataset or (), _budgets(labels or ()), rates, drawn)
+    made = _made(settings, compare, command, dataset or (), _budgets(labels or ()), rates, drawn)
+    if section:
+        made = only(made, section)
+    elif everything and name == SCREEN:
+        made = replace(made, sections=tuple(replace(one, answer=None) for one in made.sections))
     if pictures:
         made = _with_pictures(made, pictures, out)
     content: object
-    with _strangers_code(name):
+    with strangers_code(name):
         content = renderer.show(made) if out is None else renderer.render(made)
         if not isinstance(content, str | bytes):
             raise TypeError(f"it returned {type(content).__name__}, and neither text nor bytes")
@@ -137,12 +161,34 @@ def report(
     if out is None:
         typer.echo(content, nl=False)
         return
-    with output.writing(out), replacing(out) as temporary:
-        temporary.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
-    typer.echo(f"wrote {out}", err=True)
+    with output.writing(out):
+        write_bytes(out, content if isinstance(content, bytes) else content.encode("utf-8"))
+    typer.echo(f"wrote {options.shown(out)}", err=True)
 
 
-def _chosen_format(name: str | None, as_json: bool, out: Path | None) -> str:
+def only(made: Report, names: Sequence[str]) -> Report:
+    """The report with the tables of some names alone; RequestError if there is none of a name."""
+    known = dict.fromkeys(table.name for one in made.sections for table in one.tables)
+    for name in names:
+        if name not in known:
+            raise RequestError(
+                f"there is no table '{name}' in this report; {did_you_mean(name, known)}there are: "
+                f"{', '.join(known)}"
+            )
+    kept = (
+        replace(
+            one,
+            tables=tuple(table for table in one.tables if table.name in names),
+            verdict=(),
+            notes=(),
+            answer=None,
+        )
+        for one in made.sections
+    )
+    return replace(made, sections=tuple(one for one in kept if one.tables))
+
+
+def chosen_format(name: str | None, as_json: bool, out: Path | None) -> str:
     """The name of the format: as it was asked for, else as the suffix of the file says."""
     if as_json and name not in (None, "json"):
         raise RequestError(f"--json and --format {name} contradict each other; give one")
@@ -151,7 +197,9 @@ def _chosen_format(name: str | None, as_json: bool, out: Path | None) -> str:
     if out is None or not out.suffix:
         return SCREEN
     known = {one.name: one.value.info.suffix for one in reports.entries() if one.value is not None}
-    fitting = [name for name, suffix in known.items() if suffix == out.suffix.lower()]
+    ends = {name: suffix for name, suffix in known.items() if out.name.lower().endswith(suffix)}
+    longest = max(map(len, ends.values()), default=0)
+    fitting = [name for name, suffix in ends.items() if len(suffix) == longest]
     if not fitting:
         raise RequestError(
             f"no report format has files that end in {out.suffix}; name one with --format, or a "
@@ -165,7 +213,7 @@ def _chosen_format(name: str | None, as_json: bool, out: Path | None) -> str:
 
 
 @contextmanager
-def _strangers_code(name: str) -> Iterator[None]:
+def strangers_code(name: str) -> Iterator[None]:
     """Around code of a format, which may raise anything."""
     try:
         yield
@@ -179,7 +227,7 @@ def _strangers_code(name: str) -> Iterator[None]:
 
 
 def _made(
-    store: Path,
+    settings: Config,
     compare: tuple[str, str] | None,
     command: str,
     datasets: Sequence[str],
@@ -188,25 +236,32 @@ def _made(
     drawn: bool,
 ) -> Report:
     """The report on one result, with a gallery for a format that shows pictures, or on two."""
-    from contrabench.report.build import build_report
+    store = settings.store
+    if compare is None:
+        results = wanted(results_in(store), datasets, labels)
+        ranks, place = rates or named_first(store), options.places(settings)
+        if not drawn:
+            from contrabench.report.kept import kept_report
+
+            return kept_report(results, command, labels, ranks, place)
+        from contrabench.report.build import build_report
+        from contrabench.report.gallery.make import make_gallery
+
+        gallery = partial(make_gallery, store, runs=results.runs)
+        return build_report(results, command, labels, ranks, gallery, place)
     from contrabench.report.changes import SIDES
     from contrabench.report.comparing import compare_results
-    from contrabench.report.gallery.make import make_gallery
 
-    if compare is None:
-        results = _wanted(_results_in(store), datasets, labels)
-        gallery = partial(make_gallery, store, runs=results.runs) if drawn else None
-        return build_report(results, command, labels, rates or _named_first(store), gallery)
     # A name that is mistyped is told before archives are unpacked.
-    found = {name: _side(name, store) for name in sorted({*compare}, key=_is_path)}
+    found = {name: results_named(name, store) for name in sorted({*compare}, key=_is_path)}
     a, b = (
-        _wanted(found[name], datasets, labels, f" of {side} ({name})")
+        wanted(found[name], datasets, labels, f" of {side} ({name})")
         for side, name in zip(SIDES, compare, strict=True)
     )
     return compare_results(a, b, compare, command, labels)
 
 
-def _named_first(store: Path) -> str:
+def named_first(store: Path) -> str:
     """The rates of fine-tuning that all studies of a store let rank; else the usual ones."""
     from contrabench.study.status import read_studies
 
@@ -222,10 +277,10 @@ def _with_pictures(made: Report, folder: Path, out: Path | None) -> Report:
     for note in dict.fromkeys(note for one in galleries if not one.exhibits for note in one.notes):
         typer.echo(f"note: {note}", err=True)
     with output.writing(folder, "another folder with --pictures"):
-        return write_pictures(made, folder, out.parent if out else Path())
+        return write_pictures(made, folder, out.parent if out else Path.cwd())
 
 
-def _results_in(path: Path) -> Results:
+def results_in(path: Path) -> Results:
     """Reads a store, an archive of `bench submit`, or a folder of archives; tells what is left out.
 
     RequestError if there is no finished run, or an archive is not sound.
@@ -256,17 +311,17 @@ def _results_in(path: Path) -> Results:
 
 def _is_path(name: str) -> bool:
     """Whether a side of a comparison is a folder or a file, and not a part of the store."""
-    return Path(name).exists()
+    return expanded(name).exists()
 
 
-def _side(name: str, store: Path) -> Results:
+def results_named(name: str, store: Path) -> Results:
     """Reads one side of a comparison: a path, or a study or protocol by its beginning."""
     if _is_path(name):
-        return _results_in(Path(name))
+        return results_in(expanded(name))
     from contrabench.study.status import read_studies
 
     try:
-        results = _results_in(store)
+        results = results_in(store)
     except RequestError as error:
         raise RequestError(
             f"'{name}' is no path, and cannot be looked for among studies and protocols: {error}"
@@ -285,7 +340,7 @@ def _side(name: str, store: Path) -> Results:
     return replace(results, rows=rows)
 
 
-def _wanted(
+def wanted(
     results: Results, datasets: Sequence[str], labels: Sequence[str], holder: str = ""
 ) -> Results:
     """The rows of the wanted datasets; label budgets are only looked for among these.

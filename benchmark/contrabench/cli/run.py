@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from contrabench.cli import options, output
-from contrabench.cli.asked import RunArguments, takes
+from contrabench.cli.asked import RunArguments
 from contrabench.cli.study_view import end_of, store_words
 from contrabench.files import read_json
 from contrabench.progress import clock
@@ -18,7 +19,8 @@ from contrabench.text import budget_words, counted, labels_words, some
 if TYPE_CHECKING:
     import pandas as pd
 
-    from contrabench.stages.run import Run, RunSpec
+    from contrabench.stages.run import Run
+    from contrabench.stages.run_spec import RunSpec
     from contrabench.study.session import Session
     from contrabench.training.runtime import Runtime
 
@@ -31,7 +33,7 @@ _NAMED = 6
     "bench run --method mmgl --labels 10% --dataset mmwhs --data MMWHS --fold all",
     "bench run --method mmgl --labels 7 --dataset acdc --data ACDC --split ssl4mis",
 )
-@takes(RunArguments)
+@options.takes(RunArguments)
 def run(asked: RunArguments, *, json: options.Json = False) -> None:
     """Pre-train a method, fine-tune on few labels, and score Dice and ASD on unseen patients."""
     runtime = asked.runtime()
@@ -58,13 +60,13 @@ def run(asked: RunArguments, *, json: options.Json = False) -> None:
         *(f"  {title}: served from the store" for title in served),
     ):
         reporter.line(line)
-    end_of(board, session.run(board, crew))
+    end_of(board, session.run(board, crew, command=options.USED.again("run")))
     folders = [home_of(session.store, stage.node.kind) / stage.key for stage in session.graph.runs]
     records = [read_json(folder / RUN_RECORD) for folder in folders]
     if json:
         output.write_json(records)
         return
-    _show(reporter.console, session, folders, records)
+    _show(reporter.console, session, folders, records, options.places(asked.settings(), asked.data))
 
 
 def _head(spec: RunSpec, volumes: str, runtime: Runtime, chosen: bool) -> list[str]:
@@ -102,26 +104,32 @@ def _folds(session: Session) -> list[str]:
 
 
 def _show(
-    screen: Console, session: Session, folders: list[Path], records: list[dict[str, Any]]
+    screen: Console,
+    session: Session,
+    folders: list[Path],
+    records: list[dict[str, Any]],
+    place: Callable[[str], list[str]],
 ) -> None:
     """Prints the table of one run, or of the folds of one cross-validation together."""
     import pandas as pd
 
     from contrabench.report.completeness import missing_references
     from contrabench.store.results import read_rows
-    from contrabench.store.rows import ROWS_FILE
+    from contrabench.store.runs import read_facts, read_run
 
     run = session.run_of(session.graph.runs[0])
-    rows = pd.concat([pd.read_parquet(folder / ROWS_FILE) for folder in folders])
+    rows = pd.concat([read_run(folder)[0].to_pandas() for folder in folders])
     screen.print()
     screen.print(_table(run, rows))
     stored, _ = read_rows(session.store)
     stored = stored[stored["protocol"] == rows["protocol"].iloc[0]]
+    facts = pd.DataFrame([read_facts(folder) for folder in folders]).set_index("run")
+    lacking = missing_references(stored, rows["labels"].iloc[0], facts, place)
     screen.print(
         *_remarks(run, rows, records),
         "Files:",
         *(f"  {folder}" for folder in folders),
-        *(one.note for one in missing_references(stored, rows["labels"].iloc[0])),
+        *(one.note for one in lacking),
         f"Compare what is in the store: bench report{store_words(session.store)}",
         sep="\n",
         soft_wrap=True,
@@ -154,7 +162,7 @@ def _table(run: Run, rows: pd.DataFrame) -> Table:
 def _remarks(run: Run, rows: pd.DataFrame, records: list[dict[str, Any]]) -> list[str]:
     """What the numbers rest on, in words."""
     first, info, record = rows.iloc[0], run.info, records[0]
-    deviations = ", ".join(run.spec.deviations.labels())
+    deviations = ", ".join(run.spec.deviations.labels(run.spec.budget))
     empty = int((rows.flag == "prediction empty").sum())
     lines = [
         f"Labelled patients: {first.labelled_patients} of {len(record['patients']['train'])} "
@@ -163,6 +171,9 @@ def _remarks(run: Run, rows: pd.DataFrame, records: list[dict[str, Any]]) -> lis
         f"Fidelity: {info.fidelity} ({info.paper}).",
         f"Deviations: {deviations or 'none'}.",
     ]
+    lines += [f"Noted: {mark}." for mark in record["marks"]]
+    if outcome := record["method"]["checked"].get("outcome"):
+        lines.append(f"Conformance kit: {outcome}.")
     if info.inferred:
         count = counted(len(info.inferred), "detail")
         lines.append(f"Inferred: {count}, see bench methods show {first.method}.")

@@ -73,9 +73,15 @@ def _show(item: StudyFile) -> None:
         if stage.state == "failed" and stage.failure is not None:
             why = f"{stage.failure.reason}\n  log: {stage.failure.log}"
             screen.print(f"failed: {stage.title}: {why}", soft_wrap=True)
-    if all_of_it["to do"] and not all_of_it["running"]:
+    if item.led and not all_of_it["running"]:
+        screen.print("starting: a worker loads, or waits for its machine")
+    elif all_of_it["to do"] and not all_of_it["running"]:
         undone = counted(all_of_it["to do"], "stage")
-        screen.print(f"Nobody is at work on the {undone} to do; give the command again.")
+        again = f"go on with: {item.going_on()}" if item.command else "give the command again."
+        screen.print(f"Nobody is at work on the {undone} to do; {again}", soft_wrap=True)
+    if all_of_it["failed"] and item.command.startswith("bench study"):
+        again = item.going_on("--retry-failed")
+        screen.print(f"Run failed stages again with: {again}", soft_wrap=True)
 
 
 def _counts(stages: Iterable[StudyStage]) -> dict[str, int]:
@@ -87,6 +93,8 @@ def _as_json(item: StudyFile) -> dict[str, Any]:
     return {
         "study": item.study,
         "begun": item.begun,
+        "go_on": item.going_on(),
+        "at_work": item.led,
         "spec": item.spec.model_dump(mode="json"),
         "counts": _counts(item.stages),
         "stages": [

@@ -9,7 +9,7 @@ import typer
 
 from contrabench.cli import options, output
 from contrabench.errors import RequestError
-from contrabench.files import size_of
+from contrabench.files import expanded, size_of
 from contrabench.text import size_words
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def merge(
         list[Path],
         typer.Argument(
             metavar="FROM...",
+            parser=expanded,
             help="Stores, archives of `bench submit`, or folders of archives.",
         ),
     ],
@@ -103,6 +104,14 @@ def merge(
     config: options.ConfigFile = None,
     rows_only: Annotated[
         bool, typer.Option("--rows-only", help="Take the runs, and no weights and predictions.")
+    ] = False,
+    keep_both: Annotated[
+        bool,
+        typer.Option(
+            "--keep-both",
+            help="Take a run that another kind of machine has made with other rows, as a "
+            "replicate: both are averaged.",
+        ),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Look through everything and change nothing.")
@@ -114,7 +123,12 @@ def merge(
 
     place = options.load_config(config, into).store
     result = merge_stores(
-        sources, place, rows_only=rows_only, dry_run=dry_run, reporter=output.reporter()
+        sources,
+        place,
+        rows_only=rows_only,
+        keep_both=keep_both,
+        dry_run=dry_run,
+        reporter=output.reporter(),
     )
     if as_json:
         output.write_json({"into": str(place), "dry_run": dry_run, **result.as_dict()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,8 +12,9 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from contrabench.cli import options, output
-from contrabench.cli.asked import StudyArguments, takes
+from contrabench.cli.asked_study import StudyArguments
 from contrabench.cli.study_view import StudyView, end_of, headline, store_words
+from contrabench.files import expanded
 from contrabench.text import counted
 
 if TYPE_CHECKING:
@@ -51,9 +53,10 @@ app = typer.Typer(
         "bench study --methods mmgl,simclr --labels 10%,20%,40% --budget quick",
         "bench study --methods all --exclude densecl --labels 10% --workers 2 --threads 1",
         "bench study study.toml --executor ray -x address=head:6379",
+        "bench study study.toml --executor slurm -x partition=gpu -x minutes=240",
     ),
 )
-@takes(StudyArguments)
+@options.takes(StudyArguments)
 def run(
     asked: StudyArguments,
     *,
@@ -62,7 +65,9 @@ def run(
     ] = False,
     executor: Annotated[
         str,
-        options.machine("Where the stages are made: local worker processes, or ray for a cluster."),
+        options.machine(
+            "Where the stages are made: local worker processes, or a cluster of ray or slurm."
+        ),
     ] = "local",
     executor_option: Annotated[
         list[str] | None,
@@ -96,7 +101,7 @@ def run(
         board = session.survey(retry_failed)
         view = StudyView(session, board, reporter.console, crew, learned(session))
         with view.open():
-            stopped = session.run(board, crew, view)
+            stopped = session.run(board, crew, view, options.USED.again("study"))
     if json:
         output.write_json(_as_json(session, board, stopped))
     else:
@@ -113,7 +118,9 @@ def run(
     ),
 )
 def init(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where it goes.")] = STARTING_FILE,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", parser=expanded, help="Where it goes.")
+    ] = STARTING_FILE,
     *,
     ladder: Annotated[
         bool,
@@ -124,8 +131,9 @@ def init(
     name = "ladder.toml" if ladder else "study.toml"
     template = Path(__file__).parents[1] / "templates" / name
     output.write_new(file, template.read_text(encoding="utf-8"), "another place")
-    next_commands = f"  bench plan {file}\n  bench study {file}"
-    output.console().print(f"{file} is written. Next:\n{next_commands}", soft_wrap=True)
+    place = shlex.quote(str(options.shown(file)))
+    next_commands = f"  bench plan {place}\n  bench study {place}"
+    output.console().print(f"{place} is written. Next:\n{next_commands}", soft_wrap=True)
 
 
 def _conclude(screen: Console, session: Session, board: Board) -> None:
@@ -143,7 +151,8 @@ def _conclude(screen: Console, session: Session, board: Board) -> None:
         where = f"\n  log: {failure.log}" if failure and failure.log.is_file() else ""
         screen.print(f"failed: {stage.title}: {board.reasons[stage.key]}{where}", soft_wrap=True)
     if board.failed:
-        screen.print("Run failed stages again with --retry-failed.")
+        again = options.USED.again("study")
+        screen.print(f"Run failed stages again with: {again} --retry-failed", soft_wrap=True)
     if board.complete:
         command = f"bench report{store_words(session.store)}"
         screen.print(f"All rows are there: {command}", soft_wrap=True)

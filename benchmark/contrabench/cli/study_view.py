@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +15,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from contrabench.cli.options import DEFAULT_STORE
+from contrabench.cli.options import DEFAULT_STORE, shown
 from contrabench.errors import RunError
-from contrabench.progress import clock
+from contrabench.progress import ConsoleReporter, clock
 from contrabench.text import budget_words, counted, labels_words
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def headline(session: Session) -> list[str]:
 
 def store_words(store: Path) -> str:
     """How a command names a store, if it must."""
-    return "" if store == DEFAULT_STORE else f" --store {store}"
+    place = shown(store)
+    return "" if place == DEFAULT_STORE else f" --store {shlex.quote(str(place))}"
 
 
 def end_of(board: Board, stopped: str) -> None:
@@ -119,7 +121,7 @@ class StudyView:
 
     def _line(self, text: str) -> None:
         self.told = time.monotonic()
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        ConsoleReporter(self.console).line(text)
 
     def _place(self) -> str:
         done = self.board.count("done", "cached")

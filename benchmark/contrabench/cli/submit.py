@@ -23,9 +23,10 @@ def submit(
     *,
     out: Annotated[
         Path,
-        typer.Option(
-            help="Archive to write, a name in .zip. One that is there is replaced if the new one "
-            "has all its runs."
+        options.place(
+            "Archive to write, a name in .zip. One that is there is replaced if the new one has "
+            "all its runs.",
+            panel=None,
         ),
     ],
     study: Annotated[

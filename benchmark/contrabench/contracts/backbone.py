@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -26,6 +26,18 @@ class BackboneInfo(Frozen):
     title: str
     source: str = Field(description="paper or library that it follows")
     version: int = Field(1, description="raised when the same weights give other maps")
+
+
+class Counterpart(NamedTuple):
+    """A network's weights under the names of another library.
+
+    Lines of Python: one kind builds that library's `network`, for the weights to be loaded into,
+    the other asks it what is `found` in an `image`.
+    """
+
+    weights: Mapping[str, Tensor]
+    builds: tuple[str, ...]
+    asks: tuple[str, ...]
 
 
 class Backbone(nn.Module, ABC):
@@ -45,6 +57,8 @@ class Backbone(nn.Module, ABC):
         multiple: height and width of an image are multiples of this, and at least twice it.
         channels: number of channels of every tap.
         in_channels: number of channels of an image.
+        aliases: beginnings of the names that other programs give its tensors, and its own.
+        files: options that name a file: what is in it tells runs apart, and not where it lies.
     """
 
     info: ClassVar[BackboneInfo]
@@ -57,6 +71,8 @@ class Backbone(nn.Module, ABC):
     multiple: int = 16
     channels: Mapping[str, int]
     in_channels: int
+    aliases: tuple[tuple[str, str], ...] = ()
+    files: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def __init__(self, spec: BackboneSpec, options: _Options) -> None:
@@ -64,11 +80,22 @@ class Backbone(nn.Module, ABC):
         super().__init__()
         self.in_channels = spec.in_channels
 
+    def begin(self, options: Any) -> None:
+        """Puts weights from outside in the place of the seed's; called once, before any training.
+
+        The options are of the class's own `Options`; RequestError if the weights cannot be had.
+        """
+
+    @classmethod
+    def outside(cls, options: Any) -> str:
+        """What is known of weights from outside that it begins with; empty where it has none."""
+        return ""
+
     @abstractmethod
     def forward(
         self, image: Tensor, taps: tuple[str, ...], given: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """As `features`, unchecked: the entry that `torch.compile` and Fabric wrap."""
+        """As `features`, unchecked: the entry that `torch.compile` wraps."""
 
     def features(
         self, image: Tensor, taps: Collection[str], given: Mapping[str, Tensor] | None = None
@@ -85,6 +112,21 @@ class Backbone(nn.Module, ABC):
             )
         maps: dict[str, Tensor] = self(image, tuple(taps), given or {})
         return maps
+
+    def pooled(self, image: Tensor, taps: Collection[str]) -> dict[str, Tensor]:
+        """The maps of `features` pooled, the mean over their cells: (B, channels[name]) by tap.
+
+        Several devices exchange these vectors and not the maps; ask for no more than is needed.
+        """
+        maps = self.features(image, taps)
+        return {name: value.mean(dim=(2, 3)) for name, value in maps.items()}
+
+    def counterpart(self, library: str, whole: bool) -> Counterpart | None:
+        """The same network in a library such as `monai`; None where it has none, as by default.
+
+        `whole` or the encoder alone, whose counterpart may be a part of a larger network.
+        """
+        return None
 
     def part(self, name: str) -> nn.Module:
         """One of the `parts` that stages train and hand over; RequestError if it is none."""
@@ -105,14 +147,16 @@ class Backbone(nn.Module, ABC):
 
 
 @contextmanager
-def standing_in(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """Lets a function stand in for a module's forward in the block, over one that does already."""
-    before = vars(module).get("forward")
-    vars(module)["forward"] = forward
+def standing_in(
+    module: nn.Module, function: Callable[..., Any], method: str = "forward"
+) -> Iterator[None]:
+    """Lets a function stand in for a module's method in the block, over one that does already."""
+    before = vars(module).get(method)
+    vars(module)[method] = function
     try:
         yield
     finally:
         if before is None:
-            del vars(module)["forward"]
+            del vars(module)[method]
         else:
-            vars(module)["forward"] = before
+            vars(module)[method] = before

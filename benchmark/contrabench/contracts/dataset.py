@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from pydantic import Field
 
@@ -65,6 +65,13 @@ class Case:
     frame: int | None = None
 
 
+class Note(NamedTuple):
+    """Something that is no fault and has to be told: `what` for all cases alike, and its detail."""
+
+    what: str
+    detail: str = ""
+
+
 @dataclass(frozen=True)
 class Volume:
     """A volume as its publisher stores it.
@@ -74,12 +81,14 @@ class Volume:
         label: integer array of the publisher's values, shape (X, Y, Z), or None.
         affine: 4 x 4, voxel index to millimetres in RAS+ world coordinates; `label_affine` is
             the label file's own.
+        notes: what was decided where its files leave it open.
     """
 
     image: NDArray[np.float32]
     label: NDArray[np.integer] | None
     affine: NDArray[np.float64]
     label_affine: NDArray[np.float64] | None = None
+    notes: tuple[Note, ...] = ()
 
     @property
     def by_channel(self) -> NDArray[np.float32]:
@@ -91,13 +100,14 @@ class Dataset(ABC):
     """Base class of every dataset.
 
     Its `recipe` says how its volumes become network input; `splits` are those that papers share,
-    by the name that `--split` takes.
+    by the name that `--split` takes; `sides_mm` are the bounds between which a voxel's sides lie.
     """
 
     info: ClassVar[DatasetInfo]
     Options: ClassVar[type[_Options]] = _Options
     splits: ClassVar[Mapping[str, GivenSplit]] = {}
     recipe: DataRecipe = DataRecipe()
+    sides_mm: tuple[float, float] = (0.1, 20.0)
 
     def __init__(self, root: Path | None = None, options: _Options | None = None) -> None:
         self.root = root
@@ -121,9 +131,15 @@ class Dataset(ABC):
         """The folder given as `--data`; DataError with the layout if it is missing or empty."""
         if self.root is None:
             raise self.misplaced("no --data folder was given")
+        if self.root.is_file():
+            raise self.misplaced(f"{self.root} is a file and no folder")
         if not self.root.is_dir():
             raise self.misplaced(f"the folder {self.root} does not exist")
-        if not any(self.root.iterdir()):
+        try:
+            empty = not any(self.root.iterdir())
+        except OSError as error:
+            raise self.misplaced(f"{self.root} cannot be listed ({error.strerror})") from error
+        if empty:
             raise self.misplaced(f"the folder {self.root} is empty")
         return self.root
 
@@ -133,7 +149,10 @@ class Dataset(ABC):
 
     @abstractmethod
     def load(self, case: Case) -> Volume:
-        """Reads one case; DataError if a file cannot be read."""
+        """Reads one case; DataError if a file cannot be read.
+
+        Different cases may be read at the same time, each in a thread.
+        """
 
     def files(self, case: Case) -> list[Path]:
         """The files that `load` reads, in a fixed order; DataError if that cannot be told."""

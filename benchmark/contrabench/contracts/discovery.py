@@ -9,11 +9,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from contrabench.contracts import intact
 from contrabench.errors import RequestError
+from contrabench.files import expanded
 from contrabench.text import one_line
 
 VARIABLE = "CONTRABENCH_PLUGINS"
@@ -32,7 +35,7 @@ class BrokenFile:
 def listed() -> list[Path]:
     """The paths in `CONTRABENCH_PLUGINS`, absolute, each once."""
     parts = os.environ.get(VARIABLE, "").split(os.pathsep)
-    return list(dict.fromkeys(Path(part).expanduser().resolve() for part in parts if part))
+    return list(dict.fromkeys(expanded(part).resolve() for part in parts if part))
 
 
 def add(path: Path) -> None:
@@ -40,7 +43,7 @@ def add(path: Path) -> None:
 
     RequestError if there is no plug-in at the path, or its name is taken.
     """
-    paths = list(dict.fromkeys([*listed(), path.expanduser().resolve()]))
+    paths = list(dict.fromkeys([*listed(), path.resolve()]))
     sources(paths)
     os.environ[VARIABLE] = os.pathsep.join(str(path) for path in paths)
     importlib.invalidate_caches()
@@ -92,16 +95,19 @@ def folders() -> list[str]:
     )
 
 
-def load_all() -> list[BrokenFile]:
+def load_all(word: str | None = None) -> list[BrokenFile]:
     """Imports every listed plug-in that is not imported yet; those that fail harm no other.
 
-    RequestError if a listed path holds no plug-in, or two files share a name.
+    Of those that are read only files whose source holds a word in quotes, such as a name that they
+    register, if one is given. RequestError if a listed path holds no plug-in, or two files share a
+    name.
     """
     wanted = sources(listed())
+    if word is not None:
+        wanted = {name: file for name, file in wanted.items() if _holds(file, word)}
     if not wanted:
         return []
-    package = importlib.import_module(PACKAGE)
-    package.__path__.extend(home for home in folders() if home not in package.__path__)
+    open_package()
     broken = []
     for name, file in wanted.items():
         module = f"{PACKAGE}.{name}"
@@ -110,11 +116,29 @@ def load_all() -> list[BrokenFile]:
             origin = Path(spec.origin).resolve() if spec is not None and spec.origin else None
             if origin != file:
                 raise RequestError(f"{file} is hidden by {origin}; rename one of them")
-            importlib.import_module(module)
+            if module not in sys.modules:
+                with intact.importing(module, file):
+                    importlib.import_module(module)
         # A file may call sys.exit at import; that must not end the program.
         except (Exception, SystemExit) as error:
             broken.append(BrokenFile(module, file, one_line(error)))
     return broken
+
+
+def open_package() -> None:
+    """Makes the files of all listed plug-ins submodules of the package that they share."""
+    package = importlib.import_module(PACKAGE)
+    package.__path__.extend(home for home in folders() if home not in package.__path__)
+
+
+def _holds(file: Path, word: str) -> bool:
+    """Whether a plug-in's file, or one of its package, has a word in quotes."""
+    files = file.parent.rglob("*.py") if file.name == "__init__.py" else [file]
+    quoted = [f"{mark}{word}{mark}".encode() for mark in "'\""]
+    try:
+        return any(each in one.read_bytes() for one in files for each in quoted)
+    except OSError:
+        return True
 
 
 def extend_with_checkout(package_path: list[str], folder: str) -> None:

@@ -34,6 +34,10 @@ class Job(Protocol):
     def key(self) -> str:
         """Of the stage."""
 
+    @property
+    def device(self) -> bool:
+        """Whether it needs a device; only where there are helpers are there jobs that do not."""
+
     def __call__(self, reporter: Reporter | None = None) -> Outcome:
         """Makes the stage and never raises: what goes wrong is in the outcome."""
 
@@ -44,7 +48,7 @@ class Crew:
 
     A stage has so many CPU `threads` on one device, or `devices` that train one network together.
     `device` is `cpu`, `cuda` or `mps`, or `auto` for the best there is, on other machines. Workers
-    print to `log`.
+    print to `log`. On this machine `helpers` more processes do what needs no device.
     """
 
     workers: int | None
@@ -52,6 +56,7 @@ class Crew:
     devices: int
     device: str
     log: Path
+    helpers: int = 0
 
 
 class ExecutorInfo(Frozen):
@@ -82,11 +87,16 @@ class Executor(ABC):
     @property
     @abstractmethod
     def slots(self) -> int:
-        """Jobs that can be at work at once; it may grow and shrink."""
+        """Jobs that can be at work at once, each on its device; it may grow and shrink."""
+
+    @property
+    def helpers(self) -> int:
+        """Jobs without a device that can be at work beside them; 0 where all jobs are alike."""
+        return 0
 
     @abstractmethod
     def submit(self, job: Job) -> None:
-        """Starts a job; called only while fewer than `slots` are at work."""
+        """Starts a job; called only while fewer than `slots`, or `helpers`, are at work."""
 
     @abstractmethod
     def wait(self, seconds: float) -> list[Outcome]:

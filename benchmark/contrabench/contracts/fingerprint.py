@@ -9,12 +9,15 @@ import ast
 import hashlib
 import inspect
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
-from importlib.util import resolve_name
+from importlib.machinery import PathFinder
+from importlib.util import find_spec, resolve_name
 from pathlib import Path
 from typing import NamedTuple
 
+from contrabench.contracts import reads
 from contrabench.contracts.discovery import PACKAGE as LOOSE
 from contrabench.errors import RequestError
 
@@ -23,8 +26,11 @@ CONTENT = (
     "contrabench.datasets",
     "contrabench.reports",
     "contrabench.model.backbones",
+    "contrabench.model.losses",
+    "contrabench.evaluation.further",
     LOOSE,
 )
+ENGINE = "contrabench"
 OBJECTIVES = "contrabench.objectives"
 OBJECTIVES_FOLDER = Path(__file__).parents[1] / "objectives"
 
@@ -34,23 +40,48 @@ OBJECTIVES_FOLDER = Path(__file__).parents[1] / "objectives"
 def fingerprint(cls: type) -> str:
     """Hashes the source of a plug-in's class to 16 hexadecimal digits, the same on every machine.
 
-    A built-in is hashed as its file, a file given by path together with the files beside it that
-    it imports, and a package with all its modules; so are the plug-ins that it inherits from.
-    Modules of `contrabench.objectives` are in the hash where an import statement anywhere in that
-    code names them, and so are those that they import themselves. Nothing else of the engine is:
-    its changes are told by `PROTOCOL_VERSION`; nor are the libraries. RequestError if the class
-    has no source, for instance when made by `exec`.
+    A file is hashed as it is and a package with all its modules; so are the plug-ins that it
+    inherits from, and every module outside of the installed libraries that an import statement
+    anywhere in that code names, at any remove. Those of `contrabench.objectives` are among them.
+    Nothing else of the engine is: its changes are told by `PROTOCOL_VERSION`. What the code read
+    while it was imported, files and variables of the environment, is in the hash too.
+    RequestError if the class has no source, for instance when made by `exec`.
     """
     # Every plug-in has `info`, and no base class of the engine or of a library does.
     plugins = [base for base in cls.__mro__ if base is cls or hasattr(base, "info")]
     code: dict[str, _Source] = {}
     for plugin in plugins:
         code.update(_code(plugin))
-    code.update(_reached(code.values(), OBJECTIVES, OBJECTIVES_FOLDER))
+    units = {_unit(plugin.__module__) for plugin in plugins}
+    code.update(_reached(code.values(), lambda name: _helper(name, units)))
+    code.update(_reached(code.values(), _objective))
     state = hashlib.sha256()
     for name in sorted(code):
         state.update(f"{name}\0{code[name].text}\0".encode())
+    for line in reads.at_import([one.file for one in code.values() if one.file]):
+        state.update(f"{line}\0".encode())
     return state.hexdigest()[:16]
+
+
+def reached_files(modules: Mapping[str, Path]) -> set[Path]:
+    """The files of plug-ins by module, a package with all of its own, and those that they import.
+
+    As in `fingerprint`, at any remove and outside of the installed libraries; those of the engine
+    are not among them. Nothing is imported to find them.
+    """
+    code: dict[str, _Source] = {}
+    for name, file in modules.items():
+        whole = file.parent.rglob("*.py") if file.name == "__init__.py" else [file]
+        code |= {f"{name}/{one}": _source(one, _home(name, file, one)) for one in whole}
+    code |= _reached(list(code.values()), lambda name: _helper(name, modules))
+    return {Path(one.file) for one in code.values()}
+
+
+def _home(module: str, file: Path, part: Path) -> str:
+    """The package in which a file of a module lies."""
+    if file.name != "__init__.py":
+        return module.rpartition(".")[0]
+    return ".".join((module, *part.parent.relative_to(file.parent).parts))
 
 
 def normalised(source: str | bytes) -> str:
@@ -80,16 +111,18 @@ class _Source(NamedTuple):
 
     text: str
     imports: frozenset[str] = frozenset()
+    file: str = ""
 
 
-def _source(content: str | bytes, package: str) -> _Source:
+def _source(content: str | Path, package: str) -> _Source:
     """Takes a module of a package apart; what is no Python counts byte by byte."""
+    name = str(content) if isinstance(content, Path) else ""
+    data = content.read_bytes() if isinstance(content, Path) else content.encode()
     try:
-        text = normalised(content)
+        text = normalised(data)
     except (SyntaxError, ValueError):
-        data = content.encode() if isinstance(content, str) else content
-        return _Source(hashlib.sha256(data).hexdigest())
-    return _Source(text, frozenset(_imports(text, package)))
+        return _Source(hashlib.sha256(data).hexdigest(), file=name)
+    return _Source(text, frozenset(_imports(text, package)), name)
 
 
 def _imports(text: str, package: str) -> Iterator[str]:
@@ -107,19 +140,65 @@ def _imports(text: str, package: str) -> Iterator[str]:
             yield from (f"{home}.{item.name}" for item in node.names)
 
 
-def _reached(sources: Iterable[_Source], package: str, folder: Path) -> dict[str, _Source]:
-    """Modules of one package, which lies in a folder, that sources import at any remove."""
+def _reached(sources: Iterable[_Source], find: Callable[[str], Path | None]) -> dict[str, _Source]:
+    """Modules that sources import at any remove, as far as `find` knows the file of their name."""
     found: dict[str, _Source] = {}
     waiting = [name for source in sources for name in source.imports]
     while waiting:
         name = waiting.pop()
-        if name in found or not name.startswith(f"{package}."):
+        if name in found or (file := find(name)) is None:
             continue
-        file = folder.joinpath(*name.removeprefix(f"{package}.").split(".")).with_suffix(".py")
-        if file.is_file():
-            found[name] = _source(file.read_bytes(), name.rpartition(".")[0])
-            waiting.extend(found[name].imports)
+        home = name.rpartition(".")[0]
+        found[name] = _source(file, name if file.name == "__init__.py" else home)
+        # A package is run before what is in it.
+        waiting.extend((*found[name].imports, *([home] if home else [])))
     return found
+
+
+def _objective(name: str) -> Path | None:
+    """The file of one of the engine's losses."""
+    if not name.startswith(f"{OBJECTIVES}."):
+        return None
+    parts = name.removeprefix(f"{OBJECTIVES}.").split(".")
+    file = OBJECTIVES_FOLDER.joinpath(*parts).with_suffix(".py")
+    return file if file.is_file() else None
+
+
+def _helper(name: str, units: Iterable[str]) -> Path | None:
+    """The file of a module beside a plug-in or wherever Python finds it, libraries apart.
+
+    Nothing is imported to find it. Those of the plug-ins themselves are known already.
+    """
+    if any(name == unit or name.startswith(f"{unit}.") for unit in units):
+        return None
+    top, *inside = name.split(".")
+    content = next((one for one in CONTENT if name.startswith(f"{one}.")), None)
+    if top in sys.stdlib_module_names or (top == ENGINE and content is None):
+        return None
+    origin = getattr(sys.modules.get(name), "__file__", None)
+    if origin is None:
+        origin = _origin(top, inside) if content is None else _beside(content, name)
+    file = Path(origin or "")
+    return file if file.suffix == ".py" and file.is_file() and not reads.is_library(file) else None
+
+
+def _beside(content: str, name: str) -> str | None:
+    """Where a plug-in's neighbour would be imported from."""
+    spec = PathFinder.find_spec(name, getattr(sys.modules.get(content), "__path__", []))
+    return spec.origin if spec else None
+
+
+def _origin(top: str, inside: Iterable[str]) -> str | None:
+    """Where a module would be imported from."""
+    # A module that was never imported from a file has no specification.
+    with suppress(ImportError, ValueError):
+        spec, name = find_spec(top), top
+        for part in inside:
+            name = f"{name}.{part}"
+            folders = spec.submodule_search_locations if spec else None
+            spec = PathFinder.find_spec(name, folders) if folders is not None else None
+        return spec.origin if spec else None
+    return None
 
 
 def _code(cls: type) -> dict[str, _Source]:
@@ -132,14 +211,13 @@ def _code(cls: type) -> dict[str, _Source]:
             for file in folder.rglob("*.py"):
                 place = file.relative_to(folder)
                 package = ".".join((unit, *place.parent.parts))
-                found[f"{unit}/{place.as_posix()}"] = _source(file.read_bytes(), package)
+                found[f"{unit}/{place.as_posix()}"] = _source(file, package)
         return found
     home = unit.rpartition(".")[0]
     file = Path(getattr(module, "__file__", None) or "")
     if not file.is_file():
         return {unit: _source(_typed(cls), home)}
-    found[unit] = _source(file.read_bytes(), home)
-    return found | (_reached(found.values(), LOOSE, file.parent) if home == LOOSE else {})
+    return {unit: _source(file, home)}
 
 
 def _unit(module: str) -> str:

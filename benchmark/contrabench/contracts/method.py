@@ -12,13 +12,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
+from contrabench import limits
 from contrabench.contracts.views import ViewSpec
 from contrabench.errors import RequestError
 from contrabench.protocol import (
     ENCODER,
     ORIENTATIONS,
+    Budget,
     Course,
     Frozen,
     Optimizer,
@@ -26,6 +28,10 @@ from contrabench.protocol import (
     Schedule,
 )
 from contrabench.protocol import Options as _Options
+from contrabench.references import LONGER_WORD
+
+COMMON_LOSS = "dice_ce"
+"""What labelled slices are trained with unless a run deviates."""
 
 if TYPE_CHECKING:
     from contrabench.contracts.backbone import Backbone
@@ -54,7 +60,9 @@ class MethodInfo(Frozen):
         "`clusters` of equal size, `decorrelation` of dimensions, `asymmetry` of the branches "
         "(a stopped gradient), or `nothing`, for a loss that one embedding would not satisfy",
     )
-    version: int = Field(1, description="raised when the method computes something else")
+    version: int = Field(
+        1, ge=0, le=limits.NARROW, description="raised when the method computes something else"
+    )
 
 
 class Stage(Frozen):
@@ -69,6 +77,12 @@ class Stage(Frozen):
         0, ge=0, description="draw one slice from each of this many parts of a volume; 0: uniform"
     )
     share: float = Field(1.0, gt=0, description="of the method's pre-training images")
+    passes: int | None = Field(
+        None,
+        gt=0,
+        description="images of a slice that go through the network with a gradient, if the loss "
+        "makes more of it than the views; told beside every number",
+    )
     every_label: bool = Field(
         False, description="sees the masks of all training patients; only in a control (rule 2)"
     )
@@ -123,6 +137,7 @@ class JointStage(Frozen):
     name: str
     streams: tuple[Stream, ...] = (Stream(),)
     share: float = Field(1.0, gt=0, description="of the steps of fine-tuning")
+    passes: int | None = Field(None, gt=0, description="as of a stage, of every slice of a step")
     restarts: bool = Field(False, description="from where fine-tuning begins, not the stage before")
 
     @property
@@ -145,6 +160,19 @@ class Deviations(Frozen):
         description="what is tested: the network that is trained, or an average of it over the "
         "steps, the method's own where it has one",
     )
+    loss: str = Field(COMMON_LOSS, description="of the labelled slices, from `bench losses`")
+    finetune_extra: float = Field(
+        0.0, ge=0, description="share of the pre-training images that fine-tuning sees more"
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Usual runs keep the keys that they had before length and loss could be others."""
+        found: dict[str, Any] = write(self)
+        for name in ("loss", "finetune_extra"):
+            if getattr(self, name) == type(self).model_fields[name].default:
+                found.pop(name, None)
+        return found
 
     @property
     def of_finetuning(self) -> Deviations:
@@ -156,14 +184,20 @@ class Deviations(Frozen):
         """What volumes are cut in for pre-training."""
         return ORIENTATIONS if self.views == "all" else ("axial",)
 
-    def labels(self) -> tuple[str, ...]:
-        """The deviations in force, as short words for a table."""
+    def labels(self, budget: Budget | None = None) -> tuple[str, ...]:
+        """The deviations in force, as short words for a table of a budget."""
+        longer = f"finetune +{self.finetune_extra:g} pre-trainings"
+        if budget is not None:
+            own, more = budget.finetune.images, self.finetune_extra * budget.pretrain.images
+            longer = f"{LONGER_WORD} x{(own + more) / own:.3g}"
         told = {
             "three orientations": self.views == "all",
             "deep supervision": self.deep_supervision,
             f"{self.course.replace('_', ' ')} course of rates": self.course != "common",
             f"{self.augmentation.replace('none', 'no')} augmentation": self.augmentation != "mild",
+            f"loss {self.loss}": self.loss != COMMON_LOSS,
             "scores an average of the network": self.score == "teacher",
+            longer: self.finetune_extra > 0,
         }
         return tuple(words for words, is_so in told.items() if is_so)
 
@@ -197,14 +231,31 @@ class Published(Frozen):
     )
 
 
+Seen = Literal["no", "yes", "unknown"]
+
+
+class Checkpoint(Frozen):
+    """Weights from outside, which fine-tuning begins with in the place of a pre-training."""
+
+    file: str = Field(description="path of a file of safetensors or of torch")
+    keys: tuple[tuple[str, str], ...] = Field(
+        (), description="beginnings of names in the file, and what stands for them in the backbone"
+    )
+    source: str = Field("", description="who has trained them on what")
+    licence: str = Field("", description="of the weights")
+    seen: Seen = Field(
+        "unknown", description="whether test patients of the dataset were in their training"
+    )
+
+
 class Method(ABC):
     """Base class of every method, built-in or a stranger's.
 
     Attributes:
         deviations: those that belong to the published method; the user's `--views` and
             `--deep-supervision` override them.
-        finetune_extra: share of the pre-training images that the method spends on longer
-            fine-tuning instead (0 for all methods but a reference).
+        finetune_extra: share of the pre-training images by which its fine-tuning is longer: a
+            deviation of every method but the reference that is there for it.
         published: the paper's own optimisation; None where no source gives one.
         of_hand_off: options that change `transfers()` alone: runs that differ in no other share
             their pre-training.
@@ -252,6 +303,10 @@ class Method(ABC):
         `head` is the segmentation head of the last stage's objective.
         """
         return tuple(dict.fromkeys(part for stage in self.stages() for part in stage.trains))
+
+    def checkpoint(self) -> Checkpoint | None:
+        """Weights from outside that take the place of pre-training stages; None for none."""
+        return None
 
     def label_dependent(self) -> bool:
         """Whether any stage sees masks of the manifest, so that each one needs its own."""

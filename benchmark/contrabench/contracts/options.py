@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from contrabench import limits
 from contrabench.errors import RequestError
 from contrabench.protocol import Frozen, canonical_json
-from contrabench.text import did_you_mean
+from contrabench.text import did_you_mean, kept_whole
 
 Values = TypeVar("Values", bound=Frozen)
 
@@ -70,6 +72,15 @@ def read_value(text: str) -> Any:
     return {"none": None, "True": True, "False": False}.get(text, text)
 
 
+def typed(value: object) -> str:
+    """An option's value as it would be typed; a list as `a+b`, as tables write it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (tuple, list)):
+        return "+".join(typed(item) for item in value)
+    return kept_whole(value) if isinstance(value, str) else str(value)
+
+
 def _split(given: Given) -> tuple[dict[str, str], list[str]]:
     """Separates keys from values, as text, and reports pairs that have none or come twice."""
     if isinstance(given, Mapping):
@@ -107,7 +118,11 @@ def fault_words(fault: ErrorDetails, *models: type[Frozen]) -> str:
     """
     # Of a field that may be one of several types, pydantic names the type it has tried.
     tried = {"str", "int", "float", "constrained-int", *(model.__name__ for model in models)}
-    place = [str(part) for part in fault["loc"] if part not in tried]
+    place = [
+        str(part)
+        for part in fault["loc"]
+        if part not in tried and not str(part).startswith("tuple[")
+    ]
     text = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if not place:
         return text
@@ -124,17 +139,58 @@ def fault_words(fault: ErrorDetails, *models: type[Frozen]) -> str:
     if problem in problems:
         takes = models[0].model_fields[place[0]].description
         return f"{name} {problems[problem]}; it takes {takes}"
+    names = [part for part in place if not part.isdecimal()]
+    field = models[min(len(names), len(models)) - 1].model_fields.get(names[-1])
+    if span := _span(fault, field):
+        return f"{name} is a number {span}, not {fault['input']!r}"
     return f"{name} {text[:1].lower()}{text[1:]}; it is {fault['input']!r}"
 
 
+def _span(fault: ErrorDetails, field: FieldInfo | None) -> str:
+    """The bounds of a number, if it is they that a value breaks: `from 2 to 1000`."""
+    broken: Any = fault.get("ctx", {}).items()
+    words = {"ge": "from", "gt": "above", "le": "to", "lt": "below", "multiple_of": "in steps of"}
+    if field is None or not broken:
+        return ""
+    for known in _constraints(field, field.annotation):
+        if broken <= known.items():
+            told = [f"{word} {known[key]}" for key, word in words.items() if key in known]
+            return " ".join(told).replace(" below", " and below")
+    return ""
+
+
+def _constraints(*parts: Any) -> Iterator[dict[str, Any]]:
+    """What annotations say of a value, one dictionary for each of the types that it may have."""
+    for part in parts:
+        told: Any = getattr(part, "metadata", None) or getattr(part, "__metadata__", ())
+        if found := {
+            key: getattr(one, key)
+            for entry in told
+            for one in (entry, *getattr(entry, "metadata", ()))
+            for key in ("ge", "gt", "le", "lt", "multiple_of")
+            if getattr(one, key, None) is not None
+        }:
+            yield found
+        yield from _constraints(*get_args(part))
+
+
 def _not_finite(options: Frozen, texts: dict[str, str]) -> list[str]:
-    """Refuses NaN and infinity, which have no place in a hashed specification."""
+    """Refuses NaN and infinity, which have no place in a hashed specification, and vast numbers."""
+    given = ", ".join(f"{key}={text}" for key, text in texts.items())
     try:
-        canonical_json(options)
+        data = canonical_json(options)
     except ValueError:
-        given = ", ".join(f"{key}={text}" for key, text in texts.items())
         return [f"a number is not finite in {given}; give a finite one"]
+    if _vast(json.loads(data)):
+        return [f"a number is beyond {limits.SEED} in {given}; give a smaller one"]
     return []
+
+
+def _vast(data: Any) -> bool:
+    """Whether JSON-like data hold a whole number that 64 bits do not."""
+    if isinstance(data, dict | list):
+        return any(map(_vast, data.values() if isinstance(data, dict) else data))
+    return isinstance(data, int) and abs(data) > limits.SEED
 
 
 def _message(faults: list[str], what: str) -> str:

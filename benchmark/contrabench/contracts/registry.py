@@ -1,4 +1,4 @@
-"""One lazy registry; methods, datasets, report formats, backbones and executors are its instances.
+"""One lazy registry; methods, datasets, losses, backbones and others are its instances.
 
 Plug-ins are submodules of a content package (the built-ins), entry points of distributions, and
 files given by path. Nothing is imported before it is asked for, and a plug-in that fails to
@@ -8,6 +8,7 @@ import is listed with its reason and hurts nobody else.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 import re
@@ -16,11 +17,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from threading import Lock
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from contrabench.contracts import discovery
+from contrabench.contracts import discovery, intact, reads
 from contrabench.errors import RequestError
 from contrabench.text import did_you_mean, one_line
 
@@ -28,12 +30,15 @@ if TYPE_CHECKING:
     from contrabench.contracts.backbone import Backbone
     from contrabench.contracts.dataset import Dataset
     from contrabench.contracts.executor import Executor
+    from contrabench.contracts.loss import Loss
     from contrabench.contracts.method import Method
+    from contrabench.contracts.metric import Metric
     from contrabench.contracts.report import ReportFormat
 
 T = TypeVar("T")
 C = TypeVar("C")
 
+BUILT_IN = "built-in"
 RESERVED = "all"
 """The word by which the command line asks for every name."""
 
@@ -70,13 +75,13 @@ class _Registration:
 class Registry(Generic[T]):
     """Names and classes of one kind of plug-in, in words, e.g. "method".
 
-    `package` is the dotted name of the content package; the group of the entry points is named
+    `package` is the dotted name of the content package; the `group` of the entry points is named
     as it if None.
     """
 
     def __init__(self, kind: str, package: str, group: str | None = None) -> None:
         self.kind = kind
-        self._package, self._group = package, group or package
+        self.package, self.group = package, group or package
         self._registered: dict[str, _Registration] = {}
         self._collisions: dict[str, str] = {}
         self._failed: dict[tuple[str, str], Plugin[T]] = {}
@@ -102,12 +107,7 @@ class Registry(Generic[T]):
 
     def get(self, name: str) -> T:
         """A plug-in by name, importing what that needs; RequestError if it cannot be used."""
-        loose = discovery.load_all()
-        stem = name.replace("-", "_")
-        if stem in self._stems():
-            self._import(stem)
-        self._load_points(name)
-        for known in (partial(self._known, loose), self.entries):
+        for known in (partial(self._near, name), self.entries):
             found = [plugin for plugin in known() if plugin.name == name]
             for plugin in found:
                 if plugin.error is not None:
@@ -118,9 +118,46 @@ class Registry(Generic[T]):
                     return plugin.value
         raise RequestError(self._unknown(name))
 
+    def holds(self, name: str) -> bool:
+        """Whether a plug-in has a name, usable or not, with no other one imported to know it."""
+        return any(plugin.name == name for plugin in self._near(name))
+
+    def _near(self, name: str) -> list[Plugin[T]]:
+        """What is known once that is imported which may have a name."""
+        loose = discovery.load_all(name)
+        stem = name.replace("-", "_")
+        # What is imported need not be looked for.
+        if f"{self.package}.{stem}" not in sys.modules and stem in self._stems():
+            self._import(stem)
+        self._load_points(name)
+        return self._known(loose)
+
     def names(self) -> list[str]:
         """The sorted names of all plug-ins that can be used."""
         return [plugin.name for plugin in self.entries() if plugin.error is None]
+
+    @property
+    def has_points(self) -> bool:
+        """Whether an installed distribution has plug-ins of this kind."""
+        return bool(_points(self.group, tuple(sys.path)))
+
+    @property
+    def has_typed(self) -> bool:
+        """Whether a class was registered that is neither a built-in nor given by path."""
+        known = (f"{self.package}.", f"{discovery.PACKAGE}.")
+        return any(not one.value.__module__.startswith(known) for one in self._registered.values())
+
+    def built_ins(self) -> list[Plugin[T]]:
+        """The entries of the content package, with no other plug-in imported."""
+        for stem in self._stems():
+            self._import(stem)
+        return [plugin for plugin in self._known([]) if plugin.origin == BUILT_IN]
+
+    def plug_ins(self) -> list[Plugin[T]]:
+        """The entries given by path or by entry points, with no built-in imported for them."""
+        loose = discovery.load_all()
+        self._load_points()
+        return [plugin for plugin in self._known(loose) if plugin.origin != BUILT_IN]
 
     def entries(self) -> list[Plugin[T]]:
         """All plug-ins sorted by name, those that cannot be used among them."""
@@ -147,18 +184,18 @@ class Registry(Generic[T]):
 
     def _stems(self) -> list[str]:
         """Names of the modules in the content package."""
-        package = importlib.import_module(self._package)
+        package = importlib.import_module(self.package)
         names = (module.name for module in pkgutil.iter_modules(package.__path__))
         return sorted(name for name in names if not name.startswith("_"))
 
     def _import(self, stem: str) -> None:
         """Imports one built-in."""
-        module = f"{self._package}.{stem}"
-        self._attempt(partial(importlib.import_module, module), module, stem, "built-in")
+        module = f"{self.package}.{stem}"
+        self._attempt(partial(importlib.import_module, module), module, stem, BUILT_IN)
 
     def _load_points(self, name: str | None = None) -> None:
         """Loads the entry points of a name, or all."""
-        for point in _points(self._group, tuple(sys.path)):
+        for point in _points(self.group, tuple(sys.path)):
             if name is None or point.name == name:
                 dist = point.dist
                 origin = f"{dist.name} {dist.version}" if dist else point.value
@@ -167,7 +204,15 @@ class Registry(Generic[T]):
 
     def _load(self, point: EntryPoint) -> None:
         """Loads one entry point; what its module registers itself is not added again."""
-        value = point.load()
+        top = point.module.partition(".")[0]
+        spec = importlib.util.find_spec(top) if point.module not in sys.modules else None
+        if spec is None or top == self.package.partition(".")[0]:
+            value = point.load()
+        else:
+            for folder in spec.submodule_search_locations or ([spec.origin] if spec.origin else []):
+                reads.belongs_to_plugin(Path(folder))
+            with intact.importing(point.module):
+                value = point.load()
         known = any(old.value is value for old in self._registered.values())
         if not known and not isinstance(value, ModuleType):
             file = getattr(sys.modules.get(point.module), "__file__", None) or point.module
@@ -208,8 +253,8 @@ class Registry(Generic[T]):
     def _origin(self, item: _Registration) -> str:
         """Where a plug-in comes from, as a short word or with the line of its decorator."""
         module: str = item.value.__module__
-        if module.startswith(f"{self._package}."):
-            return "built-in"
+        if module.startswith(f"{self.package}."):
+            return BUILT_IN
         return self._distributions.get(module.partition(".")[0], item.place)
 
     def _unknown(self, name: str) -> str:
@@ -256,10 +301,20 @@ executors: Registry[type[Executor]] = Registry(
     "executor", "contrabench.study.executors", "contrabench.executors"
 )
 
-REGISTRIES: tuple[Registry[Any], ...] = (methods, datasets, reports, backbones, executors)
+losses: Registry[type[Loss]] = Registry("loss", "contrabench.model.losses", "contrabench.losses")
+metrics: Registry[type[Metric]] = Registry(
+    "metric", "contrabench.evaluation.further", "contrabench.metrics"
+)
+
+REGISTRIES: tuple[Registry[Any], ...] = (
+    *(methods, datasets, reports, backbones, executors),
+    *(losses, metrics),
+)
 
 register_method = methods.register
 register_dataset = datasets.register
 register_report = reports.register
 register_backbone = backbones.register
 register_executor = executors.register
+register_loss = losses.register
+register_metric = metrics.register

@@ -126,6 +126,38 @@ class PlotData:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What a reader asks first of one label budget, in the order of asking, to fit on one screen.
+
+    Attributes:
+        about: what was compared, on whom: parts of a line.
+        setting: by which network and budget: likewise.
+        sight: whether the study can see, by its controls, in sentences.
+        short: the answer in a few words.
+        words: the answer, in sentences without statistics.
+        best: the best method that is shown to beat scratch; "" for none.
+        forest: each method against scratch, controls too: `Family`, differences in Dice and ASD
+            with the ends of their intervals, `Group`; families together.
+        board: the leaderboard in few columns.
+        basis: what the intervals are about.
+        margin: differences in Dice below it do not matter.
+        scratch: its mean Dice; NaN without it.
+    """
+
+    about: tuple[str, ...]
+    setting: tuple[str, ...]
+    sight: tuple[str, ...]
+    short: str
+    words: tuple[str, ...]
+    best: str
+    forest: Table
+    board: Table
+    basis: str
+    margin: float
+    scratch: float
+
+
+@dataclass(frozen=True)
 class Section:
     """What the rows of one protocol say, at one label budget or across them.
 
@@ -137,6 +169,7 @@ class Section:
         notes: what is missing, flagged, or limits the comparison.
         labels: the label budget; "" for several.
         is_appendix: to be looked up: a format with little room only names its tables.
+        answer: what is asked first; None across label budgets and in what is looked up.
     """
 
     title: str
@@ -149,6 +182,7 @@ class Section:
     plot_data: PlotData | None = None
     gallery: Gallery | None = None
     is_appendix: bool = False
+    answer: Answer | None = None
 
     def structure(self, column: Column) -> str:
         """The structure that a column of one of the tables is about; "" if about none."""

@@ -1,7 +1,8 @@
 """The slice bank: all slices a stage may see, as one tensor; a batch is an index into it.
 
 Volumes are (X, Y, Z) in RAS orientation, channel by channel. Slices follow the radiological
-convention: axial with the anterior side up, coronal and sagittal with the head up.
+convention: axial with the anterior side up, coronal and sagittal with the head up. Of a stack that
+was acquired along another axis these names are those of its own axes: axial is its own slices.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class SliceBank:
     """Slices with where they come from; N rows.
 
     Attributes:
-        images: (N, C, P, P) float32, on the training device when they fit.
+        images: (N, C, P, P) float32, on the training device when they fit, else on the CPU.
         masks: (N, P, P) uint8 class indices, `IGNORE` for unlabelled slices; None if the bank
             was built without labels.
         volume: (N,) long, index of the case; a volume counts once per orientation.
@@ -58,15 +59,11 @@ class SliceBank:
         return int(self.images.shape[0])
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Copies of rows (B,), given on the CPU, to the training device, never views.
+        """Copies of rows (B,), given where the images are, never views.
 
         Images (B, C, P, P) and masks (B, P, P) or None.
         """
-        where = index.to(self.images.device)
-        images = self.images[where].to(self.device, non_blocking=True)
-        if self.masks is None:
-            return images, None
-        return images, self.masks[where].to(self.device, non_blocking=True)
+        return self.images[index], None if self.masks is None else self.masks[index]
 
 
 def build_bank(
@@ -93,18 +90,14 @@ def build_bank(
             [mask_slices(case, cut, case.patient in labelled) for case, cut in cuts]
         ).contiguous()
     home = device if _fits(images, masks, device) else torch.device("cpu")
-    pinned = home.type == "cpu" and device.type == "cuda"
     counts = torch.tensor([len(part) for part in parts])
-
-    def placed(slices: Tensor) -> Tensor:
-        return slices.pin_memory() if pinned else slices.to(home)
 
     def each(numbers: list[int]) -> Tensor:
         return torch.tensor(numbers).repeat_interleave(counts)
 
     return SliceBank(
-        images=placed(images),
-        masks=None if masks is None else placed(masks),
+        images=images.to(home),
+        masks=None if masks is None else masks.to(home),
         volume=each(list(range(len(cuts)))),
         patient=each([names.index(case.patient) for case, _ in cuts]),
         orientation=each([ORIENTATIONS.index(orientation) for _, orientation in cuts]),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
@@ -16,27 +15,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from contrabench.data.nifti import Stored, read_nifti, unreadable
 from contrabench.errors import DataError
-from contrabench.text import counted, some
+from contrabench.text import composed, counted, some
 
 if TYPE_CHECKING:
     from SimpleITK import Image
 
-Stored = tuple[NDArray[np.float32], NDArray[np.float64]]
-"""Voxels (X, Y, Z), or (X, Y, Z, n) of n values each, and the 4 x 4 affine."""
-
 _NIFTI = (".nii.gz", ".nii")
 _ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
 _SLICES = (".dcm", ".ima")
-_STRANGE = (
-    *(".mnc", ".gipl.gz", ".gipl", ".mgz", ".mgh", ".img", ".vtk", ".tiff", ".tif"),
-    *(".npz", ".npy", ".h5", ".hdf5", ".mat"),
-)
+_SCANS = (".mnc", ".gipl.gz", ".gipl", ".mgz", ".mgh", ".img")
+"""Endings of volumes that nothing here reads."""
+_STRANGE = (*_SCANS, ".vtk", ".tiff", ".tif", ".npz", ".npy", ".h5", ".hdf5", ".mat")
 """Endings of files that may hold a volume too, and that nothing here reads."""
+VOLUMES = (*_NIFTI, *_ITK, *_SLICES, *_SCANS)
+"""Endings that are those of volumes, read or not."""
 _VOXELS = {".mhd": rb"^ElementDataFile\s*=\s*(.+?)\s*$", ".nhdr": rb"^data ?file:\s*(.+?)\s*$"}
 """Where a header says which file holds its voxels."""
+_UNIT = rb"^(?:space units|DistanceUnits)\s*[:=]\s*(.+?)\s*$"
+"""Where a header names its unit of length, which ITK does not look at."""
+_HEADER = 4096
 _MAGIC = slice(128, 132), b"DICM"
 _TO_RAS = np.diag([-1.0, -1.0, 1.0])
 """ITK and DICOM count to the left and to the back."""
@@ -47,9 +47,12 @@ _UNEVEN = 0.1
 
 
 def stem(path: Path) -> str:
-    """The name of a volume without the ending of its format; a folder's name is its own."""
+    """The name of a volume without the ending of its format; a folder's name is its own.
+
+    Letters with marks are composed, so that machines that spell them in two ways agree.
+    """
     ending = "" if path.is_dir() else _ending(path, (*_NIFTI, *_ITK))
-    return path.name[: len(path.name) - len(ending)]
+    return composed(path.name[: len(path.name) - len(ending)])
 
 
 def volumes_in(folder: Path) -> list[Path]:
@@ -57,7 +60,7 @@ def volumes_in(folder: Path) -> list[Path]:
 
     Hidden ones, such as the `._` files of macOS, are not among them.
     """
-    return [path for path in _entries(folder) if _is_volume(path)]
+    return [path for path in _entries(folder) if is_volume(path)]
 
 
 def unread(folders: Iterable[Path]) -> list[str]:
@@ -93,25 +96,24 @@ def files_of(path: Path) -> list[Path]:
     return [path, path.parent / name]
 
 
-def read_volume(path: Path, frame: int | None = None) -> Stored:
+def read_volume(path: Path, frame: int | None = None, exact: bool = False) -> Stored:
     """Reads a volume of any of the formats, or a frame of a NIfTI series, counted from 0.
 
-    ValueError with one line if that is not possible.
+    Voxels are float32, or of the file's own type if they are wanted `exact`. ValueError with one
+    line if that is not possible.
     """
-    from nibabel.filebasedimages import ImageFileError
-
-    nifti = bool(_ending(path, _NIFTI))
-    if not nifti and not find_spec("SimpleITK"):
+    if _ending(path, _NIFTI):
+        return read_nifti(path, frame, exact)
+    if not find_spec("SimpleITK"):
         raise ValueError(f"{path}: {_INSTALL}")
     files = _series(path) if path.is_dir() else files_of(path)[:1]
     try:
-        if nifti:
-            return _read_nifti(path, frame)
-        images = _read_itk(files)
-    except (OSError, EOFError, ValueError, RuntimeError, zlib.error, ImageFileError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{path} cannot be read ({reason}); copy or download it again") from error
-    return _stacked(path, images) if len(images) > 1 else _converted(images[0])
+        if not path.is_dir() and (unit := _foreign_unit(path)):
+            raise ValueError(f"its unit is {unit}; write its geometry in mm")
+        slices = [_converted(image, exact) for image in _read_itk(files)]
+    except (OSError, ValueError, RuntimeError) as error:
+        raise unreadable(path, error) from error
+    return _stacked(path, slices) if len(slices) > 1 else slices[0]
 
 
 def _ending(path: Path, endings: Iterable[str]) -> str:
@@ -134,7 +136,7 @@ def _entries(folder: Path) -> list[Path]:
         raise DataError([f"{folder} cannot be listed ({reason})"], where=str(folder)) from error
 
 
-def _is_volume(path: Path) -> bool:
+def is_volume(path: Path) -> bool:
     """Whether a path is a volume, by its name alone if it is a link that leads nowhere.
 
     Its case must not pass for one that never had the file.
@@ -156,7 +158,7 @@ def _is_slice(path: Path) -> bool:
 
 def _trouble(path: Path) -> tuple[str, str] | None:
     """What a path is and what to do about it, if it may be a volume and cannot be read."""
-    if _is_volume(path):
+    if is_volume(path):
         if _ending(path, _NIFTI) or find_spec("SimpleITK"):
             return None
         return f"{_ending(path, _ITK)} file" if path.is_file() else "DICOM folder", _INSTALL
@@ -169,34 +171,14 @@ def _trouble(path: Path) -> tuple[str, str] | None:
     return None
 
 
-def frame_count(path: Path) -> int:
-    """Frames of a NIfTI series over time, told by its header; ValueError if it is none."""
-    import nibabel as nib
-    from nibabel.filebasedimages import ImageFileError
-
-    try:
-        shape = tuple(int(side) for side in nib.load(path).shape)
-    except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(
-            f"the series {path} cannot be read ({reason}); copy or download it again, or leave it "
-            "out"
-        ) from error
-    if len(shape) != 4:
-        raise ValueError(f"the series {path} has shape {shape}, not four dimensions")
-    return shape[3]
-
-
-def _read_nifti(path: Path, frame: int | None) -> Stored:
-    import nibabel as nib
-
-    file = nib.load(path)
-    data = file.dataobj
-    if frame is not None:
-        if len(file.shape) != 4 or frame >= file.shape[3]:
-            raise ValueError(f"it has shape {tuple(file.shape)} and no frame {frame + 1}")
-        data = data[..., frame]
-    return np.asarray(data, np.float32), np.asarray(file.affine, np.float64)
+def _foreign_unit(path: Path) -> str:
+    """The unit of length that a header of NRRD or MetaImage names, if it is not the millimetre."""
+    with path.open("rb") as file:
+        named = re.search(_UNIT, file.read(_HEADER), re.MULTILINE | re.IGNORECASE)
+    units = (
+        {word.strip('"').lower() for word in named[1].decode("latin-1").split()} if named else ()
+    )
+    return ", ".join(sorted({*units} - {"mm", "millimeter", "?", "none"}))
 
 
 def _read_itk(files: Sequence[Path]) -> list[Image]:
@@ -215,36 +197,37 @@ def _series(folder: Path) -> list[Path]:
     return list(map(Path, ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), names[0])))
 
 
-def _converted(image: Image) -> Stored:
+def _converted(image: Image, exact: bool) -> Stored:
     """The voxels of ITK and their geometry."""
     from SimpleITK import GetArrayViewFromImage
 
     size, affine = image.GetDimension(), np.eye(4)
-    values = GetArrayViewFromImage(image).astype(np.float32)
+    values = GetArrayViewFromImage(image)
+    values = values.copy() if exact else values.astype(np.float32)
     # NumPy sees the slowest axis first, and several values of a voxel last.
     axes = [*reversed(range(size)), *range(size, values.ndim)]
     if size >= 3:
         turn = np.reshape(image.GetDirection(), (size, size))[:3, :3]
         affine[:3, :3] = _TO_RAS @ turn @ np.diag(image.GetSpacing()[:3])
         affine[:3, 3] = _TO_RAS @ np.asarray(image.GetOrigin()[:3])
-    return np.ascontiguousarray(values.transpose(axes)), affine
+    return Stored(np.ascontiguousarray(values.transpose(axes)), affine)
 
 
-def _stacked(folder: Path, images: Sequence[Image]) -> Stored:
+def _stacked(folder: Path, slices: list[Stored]) -> Stored:
     """The volume of a series; ValueError if a slice is missing or is of another one.
 
     Slices are ordered and spaced by their positions, so that a tilted gantry stays what it is.
     """
-    slices = [_converted(image) for image in images]
-    (first, plane), turn = slices[0], slices[0][1][:3, :3]
+    (first, plane, _), turn = slices[0], slices[0].affine[:3, :3]
     if any(
-        v.shape != first.shape or not np.allclose(a[:3, :3], turn, atol=1e-3) for v, a in slices
+        one.values.shape != first.shape or not np.allclose(one.affine[:3, :3], turn, atol=1e-3)
+        for one in slices
     ):
         raise ValueError(f"{folder} holds slices that differ in size or direction; {_ONE}")
     normal = np.cross(turn[:, 0], turn[:, 1])
     normal /= np.linalg.norm(normal)
-    slices.sort(key=lambda one: float(normal @ one[1][:3, 3]))
-    places = np.array([affine[:3, 3] for _, affine in slices])
+    slices.sort(key=lambda one: float(normal @ one.affine[:3, 3]))
+    places = np.array([one.affine[:3, 3] for one in slices])
     gaps = np.diff(places @ normal)
     if gaps.min() <= 0 or np.ptp(gaps) > _UNEVEN * float(np.median(gaps)):
         raise ValueError(
@@ -254,4 +237,4 @@ def _stacked(folder: Path, images: Sequence[Image]) -> Stored:
     affine = plane.copy()
     affine[:3, 2] = (places[-1] - places[0]) / (len(slices) - 1)
     affine[:3, 3] = places[0]
-    return np.concatenate([values for values, _ in slices], axis=2), affine
+    return Stored(np.concatenate([one.values for one in slices], axis=2), affine)

@@ -8,12 +8,12 @@ same centre, so every resampling is three one-dimensional ones.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -147,6 +147,8 @@ def resample_label(label: NDArray[np.uint8], classes: int, grid: WorkingGrid) ->
     thinner than a voxel is lost only where others hold the larger share. One class at a time is
     kept in memory; the background, 0, is what classes 1 and on leave.
     """
+    from scipy import ndimage
+
     operators = _operators(grid)
     best = np.zeros(grid.shape, np.float32)
     total = np.zeros(grid.shape, np.float32)
@@ -174,6 +176,8 @@ def onto_grid(
     Beyond the image's borders, half a voxel outside of its outermost centres, stands its lowest
     value. With it comes the share of the other grid that lies within.
     """
+    from scipy import ndimage
+
     relation = np.linalg.inv(affine) @ target
     inside = ndimage.affine_transform(
         np.ones(image.shape, np.uint8), relation, output_shape=shape, order=0, mode="grid-constant"
@@ -213,15 +217,51 @@ def to_native(
 ) -> NDArray[np.uint8]:
     """Brings a prediction (C, X, Y, Z) to the native grid: the class with the largest value.
 
-    Each class is interpolated linearly; outside of the field of view is background, 0. Works
-    in slabs of a few native slices, on the tensor's device. Affines are 4 x 4, voxel index to
-    world; the native grid is that in canonical orientation.
+    Each class is interpolated linearly; outside of the field of view is background, 0. Affines are
+    4 x 4, voxel index to world; the native grid is that in canonical orientation.
+    """
+    import torch
+
+    result = np.zeros(native_shape, np.uint8)
+    for place, shares in _slabs(probabilities, affine, native_affine, native_shape):
+        best = next(shares)
+        winner = torch.zeros_like(best, dtype=torch.uint8)
+        for index, share in enumerate(shares, start=1):
+            winner.masked_fill_(share > best, index)
+            torch.maximum(best, share, out=best)
+        result[place] = winner.cpu().numpy()
+    return result
+
+
+def native_shares(
+    probabilities: Tensor,
+    affine: NDArray[np.float64],
+    native_affine: NDArray[np.float64],
+    native_shape: tuple[int, int, int],
+) -> NDArray[np.float32]:
+    """The values (C, X, Y, Z) on the native grid that `to_native` decides by."""
+    result = np.zeros((len(probabilities), *native_shape), np.float32)
+    result[0] = 1
+    for place, shares in _slabs(probabilities, affine, native_affine, native_shape):
+        for index, share in enumerate(shares):
+            result[(index, *place)] = share.cpu().numpy()
+    return result
+
+
+def _slabs(
+    probabilities: Tensor,
+    affine: NDArray[np.float64],
+    native_affine: NDArray[np.float64],
+    native_shape: tuple[int, int, int],
+) -> Iterator[tuple[tuple[slice, slice, slice], Iterator[Tensor]]]:
+    """The parts of a native grid within the field of view, a few slices each, with their values.
+
+    Those of one class after the other, interpolated on the tensor's device.
     """
     import torch
 
     device = probabilities.device
     relation = np.linalg.inv(affine) @ native_affine
-    result = np.zeros(native_shape, np.uint8)
     spans, indices = [], []
     for axis, count in enumerate(native_shape):
         positions = relation[axis, axis] * np.arange(count) + relation[axis, 3]
@@ -238,14 +278,8 @@ def to_native(
             _sample(_sample(_sample(values.float(), 2, *slab), 0, *x), 1, *y)
             for values in probabilities.detach()
         )
-        best = next(shares)
-        winner = torch.zeros_like(best, dtype=torch.uint8)
-        for index, share in enumerate(shares, start=1):
-            winner.masked_fill_(share > best, index)
-            torch.maximum(best, share, out=best)
         depth = slice(spans[2].start + start, spans[2].start + start + len(slab[0]))
-        result[spans[0], spans[1], depth] = winner.cpu().numpy()
-    return result
+        yield (spans[0], spans[1], depth), shares
 
 
 def _sample(values: Tensor, axis: int, low: Tensor, high: Tensor, weight: Tensor) -> Tensor:

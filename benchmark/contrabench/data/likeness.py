@@ -13,15 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.linalg import hadamard
 
 from contrabench.contracts.dataset import Case, Volume
 from contrabench.data.grid import shrink
 
 SAME_HEART = 0.8
 """Likeness from which on two volumes are one heart: in the middle between the closest of different
-hearts (0.68, of 11 175 pairs) and the furthest of disguised copies (0.91), see docs/protocol.md."""
+hearts (0.68, of 11 175 pairs) and the furthest of disguised copies (0.91), see
+docs/your-data.md."""
 _CELLS = (32, 32, 4)
 _BLUR = 2.0
 """Cells, within a slice: what is smoother than that is common to all hearts and left out."""
@@ -57,6 +56,8 @@ def likeness_of(volume: Volume) -> Likeness:
 
 def pattern_of(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """The pattern of an image (X, Y, Z): its whole extent in few cells, less what is smooth."""
+    from scipy import ndimage
+
     sampled = image[tuple(slice(None, None, max(1, n // _SAMPLED)) for n in image.shape)]
     cells = shrink(np.clip(image, *np.percentile(sampled, _CLIP)), _CELLS)
     cells -= ndimage.gaussian_filter(cells, (_BLUR, _BLUR, 0), mode="nearest")
@@ -71,6 +72,8 @@ def similarity(some: NDArray[np.float32], others: NDArray[np.float32]) -> NDArra
     A pattern is the sum of eight parts that are even or odd along each axis; a mirroring changes
     no more than the signs of their products, so these are taken once.
     """
+    from scipy.linalg import hadamard
+
     products = _parts(some) @ _parts(others).transpose(0, 2, 1)
     signs = hadamard(len(products), dtype=np.float32)
     return np.asarray(np.tensordot(signs, products, 1).max(axis=0))

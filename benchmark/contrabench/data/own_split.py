@@ -12,7 +12,7 @@ from contrabench.contracts.split import GivenFold, GivenSplit
 from contrabench.data.splits import Split
 from contrabench.errors import RequestError
 from contrabench.protocol import digest
-from contrabench.text import counted, some
+from contrabench.text import composed, counted, some
 
 if TYPE_CHECKING:
     from contrabench.data.prepare import PreparedCase
@@ -60,7 +60,7 @@ def _lists(
     elif wrong := [key for key, names in content.items() if not _are_names(names)]:
         fault = f"{where}'{wrong[0]}' is no list of names"
     else:
-        return {key: tuple(names) for key, names in content.items()}
+        return {key: tuple(map(composed, names)) for key, names in content.items()}
     raise RequestError(f"the split {path} cannot be used: {fault}; expected {_FORMS}")
 
 
@@ -98,7 +98,8 @@ def lay_split(given: GivenSplit, cases: Sequence[PreparedCase]) -> LaidSplit:
     no patient left to test, or none with labels to train on.
     """
     everyone = {case.patient for case in cases}
-    known = {patient: patient for patient in everyone} | {case.case: case.patient for case in cases}
+    known = {composed(patient): patient for patient in everyone}
+    known |= {composed(case.case): case.patient for case in cases}
     referenced = {case.patient for case in cases if case.labelled}
     folds, unnamed = [], set(referenced)
     for number, part in enumerate(given.folds):

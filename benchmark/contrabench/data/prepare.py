@@ -7,12 +7,13 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contrabench.contracts.dataset import Case, Dataset, Structure
+from contrabench.contracts.dataset import Case, Dataset, Note, Structure
+from contrabench.data.geometry import acquired
 from contrabench.data.grid import (
     WorkingGrid,
     covered,
@@ -22,11 +23,13 @@ from contrabench.data.grid import (
     working_grid,
 )
 from contrabench.data.likeness import Likeness, likeness_of
+from contrabench.data.nifti import sides_words
 from contrabench.data.reading import image_words, load_checked
 from contrabench.errors import DataError, RunError
+from contrabench.files import save_array
 from contrabench.protocol import DataRecipe
 
-PREPARE_VERSION = 2
+PREPARE_VERSION = 3
 """Raised whenever the same files and recipe give other arrays."""
 _META, _PATTERN = "meta.json", "pattern.npy"
 
@@ -36,18 +39,19 @@ class PreparedCase:
     """One case as the network sees it, with the way back to its native grid.
 
     Attributes:
-        image: (pixels, pixels, Z) float32 in RAS orientation, or (C, pixels, pixels, Z) of several
-            channels, each clipped and z-scored within the field of view; mapped from disk, changes
-            to it stay in memory.
+        image: (pixels, pixels, Z) float32, or (C, pixels, pixels, Z) of several channels, each
+            clipped and z-scored within the field of view, in RAS orientation or with the axis of
+            acquisition as the third (`acquired`); mapped from disk, changes stay in memory.
         label: class indices on the same grid, 0 the background and k+1 structure k; None
             for an unlabelled case.
         spacing: working voxel sides in mm.
         affine: working voxel index to world, 4 x 4; `native_affine` and `native_shape` are
-            of the native grid in canonical orientation.
+            of the native grid with the same axes.
         fingerprint: hash of everything the arrays depend on: files, dataset code and
             options, structures, recipe, pixels, and the version of the preparation.
         image_hash: of the voxels as they were read.
         outside: share of the reference's foreground that lies outside the field of view.
+        notes: what was decided in reading it, and what it lost on the way.
         pool: the other dataset that it was taken from for its image alone; "" for the run's own.
     """
 
@@ -65,6 +69,7 @@ class PreparedCase:
     outside: float
     folder: Path = field(repr=False)
     pool: str = ""
+    notes: tuple[Note, ...] = ()
 
     @cached_property
     def likeness(self) -> Likeness:
@@ -79,6 +84,11 @@ class PreparedCase:
     def __reduce__(self) -> tuple[Any, ...]:
         """Travels to another process as the name of its folder, not as its voxels."""
         return open_case, (self.as_case, self.folder, self.pool)
+
+    @cached_property
+    def classes(self) -> frozenset[int]:
+        """The structures that its label shows on the working grid, k+1 for structure k."""
+        return frozenset() if self.label is None else frozenset(np.unique(self.label[...])) - {0}
 
     @property
     def by_channel(self) -> NDArray[np.float32]:
@@ -100,24 +110,31 @@ def prepare_case(dataset: Dataset, case: Case, pixels: int, work: Path) -> None:
     `pixels` is the working grid's side in voxels.
     """
     recipe = dataset.recipe
-    volume = load_checked(dataset, case)
+    canonical = load_checked(dataset, case)
+    # Before axes are swapped by their sides, which may be wrong in a copy.
+    likeness = likeness_of(canonical)
+    volume = acquired(canonical)
     x, y, z = volume.image.shape[-3:]
     grid = working_grid((x, y, z), volume.affine, recipe.field_of_view_mm, pixels)
+    if fault := _too_thin(grid):
+        raise DataError([f"{case.id}: {fault}"], where=case.id)
     named = zip(image_words(dataset.channels), volume.by_channel, strict=True)
     channels = [
         normalise(resample_image(channel, grid), grid, recipe, f"{case.id}: {name}")
         for name, channel in named
     ]
-    np.save(work / "image.npy", channels[0] if len(channels) == 1 else np.stack(channels))
-    outside = 0.0
+    save_array(work / "image.npy", channels[0] if len(channels) == 1 else np.stack(channels))
+    outside, notes = 0.0, list(volume.notes)
     if case.labelled and volume.label is not None:
-        native = class_indices(volume.label, dataset.structures)
-        np.save(work / "label.npy", resample_label(native, len(dataset.structures), grid))
-        np.savez_compressed(work / "native_label.npz", label=native)
-        columns = np.count_nonzero(native, axis=2)
-        outside = float(columns[~inside_field(grid)].sum() / columns.sum())
-    likeness = likeness_of(volume)
-    np.save(work / _PATTERN, likeness.pattern)
+        laid = lay_label(volume.label, dataset.structures, grid)
+        save_array(work / "label.npy", laid.working)
+        np.savez_compressed(work / "native_label.npz", label=laid.native)
+        outside = laid.outside
+        notes += [
+            Note(f"'{name}' is gone at the working resolution of {pixels} pixels")
+            for name in laid.gone
+        ]
+    save_array(work / _PATTERN, likeness.pattern)
     meta = {
         "case": case.id,
         "image_hash": likeness.voxels,
@@ -126,6 +143,7 @@ def prepare_case(dataset: Dataset, case: Case, pixels: int, work: Path) -> None:
         "native_affine": volume.affine.tolist(),
         "native_shape": grid.native_shape,
         "outside": outside,
+        "notes": notes,
     }
     (work / _META).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
 
@@ -148,12 +166,54 @@ def open_case(case: Case, home: Path, pool: str = "") -> PreparedCase:
         outside=meta["outside"],
         folder=home,
         pool=pool,
+        notes=tuple(Note(*note) for note in meta.get("notes", ())),
     )
 
 
 def cases_of(cases: Iterable[PreparedCase], patients: Collection[str]) -> list[PreparedCase]:
     """The cases of some patients, in their order."""
     return [case for case in cases if case.patient in patients]
+
+
+def _too_thin(grid: WorkingGrid) -> str:
+    """The fault of a volume between two pixels, along one of its axes; empty if it has none."""
+    if all(map(np.any, map(covered, grid.positions, grid.native_shape))):
+        return ""
+    native = (side / step for side, step in zip(grid.spacing, grid.steps, strict=True))
+    extent = tuple(n * side for n, side in zip(grid.native_shape, native, strict=True))
+    return (
+        f"the image measures {sides_words(extent)} mm, too little for pixels of "
+        f"{grid.spacing[0]:.3g} mm; choose a smaller field of view, or leave it out"
+    )
+
+
+class LaidLabel(NamedTuple):
+    """A label as class indices on the native grid and on the working one.
+
+    `outside` is the share of its foreground outside the field of view, `gone` are the structures
+    inside of it that the working grid is too coarse for.
+    """
+
+    native: NDArray[np.uint8]
+    working: NDArray[np.uint8]
+    outside: float
+    gone: tuple[str, ...]
+
+
+def lay_label(
+    label: NDArray[np.integer], structures: tuple[Structure, ...], grid: WorkingGrid
+) -> LaidLabel:
+    """Lays a publisher's label (X, Y, Z), with foreground, on the working grid."""
+    native = class_indices(label, structures)
+    working = resample_label(native, len(structures), grid)
+    inside, columns = inside_field(grid), np.count_nonzero(native, axis=2)
+    gone = {*np.unique(native[inside]).tolist()} - {*np.unique(working).tolist()} - {0}
+    return LaidLabel(
+        native,
+        working,
+        float(columns[~inside].sum() / columns.sum()),
+        tuple(structures[index - 1].name for index in sorted(gone)),
+    )
 
 
 def class_indices(

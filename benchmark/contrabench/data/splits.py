@@ -20,6 +20,8 @@ from contrabench.text import counted
 
 TESTED = 6
 """Patients that must be tested before a sign-flip test can reach 5 %: 2 / 2**6 is below it."""
+NO_FOLDS = 0
+"""Folds of a network that is made to be used: everybody is trained on, and nobody is tested."""
 _COUNT = re.compile(r"([1-9][0-9]{0,8})(?: patients?)?")
 
 
@@ -85,9 +87,14 @@ def make_split(
 ) -> Split:
     """Makes one fold, numbered from 0; the order of the arguments' patients does not matter.
 
-    Those without references, `unlabelled`, join every training pool and no test set. RequestError
-    if there are fewer patients than folds, or no such fold.
+    Those without references, `unlabelled`, join every training pool and no test set; with
+    `NO_FOLDS` so do all others. RequestError if there are fewer patients than folds, or no such
+    fold.
     """
+    if folds == NO_FOLDS and patients:
+        everybody = tuple(sorted([*patients, *unlabelled]))
+        known = tuple(sorted(patients))
+        return Split(fold=0, folds=folds, seed=seed, train=everybody, labelled=known, test=())
     if not 2 <= folds <= len(patients):
         raise RequestError(_too_few(len(patients), len(unlabelled), folds))
     if not 0 <= fold < folds:

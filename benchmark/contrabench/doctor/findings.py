@@ -29,8 +29,19 @@ class Finding:
     do: str = ""
 
 
-Looking = Generator[Finding, None, str]
-"""A check at work: it yields what it finds, and returns what it looked at and how much of it."""
+@dataclass(frozen=True)
+class Property:
+    """One property of all cases: what is usual, from where to where it goes, and who is apart."""
+
+    what: str
+    usual: str
+    span: str
+    apart: tuple[str, ...] = ()
+
+
+Looking = Generator[Finding | Property, None, str]
+"""A check at work: it yields what it finds, and what belongs into a table; it returns what it
+looked at and how much of it."""
 Titled = tuple[str, Callable[[], Looking]]
 
 
@@ -43,12 +54,14 @@ class Examined:
         title: what was looked for.
         seen: what was looked at, and how much of it.
         findings: what is worth telling; none if all is well.
+        table: what was measured, a row for each property.
     """
 
     area: str
     title: str
     seen: str
     findings: tuple[Finding, ...] = ()
+    table: tuple[Property, ...] = ()
 
     @property
     def worst(self) -> Severity | None:
@@ -60,19 +73,23 @@ class Examined:
 def look(area: str, title: str, check: Callable[[], Looking]) -> Examined:
     """Carries out a check; one that breaks off is a finding, and costs no other check."""
     findings: list[Finding] = []
+    table: list[Property] = []
     seen = "not finished"
 
-    def looking() -> Iterator[Finding]:
+    def looking() -> Iterator[Finding | Property]:
         nonlocal seen
         seen = yield from check()
 
     try:
-        for finding in looking():
-            findings.append(finding)
+        for found in looking():
+            if isinstance(found, Finding):
+                findings.append(found)
+            else:
+                table.append(found)
     # What is looked at may be broken in any way; that is why somebody asks the doctor.
     except Exception as error:
         findings.append(broken_off(title, error))
-    return Examined(area, title, seen, tuple(findings))
+    return Examined(area, title, seen, tuple(findings), tuple(table))
 
 
 def broken_off(title: str, error: Exception) -> Finding:

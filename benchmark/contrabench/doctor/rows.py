@@ -231,14 +231,14 @@ def check_references(rows: pd.DataFrame) -> Looking:
             tables += 1
             for reference in missing_references(part, labels):
                 lacking[reference.name].append(labels)
-                commands.setdefault(reference.name, reference.command)
+                commands.setdefault(reference.name, reference.advice)
         for name, budgets_without in lacking.items():
             where = "" if name == FULL_SUPERVISION else f" at {', '.join(budgets_without)}"
             yield Finding(
                 "warning",
                 f"{_words(names)}: {name} is missing{where}",
                 "without it a table does not show what pre-training adds (rule 10 of the protocol)",
-                f"{commands[name]}, with the other settings of this protocol",
+                commands[name],
             )
     return counted(tables, "table")
 

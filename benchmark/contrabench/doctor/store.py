@@ -178,7 +178,7 @@ def check_failed(store: Path) -> Looking:
                 "warning",
                 f"{kind} {key} failed: {failure.reason}{log}",
                 "the runs that rest on it have no rows",
-                "mend the reason, then try again: bench study ... --retry-failed",
+                "mend the reason, then try again: bench status tells the command",
             )
     return counted(number, "stage") if number else "none"
 
@@ -197,6 +197,6 @@ def check_studies(store: Path) -> Looking:
                 f"study {study.study}: {len(lacking)} of its {counted(len(runs), 'run')} are "
                 f"not there: {some(lacking)}",
                 "it is at work, was stopped, or a stage has failed",
-                "see how it stands with bench status; the same bench study goes on from there",
+                study.going_on() or "give its command again; bench status shows it",
             )
     return f"{len(studies) or 'none'} begun here"

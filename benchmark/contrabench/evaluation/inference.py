@@ -30,8 +30,7 @@ def predict_slices(model: Segmenter, case: PreparedCase, runtime: Runtime) -> Te
     model.eval()
     slices = image_slices(case, "axial")
     parts = []
-    enabled = runtime.precision == "bf16"
-    with torch.inference_mode(), torch.autocast(runtime.device, torch.bfloat16, enabled=enabled):
+    with torch.inference_mode(), runtime.autocast():
         for start in range(0, len(slices), _BATCH):
             block = slices[start : start + _BATCH].to(runtime.torch_device)
             parts.append(model.predict(block))

@@ -27,9 +27,8 @@ import pyarrow.parquet as pq
 from contrabench import __version__
 from contrabench.errors import DiskFullError, RequestError, RunError
 from contrabench.exchange.vetting import LARGEST_FILE, read_manifest, unsafe, unsound
-from contrabench.files import MARKER, checksum, read_json, replacing, sealed_files
+from contrabench.files import MARKER, checksum, is_disk_full, read_json, replacing, sealed_files
 from contrabench.progress import Reporter, Silent
-from contrabench.store.failures import is_disk_full
 from contrabench.store.rows import ROWS_FILE
 from contrabench.store.runs import RUN_RECORD, inner
 from contrabench.store.stages import RUNS, SPEC, SPLITS, finished_stages
@@ -105,7 +104,8 @@ def survey(store: Path, folders: Sequence[Path], reporter: Reporter) -> dict[str
             for file in (sealed_files(folder) or {}).keys() - RUN_FILES:
                 reason = f"it holds {file}, and a submission takes rows and records alone"
                 raise UnfitError(name, reason)
-            rows = pq.ParquetFile(folder / ROWS_FILE).read(columns=_TOLD, use_threads=False)
+            with (folder / ROWS_FILE).open("rb") as opened:
+                rows = pq.ParquetFile(opened).read(columns=_TOLD, use_threads=False)
             count += len(rows)
             for row in rows.group_by(_TOLD).aggregate([]).to_pylist():
                 datasets.add(row["dataset"])
@@ -232,6 +232,15 @@ def _write(store: Path, listing: dict[str, Any], path: Path) -> None:
 # -- unpacking -------------------------------------------------------------------------
 
 
+def _temporary_folder() -> TemporaryDirectory[str]:
+    try:
+        return TemporaryDirectory(prefix="contrabench-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise RequestError(
+            f"an archive cannot be unpacked: {error.strerror}; name another folder in TMPDIR"
+        ) from error
+
+
 @contextmanager
 def unpacked(archive: Path) -> Iterator[Path]:
     """Opens an archive after looking through all of it; yields a store, removed afterwards.
@@ -240,7 +249,7 @@ def unpacked(archive: Path) -> Iterator[Path]:
         ArchiveError: if anything in it is not as `bench submit` leaves it.
         DiskFullError: if there is no room to unpack it.
     """
-    with TemporaryDirectory(prefix="contrabench-", ignore_cleanup_errors=True) as temporary:
+    with _temporary_folder() as temporary:
         store = Path(temporary)
         try:
             with archive.open("rb") as file, _opened(file) as (content, listing):

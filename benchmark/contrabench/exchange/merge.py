@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,28 +22,31 @@ from contrabench.data.splits import save_manifest
 from contrabench.errors import DiskFullError, RequestError, RunError, StageBusyError
 from contrabench.exchange.archive import ArchiveError, unpacked
 from contrabench.exchange.reading import archives_of, passed_over
+from contrabench.exchange.replicate import replicate_spec, write_replicate
 from contrabench.exchange.vetting import read_manifest, unsafe, unsound
 from contrabench.files import (
     MARKER,
     damage_of,
+    is_disk_full,
     is_temporary,
     read_json,
     sealed_files,
     temporary_sibling,
 )
 from contrabench.progress import Reporter, Silent
-from contrabench.store.failures import is_disk_full
 from contrabench.store.rows import ROWS_FILE
-from contrabench.store.runs import read_run
+from contrabench.store.runs import machine_of, read_run
 from contrabench.store.stages import (
     PREPARE,
     RUNS,
     SPEC,
     SPLITS,
     StageStore,
+    check_store,
     finished_stages,
     home_of,
     is_store,
+    key_of,
     kinds_in,
     locked,
 )
@@ -105,6 +109,7 @@ def merge_stores(
     target: Path,
     *,
     rows_only: bool = False,
+    keep_both: bool = False,
     dry_run: bool = False,
     reporter: Reporter | None = None,
 ) -> MergeResult:
@@ -119,20 +124,21 @@ def merge_stores(
             read only. An archive with a fault is refused as a whole.
         target: the store to fill; made if need be.
         rows_only: leave out the stages, and with them all weights and predictions.
+        keep_both: take a run that another kind of machine has made with other rows, as a replicate.
         dry_run: look through everything and change nothing.
 
     Raises:
-        RequestError: if a source is no store, or is the target.
+        RequestError: if a source is no store, or is the target, or nothing can be written there.
         DiskFullError: if there is no space left; what was taken before stays.
-        RunError: if the target cannot be written to.
+        RunError: if the target cannot be written to on the way, which is tried first.
     """
     for source in sources:
         _check_source(source, target)
     teller = reporter or Silent()
-    merge = _Merge(target, dry_run)
+    merge = _Merge(target, dry_run, keep_both)
     try:
         if not dry_run:
-            target.mkdir(parents=True, exist_ok=True)
+            check_store(target)
         lock = target / "merge.lock"
         with nullcontext() if dry_run else locked(lock, f"a merge into {target}", teller):
             merge.take_all(sources, rows_only, teller)
@@ -170,8 +176,8 @@ def _check_source(source: Path, target: Path) -> None:
 class _Merge:
     """A merge into one store under way."""
 
-    def __init__(self, target: Path, dry_run: bool) -> None:
-        self.target, self.dry_run = target, dry_run
+    def __init__(self, target: Path, dry_run: bool, keep_both: bool) -> None:
+        self.target, self.dry_run, self.keep_both = target, dry_run, keep_both
         self.outcomes: list[Outcome] = []
 
     def take_all(self, sources: Sequence[Path], rows_only: bool, teller: Reporter) -> None:
@@ -196,7 +202,7 @@ class _Merge:
             for number, archive in enumerate(archives, start=1):
                 try:
                     with unpacked(archive) as store:
-                        part = _Merge(self.target, self.dry_run)
+                        part = _Merge(self.target, self.dry_run, self.keep_both)
                         part._take_stores([store], (RUNS,), Silent())
                         self.outcomes += [
                             replace(item, folder=archive / item.folder.relative_to(store))
@@ -241,11 +247,23 @@ class _Merge:
         place = home_of(self.target, kind) / folder.name
         ours = place.is_dir()
         if ours and damage_of(place) is None:
-            return _compare(folder, place, kind)
+            found = _compare(folder, place, kind)
+            is_other = found[0] == "conflict" and _machines(folder, place) is not None
+            return self._beside(folder) if is_other and self.keep_both else found
         if reason := unsafe(folder, kind) or (unsound(folder, kind) if self.dry_run else None):
             return "refused", reason
         verdict: Verdict = "replaced" if ours else "taken"
         return (verdict, "") if self.dry_run else self._take(folder, kind, verdict)
+
+    def _beside(self, folder: Path) -> tuple[Verdict, str]:
+        """Takes in a sound run of another machine as a replicate of ours."""
+        spec = replicate_spec(folder)
+        if (home_of(self.target, RUNS) / key_of(RUNS, spec)).is_dir():
+            return "duplicate", ""
+        if not self.dry_run:
+            store = StageStore(self.target, Silent())
+            store.run(RUNS, spec, partial(write_replicate, folder))
+        return "taken", ""
 
     def _take(self, folder: Path, kind: str, verdict: Verdict) -> tuple[Verdict, str]:
         """Copies a folder, looks through the copy, and lets the store have it as its own work."""
@@ -309,4 +327,20 @@ def _compare(folder: Path, place: Path, kind: str) -> tuple[Verdict, str]:
     # As frames, in which two missing numbers are equal.
     if read_run(folder)[0].to_pandas().equals(read_run(place)[0].to_pandas()):
         return "duplicate", ""
-    return "conflict", f"its rows are not those of {place}, which is kept"
+    return "conflict", _conflict(folder, place)
+
+
+def _conflict(folder: Path, place: Path) -> str:
+    if (machines := _machines(folder, place)) is None:
+        return f"its rows are not those of {place}, which is kept"
+    there, here = machines
+    return (
+        f"it was made on another kind of machine ({there}) than {place} ({here}), which is kept: "
+        "they round differently, and training enlarges that; --keep-both takes it as a replicate"
+    )
+
+
+def _machines(folder: Path, place: Path) -> tuple[str, str] | None:
+    """What trained two runs, if both tell and it is not the same."""
+    there, here = machine_of(folder), machine_of(place)
+    return (there, here) if there and here and there != here else None

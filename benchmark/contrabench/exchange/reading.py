@@ -6,13 +6,12 @@ folder, under the SHA-256 of the archive. Where that cannot be written, it is do
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from contrabench.exchange.archive import SUFFIX, ArchiveError, unpacked
-from contrabench.files import checksum
+from contrabench.files import cache_folder, checksum
 from contrabench.progress import Reporter, Silent
 from contrabench.store.results import (
     EMPTY,
@@ -107,15 +106,6 @@ def _read_archive(archive: Path) -> Part:
             part = read_part(store, runs, [], Silent())
         save_copy(part, place)
     return part
-
-
-def cache_folder() -> Path:
-    """Where the rows of archives are kept; a folder that cannot be made if there is no home."""
-    try:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    except RuntimeError:
-        home = Path(os.devnull)
-    return home / "contrabench"
 
 
 def _rows_of(part: Part, run: str) -> pd.DataFrame:

@@ -79,7 +79,8 @@ def unsound(folder: Path, kind: str) -> str | None:
 def _bad_run(folder: Path) -> str | None:
     """The rows are those of this run under its own protocol, and its record agrees."""
     try:
-        about = pq.ParquetFile(folder / ROWS_FILE).metadata
+        with (folder / ROWS_FILE).open("rb") as file:
+            about = pq.ParquetFile(file).metadata
     except (OSError, ValueError, pa.ArrowException):
         return f"{ROWS_FILE} cannot be read"
     size = sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups))

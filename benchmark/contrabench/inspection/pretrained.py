@@ -19,7 +19,7 @@ from contrabench.progress import Reporter
 from contrabench.protocol import ORIENTATIONS, BackboneSpec, digest
 from contrabench.stages.kind import WEIGHTS
 from contrabench.stages.prepare import prepare
-from contrabench.stages.run import RunSpec
+from contrabench.stages.run_spec import RunSpec
 from contrabench.store.runs import RUN_RECORD
 from contrabench.store.stages import SPEC, home_of
 from contrabench.text import unique_beginning
@@ -45,18 +45,23 @@ class Pretrained:
 
     def taps(self) -> tuple[str, ...]:
         """The deepest tap, those of quarter and of full resolution, and the last, if trained."""
-        network = self.backbone()
+        network = self._built(begin=False)
         usual = {network.deepest, network.deep_taps[-1], network.finest} & set(self.trained)
         return tuple(sorted(usual | {network.last(self.trained)}, key=network.taps.index))
 
     def backbone(self) -> Backbone:
         """The random network that the run started from."""
+        return self._built(begin=True)
+
+    def _built(self, begin: bool) -> Backbone:
         network = BackboneSpec.model_validate(self.record["protocol"]["backbone"])
-        return build_backbone(network, self.spec.seeds.init)
+        # The protocol has what is in files, and what was asked for has where they lie.
+        named = network.model_copy(update={"options": self.spec.backbone_options})
+        return build_backbone(named, self.spec.seeds.init, begin)
 
     def networks(self) -> dict[str, Backbone]:
         """The random encoder that the run started from, and the pre-trained one."""
-        networks = {RANDOM: self.backbone(), PRETRAINED: self.backbone()}
+        networks = {RANDOM: self.backbone(), PRETRAINED: self._built(begin=False)}
         networks[PRETRAINED].load_state_dict(load_weights(self.weights))
         return networks
 

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from contrabench.contracts.backbone import Backbone
+from contrabench.contracts.loss import Loss
 from contrabench.contracts.objective import Network
-from contrabench.contracts.views import IGNORE
+from contrabench.model.losses.dice_ce import DiceCrossEntropy
 from contrabench.protocol import seed_for
 
 DEEP_WEIGHTS = (0.6, 0.3, 0.1)
@@ -53,28 +54,18 @@ def build_segmenter(backbone: Backbone, classes: int, deep: bool, init_seed: int
 
 
 class SegmentationLoss(nn.Module):
-    """Cross-entropy plus batch soft Dice over the foreground, weighted over the heads.
+    """A loss over the heads: the common one, cross-entropy plus soft Dice, if none is given.
 
-    Lower heads are upsampled to full resolution. Pixels to be ignored (outside the slice) count as
-    background in the Dice term and not at all in the cross-entropy.
+    Lower heads are upsampled to full resolution.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, loss: Loss | None = None) -> None:
         super().__init__()
-        # MONAI takes seconds to import, which only a loss should cost.
-        from monai.losses import DiceLoss
-
-        self.dice = DiceLoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
-
-    def _single(self, logits: Tensor, target: Tensor) -> Tensor:
-        entropy = functional.cross_entropy(logits, target, ignore_index=IGNORE)
-        known = torch.where(target == IGNORE, 0, target)
-        overlap: Tensor = self.dice(logits, known[:, None])
-        return entropy + overlap
+        self.loss = DiceCrossEntropy() if loss is None else loss
 
     def forward(self, logits: dict[str, Tensor], target: Tensor) -> Tensor:
         """The loss of logits (B, classes, h, w) by tap, the finest first, for (B, H, W) classes."""
-        return over_heads(logits, lambda each: self._single(each, target))
+        return over_heads(logits, lambda each: self.loss(each, target))
 
 
 def over_heads(logits: Mapping[str, Tensor], loss: Callable[[Tensor], Tensor]) -> Tensor:

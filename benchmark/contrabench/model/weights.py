@@ -14,13 +14,28 @@ from contrabench.errors import AuditError
 from contrabench.protocol import BackboneSpec, seed_for
 
 
-def build_backbone(spec: BackboneSpec, init_seed: int) -> Backbone:
-    """Builds the backbone with the initial weights of a seed, and of that alone, on the CPU."""
-    kind = backbones.get(spec.name)
+def build_backbone(spec: BackboneSpec, init_seed: int, begin: bool = True) -> Backbone:
+    """A registered backbone with its initial weights, as `built` makes it."""
+    return built(backbones.get(spec.name), spec, init_seed, begin)
+
+
+def built(kind: type[Backbone], spec: BackboneSpec, init_seed: int, begin: bool = True) -> Backbone:
+    """Builds a backbone with the initial weights of a seed, and of that alone, on the CPU.
+
+    Those from outside, where its options name any, take the place of the seed's, unless it does
+    not `begin` with them because trained ones follow: nothing is then looked for. RequestError if
+    they cannot be had.
+
+    Its weights lie with the channels last, and so do all maps then: oneDNN convolves them a fifth
+    faster, and tensor cores want them so (`docs/speed.md`).
+    """
     options = kind.Options.model_validate(spec.options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for("backbone", init_seed))
-        return kind(spec, options)
+        backbone = kind(spec, options)
+        if begin:
+            backbone.begin(options)
+        return backbone.to(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True)

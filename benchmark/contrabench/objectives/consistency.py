@@ -18,7 +18,8 @@ from contrabench.contracts.objective import (
 )
 from contrabench.contracts.views import IGNORE
 from contrabench.objectives.boxes import inside
-from contrabench.objectives.momentum import Module, MomentumCopy
+from contrabench.objectives.drawing import sent
+from contrabench.objectives.momentum import Module, MomentumCopy, Noted
 
 
 def ramp(progress: float, length: float = 1.0) -> float:
@@ -45,19 +46,18 @@ class Average(MomentumCopy[Module]):
     the first one copies. It keeps as much from the first on if not `ramped`.
     """
 
-    updates: Tensor
-
     def __init__(self, module: Module, keep: float, ramped: bool = True) -> None:
         super().__init__(module)
         self.keep, self.ramped = keep, ramped
-        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+        self.updates = Noted(0)
 
     @torch.no_grad()
     def update(self, module: Module) -> None:
         """Follows the module after a step."""
-        keep = min(1 - 1 / (int(self.updates) + 1), self.keep) if self.ramped else self.keep
+        done = self.updates.value
+        keep = min(1 - 1 / (done + 1), self.keep) if self.ramped else self.keep
         self.follow(module, keep, buffers=True)
-        self.updates += 1
+        self.updates.note(done + 1)
 
 
 class Teacher(Average[Network]):
@@ -89,7 +89,8 @@ def certain_below(progress: float, classes: int) -> float:
 def noisy(image: Tensor, deviation: float, generator: torch.Generator) -> Tensor:
     """Images with Gaussian noise, clipped at twice its deviation (SSL4MIS)."""
     noise = deviation * torch.randn(image.shape, generator=generator)
-    return image + noise.clamp(-2 * deviation, 2 * deviation).to(image)
+    noise = noise.clamp(-2 * deviation, 2 * deviation)
+    return image + sent(noise, image.device).to(image.dtype)
 
 
 def confident(logits: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
@@ -160,7 +161,7 @@ def boxes(
 
 def pasted(values: Tensor, box: Tensor) -> Tensor:
     """(B, ...) of which a box shows the one before in the batch; (B, H, W) says where."""
-    where = box.to(values.device)
+    where = sent(box, values.device)
     if values.ndim == where.ndim + 1:
         where = where[:, None]
     return torch.where(where, values.roll(1, 0), values)

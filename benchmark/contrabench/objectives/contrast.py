@@ -15,9 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from contrabench.objectives.blockwise import repulsion
+
 BASE_TEMPERATURE = 0.07
 """The temperature at which SupCon's published code leaves its loss unscaled."""
 _CLASSES = 256
+_ZERO = 1e-12
 _ROUNDING = 1e-6
 
 
@@ -26,18 +29,45 @@ def exact(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
 
 
-def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+def nt_xent(
+    first: Tensor, second: Tensor, temperature: float, sets: Tensor | None = None
+) -> Tensor:
     """Normalised temperature-scaled cross-entropy of SimCLR (Chen et al., ICML 2020, eq. 1).
 
     For the 2B embeddings of two views, (B, D) each and normalised here, the mean over i of
-    -log( exp(s(z_i, z_i+) / tau) / sum_{a != i} exp(s(z_i, z_a) / tau) ), by lightly.
-    """
-    # lightly pulls torchvision, seconds that only this loss should cost.
-    from lightly.loss import NTXentLoss
+    -log( exp(s(z_i, z_i+) / tau) / sum_{a != i} exp(s(z_i, z_a) / tau) ).
 
+    With `sets` (P, N) the numbers of the pairs that meet, -1 where a set has fewer: the mean over
+    those sets that have any, and zero, with a gradient of zero, without.
+    """
+    count = len(first)
     with torch.autocast(first.device.type, enabled=False):
-        loss: Tensor = NTXentLoss(temperature=temperature)(exact(first), exact(second))
-    return loss
+        points = unit(torch.cat((first, second)))
+        if sets is None:
+            sets = torch.arange(count, device=points.device)[None]
+        known = sets >= 0
+        sizes = known.sum(1, keepdim=True)
+        weights = known / (sizes.clamp(min=1) * (sizes > 0).sum().clamp(min=1)).to(points)
+        each = weights.new_zeros(count).index_add(0, sets.clamp(min=0).flatten(), weights.flatten())
+        alike = (each * (points[:count] * points[count:]).sum(1)).sum() / temperature
+        chosen, known, weights = _first(known.long(), sets, known, weights)
+        chosen = points[torch.cat((chosen, chosen + count), dim=1).clamp(min=0)]
+        known, weights = known.repeat(1, 2), weights.repeat(1, 2) / 2
+        return repulsion(chosen, known, weights, temperature) - alike
+
+
+def unit(points: Tensor) -> Tensor:
+    """Points (..., D) normalised, in float32 at least; zero stays zero."""
+    points = exact(points)
+    length = torch.linalg.vector_norm(points, dim=-1, keepdim=True).clamp(min=_ZERO)
+    # Faster backward than a quotient.
+    return points * torch.reciprocal(length)
+
+
+def _first(rank: Tensor, *each: Tensor) -> tuple[Tensor, ...]:
+    """What (P, N) say of points, those of high rank first in each set."""
+    order = rank.argsort(dim=1, descending=True, stable=True)
+    return tuple(values.gather(1, order) for values in each)
 
 
 def pair_contrast(positive: Tensor, negatives: Tensor, keep: Tensor | None = None) -> Tensor:
@@ -69,39 +99,46 @@ def info_nce(query: Tensor, key: Tensor, memory: Tensor, temperature: float) -> 
 
 
 def supervised_contrast(
-    embeddings: Tensor, labels: Tensor, anchors: Tensor, temperature: float, hardest: float = 1.0
+    embeddings: Tensor,
+    labels: Tensor,
+    anchors: Tensor,
+    temperature: float,
+    hardest: float = 1.0,
+    sets: Tensor | None = None,
 ) -> Tensor:
     """Supervised contrast of points (Hu et al., MICCAI 2021): P(i) are those of i's label.
 
     Points that are no anchor stay in the denominator. With `hardest` below 1, only the
     round(hardest * |P(i)|) positives, at least one, that are least similar to i attract it.
     Embeddings (N, D) are normalised here; labels (N,) are long, 0 to 255, anchors (N,) bool.
-    The loss is zero, with a gradient of zero, where no anchor has a positive.
+    With `sets` (P, M) the numbers of points that meet, -1 where a set has fewer, the mean over
+    those sets that have an anchor. The loss is zero, with a gradient of zero, where no anchor has a
+    positive.
     """
     with torch.autocast(embeddings.device.type, enabled=False):
-        points = functional.normalize(exact(embeddings), dim=1)
-        if len(points) < 2:
-            return (points * 0.0).sum()
-        rows = torch.nonzero(anchors).squeeze(1)
-        chosen, marks = points[rows], labels[rows]
-        logits = chosen @ points.T / temperature
-        numbers = torch.arange(len(points), device=rows.device)
-        itself = numbers == rows[:, None]
-        denominator = torch.logsumexp(logits.masked_fill(itself, float("-inf")), dim=1)
-        count = torch.bincount(labels, minlength=_CLASSES)[marks] - 1
+        if sets is None:
+            sets = torch.arange(len(embeddings), device=embeddings.device)[None]
+        known = sets >= 0
+        wanted = anchors[sets.clamp(min=0)] & known
+        sets, wanted, known = _first(wanted.long() + known.long(), sets, wanted, known)
+        sets = sets.clamp(min=0)
+        points, marks = unit(embeddings)[sets], labels[sets]
+        # Elsewhere than on the host, asking how many classes there are would make it wait.
+        classes = int(labels.max()) + 1 if labels.device.type == "cpu" else _CLASSES
+        class_ = torch.arange(classes, device=marks.device)[:, None]
+        member = ((marks[:, None] == class_) & known[:, None]).to(points)
+        count = (member.sum(2).gather(1, marks) - 1).long()
+        usable, held = wanted & (count > 0), wanted.any(1).sum().clamp(min=1)
+        weights = (usable / (usable.sum(1, keepdim=True).clamp(min=1) * held)).to(points)
         if hardest < 1:
             count = (count * hardest).round().long().clamp(min=1).minimum(count)
-            strange = itself | (marks[:, None] != labels)
-            ordered = logits.masked_fill(strange, float("inf")).sort(dim=1).values
-            total = torch.where(numbers < count[:, None], ordered, 0.0).sum(dim=1)
-        else:
-            # The sum of the similarities to all positives is the similarity to their sum, so
-            # that no second N x N matrix is needed.
-            sums = points.new_zeros(_CLASSES, points.shape[1]).index_add(0, labels, points)
-            total = (chosen * (sums[marks] - chosen)).sum(dim=1) / temperature
-        usable = count > 0
-        each = torch.where(usable, denominator - total / count.clamp(min=1), 0.0)
-        return each.sum() / usable.sum().clamp(min=1)
+            return repulsion(points, known, weights, temperature, marks, count)
+        # The sum of the similarities to all positives is the similarity to their sum, less that
+        # to itself, whose gradient does not turn a unit vector.
+        share = weights / count.clamp(min=1)
+        alike = (torch.bmm(member * share[:, None], points) * torch.bmm(member, points)).sum()
+        itself = (share * points.detach().square().sum(2)).sum()
+        return repulsion(points, known, weights, temperature) - (alike - itself) / temperature
 
 
 def near(position: Tensor, threshold: float) -> Tensor:

@@ -19,13 +19,11 @@ def pooled(backbone: Backbone, *groups: Sequence[Tensor]) -> Tensor:
     The views of a group have one size and take one pass; a group may be empty.
     """
     tap = backbone.deepest
-    return torch.cat(
-        [backbone.features(torch.cat(tuple(g)), (tap,))[tap].mean(dim=(2, 3)) for g in groups if g]
-    )
+    return torch.cat([backbone.pooled(torch.cat(tuple(g)), (tap,))[tap] for g in groups if g])
 
 
 class GlobalHead(nn.Module):
-    """Global average pooling, then Linear - ReLU - Linear: one vector for a slice.
+    """Linear - ReLU - Linear on a pooled map: one vector for a slice.
 
     `hidden` is the width between, the map's channels if None; `linear` as Hu et al.: no ReLU.
     """
@@ -41,10 +39,10 @@ class GlobalHead(nn.Module):
             nn.Linear(middle, dim),
         )
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Maps (B, C, h, w) to (B, dim)."""
-        pooled: Tensor = self.layers(features.mean(dim=(2, 3)))
-        return pooled
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Pooled maps (B, C), as of `Backbone.pooled`, to (B, dim)."""
+        embedded: Tensor = self.layers(vectors)
+        return embedded
 
 
 class PixelHead(nn.Module):

@@ -34,7 +34,7 @@ class InstanceContrast(Objective):
     def embed(self, backbone: Backbone, batch: Batch) -> list[Tensor]:
         """An embedding (B, dim) of each view."""
         return [
-            self.head(backbone.features(view.image, (self.tap,))[self.tap]) for view in batch.views
+            self.head(backbone.pooled(view.image, (self.tap,))[self.tap]) for view in batch.views
         ]
 
     def forward(self, backbone: Backbone, batch: Batch) -> StepResult:

@@ -4,14 +4,35 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 Module = TypeVar("Module", bound=nn.Module)
+Number = TypeVar("Number", bool, int, float)
+
+
+class Noted(nn.Module, Generic[Number]):
+    """A number that is saved with every checkpoint, and that the host knows without the device."""
+
+    saved: Tensor
+    value: Number
+
+    def __init__(self, value: Number) -> None:
+        super().__init__()
+        self.value = value
+        self.register_buffer("saved", torch.tensor(value))
+
+    def note(self, value: Number) -> None:
+        """Replaces it."""
+        self.value = value
+        self.saved.fill_(value)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self.value = cast("Number", self.saved.item())
 
 
 def cosine_momentum(base: float, progress: float) -> float:
@@ -65,13 +86,22 @@ class Queue(nn.Module):
     """
 
     memory: Tensor
-    place: Tensor
 
     def __init__(self, size: int, dim: int) -> None:
         super().__init__()
         self.register_buffer("memory", functional.normalize(torch.randn(size, dim), dim=1))
-        self.register_buffer("place", torch.zeros((), dtype=torch.long))
+        self.seen = Noted(0)
         self._held: list[Tensor] = []
+
+    @property
+    def place(self) -> int:
+        """Where the oldest one lies, which the next one takes the place of."""
+        return int(self.seen.value) % len(self.memory)
+
+    @property
+    def full(self) -> bool:
+        """Whether all that it started with is gone."""
+        return int(self.seen.value) >= len(self.memory)
 
     def hold(self, embeddings: Tensor) -> None:
         """Puts (B, dim) normalised embeddings aside for the next `push`."""
@@ -82,45 +112,60 @@ class Queue(nn.Module):
         """Writes what was put aside over the oldest embeddings, going round at the end."""
         if not self._held:
             return
-        fresh = torch.cat(self._held).to(self.memory.dtype)[-len(self.memory) :]
+        fresh, size, place = torch.cat(self._held), len(self.memory), self.place
         self._held = []
-        rows = (self.place + torch.arange(len(fresh), device=fresh.device)) % len(self.memory)
-        self.memory[rows] = fresh
-        self.place.copy_((self.place + len(fresh)) % len(self.memory))
+        place = (place + max(0, len(fresh) - size)) % size
+        self.seen.note(self.seen.value + len(fresh))
+        fresh = fresh[-size:]
+        ahead = min(len(fresh), size - place)
+        self.memory[place : place + ahead] = fresh[:ahead]
+        self.memory[: len(fresh) - ahead] = fresh[ahead:]
 
 
-class GrowingQueue(Queue):
-    """A queue that is empty at first: only what was pushed counts."""
+class GrowingQueues(nn.Module):
+    """Several queues that are empty at first, such as one for each class.
 
-    filled: Tensor
+    What enters is as many as the device finds, which the host never asks. `memory` (Q, size, dim)
+    holds it in the places that are `filled`, and zeros.
+    """
 
-    def __init__(self, size: int, dim: int) -> None:
-        super().__init__(size, dim)
-        self.memory.zero_()
-        self.register_buffer("filled", torch.zeros((), dtype=torch.long))
+    memory: Tensor
+    seen: Tensor
+
+    def __init__(self, queues: int, size: int, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("memory", torch.zeros(queues, size, dim))
+        self.register_buffer("seen", torch.zeros(queues, dtype=torch.long))
+        self._held: list[tuple[Tensor, Tensor]] = []
 
     @property
-    def entries(self) -> Tensor:
-        """What it holds, (filled, dim)."""
-        return self.memory[: int(self.filled)]
+    def sizes(self) -> Tensor:
+        """How much each one holds, from its first place on: (Q,) long."""
+        return self.seen.clamp(max=self.memory.shape[1])
 
+    @property
+    def filled(self) -> Tensor:
+        """Places that hold something, (Q, size) bool."""
+        return torch.arange(self.memory.shape[1], device=self.seen.device) < self.sizes[:, None]
+
+    def hold(self, embeddings: Tensor, real: Tensor) -> None:
+        """Puts those of (Q, B, dim) that are real, (Q, B) bool, aside for the next `push`."""
+        self._held.append((embeddings.detach(), real))
+
+    @torch.no_grad()
     def push(self) -> None:
-        """As of any queue."""
-        fresh = sum(len(embeddings) for embeddings in self._held)
-        super().push()
-        self.filled.copy_((self.filled + fresh).clamp(max=len(self.memory)))
-
-
-class ClassQueues(nn.ModuleList):
-    """A growing queue for each class, by its number."""
-
-    def __init__(self, classes: int, size: int, dim: int) -> None:
-        super().__init__(GrowingQueue(size, dim) for _ in range(classes))
-
-    def __iter__(self) -> Iterator[GrowingQueue]:
-        return cast("Iterator[GrowingQueue]", super().__iter__())
-
-    def push(self) -> None:
-        """As of each queue."""
-        for queue in self:
-            queue.push()
+        """Writes what was put aside over the oldest embeddings of each, going round at the end."""
+        held, self._held = [each for each in self._held if each[1].numel()], []
+        if not held:
+            return
+        fresh, real = (torch.cat(each, dim=1) for each in zip(*held, strict=True))
+        order = real.long().argsort(dim=1, descending=True, stable=True)
+        count, size = real.sum(1, keepdim=True), self.memory.shape[1]
+        # Of those that fall into a place the last one stays there.
+        first = (torch.arange(size, device=order.device) - self.seen[:, None]) % size
+        last = first + (count - 1 - first).div(size, rounding_mode="floor") * size
+        rows = order.gather(1, last.clamp(min=0, max=order.shape[1] - 1))
+        taken = fresh.gather(1, rows[..., None].expand(-1, -1, fresh.shape[2]))
+        new = (first < count)[..., None]
+        self.memory.copy_(torch.where(new, taken.to(self.memory.dtype), self.memory))
+        self.seen += count[:, 0]

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from contrabench.contracts.backbone import Backbone
 from contrabench.contracts.objective import Objective, StepResult
@@ -43,19 +44,21 @@ class Reach:
         step = 4 * -(-side // (4 * self.grid)) * maps.shape[-1] // side
         return maps[..., ::step, ::step]
 
-    def parts(self, maps: Tensor) -> list[Tensor]:
-        """Cuts (B, ..., g, g) sampled maps into the parts that are contrasted by themselves.
+    def parts(self, maps: Tensor) -> Tensor:
+        """Which pixels of (B, D, h, w) sampled maps, as `points` lists them, meet each other.
 
-        Each is the same place of `group` slices. At the right and lower border they may be smaller.
+        (P, N) numbers: each row is the same place of `group` slices, with -1 for what would lie
+        beyond the last slice, or the right and lower border.
         """
-        whole = maps.shape[-1] if self.sampling == "stride" else self.block
-        side = -(-whole // self.regions)
-        return [
-            tile
-            for slices in torch.split(maps, self.group)
-            for band in torch.split(slices, side, dim=-2)
-            for tile in torch.split(band, side, dim=-1)
-        ]
+        count, _, high, wide = maps.shape
+        whole = wide if self.sampling == "stride" else self.block
+        tile, group = min(-(-whole // self.regions), max(high, wide)), min(self.group, count)
+        numbers = torch.arange(count * high * wide, device=maps.device).view(count, high, wide)
+        beyond = (0, -wide % tile, 0, -high % tile, 0, -count % group)
+        numbers = functional.pad(numbers, beyond, value=-1)
+        high, wide = (size // tile for size in numbers.shape[1:])
+        cut = numbers.view(-1, group, high, tile, wide, tile).permute(0, 2, 4, 1, 3, 5)
+        return cut.reshape(-1, group * tile * tile)
 
 
 def on_grid(maps: Tensor, side: int) -> Tensor:
@@ -67,11 +70,6 @@ def on_grid(maps: Tensor, side: int) -> Tensor:
 def points(maps: Tensor) -> Tensor:
     """Lists the pixels of (B, D, h, w) as (B * h * w, D), slice by slice."""
     return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
-
-
-def _nothing(first: Tensor, second: Tensor) -> Tensor:
-    """A loss of zero, with gradients of zero, where a batch has nothing to contrast."""
-    return (first.sum() + second.sum()).float() * 0.0
 
 
 def supervised_pixels(
@@ -89,18 +87,12 @@ def supervised_pixels(
     The mean over the parts of `reach`, which bound memory, that have an anchor. `hardest` is the
     share of the positives that attract, the least similar ones.
     """
-    cuts = [reach.parts(maps) for maps in (first, second, labels)]
-    known = [part != IGNORE for part in cuts[2]]
-    held = torch.stack([((y > 0) & ok).any() for y, ok in zip(cuts[2], known, strict=True)])
-    losses = []
-    for a, b, y, ok, wanted in zip(*cuts, known, held.tolist(), strict=True):
-        if not wanted:
-            continue
-        use = ok.reshape(-1).repeat(2)
-        marks = y.reshape(-1).repeat(2)[use]
-        embedded = torch.cat((points(a), points(b)))[use]
-        losses.append(supervised_contrast(embedded, marks, marks > 0, temperature, hardest))
-    return torch.stack(losses).mean() if losses else _nothing(first, second)
+    marks = labels.reshape(-1)
+    parts = reach.parts(first)
+    parts = parts.where(marks[parts.clamp(min=0)] != IGNORE, -1)
+    both = torch.cat((parts, torch.where(parts < 0, -1, parts + len(marks))), dim=1)
+    embedded, marks = torch.cat((points(first), points(second))), marks.repeat(2)
+    return supervised_contrast(embedded, marks, marks > 0, temperature, hardest, both)
 
 
 def same_position(
@@ -115,14 +107,10 @@ def same_position(
     The branch of Hu's code without labels, of maps as for `supervised_pixels`; the mean over the
     parts of `reach` that have a pixel that `keep` (B, g, g) names.
     """
-    pairs = [
-        (points(a), points(b)) for a, b in zip(reach.parts(first), reach.parts(second), strict=True)
-    ]
+    parts = reach.parts(first)
     if keep is not None:
-        kept = [part.reshape(-1) for part in reach.parts(keep)]
-        pairs = [(a[use], b[use]) for (a, b), use in zip(pairs, kept, strict=True)]
-    losses = [nt_xent(a, b, temperature) for a, b in pairs if len(a)]
-    return torch.stack(losses).mean() if losses else _nothing(first, second)
+        parts = parts.where(keep.reshape(-1)[parts.clamp(min=0)], -1)
+    return nt_xent(points(first), points(second), temperature, parts)
 
 
 class PixelContrast(Objective):

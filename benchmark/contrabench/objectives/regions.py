@@ -18,49 +18,30 @@ from torch.nn import functional
 
 from contrabench.contracts.views import IGNORE
 from contrabench.objectives.contrast import exact, pair_contrast
-from contrabench.objectives.momentum import ClassQueues
+from contrabench.objectives.drawing import sent, some, stratified
+from contrabench.objectives.momentum import GrowingQueues
 from contrabench.objectives.pixels import on_grid, points
 
 
-def regions_of(batch: int, size: tuple[int, int], per_axis: int) -> Tensor:
+def regions_of(batch: int, size: tuple[int, int], per_axis: int, device: torch.device) -> Tensor:
     """Which region of which slice each cell of (B, h, w) maps lies in, of so many per axis.
 
     (B h w,) long; with none per axis all cells of a batch lie in one.
     """
     if not per_axis:
-        return torch.zeros(batch * size[0] * size[1], dtype=torch.long)
-    rows, columns = (torch.arange(side) * per_axis // side for side in size)
+        return torch.zeros(batch * size[0] * size[1], dtype=torch.long, device=device)
+    rows, columns = (torch.arange(side, device=device) * per_axis // side for side in size)
     place = rows[:, None] * per_axis + columns
-    return (torch.arange(batch)[:, None, None] * per_axis**2 + place).reshape(-1)
+    slices = torch.arange(batch, device=device)[:, None, None]
+    return (slices * per_axis**2 + place).reshape(-1)
 
 
-def pick(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """So many of some rows, with replacement."""
-    return rows[torch.randint(len(rows), (count,), generator=generator).to(rows.device)]
+def one_hot(marks: Tensor, classes: int) -> Tensor:
+    """Whether places (N,) are of each of so many classes: (classes, N) bool."""
+    return marks == torch.arange(classes, device=marks.device)[:, None]
 
 
-def some(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """At most so many of some rows, without replacement; all of them, in order, if they are few."""
-    if len(rows) <= count:
-        return rows
-    return rows[torch.randperm(len(rows), generator=generator)[:count].to(rows.device)]
-
-
-def stratified(rows: Tensor, strata: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """So many of some rows, with replacement, equally many of each stratum that has any.
-
-    What is left over of `count` goes to as many strata, drawn anew each time. `strata` (N,) names
-    that of each row; with one, it is `pick` (stratified sampling of ARCO, arXiv 2302.01735).
-    """
-    _, number, sizes = torch.unique(strata, return_inverse=True, return_counts=True)
-    if (found := len(sizes)) == 1:
-        return pick(rows, count, generator)
-    sizes = sizes.cpu()
-    rest = torch.randperm(found, generator=generator)[: count % found]
-    chosen = torch.cat((torch.arange(found).repeat(count // found), rest))
-    within = torch.randint(2**62, (count,), generator=generator) % sizes[chosen]
-    ordered = rows[torch.argsort(number, stable=True)]
-    return ordered[((sizes.cumsum(0) - sizes)[chosen] + within).to(rows.device)]
+_MANY = 2**31
 
 
 @dataclass(frozen=True)
@@ -88,7 +69,8 @@ class Known:
 
         Looks for mistakes among all labelled pixels, and the same part, of most entropy, of others.
         """
-        ends = torch.tensor((part, 1 - part), device=uncertain.device, dtype=uncertain.dtype)
+        device, dtype = uncertain.device, uncertain.dtype
+        ends = torch.linspace(part, 1 - part, 2, device=device, dtype=dtype)
         low, high = torch.quantile(uncertain.flatten(), ends)
         known = masks != IGNORE
         return cls(
@@ -129,7 +111,7 @@ class QueueContrast(nn.Module):
     def __init__(self, classes: int, dim: int, rule: QueueRule) -> None:
         super().__init__()
         self.rule = rule
-        self.queues = ClassQueues(classes, rule.size, dim)
+        self.queues = GrowingQueues(classes, rule.size, dim)
 
     def forward(
         self, embedded: Tensor, averaged: Tensor, known: Known, generator: torch.Generator
@@ -153,34 +135,31 @@ class QueueContrast(nn.Module):
         )
         shares = points(on_grid(known.shares, size[1]))
         likelier = shares.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+        # From here on class by class: (C, N) of cells, and (C, anchors) of draws.
+        rank, shares, own = likelier.T, shares.T, one_hot(marks, shares.shape[1])
         low, high = rule.ranks
         free = torch.arange(len(marks), device=marks.device) >= known.labelled * size[0] * size[1]
-        strata = regions_of(len(embedded), size, rule.regions).to(marks.device)
-        terms, present = [], 0
-        for number, queue in enumerate(self.queues):
-            own, rank = marks == number, likelier[:, number]
-            other = ~own & (marks != IGNORE)
-            taken = torch.where(free, (rank >= low) & (rank < high), rank < low)
-            wrong = unsure & taken & other & (shares[:, number] < rule.below)
-            entering = some(torch.nonzero(wrong).squeeze(1), rule.fresh, generator)
-            memory = queue.entries.to(query)
-            queue.hold(functional.normalize(keys[entering], dim=1))
-            members = torch.nonzero(sure & own).squeeze(1)
-            present += int(len(members) > 0)
-            anchors = members[shares[members, number] > rule.certain]
-            if not len(anchors) or not len(memory):
-                continue
-            chosen = query[stratified(anchors, strata[anchors], rule.anchors, generator)]
-            positive = functional.normalize(keys[members].mean(0), dim=0)
-            shape = (rule.anchors, rule.negatives)
-            drawn = torch.randint(len(memory), shape, generator=generator).to(marks.device)
-            # Through all that is queued: negatives one by one would take as much for each anchor.
-            rest = (chosen @ memory.T).gather(1, drawn)
-            each = pair_contrast(chosen @ positive / rule.temperature, rest / rule.temperature)
-            terms.append(each.mean())
-        if present < 2 or not terms:
-            return query.sum() * 0.0
-        return torch.stack(terms).sum() / present
+        taken = torch.where(free, (rank >= low) & (rank < high), rank < low)
+        wrong = unsure & taken & ~own & (marks != IGNORE) & (shares < rule.below)
+        entering, real = some(wrong, rule.fresh, rule.fresh, generator)
+        self.queues.hold(functional.normalize(keys[entering], dim=2), real)
+        memory, filled = self.queues.memory.to(query), self.queues.sizes[:, None]
+        members = own & sure
+        anchors = members & (shares > rule.certain)
+        strata = regions_of(len(embedded), size, rule.regions, marks.device)
+        number = len(embedded) * rule.regions**2 or 1
+        chosen = query[stratified(anchors, strata, number, rule.anchors, generator)]
+        mean = functional.normalize(members.to(keys) @ keys, dim=1)
+        shape = (len(memory), rule.anchors * rule.negatives)
+        drawn = sent(torch.randint(_MANY, shape, generator=generator), marks.device)
+        drawn = (drawn % filled.clamp(min=1)).view(len(memory), rule.anchors, rule.negatives)
+        # Through all that is queued: negatives one by one would take as much for each anchor.
+        rest = (chosen @ memory.mT).gather(2, drawn) / rule.temperature
+        alike = (chosen @ mean[:, :, None])[..., 0] / rule.temperature
+        each = pair_contrast(alike.flatten(), rest.flatten(0, 1)).view(alike.shape).mean(1)
+        present = members.any(1).sum()
+        counted = anchors.any(1) & (filled[:, 0] > 0) & (present > 1)
+        return each.where(counted, 0.0).sum() / present.clamp(min=1)
 
     def push(self) -> None:
         """Lets in what the step has held back."""

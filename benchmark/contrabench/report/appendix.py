@@ -13,7 +13,7 @@ from contrabench.contracts.report import NAME, Column, Section, Table
 from contrabench.report.board import NAMES, columns, make_table, names_of
 from contrabench.report.entries import Entry
 from contrabench.store.rows import labels_of
-from contrabench.store.runs import inner
+from contrabench.store.runs import inner, parsed
 from contrabench.text import counted
 
 COST = "cost"
@@ -88,7 +88,7 @@ def _methods(each: pd.DataFrame, told: pd.DataFrame) -> Table:
         spec = parsed(text)
         info, options = inner(spec, "info"), settings(inner(spec, "options"))
         inferred = info.get("inferred")
-        rows.append({
+        row = {
             "Method": str(variant),
             "Version": int(version),
             "Fidelity": _text(info.get("fidelity")),
@@ -96,7 +96,9 @@ def _methods(each: pd.DataFrame, told: pd.DataFrame) -> Table:
             "Options": ", ".join(f"{name}={value}" for name, value in options.items()) or None,
             "Code": _text(spec.get("code")),
             "Inferred": _text("; ".join(map(str, inferred)) if isinstance(inferred, list) else ""),
-        })  # fmt: skip
+        }
+        # What was noted of a run is no other method.
+        rows += [] if row in rows else [row]
     rows.sort(key=lambda row: (row["Method"], row["Version"], row["Code"] or ""))
     return make_table("methods", _METHOD_COLUMNS, rows, detail=True)
 
@@ -213,11 +215,6 @@ def _written(value: Any) -> str:
     if isinstance(value, list) and value and not any(isinstance(x, dict | list) for x in value):
         return ", ".join(map(_written, value))
     return json.dumps(value)
-
-
-def parsed(text: object) -> dict[str, Any]:
-    """A specification from its JSON; empty where there is none."""
-    return json.loads(text) if isinstance(text, str) and text else {}
 
 
 def dataset_options(rows: pd.DataFrame, runs: pd.DataFrame) -> Mapping[str, Any] | None:

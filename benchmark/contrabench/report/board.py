@@ -21,6 +21,7 @@ from contrabench.report.comparison import (
     shared_variance,
 )
 from contrabench.report.entries import Entry, LabelBudget, labelled, reference_of
+from contrabench.report.noted import OUTSIDE, noted
 from contrabench.statistics.aggregate import structure_means
 from contrabench.statistics.design import MOST
 from contrabench.statistics.ranking import BY_SCORE, SCHEMES, kendall, rank_methods, rank_stability
@@ -80,10 +81,12 @@ def board(
     distance: str,
     other: str = REFERENCE,
     aside: Mapping[str, Entry] = MappingProxyType({}),
+    runs: pd.DataFrame | None = None,
 ) -> Table:
     """The leaderboard: means, differences to `other` as the table calls it, ranks, tests.
 
-    `aside` are methods at the rates of fine-tuning that do not rank, by their label.
+    `aside` are methods at the rates of fine-tuning that do not rank, by their label; `runs` the
+    facts of records, which tell of weights from outside.
     """
     asd, against = asd_heading(distance), f"Dice vs {other}"
     result: dict[Kind, Sequence[str]] = {
@@ -102,6 +105,9 @@ def board(
         ranks = dict(zip(compared.members, rank_methods(compared.scores("dice")), strict=True))
     level = next((str(entry.rows["rates"].iloc[0]) for entry in aside.values()), "")
     beside = {kind: [f"{name}, {level}" for name in names] for kind, names in _ASIDE.items()}
+    outside = {entry.label: noted(entry, runs).outside for entry in compared.entries}
+    if any(outside.values()):
+        result["text"] = ["Group", *OUTSIDE]
     other_rates, rows = _at_other_rates(aside, reference_of(compared.entries)), []
     for place, entry in enumerate(compared.entries):
         one = compared.against.get(place)
@@ -112,6 +118,7 @@ def board(
             **_mean_cells(asd, entry.means[distance]),
             **(_against(one, against) if one else {}),
             "Group": compared.letters.get(place),
+            **outside[entry.label],
             "Rank": ranks.get(place, math.nan),
             "Best rank": best,
             "Worst rank": worst,
@@ -203,25 +210,33 @@ def by_structure(budget: LabelBudget) -> Table:
     return make_table(STRUCTURES, (*NAMES, *shown), rows)
 
 
-def how_run(entries: Sequence[Entry]) -> Table:
-    """How each row was made: family, fidelity, labels, patients and runs."""
+def how_run(entries: Sequence[Entry], runs: pd.DataFrame | None = None) -> Table:
+    """How each row was made: family, fidelity, labels, patients and runs, and what was noted.
+
+    `runs` are the facts of their records; beside the fidelity of a plug-in stands whether the
+    conformance kit has passed it.
+    """
     kinds: dict[str, Kind] = {
         "Family": "text", "Fidelity": "text", "Labelled": "text", "Patients": "count",
-        "Folds": "text", "Draws": "count", "Seeds": "count",
+        "Folds": "text", "Draws": "count", "Seeds": "count", "Marks": "text",
     }  # fmt: skip
-    rows = [
-        {
+    rows = []
+    for entry in entries:
+        known = noted(entry, runs)
+        fidelity = str(entry.rows["fidelity"].iloc[0])
+        rows.append({
             **names_of(entry),
             "Family": entry.rows["family"].iloc[0],
-            "Fidelity": entry.rows["fidelity"].iloc[0],
+            "Fidelity": ", ".join(filter(None, (fidelity, known.told))),
             "Labelled": labelled(entry.rows),
             "Patients": len(entry.scores),
             "Folds": entry.folds,
             "Draws": entry.rows["draw"].nunique(),
             "Seeds": entry.rows["seed"].nunique(),
-        }
-        for entry in entries
-    ]
+            "Marks": "; ".join(known.marks) or NONE,
+        })  # fmt: skip
+    if all(row["Marks"] == NONE for row in rows):
+        del kinds["Marks"]
     shown = (Column(name, kind, "Runs") for name, kind in kinds.items())
     return make_table("runs", (*NAMES, *shown), rows)
 

@@ -13,6 +13,7 @@ import pandas as pd
 from contrabench.contracts.gallery import Gallery
 from contrabench.contracts.report import Report, Section
 from contrabench.errors import RequestError
+from contrabench.report.answer import answer
 from contrabench.report.appendix import appendix, cost_table, dataset_options
 from contrabench.report.board import (
     board,
@@ -23,13 +24,16 @@ from contrabench.report.board import (
     stability_table,
     variance_table,
 )
+from contrabench.report.commands import Place, nowhere
 from contrabench.report.comparison import Comparison, compare
 from contrabench.report.completeness import complete_runs, concerning, missing_references
-from contrabench.report.efficiency import efficiency_section
+from contrabench.report.efficiency import efficiency_section, scratch_curve
 from contrabench.report.entries import LabelBudget, grouped, label_budgets, set_apart
 from contrabench.report.instrument import along_table, control_table, instrument
 from contrabench.report.literature import literature_table
+from contrabench.report.noted import notes_of
 from contrabench.report.over_datasets import Compared, over_datasets
+from contrabench.report.own_metrics import own_table
 from contrabench.report.plot_data import plot_data
 from contrabench.report.verdict import remarks, verdict
 from contrabench.store.results import Results
@@ -45,6 +49,7 @@ def build_report(
     labels: Sequence[str] = (),
     rates: str = "uniform",
     gallery: Callable[[LabelBudget], Gallery] | None = None,
+    place: Place = nowhere,
 ) -> Report:
     """Computes every table of a report.
 
@@ -55,7 +60,8 @@ def build_report(
 
     `command` makes the report again; `labels` are the label budgets to show, as they were asked
     for, all by default: the rows of the others still serve as references; `rates` are those of
-    fine-tuning that rank, where rows have several. RequestError if a row of
+    fine-tuning that rank, where rows have several; `place` adds data and store to the commands for
+    what is missing. RequestError if a row of
     a table lacks the metric of the others, or no run that was asked for has all its rows.
     """
     sections: list[Section] = []
@@ -76,16 +82,20 @@ def build_report(
             across = efficiency_section(shown, budgets, name, trained)
             notes = (*left_out, *across.notes)
             sections.append(replace(across, plot_data=plot_data(shown), notes=notes))
+        curve, _ = scratch_curve(budgets)
         for budget in shown:
             if budget.is_ceiling and len(shown) > 1 and not labels:
                 continue
             compared.append((budget, found[budget.labels]))
             section = _section(*compared[-1], name, results.runs)
+            first = answer(*compared[-1], results.runs, curve)
             lacking = [one.note for one in concerning(budget.labels, incomplete, part)]
-            lacking += [one.note for one in missing_references(part, budget.labels)]
+            lacking += [
+                one.note for one in missing_references(part, budget.labels, results.runs, place)
+            ]
             notes = (*lacking, *section.notes)
             drawn = gallery(budget) if gallery else None
-            sections.append(replace(section, notes=notes, gallery=drawn))
+            sections.append(replace(section, notes=notes, gallery=drawn, answer=first))
         known = appendix(part[part["labels"].isin(labels)] if labels else part, results.runs, name)
         sections += [known] if known else []
     if gaps and not sections:
@@ -106,7 +116,7 @@ def title_of(rows: pd.DataFrame, name_contract: bool = False) -> str:
 
 def _section(budget: LabelBudget, compared: Comparison, name: str, runs: pd.DataFrame) -> Section:
     tables = (
-        board(compared, budget.distance, aside=budget.aside),
+        board(compared, budget.distance, aside=budget.aside, runs=runs),
         control_table(budget),
         along_table(budget),
         pair_table(compared),
@@ -114,7 +124,8 @@ def _section(budget: LabelBudget, compared: Comparison, name: str, runs: pd.Data
         stability_table(compared, budget.distance),
         variance_table(compared),
         by_structure(budget),
-        how_run(budget.entries),
+        own_table(budget.entries),
+        how_run(budget.entries, runs),
         cost_table(budget.entries, runs),
         literature_table(budget, dataset_options(budget.rows, runs)),
     )
@@ -123,7 +134,7 @@ def _section(budget: LabelBudget, compared: Comparison, name: str, runs: pd.Data
         protocol=str(budget.rows["protocol"].iloc[0]),
         tables=tuple(table for table in tables if table is not None),
         verdict=(*instrument(budget, compared), *verdict(compared)),
-        notes=remarks(compared, budget.distance),
+        notes=(*remarks(compared, budget.distance), *notes_of(budget.entries, runs)),
         dataset=str(budget.rows["dataset"].iloc[0]),
         labels=budget.labels,
         plot_data=plot_data([budget]),

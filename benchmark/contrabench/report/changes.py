@@ -19,6 +19,7 @@ from contrabench.report.entries import grouped, set_apart
 from contrabench.report.tidy import tidy
 from contrabench.store.results import Results
 from contrabench.store.rows import labels_of
+from contrabench.store.runs import KERNELS
 from contrabench.text import counted, some
 
 SIDES = ("A", "B")
@@ -32,6 +33,8 @@ DATA = "data"
 PREPARATION = ("budget.pixels.", "dataset_options.", "dataset_version.", "recipe.", "structures.")
 """What else that hash is made of: where one of these differs, it differs for any volumes."""
 
+MACHINE = ("device", KERNELS)
+"""What tells kinds of machines apart."""
 _METHODS = ["variant", "deviations", "labels"]
 _CELLS = ["labels", "fold", "draw"]
 _NAMES = {
@@ -267,6 +270,11 @@ def _verdict(sides: Sides, found: Changes) -> Iterator[str]:
         yield f"Nothing{known} changed: the same protocol {sides[0].word('protocol')}."
     if found.others:
         yield f"Beside the protocol changed: {some(found.others, most=FEW)}."
+    if any(change.setting in MACHINE for change in found.others):
+        yield (
+            "Made on another kind of machine: it rounds differently, and training enlarges that as "
+            "much as another seed would."
+        )
 
 
 def _notes(sides: Sides, found: Changes) -> Iterator[str]:

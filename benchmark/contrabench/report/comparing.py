@@ -8,7 +8,6 @@ from dataclasses import replace
 from operator import attrgetter
 
 import pandas as pd
-from scipy import stats
 
 from contrabench.contracts.report import NAME, Report, Section, Table, number_text
 from contrabench.report.board import asd_heading, board, how_run
@@ -227,6 +226,8 @@ def _order(first: Comparison, second: Comparison) -> Iterator[str]:
     if old == new:
         yield f"The order of {methods} by mean Dice is the same on both sides."
         return
+    from scipy import stats
+
     tau = float(stats.kendalltau(old, new).statistic)
     about = f" (Kendall's tau {number_text('share', tau)})" if math.isfinite(tau) else ""
     moved = [each for each in zip(first.members, old, new, strict=True) if each[1] != each[2]]

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from contrabench.references import REFERENCE
 from contrabench.report.entries import Entry, reference_of
 from contrabench.statistics.aggregate import differences
 from contrabench.statistics.design import draws_needed, patients_needed
@@ -156,7 +157,8 @@ class Comparison:
     @property
     def leader(self) -> int:
         """Place of the method that is separated from every other and the best; else -1."""
-        rivals = [place for place, entry in enumerate(self.entries) if not entry.is_ceiling]
+        apart = unmatched(self.entries)
+        rivals = [one for one in self.entries if not one.is_ceiling and one.label not in apart]
         alone = [place for place, (_, worst) in self.limits.items() if worst == 1]
         return alone[0] if alone and len(rivals) == len(self.members) else -1
 
@@ -169,6 +171,8 @@ class Comparison:
 def compare(entries: Sequence[Entry]) -> Comparison:
     """Compares what was tested on the same patients."""
     paired = _same_patients(entries)
+    apart = unmatched(entries)
+    paired = {place: one for place, one in paired.items() if one.label not in apart}
     reference = reference_of(list(paired.values()))
     against, trained = all_against({
         place: (entry, reference)
@@ -176,6 +180,15 @@ def compare(entries: Sequence[Entry]) -> Comparison:
         if reference and not entry.is_reference
     })  # fmt: skip
     return Comparison(tuple(entries), paired, against, trained)
+
+
+def unmatched(entries: Sequence[Entry]) -> dict[str, str]:
+    """Methods that see more labelled images, without scratch that does: by label, how much longer.
+
+    They are compared with nobody: what the others lack may be these images alone.
+    """
+    held = {one.longer for one in entries if str(one.rows["method"].iloc[0]) == REFERENCE}
+    return {entry.label: entry.longer for entry in entries if entry.longer not in {"", *held}}
 
 
 def _shared_folds(entries: Sequence[Entry]) -> list[int] | None:

@@ -6,13 +6,14 @@ the tables as a whole, and named. A structure that does not apply has a row that
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from contrabench.errors import RequestError
 from contrabench.references import EVERY_LABEL, FULL_SUPERVISION, LONGER, REFERENCE
+from contrabench.report.commands import Command, Place, command_for, nowhere
 from contrabench.store.rows import labels_of
+from contrabench.store.runs import parsed
 from contrabench.text import asked_labels, counted, some
 
 if TYPE_CHECKING:
@@ -122,19 +123,27 @@ class MissingReference:
 
     name: str
     what: str
-    command: str
+    command: Command
+
+    @property
+    def advice(self) -> str:
+        """The command, and what it may lack."""
+        rest = "" if self.command.whole else " and the other settings of this protocol"
+        return f"`{self.command.text}`{rest}"
 
     @property
     def note(self) -> str:
         """One line that names it and the command."""
-        return (
-            f"Missing reference: {self.what}. Make it with `{self.command}` and the other settings "
-            "of this protocol."
-        )
+        return f"Missing reference: {self.what}. Make it with {self.advice}."
 
 
-def missing_references(rows: pd.DataFrame, labels: str) -> list[MissingReference]:
-    """References (rule 10) that the table of a label budget lacks, by all rows of the protocol."""
+def missing_references(
+    rows: pd.DataFrame, labels: str, runs: pd.DataFrame | None = None, place: Place = nowhere
+) -> list[MissingReference]:
+    """References (rule 10) that the table of a label budget lacks, by all rows of the protocol.
+
+    `runs` are facts of their records by run, from which the command takes all settings.
+    """
     here = rows[rows["labels"] == labels]
     newest = here.groupby("variant", observed=True)["method_version"].transform("max")
     held = set(here["variant"][(here["deviations"] == "") & (here["method_version"] == newest)])
@@ -147,13 +156,11 @@ def missing_references(rows: pd.DataFrame, labels: str) -> list[MissingReference
         plain = rows[(rows["labels"] == EVERY_LABEL) & (rows["deviations"] == "")]
         held |= {FULL_SUPERVISION} if (plain["variant"] == REFERENCE).any() else set()
         wanted.append((FULL_SUPERVISION, "full supervision", REFERENCE, EVERY_LABEL))
-    dataset, size, recipe = (str(here[name].iloc[0]) for name in ("dataset", "budget", "recipe"))
-    where = ["--dataset", dataset, "--budget", size]
-    where += [] if recipe == "common" else ["--recipe", recipe]
+    runs_here = here["run"].astype(str).unique()
+    known = () if runs is None else runs["protocol"].reindex(runs_here).dropna()
+    protocol = parsed(next((text for text in known if text), ""))
     return [
-        MissingReference(
-            name, what, shlex.join(["bench", "run", "--method", method, "--labels", budget, *where])
-        )
+        MissingReference(name, what, command_for(method, budget, here, protocol, place))
         for name, what, method, budget in wanted
         if name not in held
     ]

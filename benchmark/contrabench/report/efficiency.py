@@ -18,7 +18,7 @@ from contrabench.statistics.retraining import Retraining
 
 _LOW, _HIGH = "95% low", "95% high"
 _COVERED = "about 90% at a run variance of a fifth of the patients', about 84% at half of it"
-"""From the simulations of `docs/statistics.md`."""
+"""From the simulations of `docs/statistics-simulations.md`."""
 
 
 def efficiency_section(
@@ -37,7 +37,7 @@ def efficiency_section(
         for entry in budget.entries:
             entries.setdefault(entry.label, entry)
     tables = [_curves(shown, list(entries.values()))]
-    curve, notes = _scratch(known)
+    curve, notes = scratch_curve(known)
     if curve is not None:
         tables.append(_labels_saved(shown, list(entries.values()), curve, trained, notes))
     return Section(
@@ -87,7 +87,7 @@ def _curves(shown: Sequence[LabelBudget], entries: Sequence[Entry]) -> Table:
     return make_table("label efficiency", columns, cells, notes=tuple(notes))
 
 
-def _scratch(known: Sequence[LabelBudget]) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
+def scratch_curve(known: Sequence[LabelBudget]) -> tuple[pd.DataFrame | None, tuple[str, ...]]:
     """Scores from scratch, one row per patient, one column per number of labelled patients.
 
     None where there is no curve; and why, or what of scratch is not in it, or not as it was run.
@@ -149,7 +149,7 @@ def _labels_saved(
             if found is not None and found.scores.index.equals(curve.index):
                 scores, again = found.scores["dice"], trained[budget.labels]
                 needed = labels_needed(counts, curve, scores, again)
-                numbers = (_patients(number, counts) for number in needed)
+                numbers = (patients_words(number, counts) for number in needed)
                 row |= dict(zip(names, numbers, strict=True))
     about = (
         f"The number of labelled patients with which {REFERENCE} has the same Dice; what it needs "
@@ -177,8 +177,8 @@ def _about(held: Sequence[LabelBudget], trained: Mapping[str, Retraining]) -> It
         )
 
 
-def _patients(number: float, counts: Sequence[float]) -> str:
-    """Labelled patients as the table shows them: `5.3`, `more than 16`, `fewer than 2`."""
+def patients_words(number: float, counts: Sequence[float]) -> str:
+    """Labelled patients as tables show them: `5.3`, `more than 16`, `fewer than 2`."""
     if math.isinf(number):
         return f"more than {counts[-1]:g}"
     return f"{number:.3g}" if number else f"fewer than {counts[0]:g}"

@@ -15,6 +15,7 @@ from contrabench.references import (
     CONTROL_FAMILY,
     EVERY_LABEL,
     FULL_SUPERVISION,
+    LONGER_WORD,
     ORACLE,
     REFERENCE,
 )
@@ -43,6 +44,12 @@ class Entry:
     def label(self) -> str:
         """How a note names it."""
         return f"{self.name} ({self.deviations})" if self.deviations else self.name
+
+    @property
+    def longer(self) -> str:
+        """How much longer its fine-tuning is than others', such as `finetune x6`; "" for none."""
+        words = (word for word in self.deviations.split("; ") if word.startswith(f"{LONGER_WORD} "))
+        return next(words, "")
 
     @property
     def is_reference(self) -> bool:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from contrabench.contracts.report import Column, Kind, Table, number_text
 from contrabench.protocol import ALONG
-from contrabench.references import CONTROLS, FULL_SUPERVISION, REFERENCE
+from contrabench.references import CONTROLS, EVERY_LABEL, FULL_SUPERVISION, REFERENCE
 from contrabench.report.board import NAMES, columns, make_table, names_of
 from contrabench.report.comparison import Comparison, all_against
 from contrabench.report.entries import Control, Entry, LabelBudget, reference_of
@@ -70,17 +70,25 @@ def seen_of(budget: LabelBudget) -> list[Seen]:
 def instrument(budget: LabelBudget, compared: Comparison) -> tuple[str, ...]:
     """What the controls of one label budget show, in sentences; the same for the same rows."""
     found = seen_of(budget)
-    lines = [*_sight(budget, compared, found), *_alarms(budget, found)]
+    return (
+        *sight_of(budget, compared, found),
+        *alarms_of(budget, found),
+        *lacking_of(budget),
+    )
+
+
+def lacking_of(budget: LabelBudget) -> Iterator[str]:
+    """Which controls were not run, so that a blind study looks like a clear one."""
     held = {str(one.entry.rows["method"].iloc[0]) for one in budget.controls}
     if lacking := [name for name in CONTROLS if name not in held]:
-        lines.append(
-            f"Without the {'controls' if len(lacking) > 1 else 'control'} {' and '.join(lacking)} "
-            "nothing shows how much of a gain this study could see."
+        yield (
+            f"The {'controls' if len(lacking) > 1 else 'control'} {' and '.join(lacking)} "
+            f"{'were' if len(lacking) > 1 else 'was'} not run: how much of a gain survives "
+            "fine-tuning here is not known."
         )
-    return tuple(lines)
 
 
-def _sight(budget: LabelBudget, compared: Comparison, found: Sequence[Seen]) -> Iterator[str]:
+def sight_of(budget: LabelBudget, compared: Comparison, found: Sequence[Seen]) -> Iterator[str]:
     """Each control's difference, of what is possible, and what is the least that can be seen."""
     ordered = sorted(found, key=lambda one: (not one.control.sees_labels, -one.mean))
     words = [f"{one.control.label} {_signed(one.mean)}" for one in ordered]
@@ -102,7 +110,7 @@ def _sight(budget: LabelBudget, compared: Comparison, found: Sequence[Seen]) -> 
         yield f"In this study {seen}."
 
 
-def _alarms(budget: LabelBudget, found: Sequence[Seen]) -> Iterator[str]:
+def alarms_of(budget: LabelBudget, found: Sequence[Seen]) -> Iterator[str]:
     """What is wrong with the study itself."""
     if _room(budget) <= 0:
         yield (
@@ -117,15 +125,21 @@ def _alarms(budget: LabelBudget, found: Sequence[Seen]) -> Iterator[str]:
         )
     for one in found:
         if one.is_anew and not one.control.sees_labels and (one.low > 0 or one.high < 0):
+            what = (
+                "gains of this size are not those of images"
+                if one.low > 0
+                else "what was learned from nothing is not unlearned, and a method may lose by that"
+            )
             yield (
                 f"{one.control.label} must equal {REFERENCE} and lies at {_signed(one.mean)} (95% "
-                f"{_signed(one.low)} to {_signed(one.high)}): gains of this size are not those of "
-                "images."
+                f"{_signed(one.low)} to {_signed(one.high)}): {what}."
             )
 
 
 def _room(budget: LabelBudget) -> float:
-    """Full supervision minus scratch; NaN without either."""
+    """Full supervision minus scratch; NaN without either, and at all labels, where they are one."""
+    if budget.labels == EVERY_LABEL:
+        return math.nan
     full, scratch = budget.find(FULL_SUPERVISION), reference_of(budget.entries)
     return math.nan if full is None or scratch is None else full.dice - scratch.dice
 

@@ -10,13 +10,14 @@ import pandas as pd
 
 from contrabench.contracts.report import Column, Kind, Section, Table
 from contrabench.references import REFERENCE
-from contrabench.report.appendix import parsed, settings
+from contrabench.report.appendix import settings
 from contrabench.report.board import NAMES, columns, make_table, names_of
 from contrabench.report.comparison import Against, Comparison, Effect
 from contrabench.report.entries import LabelBudget
 from contrabench.report.verdict import told
 from contrabench.statistics.random_effects import CombinedEffect, random_effects
 from contrabench.statistics.signflip import LEVEL, holm
+from contrabench.store.runs import parsed
 from contrabench.text import budget_words, counted
 
 Compared = tuple[LabelBudget, Comparison]

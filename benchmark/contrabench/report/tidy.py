@@ -9,6 +9,7 @@ from typing import Any
 from contrabench.contracts.report import (
     DEVIATIONS,
     METHOD,
+    MISSING,
     NAME,
     Column,
     Report,
@@ -71,6 +72,11 @@ def number_value(column: Column, value: Any) -> int | float | None:
     if column.kind == "text" or is_missing(value):
         return None
     return round(value) if column.kind == "count" else float(value)
+
+
+def with_interval(mean: str, low: str, high: str) -> str:
+    """A number as it is written, and the ends of its interval if there is one."""
+    return mean if MISSING in (low, high) else f"{mean} [{low}, {high}]"
 
 
 def code_pieces(note: str) -> list[tuple[str, bool]]:

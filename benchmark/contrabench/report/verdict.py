@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contrabench.contracts.report import number_text
 from contrabench.protocol import NOT_APPLICABLE
 from contrabench.references import REFERENCE
-from contrabench.report.comparison import Against, Comparison, Effect
+from contrabench.report.comparison import Against, Comparison, Effect, unmatched
 from contrabench.report.entries import Entry, reference_of
 from contrabench.statistics.design import MOST
 from contrabench.statistics.paired import Pairwise
@@ -282,8 +282,14 @@ def _coverage(compared: Comparison) -> Iterator[str]:
         if repeated:
             yield (
                 f"{entry.label}: {repeated} of {len(runs)} runs repeat the fold, draw and seed of "
-                "another one, made by another version; all are averaged."
+                "another one, made by another version or machine; all are averaged."
             )
+    for label, longer in unmatched(entries).items():
+        yield (
+            f"{label} sees more labelled images than the others ({longer}), and {REFERENCE} that "
+            "does is not in this table: it is compared with nobody. Run "
+            f"`{REFERENCE}[finetune_extra=...]` with the value of this method."
+        )
     paired = compared.paired
     lost = {entries[p].label: len(entries[p].tested) - len(entries[p].scores) for p in paired}
     if any(lost.values()):

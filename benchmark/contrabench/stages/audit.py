@@ -46,6 +46,8 @@ def check_split(split: Split) -> str:
 
 def check_hearts(cases: Sequence[PreparedCase], split: Split) -> str:
     """Rule 1 by content: no volume that is trained on shows the heart of a test patient."""
+    if not split.test:
+        return "nobody is tested"
     trained = [case for case in cases if case.patient in split.train]
     tested = [case for case in cases if case.patient in split.test]
     patterns = (np.stack([case.likeness.pattern for case in part]) for part in (trained, tested))
@@ -139,7 +141,7 @@ def check_images(
 
     A paper's own batch may not divide a stage's images; each such stage may lack less than
     one batch. `pretrain` and `batches` are of each pre-training stage; `extra` is the share of the
-    pre-training images that the method spends on fine-tuning. `beside` are the slices of the
+    pre-training images that fine-tuning sees beside its own. `beside` are the slices of the
     streams of joint stages: as many as pre-training would see, less what does not divide evenly
     over the steps, but `least` where a slice in every micro-batch of each stream is more.
     """
@@ -197,13 +199,17 @@ def evidence(
         ],
         6: [check_labels(run.cases, run.classes)],
         7: [f"{transfer['matched']} tensors of {', '.join(transfer['parts']) or 'no part'}"],
-        8: [f"recipe {digest(run.dataset.recipe)} in all phases"],
+        8: [
+            "how images were prepared for weights from outside is not known"
+            if run.from_outside or run.method.checkpoint()
+            else f"recipe {digest(run.dataset.recipe)} in all phases"
+        ],
         9: [
             check_images(
                 run.spec.budget,
                 [record["images"] for record in before],
                 sum(record["images"] for record in tuned),
-                run.method.finetune_extra,
+                run.extra,
                 [work.phase.batch for work in run.work],
                 sum(record["others"] for record in tuned),
                 run.spec.budget.finetune.accumulate

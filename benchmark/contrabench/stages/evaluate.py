@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from contrabench.training.runtime import Runtime
 
 SCORES = "scores.json"
+_BEGUN = "begun.json"
 
 
 class Evaluate(Kind):
@@ -44,9 +45,12 @@ class Evaluate(Kind):
     plural = "evaluations"
     doing = "evaluate"
     title = "evaluation"
+    device = "first"
 
     def nodes(self, run: Run, before: tuple[Node, ...]) -> tuple[Node, ...]:
-        """One, of the fine-tuned network, and of what it was on the way there."""
+        """One, of the fine-tuned network, and of what it was on the way there; none untested."""
+        if not run.split.test:
+            return ()
         tuned = of_kind(before, "finetune")
         model = tuned[-1].key
         along = [(column_at(share), tuned[at - 1].key, step) for share, at, step in run.along]
@@ -60,6 +64,8 @@ class Evaluate(Kind):
             "spacing_known": run.dataset.info.spacing_known,
             "metric_contract": METRIC_CONTRACT,
         }
+        if run.metrics:
+            spec["metrics"] = [metric.identity for metric in run.metrics]
         same = {
             "evaluate": run.spec.dataset,
             "pixels": run.spec.budget.pixels,
@@ -68,8 +74,8 @@ class Evaluate(Kind):
         inputs = tuple(dict.fromkeys((*(key for _, key, _ in along), model)))
         return (Node(self.name, "", spec, inputs, len(run.test_cases()), digest(same)),)
 
-    def make(self, making: Making, node: Node, folder: Path) -> None:
-        """Leaves one file of predictions per case (`NNN.npz`) and the scores of all of them."""
+    def begin(self, making: Making, node: Node, folder: Path) -> None:
+        """Leaves one file of predictions per case (`NNN.npz`), and what it was on the way."""
         from contrabench.evaluation.inference import predict_case
         from contrabench.stages.trained import header_of
 
@@ -82,25 +88,47 @@ class Evaluate(Kind):
             name: _network(run, making.store.folder("finetune", key) / weights_after(step), runtime)
             for name, key, step in node.spec["along"]
         }
-        scores: list[dict[str, Any]] = []
+        along: dict[str, dict[str, list[float | None]]] = {}
         cases = run.test_cases()
         with making.reporter.track(self.title, len(cases)) as track:
             for number, case in enumerate(cases, start=1):
                 prediction = predict_case(segmenter, case, runtime)
                 audit.check_scored(case, prediction)
-                file = folder / f"{number:03d}.npz"
-                np.savez_compressed(file, prediction=prediction, affine=case.native_affine)
-                about = {"patient": case.patient, "case": case.case, "file": file.name}
-                columns = _scores(run, case, prediction)
-                for name, network in early.items():
-                    found = _dice(run, case, predict_case(network, case, runtime))
+                np.savez_compressed(
+                    folder / _file(number), prediction=prediction, affine=case.native_affine
+                )
+                along[_file(number)] = {
+                    name: _dice(run, case, predict_case(network, case, runtime))
+                    for name, network in early.items()
+                }
+                track.advance(number, case.case)
+        told = {"seconds": time.monotonic() - began, "runtime": runtime.record(), "along": along}
+        write_text(folder / _BEGUN, json.dumps(told))
+
+    def make(self, making: Making, node: Node, folder: Path) -> None:
+        """Leaves the predictions of all cases and the scores of all of them."""
+        if not (folder / _BEGUN).is_file():
+            self.begin(making, node, folder)
+        told = json.loads((folder / _BEGUN).read_text(encoding="utf-8"))
+        began, run = time.monotonic(), making.run
+        scores: list[dict[str, Any]] = []
+        cases = run.test_cases()
+        with making.reporter.track("scoring", len(cases)) as track:
+            for number, case in enumerate(cases, start=1):
+                file = _file(number)
+                with np.load(folder / file) as stored:
+                    columns = _scores(run, case, stored["prediction"])
+                for name, found in told["along"][file].items():
                     columns = [
                         {**one, name: value} for one, value in zip(columns, found, strict=True)
                     ]
+                about = {"patient": case.patient, "case": case.case, "file": file}
                 scores += [about | one for one in columns]
                 track.advance(number, case.case)
         write_text(folder / SCORES, json.dumps(scores, indent=1))
-        write_record(folder, {"seconds": time.monotonic() - began, "runtime": runtime.record()})
+        seconds = told["seconds"] + time.monotonic() - began
+        write_record(folder, {"seconds": seconds, "runtime": told["runtime"]})
+        (folder / _BEGUN).unlink()
 
     def seconds_per_unit(self, run: Run, node: Node, runtime: Runtime) -> float:
         """One real case, a shifted reference in the place of the prediction."""
@@ -127,6 +155,11 @@ class Evaluate(Kind):
 KIND = Evaluate()
 
 
+def _file(number: int) -> str:
+    """The predictions of a case, counted from 1."""
+    return f"{number:03d}.npz"
+
+
 def _network(run: Run, weights: Path, runtime: Runtime) -> Segmenter:
     """The network of fine-tuning with the weights of a file, on the device."""
     from contrabench.training.checkpoint import load_weights
@@ -147,9 +180,15 @@ def _dice(run: Run, case: PreparedCase, prediction: NDArray[np.uint8]) -> list[f
 def _scores(run: Run, case: PreparedCase, prediction: NDArray[np.uint8]) -> list[dict[str, Any]]:
     """The columns of a row for each structure; in voxels where no spacing is known."""
     from contrabench.evaluation.metrics import score_case
+    from contrabench.evaluation.own import own_scores
 
     known = run.dataset.info.spacing_known
     spacing = spacing_of(case.native_affine) if known else (1.0, 1.0, 1.0)
     names = [structure.name for structure in run.dataset.structures]
-    scores = score_case(prediction, case.native_label(), names, spacing)
-    return [score.columns(known) for score in scores]
+    reference = case.native_label()
+    scores = score_case(prediction, reference, names, spacing)
+    further = own_scores(run.metrics, prediction, reference, names, spacing)
+    return [
+        {**score.columns(known), "own_metrics": told}
+        for score, told in zip(scores, further, strict=True)
+    ]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from contrabench.contracts.views import FINETUNE_VIEWS
 from contrabench.protocol import HEAD, digest, seed_for
 from contrabench.stages import audit
+from contrabench.stages.external import EXTERNAL
 from contrabench.stages.kind import (
     HEAD_WEIGHTS,
     WEIGHTS,
@@ -48,7 +49,7 @@ class Finetune(Kind):
 
     def nodes(self, run: Run, before: tuple[Node, ...]) -> tuple[Node, ...]:
         """One, or those of the method, each from the one before or from where the first begins."""
-        pretrained = of_kind(before, "pretrain")
+        pretrained = of_kind(before, "pretrain") or of_kind(before, EXTERNAL)
         start = pretrained[-1].key if pretrained else None
         common = {
             **run.training_spec(),
@@ -61,8 +62,10 @@ class Finetune(Kind):
             "labelled": list(run.manifest.patients),
             "input": start,
             "transfers": list(run.method.transfers()) if start else [],
+            **({"loss": run.loss.identity} if run.loss else {}),
         }
         same = ["pixels", "backbone", "precision", "phase", "deep_supervision", "classes"]
+        same += ["loss"] if run.loss else []
         nodes: list[Node] = []
         for number, (stage, steps) in enumerate(run.tuning, start=1):
             marks = sorted({step for _, at, step in run.along if at == number})
@@ -77,7 +80,7 @@ class Finetune(Kind):
                 nodes += [node for node in guessed if node is not None]
                 spec |= {
                     "method": run.tuner_spec(),
-                    "stage": stage.model_dump(mode="json"),
+                    "stage": stage.model_dump(mode="json", exclude={"passes"}),
                     "streams": [run.data_of(cases) for cases in streams],
                     "batches": unlabelled_batches(run.spec.budget, stage.streams),
                     "pseudo_labels": [node.key if node else None for node in guessed],
@@ -107,7 +110,10 @@ class Finetune(Kind):
         bank = build_bank(run.drawn("labelled"), patients, ("axial",), runtime.torch_device)
         seen = [audit.check_bank(bank, run.split, patients)]
         handed = node.spec["transfers"]
-        common = FinetuneTask(model, bank, phase, seeds, _view(run), handed, run.pace)
+        common = FinetuneTask(
+            *(model, bank, phase, seeds, _view(run), handed, run.pace),
+            loss=run.loss.open() if run.loss else None,
+        )
         task: FinetuneTask | JointTask = common
         objective: JointObjective | None = None
         others = 0
@@ -117,8 +123,6 @@ class Finetune(Kind):
             task = joint = _joint(run, node, stage, common, banks)
             objective = joint.objective
             others = sum(node.spec["batches"]) * node.units
-        if runtime.compile:
-            model.backbone.compile()
         scored: Network = model
         if "score" in node.spec:
             scored = (objective and objective.teacher()) or common.averaged()
@@ -144,7 +148,8 @@ class Finetune(Kind):
         phase, pixels = run.spec.budget.finetune, run.spec.budget.pixels
         structures, channels = run.classes - 1, len(run.dataset.channels)
         bank = synthetic_bank(pixels, structures, runtime.torch_device, channels)
-        common = FinetuneTask(run.segmenter(run.backbone()), bank, phase, run.spec.seeds)
+        model, loss = run.segmenter(run.backbone()), run.loss.open() if run.loss else None
+        common = FinetuneTask(model, bank, phase, run.spec.seeds, loss=loss)
         task: FinetuneTask | JointTask = common
         if (stage := _stage(run, node)) is not None:
             others = synthetic_banks(stage, pixels, structures, channels, runtime)
@@ -183,7 +188,8 @@ def _begun(making: Making, node: Node) -> tuple[Segmenter, dict[str, Any]]:
     run, backbone = making.run, making.run.backbone()
     transfer: dict[str, Any] = {"parts": [], "matched": 0, "parameters": 0}
     before, pretrained = node.spec.get("before"), node.spec["input"]
-    kind, key = (Finetune.name, before) if before else ("pretrain", pretrained)
+    first = "pretrain" if run.work else EXTERNAL
+    kind, key = (Finetune.name, before) if before else (first, pretrained)
     if key is None:
         return run.segmenter(backbone), transfer
     path = making.store.folder(kind, key) / WEIGHTS

@@ -11,13 +11,15 @@ import importlib
 import json
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import contrabench.stages as folder_of_kinds
+from contrabench.contracts import intact
+from contrabench.contracts.reads import told
 from contrabench.files import write_text
 from contrabench.store.stages import StageStore, key_of
 
@@ -94,9 +96,38 @@ class Making:
             StageBusyError: if another process is at work on it and not to be waited for.
             RunError: if training fails, or an input is not there.
         """
+        make = node.of_kind.make
         return self.store.run(
-            node.kind, node.spec, lambda folder: node.of_kind.make(self, node, folder), wait
+            node.kind, node.spec, lambda folder: self._guarded(make, node, folder), wait
         )
+
+    def begin(self, node: Node, wait: bool = True) -> Path:
+        """Makes the first part of a node, from which `make` goes on; errors as there."""
+        return self.store.run(
+            node.kind,
+            node.spec,
+            lambda folder: self._guarded(node.of_kind.begin, node, folder),
+            wait,
+            finish=False,
+        )
+
+    def _guarded(
+        self, make: Callable[[Making, Node, Path], None], node: Node, folder: Path
+    ) -> None:
+        """Makes a node, or a part of it, with the engine and torch as they were before plug-ins.
+
+        RunError that names what is not; what plug-ins read meanwhile is put on record.
+        """
+        who, known = f"'{self.run.spec.name}'", {}
+        for plugin in self.run.plugins:
+            known[plugin.__module__] = f"the plug-in of {who}"
+        intact.check(known, self.runtime.settings())
+        with intact.working(who) as watch:
+            make(self, node, folder)
+        if watch is not None and (found := told(watch)) and (folder / RECORD).is_file():
+            record = read_record(folder)
+            found = sorted({*record.get("read", ()), *found})
+            write_record(folder, record | {"read": found})
 
     def weights(self, kind: str, node: Node) -> Path | None:
         """The weights that a node starts from, made by a stage of a kind; None without inputs."""
@@ -111,6 +142,8 @@ class Kind(ABC):
     plural: ClassVar[str]  # its stages in a table
     doing: ClassVar[str]  # what is done, in words that a method's name follows
     title: ClassVar[str]  # the work by its noun; `{name}` is the stage's
+    device: ClassVar[Literal["all", "first", "none"]] = "all"
+    """What of it needs a device: all, the first part alone, or nothing."""
 
     @abstractmethod
     def nodes(self, run: Run, before: tuple[Node, ...]) -> tuple[Node, ...]:
@@ -119,6 +152,10 @@ class Kind(ABC):
     @abstractmethod
     def make(self, making: Making, node: Node, folder: Path) -> None:
         """Fills the folder of a node whose inputs are done; errors as of `Making.make`."""
+
+    def begin(self, making: Making, node: Node, folder: Path) -> None:
+        """The part that needs a device, left in the folder; `make` starts with it if it lacks."""
+        raise NotImplementedError(f"a stage of kind {self.name} has no first part")
 
     def seconds_per_unit(self, run: Run, node: Node, runtime: Runtime) -> float:
         """Measures one unit on this device; 0 for a kind whose work is not counted in units."""

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from contrabench.contracts.dataset import Case, Dataset
 from contrabench.contracts.fingerprint import fingerprint as code_of
+from contrabench.data.facts import told, unseen_line
 from contrabench.data.likeness import Likeness, shared_hearts
 from contrabench.data.prepare import PREPARE_VERSION, PreparedCase, open_case, prepare_case
-from contrabench.data.reading import for_each_case, list_cases
+from contrabench.data.reading import checked_structures, for_each_case, list_cases
+from contrabench.data.untaken import untaken_line
 from contrabench.errors import DataError, RequestError
 from contrabench.files import checksum, read_json, write_text
 from contrabench.progress import Reporter
 from contrabench.stages import audit
+from contrabench.stages.run import Run
+from contrabench.stages.run_spec import RunSpec
 from contrabench.store.stages import PREPARE, StageStore, home_of
+from contrabench.text import counted
 
-if TYPE_CHECKING:
-    from contrabench.stages.run import RunSpec
-
+_TOLD = 5
 _SETTLED = 2_000_000_000
 """Nanoseconds: a younger file may change again without a new time stamp."""
 
@@ -57,6 +60,28 @@ def prepare_run(
     return cases
 
 
+def unseen_lines(
+    specs: Iterable[RunSpec], cases: list[PreparedCase], root: Path | None
+) -> list[str]:
+    """A line for each choice of labelled patients that lacks a structure which others have."""
+    found: dict[str, None] = {}
+    chosen = set()
+    some = {index for case in cases for index in case.classes}
+    for spec in specs:
+        which = spec.model_dump_json(include={"labels", "folds", "split", "fold", "draw", "seeds"})
+        if which in chosen:
+            continue
+        chosen.add(which)
+        run = Run(spec, cases, root)
+        seen = {index for case in cases if run.masked(case) for index in case.classes}
+        seen |= {*range(1, run.classes)} - some
+        whose = f"labelled patient of fold {spec.fold}, {run.manifest.labels}, draw {spec.draw}"
+        found.update(dict.fromkeys(unseen_line(run.dataset.structures, seen, whose)))
+    lines = list(found)
+    more = f"so it is in {counted(len(lines) - _TOLD, 'other choice')} of labelled patients"
+    return [*lines[:_TOLD], more] if len(lines) > _TOLD else lines
+
+
 def listed(spec: RunSpec, root: Path | None, pool_root: Path | None) -> list[bool]:
     """Whether each volume of a run has a label that counts; DataError if a file is missing."""
     cases = list_cases(spec.open_dataset(root))
@@ -84,17 +109,19 @@ def prepare(
     """Prepares every case of a dataset, in its order, or takes it from the store.
 
     `name` is the registered one, `pixels` the working grid's side in voxels. All faults are found
-    on the way and told together: a run starts with sound data or not at all. As a pool it gives
-    its images alone, and its labels are not even read.
+    on the way and told together: a run starts with sound data or not at all. What is no fault and
+    yet worth knowing is told afterwards. As a pool it gives its images alone, and its labels are
+    not even read.
 
     Raises:
         DataError: with one line for each fault of the input.
         AuditError: rule 6, if a label has values that its file has not.
         RunError: if the dataset's code breaks off.
     """
-    stages, prepared = StageStore(store, _Once(reporter)), list[PreparedCase]()
+    stages = StageStore(store, _Once(reporter))
     index = FileIndex(home_of(store, PREPARE) / "index.json")
-    cases, structures = list_cases(dataset), () if as_pool else dataset.structures
+    cases, structures = list_cases(dataset), () if as_pool else checked_structures(dataset)
+    worth_knowing = [*untaken_line(dataset, cases)]
     if as_pool:
         cases = [replace(case, label=None, labelled=False) for case in cases]
     common = {
@@ -108,22 +135,25 @@ def prepare(
         "prepare": PREPARE_VERSION,
     }
 
-    def obtain(case: Case) -> Likeness:
+    def obtain(case: Case) -> tuple[PreparedCase, Likeness]:
         try:
             content = index.fingerprint_of(dataset, case)
         except OSError as error:
             raise DataError([f"{case.id}: a file cannot be read ({error})"], case.id) from error
         spec = {**common, "case": case.id, "labelled": case.labelled, "content": content}
         home = stages.run(PREPARE, spec, partial(prepare_case, dataset, case, pixels))
-        prepared.append(open_case(case, home))
-        return prepared[-1].likeness
+        prepared = open_case(case, home)
+        return prepared, prepared.likeness
 
     try:
         title = "preparation of the pool" if as_pool else "preparation"
-        for_each_case(cases, dataset.info.title, obtain, title, reporter)
+        prepared = for_each_case(cases, dataset.info.title, obtain, title, reporter)
     finally:
         index.save()
     audit.check_labels(prepared, len(structures) + 1)
+    worth_knowing += told(prepared, structures, dataset.recipe.field_of_view_mm)
+    for line in worth_knowing:
+        reporter.line(f"  {line}")
     return prepared
 
 
@@ -139,9 +169,10 @@ class _Once(Reporter):
 
 
 class FileIndex:
-    """SHA-256 of files by path, size and time of change, kept in a JSON file.
+    """SHA-256 of files by path, size, place on disk and times of change, kept in a JSON file.
 
-    So gigabytes need not be read at every start. One that is missing or damaged counts as empty.
+    So gigabytes need not be read at every start, and of two files that swap their names each is
+    known for what it is. One that is missing or damaged counts as empty.
     """
 
     def __init__(self, path: Path) -> None:
@@ -157,10 +188,14 @@ class FileIndex:
     def sha256(self, path: Path) -> str:
         """Hash of a file's bytes, read only if the file is new or has changed."""
         status = path.stat()
-        stamp = f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
+        changed = max(status.st_mtime_ns, status.st_ctime_ns)
+        stamp = (
+            f"{path.resolve()} {status.st_size} {status.st_ino} {status.st_mtime_ns} "
+            f"{status.st_ctime_ns}"
+        )
         if stamp in self._known:
             return self._known[stamp]
-        settled = time.time_ns() - status.st_mtime_ns > _SETTLED
+        settled = time.time_ns() - changed > _SETTLED
         value = checksum(path)
         if settled:
             self._known[stamp] = self._new[stamp] = value

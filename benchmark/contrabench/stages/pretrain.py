@@ -48,7 +48,7 @@ class Pretrain(Kind):
         spec = {
             **run.training_spec(),
             "method": run.method_spec(),
-            "stage": stage.model_dump(mode="json"),
+            "stage": stage.model_dump(mode="json", exclude={"passes"}),
             "steps": work.steps,
             "phase": work.phase.model_dump(mode="json", exclude={"images"}),
             "orientations": list(run.spec.deviations.orientations),
@@ -111,8 +111,6 @@ def pretrain(reporter: Reporter, sent: Making, node: Node, folder: Path) -> None
         bank = spoil(bank, stage.spoilt, seed_for("spoilt", stage.spoilt, run.spec.seeds.views))
         seen += f"; a control: {_CONTROL[stage.spoilt]}"
     task = _task(run, work, backbone, bank)
-    if runtime.compile:
-        backbone.compile()
     train(
         making,
         node,

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import json
 import platform
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import contrabench
+from contrabench.contracts import conformity
 from contrabench.data.splits import save_manifest
 from contrabench.files import write_text
 from contrabench.protocol import digest
 from contrabench.stages import audit
 from contrabench.stages.evaluate import SCORES
 from contrabench.stages.kind import Kind, Making, Node, nodes_of, of_kind, read_record
+from contrabench.stages.leakage import outside_spec
 from contrabench.store.rows import ROWS_FILE, ResultRow, write_rows
 from contrabench.store.runs import RUN_RECORD
 from contrabench.store.stages import RUNS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from contrabench.stages.run import Run
 
 _BYTES = 60_000
 """Rows and record of one run."""
 _TRACKED = ("dice", "asd_mm", "asd_voxel")
 _PACKAGES = (
-    *("torch", "lightning", "monai", "lightly", "numpy", "scipy"),
+    *("torch", "monai", "lightly", "numpy", "scipy"),
     *("scikit-learn", "nibabel", "safetensors"),
 )
 
@@ -39,14 +44,18 @@ class Rows(Kind):
     plural = "rows of runs"
     doing = "rows of"
     title = "scores"
+    device = "none"
 
     def nodes(self, run: Run, before: tuple[Node, ...]) -> tuple[Node, ...]:
-        """One, of everything that the run rests on."""
+        """One, of everything that the run rests on; none where nobody is tested."""
+        if not run.split.test:
+            return ()
         spec = {
             "protocol": run.protocol.model_dump(mode="json"),
             "method": run.method_spec(),
-            "run": run.spec.model_dump(mode="json"),
+            "run": run.asked,
             "scores": before[-1].key,
+            **outside_spec(run),
         }
         inputs = tuple(node.key for node in before)
         return (Node(self.name, "", spec, inputs, units=0, cost=self.name),)
@@ -56,7 +65,9 @@ class Rows(Kind):
         scores = making.store.folder("evaluate", node.inputs[-1]) / SCORES
         rows = _rows(node.key, making.run, json.loads(scores.read_text(encoding="utf-8")))
         write_rows(folder / ROWS_FILE, rows)
-        write_text(folder / RUN_RECORD, json.dumps(_record(making, node), indent=1) + "\n")
+        write_text(folder / RUN_RECORD, json.dumps(record_of(making, node), indent=1) + "\n")
+        for line in node.spec.get("outside", {}).get("told", ())[1:]:
+            making.reporter.line(f"{making.run.spec.variant()}: {line}")
         if making.runtime.trackers:
             _track(making, node, folder)
 
@@ -82,7 +93,7 @@ def _rows(key: str, run: Run, scores: list[dict[str, Any]]) -> list[ResultRow]:
         "recipe": spec.recipe,
         "family": info.family,
         "fidelity": info.fidelity,
-        "deviations": "; ".join(spec.deviations.labels()),
+        "deviations": "; ".join(spec.deviations.labels(spec.budget)),
         "labels": run.manifest.labels,
         "fraction": run.manifest.fraction,
         "labelled_patients": len(run.manifest.patients),
@@ -100,8 +111,8 @@ def _rows(key: str, run: Run, scores: list[dict[str, Any]]) -> list[ResultRow]:
     ]
 
 
-def _record(making: Making, node: Node) -> dict[str, Any]:
-    """What a reader needs to trust, cost and repeat the run."""
+def record_of(making: Making, node: Node) -> dict[str, Any]:
+    """What a reader needs to trust, cost and repeat the run that ends with a node."""
     from contrabench.training.tasks import count_parameters
 
     run, store = making.run, making.store
@@ -110,23 +121,39 @@ def _record(making: Making, node: Node) -> dict[str, Any]:
         {one.key: read_record(store.folder(kind, one.key)) for one in of_kind(nodes, kind)}
         for kind in ("pretrain", "finetune", "pseudo_label")
     )
-    trained, scored = {**before, **tuned}, node.inputs[-1]
+    trained, dataset = {**before, **tuned}, run.dataset
+    scored = {
+        one.key: read_record(store.folder("evaluate", one.key))
+        for one in of_kind(nodes, "evaluate")
+    }
     tuning = [*guessed.values(), *tuned.values()]
+    outside = node.spec.get("outside", {})
     splits = store.root / "splits"
     return {
         "run": node.key,
+        "finished": time.strftime("%Y-%m-%d", time.gmtime()),
         "stages": {
             "pretrain": list(before),
             "pseudo_label": list(guessed),
             "joint": list(tuned)[:-1],
             "finetune": list(tuned)[-1],
-            "evaluate": scored,
+            "evaluate": next(iter(scored), ""),
         },
         "variant": run.spec.variant(),
         "spec": run.spec.model_dump(mode="json"),
         "protocol": {"hash": digest(run.protocol), **run.protocol.model_dump(mode="json")},
-        "method": run.method_spec() | {"info": run.info.model_dump(mode="json")},
-        "deviations": list(run.spec.deviations.labels()),
+        "structures": [structure.model_dump(mode="json") for structure in dataset.structures],
+        "channels": list(dataset.channels),
+        "method": run.method_spec()
+        | {
+            "info": run.info.model_dump(mode="json"),
+            "checked": _checked(run),
+            "labels": run.method.label_dependent(),
+        },
+        "marks": [*run.from_outside, *outside.get("told", ()), *_marks(trained.values())],
+        "outside": outside,
+        "from_outside": run.from_outside,
+        "deviations": list(run.spec.deviations.labels(run.spec.budget)),
         "recipe": [work.note for work in run.work if work.note],
         "patients": {
             "train": list(run.split.train),
@@ -153,7 +180,7 @@ def _record(making: Making, node: Node) -> dict[str, Any]:
         "cost": {
             "pretrain_seconds": sum(record["seconds"] for record in before.values()),
             "finetune_seconds": sum(record["seconds"] for record in tuning),
-            "evaluate_seconds": read_record(store.folder("evaluate", scored))["seconds"],
+            "evaluate_seconds": sum(record["seconds"] for record in scored.values()),
             "peak_memory_mb": max(record["peak_memory_mb"] for record in trained.values()),
             "parameters": count_parameters(run.segmenter(run.backbone())),
             "pretraining_heads": sum(record["heads"] for record in before.values()),
@@ -166,6 +193,34 @@ def _record(making: Making, node: Node) -> dict[str, Any]:
     }
 
 
+def _checked(run: Run) -> dict[str, Any]:
+    """What the conformance kit found of a plug-in; of two, of the one that did worse."""
+    asked = ((run.method, run.method_spec()), (run.tuner, run.tuner_spec()))
+    known = [
+        conformity.found(spec["code"], one.options.model_dump(mode="json"))
+        for one, spec in asked
+        if not conformity.is_ours(type(one).__module__)
+    ]
+    worst = (conformity.PASSED, conformity.UNKNOWN, conformity.FAILED)
+    return max(known, key=lambda one: worst.index(one["outcome"]), default={})
+
+
+def _marks(trained: Iterable[dict[str, Any]]) -> list[str]:
+    """What a reader of the numbers must know of how they were trained, in words."""
+    found = []
+    for record in trained:
+        if read := record.get("read"):
+            found.append(f"read while running: {', '.join(read)}")
+        counts = record.get("counts", {})
+        seen, declared = counts.get("images", 0), counts.get("declared", 0)
+        if seen > declared:
+            found.append(
+                f"images seen: {seen:g} in a step go through the network with a gradient, where "
+                f"{declared:g} slices and views are drawn"
+            )
+    return list(dict.fromkeys(found))
+
+
 def _track(making: Making, node: Node, folder: Path) -> None:
     """Tells the trackers the mean scores of the rows that are written."""
     import pandas as pd
@@ -173,7 +228,8 @@ def _track(making: Making, node: Node, folder: Path) -> None:
     from contrabench.stages.trained import tracked
     from contrabench.statistics.aggregate import macro_mean
 
-    rows = pd.read_parquet(folder / ROWS_FILE)
+    with (folder / ROWS_FILE).open("rb") as file:
+        rows = pd.read_parquet(file)
     known = [metric for metric in _TRACKED if rows[metric].notna().any()]
     with tracked(making, node) as tracker:
         tracker.log({f"evaluate/{metric}": macro_mean(rows, metric) for metric in known}, 0)

@@ -1,9 +1,7 @@
-"""What one run computes, and the run on its data: fold, labelled patients, initial network.
+"""A run on its data: fold, labelled patients, initial network.
 
-A `RunSpec` is everything that is asked for, resolved: names are known to exist, options are
-checked, defaults filled in. It holds no path and no device and travels to any process. A `Run`
-has opened the plug-ins that it names and laid it over the prepared cases; it computes nothing
-that is kept, but the keys of the stages follow from it, and their makers read it.
+A `Run` has opened the plug-ins that a `RunSpec` names and laid it over the prepared cases; it
+computes nothing that is kept, but the keys of the stages follow from it, and their makers read it.
 """
 
 from __future__ import annotations
@@ -16,143 +14,31 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from pydantic import Field
-
 from contrabench.contracts import registry
-from contrabench.contracts.dataset import Dataset
+from contrabench.contracts.chosen import Chosen, chosen
 from contrabench.contracts.fingerprint import fingerprint
-from contrabench.contracts.method import Deviations, Fidelity, Method, MethodInfo, Stage
-from contrabench.contracts.split import GivenSplit
+from contrabench.contracts.method import COMMON_LOSS, Fidelity, Method, MethodInfo, Stage
 from contrabench.data.own_split import lay_split
 from contrabench.data.prepare import PreparedCase
 from contrabench.data.splits import draw_labels, make_split
-from contrabench.errors import RequestError
 from contrabench.protocol import (
     ALONG,
     METRIC_CONTRACT,
     PROTOCOL_VERSION,
     BackboneSpec,
-    Budget,
-    Frozen,
     Pace,
     Protocol,
-    Rates,
-    Recipe,
-    Seeds,
     digest,
 )
-from contrabench.stages.recipe import StageWork, share_out, tuning_stages, usual_options
+from contrabench.references import LONGER
+from contrabench.stages.recipe import StageWork, share_out, tuning_stages
+from contrabench.stages.run_spec import RunSpec
 
 if TYPE_CHECKING:
     from contrabench.contracts.backbone import Backbone
+    from contrabench.contracts.loss import Loss
+    from contrabench.contracts.metric import Metric
     from contrabench.model.segmentation import Segmenter
-
-
-class RunSpec(Frozen):
-    """What one run computes; no paths, no device."""
-
-    dataset: str
-    dataset_options: dict[str, Any] = Field({}, description="all of them")
-    pool: str = Field("", description="another dataset, whose images are trained on as well")
-    pool_options: dict[str, Any] = Field({}, description="of that, all of them")
-    method: str
-    options: dict[str, Any] = Field({}, description="of the method, all of them")
-    joint: str = Field("", description="another method, which fine-tunes in its joint stages")
-    joint_options: dict[str, Any] = Field({}, description="of that, all of them")
-    labels: str
-    folds: int = Field(5, ge=1)
-    split: GivenSplit | None = Field(None, description="in place of drawn folds")
-    fold: int = Field(0, ge=0)
-    draw: int = Field(0, ge=0)
-    deviations: Deviations
-    rates: Rates | Literal[""] = Field(
-        "", description="of handed-over parts in fine-tuning; empty where none is handed over"
-    )
-    backbone: str = "unet"
-    backbone_options: dict[str, Any] = Field({}, description="all of them")
-    budget: Budget
-    recipe: Recipe = "common"
-    precision: str
-    seeds: Seeds
-
-    @property
-    def name(self) -> str:
-        """What is run, by its registered names: `simclr`, or `simclr+mean_teacher`."""
-        return "+".join(filter(None, (self.method, self.joint)))
-
-    def open_method(self) -> Method:
-        """The method with its options."""
-        kind = registry.methods.get(self.method)
-        return kind(kind.Options.model_validate(self.options))
-
-    def open_tuner(self) -> Method:
-        """The method whose joint stages fine-tune, if it has any: another one, or the same."""
-        if not self.joint:
-            return self.open_method()
-        kind = registry.methods.get(self.joint)
-        return kind(kind.Options.model_validate(self.joint_options))
-
-    def open_dataset(self, root: Path | None) -> Dataset:
-        """The dataset with its options and the folder of its files."""
-        return open_dataset(self.dataset, self.dataset_options, root)
-
-    def open_pool(self, root: Path | None) -> Dataset:
-        """The dataset whose images are trained on as well, with the folder of its files."""
-        return open_dataset(self.pool, self.pool_options, root, f"--pool {self.pool}:FOLDER")
-
-    def place(self) -> str:
-        """What is trained on, by its registered names: `acdc`, or `acdc + mmwhs`."""
-        return " + ".join(filter(None, (self.dataset, self.pool)))
-
-    def variant(self) -> str:
-        """The method as tables name it: with what differs from its defaults in brackets."""
-        method, tuner = self.open_method(), self.open_tuner()
-        usual = combined_deviations(type(method), type(tuner))
-        named = _named(self.method, method, self.recipe, (self.deviations, usual))
-        return f"{named}+{_named(self.joint, tuner, 'common')}" if self.joint else named
-
-
-def combined_deviations(method: type[Method], tuner: type[Method]) -> Deviations:
-    """Those of a method, with the scored network of the one whose joint stages fine-tune."""
-    return method.deviations.model_copy(update={"score": tuner.deviations.score})
-
-
-def _named(
-    name: str, method: Method, recipe: Recipe, *others: tuple[Deviations, Deviations]
-) -> str:
-    """A method with what differs from its defaults, and in other values from the usual ones."""
-    defaults = type(method.options).model_validate(usual_options(type(method), recipe))
-    pairs: list[tuple[Frozen, Frozen]] = [(method.options, defaults), *others]
-    changed = {
-        field: getattr(mine, field)
-        for mine, standard in pairs
-        for field in type(mine).model_fields
-        if getattr(mine, field) != getattr(standard, field)
-    }
-    inside = ", ".join(f"{field}={_typed(value)}" for field, value in sorted(changed.items()))
-    return f"{name}[{inside}]" if changed else name
-
-
-def open_dataset(
-    name: str, options: dict[str, Any], root: Path | None, how: str = "--data FOLDER"
-) -> Dataset:
-    """A registered dataset; RequestError if there is none, or it needs files and none are named.
-
-    `how` a command line names its folder.
-    """
-    kind = registry.datasets.get(name)
-    if kind.info.needs_path and root is None:
-        raise RequestError(f"'{name}' needs its files: {how}, with {kind.info.layout}")
-    return kind(root, kind.Options.model_validate(options))
-
-
-def _typed(value: object) -> str:
-    """An option's value as it would be typed."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (tuple, list)):
-        return "+".join(_typed(item) for item in value)
-    return str(value)
 
 
 def _identity(name: str, method: Method) -> dict[str, Any]:
@@ -223,6 +109,23 @@ class Run:
             metric_contract=METRIC_CONTRACT,
         )
 
+    @cached_property
+    def loss(self) -> Chosen[Loss] | None:
+        """Of fine-tuning, if it is not the common one."""
+        text = self.spec.deviations.loss
+        return None if text == COMMON_LOSS else chosen(registry.losses, text)
+
+    @cached_property
+    def metrics(self) -> list[Chosen[Metric]]:
+        """What is told beside the metric contract."""
+        return [chosen(registry.metrics, text) for text in self.spec.metrics]
+
+    @property
+    def plugins(self) -> list[type]:
+        """The classes that say what is computed."""
+        opened = [type(one) for one in (self.method, self.tuner, self.dataset)]
+        return [*opened, *(one.kind for one in (self.loss, *self.metrics) if one is not None)]
+
     @property
     def classes(self) -> int:
         """Structures and background."""
@@ -230,14 +133,36 @@ class Run:
 
     @property
     def network(self) -> BackboneSpec:
-        """The backbone at the budget's width, for images of the dataset's channels."""
+        """The backbone at the budget's width, for images of the dataset's channels.
+
+        Where an option names a file, what is in it stands in its place.
+        """
         spec = self.spec
         return BackboneSpec(
             name=spec.backbone,
-            options=spec.backbone_options,
+            options={**spec.backbone_options, **self._contents},
             width=spec.budget.width,
             in_channels=len(self.dataset.channels),
         )
+
+    @cached_property
+    def _contents(self) -> dict[str, str]:
+        """What is in the files that options of the backbone name, by option."""
+        from contrabench.model.checkpoints import content_of
+
+        kind, given = registry.backbones.get(self.spec.backbone), self.spec.backbone_options
+        return {name: content_of(given[name]) for name in kind.files if given.get(name)}
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """All that is asked for as JSON-like data, without a place of the backbone's files."""
+        return {**self.spec.model_dump(mode="json"), "backbone_options": self.network.options}
+
+    @property
+    def from_outside(self) -> list[str]:
+        """What is known of the network's initial weights, if they are from outside."""
+        kind = registry.backbones.get(self.spec.backbone)
+        return [*filter(None, [kind.outside(kind.Options.model_validate(self.network.options))])]
 
     @property
     def pace(self) -> Pace:
@@ -246,10 +171,17 @@ class Run:
 
     @property
     def finetune_steps(self) -> int:
-        """Steps of fine-tuning, with those that the method saves on pre-training."""
+        """Steps of fine-tuning, with those that a run has beside the budget's."""
         budget = self.spec.budget
-        extra = round(self.method.finetune_extra * budget.pretrain.images)
-        return budget.finetune.steps + extra // budget.finetune.batch
+        return budget.finetune.steps + round(self.extra * budget.pretrain.images) // (
+            budget.finetune.batch
+        )
+
+    @property
+    def extra(self) -> float:
+        """Share of the pre-training images that fine-tuning sees beside its own."""
+        own = self.method.finetune_extra if self.spec.method == LONGER else 0.0
+        return own + self.spec.deviations.finetune_extra
 
     @property
     def along(self) -> list[tuple[int, int, int]]:
@@ -344,7 +276,8 @@ class Run:
         """The backbone with the seed's initial weights: the same for every method."""
         from contrabench.model.weights import build_backbone
 
-        return build_backbone(self.network, self.spec.seeds.init)
+        named = {"options": self.spec.backbone_options}
+        return build_backbone(self.network.model_copy(update=named), self.spec.seeds.init)
 
     def segmenter(self, backbone: Backbone) -> Segmenter:
         """The network of fine-tuning around a backbone, its heads with initial weights."""

@@ -43,6 +43,7 @@ def train(
         header = {"step": str(at), "recipe": digest(making.run.dataset.recipe)}
         save_weights(folder / file, weights, header)
 
+    step.compile()
     kept = {at: partial(keep, file, at, _halved) for at, file in marks.items()}
     with tracked(making, node) as tracker:
         record = fit(step, folder, making.reporter, node.title, tracker, kept)

@@ -13,8 +13,9 @@ from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
+from contrabench.statistics import student
 from contrabench.statistics.signflip import EXACT_UP_TO, LEVEL, attainable_level, sign_flip_ps
 from contrabench.statistics.variance import VarianceSplit
 
@@ -69,15 +70,17 @@ def _simulated_ps(patients: int, step: int) -> NDArray[np.float64]:
 
 def _t_power(effect: float, patients: int, level: float) -> float:
     """Power of the two-sided t test, a mean over the distribution of the estimated deviation."""
-    critical = stats.t.isf(level / 2, patients - 1) * _estimated_deviations(patients - 1)
+    critical = -student.quantile(level / 2, patients - 1) * _estimated_deviations(patients - 1)
     shift = effect * math.sqrt(patients)
-    return float((stats.norm.sf(critical - shift) + stats.norm.cdf(-critical - shift)).mean())
+    return float((special.ndtr(shift - critical) + special.ndtr(-critical - shift)).mean())
 
 
 @cache
 def _estimated_deviations(freedom: int) -> NDArray[np.float64]:
     """Quantiles of the deviation that is estimated where the true one is 1."""
-    return np.sqrt(stats.chi2.ppf((np.arange(_POINTS) + 0.5) / _POINTS, freedom) / freedom)
+    chances = (np.arange(_POINTS) + 0.5) / _POINTS
+    squares = 2 * special.gammaincinv(freedom / 2, chances)
+    return np.sqrt(np.asarray(squares, np.float64) / freedom)
 
 
 @cache

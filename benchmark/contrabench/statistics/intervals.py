@@ -1,7 +1,8 @@
 """The interval of one method's mean score over few patients; differences have `signflip.py`.
 
 Scores pile up against a bound, where Student's interval is too short on one side. A studentised
-bootstrap learns that skewness; from four or five patients it can't (see `docs/statistics.md`).
+bootstrap learns that skewness; from four or five patients it can't (see
+`docs/statistics-simulations.md`).
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from contrabench.errors import RequestError
+from contrabench.statistics.student import quantile
 
 Floats = NDArray[np.float64]
 _TAIL = (1 - 0.95) / 2
@@ -59,7 +60,7 @@ def mean_interval(
 def student(scores: Floats) -> tuple[float, float]:
     """Student's interval of a mean; scores of at least two patients, shape (n,)."""
     error = float(scores.std(ddof=1)) / math.sqrt(scores.size)
-    half = error * float(stats.t.ppf((1 + 0.95) / 2, scores.size - 1))
+    half = error * quantile((1 + 0.95) / 2, scores.size - 1)
     return float(scores.mean()) - half, float(scores.mean()) + half
 
 

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import isotonic_regression
 
 from contrabench.errors import RequestError
 from contrabench.statistics.retraining import UNKNOWN, Retraining, deciding_ps
@@ -70,6 +69,8 @@ def labels_needed(
         raise RequestError("a patient has no score; leave the patient out for both methods")
     logs = np.log(budgets)
     grid, fine = _fine(budgets)
+    from scipy.optimize import isotonic_regression
+
     monotone = isotonic_regression(baseline.mean(axis=0)).x
     needed = _crossing(grid, target.mean() - np.interp(fine, logs, monotone))
     curves = np.stack([np.interp(fine, logs, row) for row in baseline])

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from contrabench.errors import RequestError
 from contrabench.statistics.retraining import (
@@ -112,8 +112,8 @@ def superiority(first: ArrayLike, second: ArrayLike) -> Superiority:
     differences = score_differences(*_paired_scores(first, second))
     patients = differences.size
     won = int((differences > 0).sum()) + int((differences == 0).sum()) / 2
-    low = 0.0 if won == 0 else float(stats.beta.ppf(_TAIL, won, patients - won + 1))
-    high = 1.0 if won == patients else float(stats.beta.isf(_TAIL, won + 1, patients - won))
+    low = 0.0 if won == 0 else float(special.betaincinv(won, patients - won + 1, _TAIL))
+    high = 1.0 if won == patients else float(special.betainccinv(won + 1, patients - won, _TAIL))
     return Superiority(won / patients, low, high)
 
 

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
-from scipy.optimize import brentq
 
 from contrabench.errors import RequestError
+from contrabench.statistics import student
 from contrabench.statistics.retraining import MARGIN
 
 Floats = NDArray[np.float64]
@@ -64,9 +63,9 @@ def random_effects(effects: ArrayLike, errors: ArrayLike) -> CombinedEffect | No
 
     def tail(gap: float) -> float:
         """The one-sided p of so much above zero."""
-        return float(stats.t.sf(gap / error, free))
+        return float(student.tail(gap / error, free))
 
-    half = error * float(stats.t.ppf(0.975, free))
+    half = error * student.quantile(0.975, free)
     return CombinedEffect(
         datasets=means.size,
         mean=mean,
@@ -92,6 +91,7 @@ def _heterogeneity(means: Floats, variances: Floats) -> float:
 
 def _between(means: Floats, variances: Floats, free: int) -> float:
     """The variance between datasets with which Q is what it is expected to be; at least 0."""
+    from scipy.optimize import brentq
 
     def excess(between: float) -> float:
         return _heterogeneity(means, variances + between) - free

@@ -14,7 +14,6 @@ from string import ascii_lowercase
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from contrabench.errors import RequestError
 from contrabench.statistics.intervals import RESAMPLES, resampled_counts
@@ -96,9 +95,8 @@ def kendall(rankings: Floats, reference: Floats) -> Floats:
 
 
 def _ranks(merits: Floats) -> Floats:
-    """Ranks along the last axis, 1 for the largest."""
-    ranks: Floats = stats.rankdata(-merits.round(_DIGITS), axis=-1)
-    return ranks
+    """Ranks in each row, 1 for the largest; those that tie share their mean."""
+    return pd.DataFrame(-merits.round(_DIGITS)).rank(axis=1).to_numpy()
 
 
 def tie_groups(separated: ArrayLike) -> list[tuple[int, ...]]:

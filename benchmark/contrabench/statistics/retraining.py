@@ -3,7 +3,8 @@
 A fold's patients share networks, so that labels, seeds and training patients move it as a whole.
 That shows between folds, but five tell it poorly of one comparison; over a family 4 degrees of
 freedom become about 13 for twelve methods against one reference. The rule is ours: it takes folds
-to move all differences by one factor, and holds its level where they don't (`docs/statistics.md`).
+to move all differences by one factor, and holds its level where they don't
+(`docs/statistics-simulations.md`).
 
 With `FEWEST_FOLDS` and `FEWEST_DRAWS` this question is the one that verdicts answer.
 """
@@ -16,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
+from contrabench.statistics import student
 from contrabench.statistics.signflip import holm, sign_flip_interval, sign_flip_p, sign_flip_ps
 
 Floats = NDArray[np.float64]
@@ -118,8 +119,8 @@ def deciding_ps(differences: Floats, found: Retraining) -> Floats:
 
 
 def _unadjusted(gaps: Floats, ps: ArrayLike, found: Retraining) -> Floats:
-    student = 2 * stats.t.sf(np.abs(_scaled(gaps, found)), found.freedom)
-    return np.maximum(student, ps)
+    by_student: Floats = 2 * student.tail(np.abs(_scaled(gaps, found)), found.freedom)
+    return np.maximum(by_student, ps)
 
 
 def deciding_interval(
@@ -134,7 +135,7 @@ def deciding_interval(
     gaps = np.asarray(differences, np.float64)
     low, high = sign_flip_interval(gaps, confidence)
     if found.decides:
-        half = float(found.error(gaps) * stats.t.ppf((1 + confidence) / 2, found.freedom))
+        half = float(found.error(gaps) * student.quantile((1 + confidence) / 2, found.freedom))
         low, high = min(low, float(gaps.mean()) - half), max(high, float(gaps.mean()) + half)
     return low, high
 
@@ -156,7 +157,7 @@ def _above_zero_p(gaps: Floats, found: Retraining) -> float:
     flipped = half if gaps.mean() > 0 else 1 - half
     if not found.decides:
         return flipped
-    return max(flipped, float(stats.t.sf(_scaled(gaps, found), found.freedom)))
+    return max(flipped, float(student.tail(_scaled(gaps, found), found.freedom)))
 
 
 def _scaled(gaps: Floats, found: Retraining) -> Floats:

@@ -1,21 +1,40 @@
-"""What is kept of a stage that failed: why, and the log with the traceback.
+"""What is kept of what failed: why in one line, and an account of it for whoever mends it.
 
-A failure is recorded beside the place of the stage and never served as its output. A full
-disk is no failure of a stage: nothing is recorded, and the work stops.
+A stage's failure is recorded beside its place, with the account in its log, and never served as
+its output. A full disk is no failure of a stage: nothing is recorded, and the work stops. What
+nobody foresaw in a command itself has its account in `faults/`.
 """
 
 from __future__ import annotations
 
-import errno
 import json
+import os
+import platform
+import re
+import secrets
+import shlex
+import sys
+import tempfile
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from contrabench import __version__
 from contrabench.errors import ContrabenchError, DiskFullError, RunError
-from contrabench.files import read_json, write_text
+from contrabench.files import is_disk_full, read_json, write_text
 from contrabench.text import one_line
+
+FAULTS = "faults"
+_PACKAGES = ("torch", "numpy", "pandas", "pyarrow", "nibabel", "scipy", "safetensors", "typer")
+_TOLD = re.compile(
+    "(CONTRABENCH|CUDA|NVIDIA|OMP|GOMP|MKL|KMP|OPENBLAS|PYTORCH|TORCH|SLURM|LSB|PMI|OMPI|LC|XDG)_.*"
+    "|PYTHON.*|LANG|LANGUAGE|TZ|TERM|COLUMNS|LINES|HOME|TMPDIR|RANK|LOCAL_RANK|WORLD_SIZE"
+)
+"""The variables that an account names; all others may hold what is nobody's business."""
+_SECRET = re.compile(r"(?i)([\w-]*(?:key|token|secret|passw)[\w-]*[= ])\S+")
 
 
 @dataclass(frozen=True)
@@ -65,7 +84,9 @@ def forget_failure(home: Path, key: str) -> None:
     log_path(home, key).unlink(missing_ok=True)
 
 
-def record_error(home: Path, key: str, kind: str, error: Exception) -> ContrabenchError:
+def record_error(
+    home: Path, key: str, kind: str, error: Exception | SystemExit
+) -> ContrabenchError:
     """Records what a stage of a kind raised, unless the disk is full.
 
     Gives the error to raise instead: `error` itself if it is one that a user can read.
@@ -78,23 +99,51 @@ def record_error(home: Path, key: str, kind: str, error: Exception) -> Contraben
         return full
     shown = error if isinstance(error, ContrabenchError) else RunError(_words(kind, error))
     try:
-        with log_path(home, key).open("a", encoding="utf-8") as log:
-            log.write("".join(traceback.format_exception(error)))
+        with log_path(home, key).open("a", encoding="utf-8", errors="replace") as log:
+            log.write(account_of(error))
         write_failure(home, key, str(shown))
     except OSError as second:
-        if not is_disk_full(second):
-            raise
-        return full
+        # What cannot be recorded is told nevertheless.
+        return full if is_disk_full(second) else shown
     return shown
 
 
-def is_disk_full(error: BaseException) -> bool:
-    """Whether an error says that no space is left, whichever library raised it."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return full or "No space left on device" in str(error)
+def account_of(error: BaseException) -> str:
+    """What is needed to look into an error: traceback, versions, command and environment."""
+    versions = {"contrabench": __version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    parts = {
+        "command": _SECRET.sub(r"\1...", shlex.join(["bench", *sys.argv[1:]])),
+        "versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
+        "machine": platform.platform(),
+        **{name: value for name, value in sorted(os.environ.items()) if _TOLD.fullmatch(name)},
+    }
+    parts = {name: value for name, value in parts.items() if not _SECRET.match(f"{name} .")}
+    told = "".join(f"{name}: {value}\n" for name, value in parts.items())
+    text = f"{''.join(traceback.format_exception(error))}\n{told}"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _words(kind: str, error: Exception) -> str:
+def keep_account(error: BaseException, store: Path | None) -> Path | None:
+    """Writes an account into a store that is there, else into a temporary folder, and says where.
+
+    None if there is no place at all.
+    """
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}.txt"
+    with suppress(OSError):
+        if store is not None and store.is_dir():
+            write_text(store / FAULTS / name, account_of(error))
+            return store / FAULTS / name
+    with suppress(OSError):
+        path = Path(tempfile.gettempdir()) / f"contrabench-{name}"
+        write_text(path, account_of(error))
+        return path
+    return None
+
+
+def _words(kind: str, error: BaseException) -> str:
     """An unforeseen error in one line: what it is, what it means, what to do."""
     first = one_line(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":

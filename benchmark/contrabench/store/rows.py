@@ -6,6 +6,7 @@ needs nothing else. What is unknown or does not apply is null, never a stand-in 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
@@ -75,6 +76,7 @@ class ResultRow:
     dice_10pct: float | None = None
     dice_25pct: float | None = None
     dice_50pct: float | None = None
+    own_metrics: str = ""  # further metrics as JSON by name; "" where none was asked for
 
 
 _TYPES = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
@@ -97,6 +99,14 @@ _LATER = {
 """Columns of version 3, and what stands for them in older rows."""
 TEXT = tuple(field.name for field in SCHEMA if field.type == pa.string())
 """The columns that hold words; few different ones, many times over."""
+
+
+def own_metrics(rows: pd.DataFrame) -> pd.DataFrame:
+    """The further metrics of some rows, a column for each by name; NaN where one was not asked."""
+    import pandas as pd
+
+    told = [json.loads(text) if text else {} for text in rows["own_metrics"].astype(str)]
+    return pd.DataFrame(told, index=rows.index).sort_index(axis=1)
 
 
 def version_fault(table: pa.Table) -> str:
@@ -157,8 +167,9 @@ def write_rows(path: Path, rows: Sequence[ResultRow]) -> None:
     table = pa.Table.from_pylist(records, schema=SCHEMA)
     if fault := row_fault(table):
         raise RunError(f"the rows for {path} were not written: {fault}; this is a fault in scoring")
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    # An open file: some names look like addresses to pyarrow.
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        pq.write_table(table, file, compression="zstd")
 
 
 def labels_of(rows: pd.DataFrame) -> list[str]:

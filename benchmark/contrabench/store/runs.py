@@ -8,6 +8,7 @@ specification. Somebody else may have written either: what is not as it should b
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from os import scandir
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from contrabench.store.stages import RUNS, SPEC
 from contrabench.text import counted
 
 RUN_RECORD = "run.json"
+KERNELS = "kernels"
+"""What sums are made by, beside the versions of packages: other ones round differently."""
 NUMBERS = (
     "pretrain_seconds",
     "finetune_seconds",
@@ -39,6 +42,7 @@ WORDS = (
     "labels_manifest",
     "labelled",
     "evaluate",
+    "finished",
 )
 FACTS: pa.Schema = pa.schema(
     [("run", pa.string())]
@@ -50,7 +54,7 @@ FACTS: pa.Schema = pa.schema(
 `device` is what trained it; `environment` (versions), `protocol` (every setting) and
 `method_info` (code, options, and what is known of it as `info`) are JSON; `split` and
 `labels_manifest` name the manifests, `labelled` is the patients of the latter; `evaluate`
-is the stage that holds the predictions.
+is the stage that holds the predictions, and `finished` the day, as 2026-11-30.
 """
 _LARGEST = 1e15
 """No run takes so many seconds, MiB or parameters."""
@@ -99,7 +103,8 @@ def read_run(folder: Path) -> tuple[pa.Table, str]:
             "the run in again"
         )
     try:
-        found = pq.ParquetFile(folder / ROWS_FILE).read(use_threads=False)
+        with (folder / ROWS_FILE).open("rb") as file:
+            found = pq.ParquetFile(file).read(use_threads=False)
         fault = version_fault(found) or row_fault(found)
         if not fault:
             found = brought_up(found)
@@ -123,21 +128,56 @@ def read_facts(folder: Path) -> dict[str, Any]:
     cost, manifests = inner(record, "cost"), inner(record, "manifests")
     method = inner(spec, "method")
     labelled = inner(record, "patients").get("labelled", [])
-    machines = (_machine(inner(one, "runtime")) for one in inner(record, "training").values())
+    runtimes, environment = _runtimes(record), inner(record, "environment")
+    if known := _kernels(runtimes):
+        environment = {**environment, KERNELS: known}
     return {
         "run": folder.name,
         **{name: _number(cost.get(name)) for name in NUMBERS},
-        "device": " and ".join(filter(None, dict.fromkeys(machines))),
-        "environment": _json(inner(record, "environment")),
+        "device": _joined(map(_machine, runtimes)),
+        "environment": _json(environment),
         "protocol": _json(inner(spec, "protocol")),
-        "method_info": _json(
-            {**method, "info": inner(inner(record, "method"), "info")} if method else {}
-        ),
+        "method_info": _json({**method, **_told(record)} if method else {}),
         "split": str(manifests.get("split", "")),
         "labels_manifest": str(manifests.get("labels", "")),
         "labelled": ", ".join(map(str, labelled)) if isinstance(labelled, list) else "",
         "evaluate": str(inner(record, "stages").get("evaluate", "")),
+        "finished": str(record.get("finished", "")) if record else "",
     }
+
+
+def machine_of(folder: Path) -> str:
+    """The kind of machine that trained the run in a folder, its kernels too; empty if unknown."""
+    runtimes = _runtimes(read_json(folder / RUN_RECORD))
+    return ", ".join(filter(None, (_joined(map(_machine, runtimes)), _kernels(runtimes))))
+
+
+def _runtimes(record: Any) -> list[dict[str, Any]]:
+    return [inner(one, "runtime") for one in inner(record, "training").values()]
+
+
+def _kernels(runtimes: list[dict[str, Any]]) -> str:
+    return _joined(str(one.get("kernels", "")) for one in runtimes)
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return " and ".join(filter(None, dict.fromkeys(texts)))
+
+
+def _told(record: Any) -> dict[str, Any]:
+    """What the record says of the method, and what was noted while it ran."""
+    method, marks = inner(record, "method"), record.get("marks") if record else None
+    known: dict[str, Any] = {name: inner(method, name) for name in ("info", "checked")}
+    known["outside"] = inner(record, "outside")
+    marks = marks if isinstance(marks, list) else []
+    known |= {"labels": method["labels"]} if isinstance(method.get("labels"), bool) else {}
+    told = (*known.items(), ("marks", marks))
+    return {name: one for name, one in told if one not in ({}, []) or name == "info"}
+
+
+def parsed(text: object) -> dict[str, Any]:
+    """A specification from its JSON; empty where there is none."""
+    return json.loads(text) if isinstance(text, str) and text else {}
 
 
 def inner(spec: Any, name: str) -> dict[str, Any]:

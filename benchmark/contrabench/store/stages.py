@@ -7,25 +7,43 @@ written and the folder gets its name. A folder without the suffix is therefore c
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from contrabench.errors import DataError, RunError, StageBusyError
-from contrabench.files import damage_of, finish_folder, read_json, write_text
+from contrabench.errors import (
+    ContrabenchError,
+    DataError,
+    DiskFullError,
+    RequestError,
+    RunError,
+    StageBusyError,
+)
+from contrabench.files import (
+    damage_of,
+    finish_folder,
+    is_disk_full,
+    read_json,
+    temporary_sibling,
+    write_text,
+)
 from contrabench.progress import Reporter
 from contrabench.protocol import canonical_json, digest
 from contrabench.store.failures import forget_failure, record_error
+from contrabench.text import one_line
 
 SPEC = "spec.json"
 SPLITS = "splits"
 """The folder of a store's splits and label manifests, which are named by the hash of content."""
 RUNS = "runs"
 """The kind whose stages are the rows of the runs."""
+_LONGEST_NAME = 120
+"""More characters than any name or path within a store has."""
 PREPARE = "prepare"
 """The kind whose stages are prepared volumes: images, which are never given away with results."""
 
@@ -92,20 +110,64 @@ def locked(path: Path, work: str, reporter: Reporter, wait: bool = True) -> Iter
     """Holds a lock that the system frees when its holder dies, however it dies.
 
     `work` is what it stands for, in words; the reporter is told if another process is waited for.
-    StageBusyError if another process holds it and `wait` is false.
+    Its folder is made. StageBusyError if another process holds it and `wait` is false; RequestError
+    or DiskFullError if nothing can be written there.
     """
     lock = FileLock(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0.2)
     except Timeout:
         if not wait:
             raise StageBusyError(f"another process is at work on {work}") from None
         reporter.line(f"  another process is at work on {work}; waiting for it")
         lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        raise unwritable(path.parent, error) from error
     try:
         yield
     finally:
         lock.release()
+
+
+def check_store(store: Path) -> None:
+    """RequestError or DiskFullError unless results can be kept in a folder, which is made.
+
+    Tried is what work needs later: folders, locks, and names as long as any.
+    """
+    made = [folder for folder in (store, *store.parents) if not os.path.lexists(folder)]
+    probe = temporary_sibling(store / ("x" * _LONGEST_NAME))
+    try:
+        str(store).encode()
+        store.mkdir(parents=True, exist_ok=True)
+        with FileLock(probe):
+            pass
+        probe.unlink(missing_ok=True)
+    except UnicodeEncodeError as error:
+        why = "its name is not in UTF-8, as files of weights want it"
+        raise RequestError(
+            f"{store} cannot be written: {why}; name another with --store"
+        ) from error
+    except (OSError, NotImplementedError) as error:
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+        raise unwritable(store, error) from error
+
+
+def unwritable(store: Path, error: OSError | NotImplementedError) -> ContrabenchError:
+    """The error of a store that cannot be written."""
+    if is_disk_full(error):
+        return DiskFullError(
+            f"the disk of {store} is full; make room, or name another with --store"
+        )
+    reason = getattr(error, "strerror", None) or one_line(error)
+    for folder in (store, *store.parents):
+        if folder.is_symlink() and not folder.exists():
+            reason = f"{folder} is a link to {folder.readlink()}, which is not there"
+        elif folder.exists() and not folder.is_dir():
+            reason = f"{folder} is a file"
+    return RequestError(f"{store} cannot be written: {reason}; name another store with --store")
 
 
 class StageStore:
@@ -127,6 +189,7 @@ class StageStore:
         spec: Mapping[str, Any],
         make: Callable[[Path], None],
         wait: bool = True,
+        finish: bool = True,
     ) -> Path:
         """Returns the folder of a stage, making it if it is not there.
 
@@ -135,6 +198,7 @@ class StageStore:
             spec: all that the output depends on, keys of inputs included, JSON-like.
             make: fills the given work folder; may find what a killed attempt left there.
             wait: for another process that is at work on this stage.
+            finish: whether `make` makes all of it; if not, its work folder is what is returned.
 
         Raises:
             StageBusyError: if another process is at work on it and `wait` is false.
@@ -149,7 +213,6 @@ class StageStore:
         # Before the lock, so that a store that can only be read serves what it has.
         if final.is_dir() and damage_of(final) is None:
             return final
-        home.mkdir(parents=True, exist_ok=True)
         with locked(home / f"{key}.lock", f"this {kind} stage", self.reporter, wait):
             if final.is_dir():
                 problem = damage_of(final)
@@ -162,13 +225,16 @@ class StageStore:
             try:
                 work.mkdir(exist_ok=True)
                 make(work)
+                if not finish:
+                    return work
                 write_text(work / SPEC, canonical_json(dict(spec)) + "\n")
                 finish_folder(work, final)
             except DataError:
                 # Once the files are mended the key is another: nobody would come back to this one.
                 shutil.rmtree(work)
                 raise
-            except Exception as error:
+            # A plug-in may end the program.
+            except (Exception, SystemExit) as error:
                 shown = record_error(home, key, kind, error)
                 if shown is error:
                     raise

@@ -17,7 +17,7 @@ from contrabench.study.scheduler import Board
 from contrabench.study.session import Session
 from contrabench.training.runtime import Runtime
 
-_DEVICE = ("device", "device_name", "threads", "precision", "compile", "channels_last")
+_DEVICE = ("device", "device_name", "threads", "precision", "compile", "deterministic")
 """What decides how long a step takes, of the record of a runtime."""
 
 
@@ -27,6 +27,7 @@ class Timing:
     def __init__(self, store: Path, runtime: Runtime) -> None:
         self.store, self.device = store, _device(runtime.record())
         self.known: dict[str, list[float]] = defaultdict(list)
+        self.medians: dict[str, tuple[int, float]] = {}
 
     def learn(self, node: Node) -> None:
         """Takes up what a finished stage took, if it was made on this device."""
@@ -43,8 +44,12 @@ class Timing:
         """Seconds that a node is expected to take; None if nothing tells."""
         if not node.units:
             return 0.0
-        known = self.known.get(node.cost)
-        return statistics.median(known) * node.units if known else None
+        if not (known := self.known.get(node.cost)):
+            return None
+        # A view asks for all stages again and again.
+        if self.medians.get(node.cost, (0, 0.0))[0] != len(known):
+            self.medians[node.cost] = len(known), statistics.median(known)
+        return self.medians[node.cost][1] * node.units
 
 
 def _device(record: dict[str, Any]) -> tuple[object, ...]:

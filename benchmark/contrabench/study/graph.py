@@ -12,7 +12,8 @@ from contrabench.data.splits import Split
 from contrabench.files import MARKER
 from contrabench.stages import audit
 from contrabench.stages.kind import Node, nodes_of
-from contrabench.stages.run import Run, RunSpec
+from contrabench.stages.run import Run
+from contrabench.stages.run_spec import RunSpec
 from contrabench.store.failures import read_failure
 from contrabench.store.stages import RUNS, home_of
 

@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_origin
 
+from contrabench import limits
 from contrabench.budgets import BUDGETS, find_budget
 from contrabench.contracts import registry
-from contrabench.contracts.method import Deviations, Method
+from contrabench.contracts.chosen import checked_loss, chosen
+from contrabench.contracts.method import COMMON_LOSS, Deviations, Method
 from contrabench.contracts.options import parse_options
 from contrabench.errors import RequestError
+from contrabench.model.checkpoints import content_of
 from contrabench.protocol import Budget, Frozen, Options, Rates, Seeds, digest
 from contrabench.references import (
     CONTROLS,
@@ -27,7 +30,7 @@ from contrabench.references import (
     REFERENCES,
 )
 from contrabench.stages.recipe import share_out, usual_options
-from contrabench.stages.run import RunSpec, combined_deviations
+from contrabench.stages.run_spec import RunSpec, combined_deviations
 from contrabench.study.spec import StudySpec
 from contrabench.text import did_you_mean, split_parts, split_words
 
@@ -62,10 +65,13 @@ class Asked:
 
     def deviating(self, spec: StudySpec) -> Deviations:
         """The method's own deviations, under those of the study, under those of its own words."""
-        asked = {name: getattr(spec, name) for name in Deviations.model_fields}
+        asked = {name: getattr(spec, name, None) for name in Deviations.model_fields}
         study = {name: value for name, value in asked.items() if value is not None}
         own = combined_deviations(self.method, (self.joint or self).method)
-        return own.model_copy(update=study | dict(self.deviations))
+        found = own.model_copy(update=study | dict(self.deviations))
+        # A loss without a kept contract is found before anything is trained.
+        same = found.loss == COMMON_LOSS
+        return found if same else found.model_copy(update={"loss": checked_loss(found.loss)})
 
 
 def runs_of(
@@ -101,6 +107,11 @@ def runs_of(
     if FULL not in spec.without:
         full = _meanings(spec, _plain(REFERENCE), common["budget"], levels)
         cells += [(meaning, EVERY_LABEL, 0, False) for meaning in full]
+    if (count := len(cells) * len(spec.tested) * len(spec.seed_numbers)) > limits.RUNS:
+        raise RequestError(
+            f"the study has some {count} runs, {limits.RUNS} at most can be planned; ask for fewer "
+            "draws, seeds, folds or label budgets"
+        )
     runs: dict[str, RunSpec] = {}
     for fold, seed, cell in itertools.product(spec.tested, spec.seed_numbers, cells):
         meaning, labels, draw, control = cell
@@ -127,7 +138,7 @@ def _levels(spec: StudySpec, asked: Sequence[tuple[Asked, bool]]) -> tuple[Rates
 
 def _hands_over(method: Method) -> bool:
     """Whether fine-tuning gets anything of it, so that the rates make a difference."""
-    return bool(method.stages() and method.transfers())
+    return bool((method.stages() or method.checkpoint()) and method.transfers())
 
 
 def _methods(spec: StudySpec) -> tuple[list[tuple[Asked, bool]], list[str]]:
@@ -147,7 +158,7 @@ def _methods(spec: StudySpec) -> tuple[list[tuple[Asked, bool]], list[str]]:
     references = [_plain(name) for name in (REFERENCE, LONGER) if name not in spec.without]
     if REFERENCE not in spec.without:
         changed = dict.fromkeys(one.deviating(spec).of_finetuning for one in wanted)
-        references += [_plain(REFERENCE, **d.model_dump()) for d in changed if d != Deviations()]
+        references += [_plain(REFERENCE, **dict(d)) for d in changed if d != Deviations()]
     for what, members in (("references", REFERENCES), ("controls", CONTROLS)):
         if lacking := [name for name in spec.without if name in members]:
             notes.append(
@@ -168,23 +179,28 @@ def _methods(spec: StudySpec) -> tuple[list[tuple[Asked, bool]], list[str]]:
 
 def _plain(name: str, options: tuple[tuple[str, Any], ...] = (), **deviations: Any) -> Asked:
     """A row as tables look for it: without deviations, whatever the study asks."""
-    return Asked(name, options, tuple({**Deviations().model_dump(), **deviations}.items()))
+    return Asked(name, options, tuple({**dict(Deviations()), **deviations}.items()))
 
 
 def _common(spec: StudySpec, device: str, precision: str) -> dict[str, Any]:
     """What all runs of a study share."""
+    network = _options(registry.backbones, "backbone", spec)
+    for file in filter(None, map(network.get, registry.backbones.get(spec.backbone).files)):
+        # Asked here already, so that a file that is not there costs no preparation.
+        content_of(file)
     return {
         "dataset": spec.dataset,
         "dataset_options": _options(registry.datasets, "dataset", spec),
         "pool": spec.pool,
         "pool_options": _options(registry.datasets, "pool", spec) if spec.pool else {},
         "backbone": spec.backbone,
-        "backbone_options": _options(registry.backbones, "backbone", spec),
+        "backbone_options": network,
         "folds": spec.all_folds,
         "split": spec.split,
         "budget": _budget(spec, device),
         "recipe": spec.recipe,
         "precision": precision,
+        "metrics": tuple(sorted({chosen(registry.metrics, text).text for text in spec.metrics})),
     }
 
 
@@ -291,11 +307,13 @@ def _combined(word: str, first: Asked, others: Sequence[str]) -> Asked:
 
 def _members(word: str) -> list[str]:
     """The methods that a word stands for; references belong to none but their own family."""
-    entries = list(registry.methods.entries())
-    if word in (entry.name for entry in entries):
+    # Other plug-ins are imported only where no method that is found without them has the name.
+    holds = registry.methods.holds(word)
+    if holds or word in (entry.name for entry in registry.methods.entries()):
         # A plug-in that is broken tells why.
         registry.methods.get(word)
         return [word]
+    entries = list(registry.methods.entries())
     families: dict[str, list[str]] = defaultdict(list)
     kinds: dict[str, list[str]] = defaultdict(list)
     for entry in entries:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
 import time
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, Protocol
 
 from contrabench.contracts.executor import Executor, Job, Outcome
@@ -20,6 +21,8 @@ from contrabench.training.stop import Interrupted, calm_stop
 Status = Literal[
     "done", "cached", "not needed", "waiting", "running", "failed", "blocked", "stopped"
 ]
+Part = Literal["whole", "first", "rest"]
+"""Of a stage: what one job makes of it, the first part being what needs a device."""
 _POLL = 0.25
 _AGAIN = 2.0
 """Seconds until a stage that another process is at work on is asked for again."""
@@ -37,21 +40,39 @@ class Listener(Protocol):
         """Some time has passed."""
 
 
-@dataclass
 class Board:
     """The status of every stage of a study by key, and why some have failed or are blocked."""
 
-    graph: Graph
-    status: dict[str, Status]
-    reasons: dict[str, str] = field(default_factory=dict)
+    def __init__(self, graph: Graph) -> None:
+        self.graph, self.reasons = graph, dict[str, str]()
+        self._status: dict[str, Status] = dict.fromkeys(graph.stages, "not needed")
+        self._having: dict[Status, set[str]] = defaultdict(set, {"not needed": set(graph.stages)})
+        self._place = {key: place for place, key in enumerate(graph.stages)}
+
+    @property
+    def status(self) -> Mapping[str, Status]:
+        """Of each stage by its key; to be read."""
+        return MappingProxyType(self._status)
+
+    def set(self, key: str, status: Status, reason: str = "") -> None:
+        """Gives a stage another status."""
+        self._having[self._status[key]].discard(key)
+        self._having[status].add(key)
+        self._status[key] = status
+        if reason:
+            self.reasons[key] = reason
+
+    def place(self, key: str) -> int:
+        """The number of a stage in the order of the runs."""
+        return self._place[key]
 
     def count(self, *wanted: Status) -> int:
         """Number of stages with one of these."""
-        return sum(status in wanted for status in self.status.values())
+        return sum(len(self._having[status]) for status in wanted)
 
     def those(self, status: Status) -> list[PlannedStage]:
         """The stages with a status, in order."""
-        return [stage for key, stage in self.graph.stages.items() if self.status[key] == status]
+        return [self.graph.stages[key] for key in sorted(self._having[status], key=self.place)]
 
     @property
     def failed(self) -> list[PlannedStage]:
@@ -61,14 +82,18 @@ class Board:
     @property
     def complete(self) -> bool:
         """Whether all rows are there."""
-        return all(self.status[run.key] in ("done", "cached") for run in self.graph.runs)
+        return all(self.there(run.key) for run in self.graph.runs)
+
+    def there(self, key: str) -> bool:
+        """Whether the output of a stage is in the store."""
+        return self._status[key] in ("done", "cached")
 
     def culprit(self, stage: PlannedStage) -> str:
         """Why a stage cannot be made; "" if it can, now or later."""
         for key in stage.node.inputs:
-            if self.status[key] == "failed":
+            if self._status[key] == "failed":
                 return f"{self.graph.stages[key].title} failed"
-            if self.status[key] == "blocked":
+            if self._status[key] == "blocked":
                 return self.reasons[key]
         return ""
 
@@ -79,20 +104,20 @@ def survey(graph: Graph, store: Path, retry_failed: bool = False) -> Board:
     A stage is needed if a run is missing that rests on it; one whose dependants are all
     there is not made again, should it be gone.
     """
-    board = Board(graph, dict.fromkeys(graph.stages, "not needed"))
+    board = Board(graph)
     needed = {run.key for run in graph.runs}
     for key, stage in reversed(graph.stages.items()):
         if state_of(store, stage.node.kind, key) == "done":
-            board.status[key] = "cached"
+            board.set(key, "cached")
         elif key in needed:
             needed.update(stage.node.inputs)
-            board.status[key] = "waiting"
+            board.set(key, "waiting")
     for stage in board.those("waiting"):
         failure = read_failure(home_of(store, stage.node.kind), stage.key)
         if failure is not None and not retry_failed:
-            board.status[stage.key], board.reasons[stage.key] = "failed", failure.reason
+            board.set(stage.key, "failed", failure.reason)
         elif culprit := board.culprit(stage):
-            board.status[stage.key], board.reasons[stage.key] = "blocked", culprit
+            board.set(stage.key, "blocked", culprit)
     return board
 
 
@@ -104,13 +129,19 @@ class Scheduler:
         board: Board,
         store: Path,
         executor: Executor,
-        job: Callable[[PlannedStage], Job],
+        job: Callable[[PlannedStage, Part], Job],
         listener: Listener | None = None,
     ) -> None:
         self.board, self.store, self.executor = board, store, executor
         self.job, self.listener = job, listener
         self.attempts: Counter[str] = Counter()
-        self.not_before: dict[str, float] = {}
+        # What could be begun, with a device and without: a heap each, by the place of a stage.
+        self.ready: dict[bool, list[tuple[int, str]]] = {True: [], False: []}
+        self.at_work: dict[str, Part] = {}
+        self.begun: set[str] = set()  # what has its first part
+        self.helpers = executor.helpers
+        self.not_before: dict[str, float] = {}  # what another process is at work on
+        self.told: set[str] = set()  # that another process is at work on it
         self.stopping = ""
 
     def run(self) -> str:
@@ -120,9 +151,12 @@ class Scheduler:
             KeyboardInterrupt: on a second Ctrl-C; the first one, or a SIGTERM, stops calmly.
         """
         self._check_inputs()
+        self._line_up()
         # An exception in the middle of the book-keeping would lose a job.
         with contextlib.suppress(Interrupted), calm_stop() as asked:
-            while self.board.count("running") or self._ready():
+            while self.board.count("running") or (
+                not self.stopping and (any(self.ready.values()) or self.not_before)
+            ):
                 self._submit()
                 ended = self.executor.wait(_POLL)
                 # Before the outcomes: workers may have been asked to stop by the same hand.
@@ -153,28 +187,55 @@ class Scheduler:
         }
         for key in needed:
             if damage_of(home_of(self.store, stages[key].node.kind) / key) is not None:
-                self.board.status[key] = "waiting"
+                self.board.set(key, "waiting")
 
-    def _ready(self) -> list[PlannedStage]:
-        """The stages that could be begun, in the order of the runs."""
-        if self.stopping:
-            return []
-        status = self.board.status
-        return [
-            stage
-            for stage in self.board.those("waiting")
-            if all(status[key] in ("done", "cached") for key in stage.node.inputs)
-        ]
+    def _line_up(self) -> None:
+        """Notes what each stage waits for, and what waits for nothing."""
+        self.after: dict[str, list[str]] = defaultdict(list)
+        self.lacking: dict[str, int] = {}
+        for stage in self.board.those("waiting"):
+            lacking = {key for key in stage.node.inputs if not self.board.there(key)}
+            self.lacking[stage.key] = len(lacking)
+            for key in lacking:
+                self.after[key].append(stage.key)
+            if not lacking:
+                self._can_begin(stage.key)
+
+    def _can_begin(self, key: str) -> None:
+        device = self._part(key) != "rest"
+        heapq.heappush(self.ready[device], (self.board.place(key), key))
+
+    def _part(self, key: str) -> Part:
+        """What of a stage is to be made next by one job."""
+        needs = self.board.graph.stages[key].node.of_kind.device
+        if needs == "all" or not self.helpers:
+            return "whole"
+        return "rest" if needs == "none" or key in self.begun else "first"
 
     def _submit(self) -> None:
-        now = time.monotonic()
-        for stage in self._ready():
-            if self.board.count("running") >= self.executor.slots:
-                return
-            again = self.not_before.get(stage.key)
-            if again is None or (again <= now and not self._settled_by_another(stage)):
-                self._set(stage, "running")
-                self.executor.submit(self.job(stage))
+        """Begins what is ready, in the order of the runs, as far as there is room."""
+        if self.stopping:
+            return
+        now, stages = time.monotonic(), self.board.graph.stages
+        for key in [key for key, again in self.not_before.items() if again <= now]:
+            del self.not_before[key]
+            if not self._settled_by_another(stages[key]):
+                self._can_begin(key)
+        self.helpers = self.executor.helpers
+        if not self.helpers:
+            for item in self.ready[False]:
+                heapq.heappush(self.ready[True], item)
+            self.ready[False] = []
+        for device, ready in self.ready.items():
+            if not ready:
+                continue
+            room = self.executor.slots if device else self.helpers
+            room -= sum((part != "rest") == device for part in self.at_work.values())
+            for _ in range(min(room, len(ready))):
+                _, key = heapq.heappop(ready)
+                self.at_work[key] = self._part(key)
+                self._set(stages[key], "running")
+                self.executor.submit(self.job(stages[key], self.at_work[key]))
 
     def _settled_by_another(self, stage: PlannedStage) -> bool:
         """Takes over what another process has made of a stage that it was at work on."""
@@ -189,15 +250,22 @@ class Scheduler:
     def _end(self, outcome: Outcome) -> None:
         """Draws the consequences of how a job ended."""
         stage = self.board.graph.stages[outcome.key]
+        part = self.at_work.pop(stage.key)
         self.attempts[stage.key] += outcome.end == "lost"
-        if outcome.end == "done":
+        if outcome.end == "done" and part == "first" and not self.stopping:
+            self.begun.add(stage.key)
+            self._set(stage, "waiting")
+            self._can_begin(stage.key)
+        elif outcome.end == "done" and part == "first":
+            self._set(stage, "stopped", "stopped on request")
+        elif outcome.end == "done":
             self._set(stage, "done")
         elif outcome.end == "failed":
             self._fail(stage, outcome.reason)
         elif outcome.end == "busy":
-            told = stage.key in self.not_before
             self.not_before[stage.key] = time.monotonic() + _AGAIN
-            self._set(stage, "waiting", "" if told else outcome.reason)
+            self._set(stage, "waiting", "" if stage.key in self.told else outcome.reason)
+            self.told.add(stage.key)
         elif outcome.end == "full":
             self._set(stage, "stopped", outcome.reason)
             self.stop(outcome.reason)
@@ -207,6 +275,7 @@ class Scheduler:
         elif self.attempts[stage.key] < ATTEMPTS:
             # Its worker died; it goes on at its checkpoint.
             self._set(stage, "waiting", f"{outcome.reason}; it is begun again")
+            self._can_begin(stage.key)
         else:
             text = f"{outcome.reason}; that happened {ATTEMPTS} times"
             write_failure(home_of(self.store, stage.node.kind), stage.key, text)
@@ -215,13 +284,19 @@ class Scheduler:
     def _fail(self, stage: PlannedStage, reason: str) -> None:
         """Marks a stage as failed and all that rests on it as blocked."""
         self._set(stage, "failed", reason)
-        for other in self.board.those("waiting"):
-            if culprit := self.board.culprit(other):
-                self._set(other, "blocked", culprit)
+        resting = [*self.after[stage.key]]
+        for key in resting:
+            if self.board.status[key] == "waiting":
+                other = self.board.graph.stages[key]
+                self._set(other, "blocked", self.board.culprit(other))
+                resting += self.after[key]
 
     def _set(self, stage: PlannedStage, status: Status, reason: str = "") -> None:
-        self.board.status[stage.key] = status
-        if reason:
-            self.board.reasons[stage.key] = reason
+        self.board.set(stage.key, status, reason)
+        if self.board.there(stage.key):
+            for key in self.after[stage.key]:
+                self.lacking[key] -= 1
+                if not self.lacking[key] and self.board.status[key] == "waiting":
+                    self._can_begin(key)
         if self.listener is not None:
             self.listener.changed(stage, status, reason)

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from contrabench.contracts import discovery
 from contrabench.contracts.executor import Executor, Outcome
 from contrabench.data.prepare import PreparedCase
-from contrabench.errors import ContrabenchError, DiskFullError, RunError, StageBusyError
+from contrabench.errors import ContrabenchError, DataError, DiskFullError, RunError, StageBusyError
 from contrabench.progress import Reporter, Silent
 from contrabench.protocol import canonical_json
 from contrabench.stages.kind import Making, nodes_of
-from contrabench.stages.prepare import prepare_run
-from contrabench.stages.run import Run, RunSpec
+from contrabench.stages.prepare import prepare_run, unseen_lines
+from contrabench.stages.run import Run
+from contrabench.stages.run_spec import RunSpec
 from contrabench.store.failures import record_error
-from contrabench.store.stages import StageStore, home_of
+from contrabench.store.stages import StageStore, check_store, home_of, is_store
 from contrabench.study.graph import Graph, PlannedStage, draw_graph
 from contrabench.study.runs import runs_of
-from contrabench.study.scheduler import Board, Listener, Scheduler, survey
+from contrabench.study.scheduler import Board, Listener, Part, Scheduler, survey
 from contrabench.study.spec import StudySpec
-from contrabench.study.status import Heartbeat, study_id, write_study
+from contrabench.study.status import Heartbeat, leading, study_id, write_study
 from contrabench.training.runtime import Runtime, resolve_device
+
+_ODD = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""What no row can hold: control characters, and bytes that are no UTF-8."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +56,32 @@ class Session:
         """The first run that needs a stage."""
         return Run(stage.spec, self.cases, self.root)
 
-    def job(self, stage: PlannedStage) -> StageJob:
-        """The job of a stage, for any worker."""
+    def job(self, stage: PlannedStage, part: Part = "whole") -> StageJob:
+        """The job of a stage, or of a part of it, for any worker."""
         store, plugins = self.store.resolve(), tuple(discovery.listed())
         kind, key = stage.node.kind, stage.key
         where = self.root, self.pool_root
-        return StageJob(stage.spec, *where, kind, key, store, self.runtime, plugins)
+        return StageJob(stage.spec, *where, kind, key, store, self.runtime, plugins, part)
 
-    def run(self, board: Board, executor: Executor, listener: Listener | None = None) -> str:
-        """Works off what is to do; returns why it stopped before its end, or ""."""
-        write_study(self.store, self.spec, self.graph)
-        return Scheduler(board, self.store, executor, self.job, listener).run()
+    def run(
+        self,
+        board: Board,
+        executor: Executor,
+        listener: Listener | None = None,
+        command: str = "",
+    ) -> str:
+        """Works off what is to do; returns why it stopped before its end, or "".
+
+        `command` asks for the same again, and is told to who looks at the study.
+        RequestError if there is something to do and the store cannot be written.
+        """
+        if not board.complete:
+            check_store(self.store)
+        # One that is done may lie where nothing can be written.
+        with suppress(OSError) if board.complete else nullcontext():
+            write_study(self.store, self.spec, self.graph, command)
+        with leading(self.store, self.spec):
+            return Scheduler(board, self.store, executor, self.job, listener).run()
 
 
 def plan_study(
@@ -82,10 +103,17 @@ def plan_study(
     runs, notes = runs_of(spec, runtime.device, runtime.precision)
     # Workers may have other folders to start from.
     root, pool_root = (one and one.resolve() for one in (root, pool_root))
+    if not is_store(store):
+        check_store(store)
     _read.clear()
     cases = _cases(runs[0], root, pool_root, store, reporter)
+    if odd := [case.case for case in cases if _ODD.search(case.case)]:
+        faults = [f"the name '{name}' is not in UTF-8, or has a control character" for name in odd]
+        raise DataError(faults, where="the names of the cases")
     laid = Run(runs[0], cases, root).laid
     notes = (*notes, *(laid.notes if laid else ()))
+    for line in unseen_lines(runs, cases, root):
+        reporter.line(f"  {line}")
     graph = draw_graph(runs, cases, root)
     return Session(spec, root, pool_root, store, runtime, cases, graph, notes)
 
@@ -102,6 +130,12 @@ class StageJob:
     store: Path
     runtime: Runtime
     plugins: tuple[Path, ...] = ()
+    part: Part = "whole"
+
+    @property
+    def device(self) -> bool:
+        """All but the part that follows the device's."""
+        return self.part != "rest"
 
     def __call__(self, reporter: Reporter | None = None) -> Outcome:
         """Makes the stage and never raises; what goes wrong is on record and in the outcome."""
@@ -115,6 +149,10 @@ class StageJob:
             return Outcome(self.key, "stopped", "stopped on request")
         except ContrabenchError as error:
             return Outcome(self.key, "failed", str(error))
+        except (Exception, SystemExit) as error:
+            shown = record_error(home_of(self.store, self.kind), self.key, self.kind, error)
+            full = isinstance(shown, DiskFullError)
+            return Outcome(self.key, "full" if full else "failed", str(shown))
         return Outcome(self.key, "done")
 
     def _make(self, reporter: Reporter) -> None:
@@ -123,8 +161,11 @@ class StageJob:
         try:
             for path in self.plugins:
                 discovery.add(path)
-            resolve_device(self.runtime.device)
-            self.runtime.prepare()
+            runtime = self.runtime
+            if not self.device:
+                runtime = replace(runtime, device="cpu", threads=1)
+            resolve_device(runtime.device)
+            runtime.prepare()
             cases = _cases(self.spec, self.root, self.pool_root, self.store, Silent())
             run = Run(self.spec, cases, self.root)
             node = next((node for node in nodes_of(run) if node.key == self.key), None)
@@ -139,7 +180,8 @@ class StageJob:
             home = home_of(self.store, self.kind)
             raise record_error(home, self.key, self.kind, error) from error
         with heartbeat.beating():
-            Making(run, StageStore(self.store, heartbeat), self.runtime).make(node, wait=False)
+            making = Making(run, StageStore(self.store, heartbeat), runtime)
+            (making.begin if self.part == "first" else making.make)(node, wait=False)
 
 
 _read: dict[str, list[PreparedCase]] = {}

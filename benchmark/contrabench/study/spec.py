@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
+from contrabench import limits
 from contrabench.contracts import registry
 from contrabench.contracts.options import fault_words
 from contrabench.contracts.split import GivenSplit
 from contrabench.data.own_split import read_split
 from contrabench.data.splits import labels_text, parse_labels
 from contrabench.errors import RequestError
+from contrabench.files import expanded, read_toml
 from contrabench.protocol import Budget, Course, Frozen, Phase, Rates, Recipe
 from contrabench.references import LEFT_OUT
 from contrabench.text import did_you_mean
 
-Count = Annotated[int, Field(ge=1)]
-Numbers = Count | Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(min_length=1)]
-"""How many, counted from 0, or which."""
+Count = Annotated[int, Field(ge=1, le=limits.COUNT)]
+"""How many, counted from 0."""
+Draws = Annotated[tuple[Annotated[int, Field(ge=0, le=limits.NARROW)], ...], Field(min_length=1)]
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0, le=limits.SEED)], ...], Field(min_length=1)]
 
 
 class StudySpec(Frozen):
@@ -38,15 +41,17 @@ class StudySpec(Frozen):
     labels: tuple[str, ...] = Field(
         ("10%",), min_length=1, description="label budgets, such as 10%, or 3 for three patients"
     )
-    folds: int = Field(5, ge=2, description="of the cross-validation")
+    folds: int = Field(5, ge=2, le=limits.FOLDS, description="of the cross-validation")
     split: GivenSplit | None = Field(
         None, description="in place of drawn folds: a file, or a name that the dataset brings"
     )
     test_folds: tuple[int, ...] | None = Field(
         None, min_length=1, description="folds to test; all by default"
     )
-    draws: Numbers = Field(3, description="draws of labelled patients: how many, or which")
-    seeds: Numbers = Field(1, description="of initial weights, views and order: how many, or which")
+    draws: Count | Draws = Field(3, description="draws of labelled patients: how many, or which")
+    seeds: Count | Seeds = Field(
+        1, description="of initial weights, views and order: how many, or which"
+    )
     budget: str | Budget | None = Field(
         None, description="name, or a table with all values; by default the device's own"
     )
@@ -66,7 +71,13 @@ class StudySpec(Frozen):
     augmentation: Literal["none", "mild", "strong"] | None = Field(
         None, description="of the labelled slices in fine-tuning; for every method"
     )
-    accumulate: int = Field(1, ge=1, description="micro-batches per step")
+    loss: str | None = Field(
+        None, description="of the labelled slices, from `bench losses`; for every method"
+    )
+    metrics: tuple[str, ...] = Field(
+        (), description="from `bench metrics`, told beside those of the contract"
+    )
+    accumulate: int = Field(1, ge=1, le=limits.MACHINE, description="micro-batches per step")
     backbone: str = Field("unet", description="a name from `bench backbones`")
     backbone_options: dict[str, Any] = Field({}, description="as of `-b`")
     dataset: str = Field(description="a name from `bench datasets`")
@@ -145,16 +156,13 @@ def _numbers(asked: int | tuple[int, ...]) -> tuple[int, ...]:
 def read_study(path: Path) -> StudySpec:
     """Reads a `study.toml`; RequestError if there is none, or something is not understood."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-        return make_study(content, str(path), path.parent)
+        return make_study(read_toml(path), str(path), path.parent)
     except FileNotFoundError:
         raise RequestError(
             f"there is no study at {path}; write one with: bench study init {path}"
         ) from None
     except OSError as error:
         raise RequestError(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RequestError(f"{path} is no valid TOML: {error}") from error
 
 
 def make_study(content: dict[str, Any], where: str, folder: Path = Path()) -> StudySpec:
@@ -175,16 +183,19 @@ def make_study(content: dict[str, Any], where: str, folder: Path = Path()) -> St
         raise RequestError(f"{where}: {error}") from error
     except ValidationError as error:
         faults = error.errors()
-        if isinstance(content.get("budget"), dict):
-            # It is no name; what is wrong with the table is the news.
-            faults = [fault for fault in faults if fault["loc"][:2] != ("budget", "str")]
-        words = fault_words(faults[0], StudySpec, Budget, Phase)
+        # Of a value that may be of several types, the news is what lies deepest in one of them.
+        same = (fault for fault in faults if fault["loc"][:1] == faults[0]["loc"][:1])
+        words = fault_words(max(same, key=_depth), StudySpec, Budget, Phase)
         raise RequestError(f"{where}: {words}") from error
     if stray := [fold for fold in spec.tested if not 0 <= fold < spec.all_folds]:
         folds = spec.all_folds
         there = f"{folds} folds are numbered 0 to {folds - 1}" if folds > 1 else "there is fold 0"
         raise RequestError(f"{where}: there is no fold {stray[0]}; {there}")
     return spec
+
+
+def _depth(fault: ErrorDetails) -> int:
+    return len(fault["loc"])
 
 
 def _find_split(content: dict[str, Any], folder: Path) -> GivenSplit:
@@ -194,7 +205,7 @@ def _find_split(content: dict[str, Any], folder: Path) -> GivenSplit:
     if word in named:
         return named[word]
     try:
-        return read_split(folder / word)
+        return read_split(expanded(word, folder))
     except FileNotFoundError:
         there = f"brings {', '.join(named)}" if named else "brings none"
         raise RequestError(

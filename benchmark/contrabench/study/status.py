@@ -8,6 +8,7 @@ far it is: another terminal and another machine see the same, whoever does the w
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import time
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ from contrabench.store.stages import home_of
 from contrabench.study.graph import Graph, State, state_of
 from contrabench.study.spec import StudySpec
 
-FOLDER, FILE = "studies", "study.json"
+FOLDER, FILE, LED = "studies", "study.json", "running.json"
 _EVERY_SECONDS = 1.0
 SILENT_SECONDS = 600.0
 """A stage on another machine that has not been heard of for so long is taken for dead."""
@@ -81,12 +82,26 @@ def beat_path(store: Path, kind: str, key: str) -> Path:
 
 def read_beat(store: Path, kind: str, key: str) -> Beat | None:
     """How far a stage is, or None if nobody is at work on it."""
+    return _read(beat_path(store, kind, key))
+
+
+def _read(path: Path) -> Beat | None:
     try:
-        beat = _BEAT.validate_json(beat_path(store, kind, key).read_bytes())
+        beat = _BEAT.validate_json(path.read_bytes())
     except (OSError, ValueError):
         # It is gone or damaged; a stage at work writes another one in a moment.
         return None
     return beat if beat.alive() else None
+
+
+def _write(path: Path, beat: Beat) -> None:
+    temporary = temporary_sibling(path)
+    try:
+        temporary.write_bytes(_BEAT.dump_json(beat))
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 class Heartbeat(Reporter):
@@ -122,14 +137,11 @@ class Heartbeat(Reporter):
 
     def beat(self, beat: Beat) -> None:
         """Writes how far the stage is."""
-        temporary = temporary_sibling(self.path)
-        with suppress(OSError):
-            temporary.write_bytes(_BEAT.dump_json(beat))
-            temporary.replace(self.path)
+        _write(self.path, beat)
 
     def _log(self, text: str) -> None:
         # A log that cannot be written must not cost the stage.
-        with suppress(OSError), self.log.open("a", encoding="utf-8") as log:
+        with suppress(OSError), self.log.open("a", encoding="utf-8", errors="replace") as log:
             log.write(f"{time.strftime('%H:%M:%S')} {text.strip()}\n")
 
 
@@ -193,6 +205,29 @@ class StudyFile(Frozen):
     )
     spec: StudySpec
     stages: tuple[StudyStage, ...]
+    command: str = Field("", description="goes on with it; empty if no command line began it")
+    place: str = Field("", description="the folder where the command was given")
+    led: bool = Field(False, exclude=True, description="whether a process is at work on it now")
+
+    @field_validator("command")
+    @classmethod
+    def _ours(cls, command: str) -> str:
+        """Whoever wrote the file, the command is one of ours, and nothing runs behind it."""
+        words = shlex.split(command)
+        if words[:1] not in ([], ["bench"]) or shlex.join(words) != command:
+            raise ValueError("this is no command of bench")
+        return command
+
+    @property
+    def complete(self) -> bool:
+        """Whether all its stages are there."""
+        return all(stage.state == "done" for stage in self.stages)
+
+    def going_on(self, *more: str) -> str:
+        """What to paste to go on, from where this process is; empty if no command began it."""
+        words = " ".join((self.command, *more)) if self.command else ""
+        elsewhere = words and self.place != str(Path.cwd())
+        return f"cd {shlex.quote(self.place)} && {words}" if elsewhere else words
 
 
 def study_id(spec: StudySpec) -> str:
@@ -205,16 +240,38 @@ def study_folder(store: Path, spec: StudySpec) -> Path:
     return store / FOLDER / study_id(spec)
 
 
-def write_study(store: Path, spec: StudySpec, graph: Graph) -> Path:
-    """Leaves a study's specification and stages in the store; returns its folder."""
+def write_study(store: Path, spec: StudySpec, graph: Graph, command: str = "") -> Path:
+    """Leaves a study's specification and stages in the store; returns its folder.
+
+    `command` goes on with it, from the folder where this process is.
+    """
     stages = tuple(
         StudyStage(kind=stage.node.kind, key=stage.key, title=stage.title)
         for stage in graph.stages.values()
     )
-    content = StudyFile(study=study_id(spec), begun=time.time(), spec=spec, stages=stages)
+    content = StudyFile(
+        study=study_id(spec),
+        begun=time.time(),
+        spec=spec,
+        stages=stages,
+        command=command,
+        place=str(Path.cwd()),
+    )
     folder = study_folder(store, spec)
     write_text(folder / FILE, content.model_dump_json(indent=1) + "\n")
     return folder
+
+
+@contextmanager
+def leading(store: Path, spec: StudySpec) -> Iterator[None]:
+    """Tells that a process is at work on a study, be it that its workers only begin."""
+    path = study_folder(store, spec) / LED
+    _write(path, Beat("leading"))
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def read_studies(store: Path) -> list[StudyFile]:
@@ -225,5 +282,6 @@ def read_studies(store: Path) -> list[StudyFile]:
         with suppress(OSError, ValueError, ContrabenchError):
             study = StudyFile.model_validate_json(path.read_text(encoding="utf-8"))
             stages = tuple(stage.standing(store) for stage in study.stages)
-            studies.append(study.model_copy(update={"stages": stages}))
+            led = _read(path.with_name(LED)) is not None
+            studies.append(study.model_copy(update={"stages": stages, "led": led}))
     return sorted(studies, key=lambda study: -study.begun)

@@ -65,9 +65,9 @@ class MyMethodLoss(Objective):
 
     def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch."""
-        # Ask the backbone for maps by name; it computes nothing behind the last of them.
+        # Ask the backbone for pooled maps by name; it computes nothing behind the last of them.
         first, second = (
-            self.head(backbone.features(view.image, ("centre",))["centre"]) for view in batch.views
+            self.head(backbone.pooled(view.image, ("centre",))["centre"]) for view in batch.views
         )
         loss = contrast(first, second, self.options.temperature)
         # Anything worth watching can be logged; it stands in the run's record.

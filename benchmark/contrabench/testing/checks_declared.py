@@ -12,7 +12,8 @@ from contrabench.errors import AuditError, ContrabenchError
 from contrabench.model.weights import hand_off
 from contrabench.protocol import HEAD, Options, canonical_json
 from contrabench.references import NOT_COMPARED
-from contrabench.testing.trial import FaultError, Trial, network
+from contrabench.testing.report import FaultError
+from contrabench.testing.trial import Trial
 
 
 def _first_fault(error: ValueError, options: type[Options]) -> str:
@@ -32,27 +33,30 @@ def _demand_known(names: Sequence[str], known: Sequence[str], who: str, kind: st
 
 def check_options(trial: Trial) -> None:
     """Every option has a valid default and a description, and survives JSON."""
-    method = trial.method_class
-    for name, field in method.Options.model_fields.items():
+    demand_options(trial.method_class.Options, trial.options, "method")
+
+
+def demand_options(cls: type[Options], given: Options | None, kind: str) -> None:
+    """A fault if the options of a kind of plug-in, or those `given`, are not as they must be."""
+    for name, field in cls.model_fields.items():
         if field.is_required():
             raise FaultError(
                 f"option '{name}' has no default",
-                "give one in its Field: every method runs without any option set",
+                f"give one in its Field: every {kind} runs without any option set",
             )
         if not (field.description or "").strip():
             raise FaultError(
                 f"option '{name}' has no description",
-                "give one in its Field; `bench methods show` prints it",
+                f"give one in its Field; `bench {kind}s show` prints it",
             )
-    made = trial.options or method.Options()
+    made = given or cls()
     try:
         # pydantic takes defaults on trust; read back as input they are looked at.
-        method.Options.model_validate(made.model_dump())
-        again = method.Options.model_validate_json(canonical_json(made))
+        cls.model_validate(made.model_dump())
+        again = cls.model_validate_json(canonical_json(made))
     except ValueError as error:
         raise FaultError(
-            f"the options do not survive being written and read again "
-            f"({_first_fault(error, method.Options)})",
+            f"the options do not survive being written and read again ({_first_fault(error, cls)})",
             "let every default fit its own constraints, and use types that JSON knows",
         ) from error
     if again != made:
@@ -104,7 +108,7 @@ def check_stages(trial: Trial) -> None:
         )
     for stage in stages:
         who = f"stage '{stage.name}'"
-        _demand_known(stage.trains, network().parts, f"{who} trains", "part of the backbone")
+        _demand_known(stage.trains, trial.network().parts, f"{who} trains", "part of the backbone")
         if not stage.trains or len(set(stage.trains)) < len(stage.trains):
             raise FaultError(
                 f"{who} trains no part of the backbone, or one twice",
@@ -158,7 +162,7 @@ def check_hand_off(trial: Trial) -> None:
     method = trial.method
     parts = [part for part in method.transfers() if part != HEAD]
     trained = {part for stage in method.stages() for part in stage.trains}
-    _demand_known(parts, network().parts, "transfers() names", "part of the backbone")
+    _demand_known(parts, trial.network().parts, "transfers() names", "part of the backbone")
     if untrained := [part for part in parts if part not in trained]:
         raise FaultError(
             f"'{untrained[0]}' is handed over, but no stage trains it",
@@ -179,6 +183,6 @@ def check_hand_off(trial: Trial) -> None:
         )
     if parts:
         try:
-            hand_off(trial.stages[-1].end, network(1), parts)
+            hand_off(trial.stages[-1].end, trial.network(1), parts)
         except AuditError as error:
             raise FaultError(str(error), "keep the backbone's layers as they are") from error

@@ -24,6 +24,7 @@ from contrabench.model.weights import build_backbone
 from contrabench.progress import Silent
 from contrabench.protocol import BackboneSpec, Options, Phase, Seeds
 from contrabench.testing.phantoms import practice_cases
+from contrabench.testing.report import FaultError
 from contrabench.training.loop import fit
 from contrabench.training.runtime import Runtime
 from contrabench.training.step import Step, TrainingTask
@@ -42,20 +43,15 @@ _BATCH = 16
 _RATE = 3e-3
 _CLASSES = 3
 _LABELLED = 3
-_CLASSES = 3
 
 
-class FaultError(Exception):
-    """Raised by a check that a method does not pass: what was found, and what to do about it."""
-
-    def __init__(self, reason: str, hint: str) -> None:
-        super().__init__(reason)
-        self.hint = hint
+TINY = BackboneSpec(width=4)
+"""The network that methods are tried on if no other is named."""
 
 
-def network(seed: int = 0, channels: int = 1) -> Backbone:
-    """The backbone that methods are tried on, with the weights of a seed."""
-    return build_backbone(BackboneSpec(width=4, in_channels=channels), seed)
+def network(spec: BackboneSpec, seed: int = 0, channels: int = 1) -> Backbone:
+    """A backbone for images of so many channels, with the weights of a seed."""
+    return build_backbone(spec.model_copy(update={"in_channels": channels}), seed)
 
 
 class _Once:
@@ -94,11 +90,19 @@ class StageTrial(ABC, Generic[Task]):
     """One stage of a method on trial; it starts from the weights of the stage `before`."""
 
     steps: int = 64  # of the short training
+    joint: bool = False
 
     def __init__(
-        self, method: Method, stage: Any, before: StageTrial[Any] | None, batch: int, channels: int
+        self,
+        method: Method,
+        stage: Any,
+        before: StageTrial[Any] | None,
+        spec: BackboneSpec,
+        batch: int,
+        channels: int,
     ) -> None:
         self.method, self.stage, self.before, self.channels = method, stage, before, channels
+        self.spec = spec
         self.phase = Phase(images=self.steps * batch, batch=batch, lr=_RATE)
 
     @abstractmethod
@@ -125,6 +129,10 @@ class StageTrial(ABC, Generic[Task]):
     def backbone_of(self, task: Task) -> Backbone:
         """The backbone of a task."""
 
+    def network(self) -> Backbone:
+        """The backbone with its initial weights."""
+        return network(self.spec, channels=self.channels)
+
     def _bank(self, drawn: Sequence[str], labelled: Sequence[str] | None) -> SliceBank:
         """The slices of some of the practice patients, in the orientations of the stage."""
         ways = self.method.deviations.orientations if isinstance(self.stage, Stage) else ("axial",)
@@ -134,9 +142,7 @@ class StageTrial(ABC, Generic[Task]):
     @cached_property
     def start(self) -> Mapping[str, Tensor]:
         """Weights of the backbone before the stage: a seed's, or those of the stage before."""
-        return (
-            network(channels=self.channels).state_dict() if self.before is None else self.before.end
-        )
+        return self.network().state_dict() if self.before is None else self.before.end
 
     @property
     def end(self) -> Mapping[str, Tensor]:
@@ -181,14 +187,19 @@ class PretrainTrial(StageTrial[PretrainTask]):
     stage: Stage
 
     def __init__(
-        self, method: Method, stage: Stage, before: StageTrial[Any] | None, channels: int = 1
+        self,
+        method: Method,
+        stage: Stage,
+        before: StageTrial[Any] | None,
+        spec: BackboneSpec,
+        channels: int = 1,
     ) -> None:
         parts = max(1, stage.partitions)
-        super().__init__(method, stage, before, parts * max(2, _BATCH // parts), channels)
+        super().__init__(method, stage, before, spec, parts * max(2, _BATCH // parts), channels)
 
     def of_channels(self, count: int) -> PretrainTrial:
         """As of any stage."""
-        return PretrainTrial(self.method, self.stage, None, count)
+        return PretrainTrial(self.method, self.stage, None, self.spec, count)
 
     def _seen(self, labels: bool) -> SliceBank:
         """The slices that the stage may see, with or without masks."""
@@ -199,7 +210,7 @@ class PretrainTrial(StageTrial[PretrainTask]):
 
     def fresh(self, labels: bool | None = None) -> PretrainTask:
         """As of any stage."""
-        backbone = network(channels=self.channels)
+        backbone = self.network()
         backbone.load_state_dict(self.start)
         objective = build_objective(
             self.method, self.stage, backbone, _CLASSES, "check", self.stage.name
@@ -211,7 +222,7 @@ class PretrainTrial(StageTrial[PretrainTask]):
     def batches(self, count: int) -> list[Batch]:
         """As of any stage."""
         bank = self._seen(self.stage.labels)
-        stream = stage_stream(self.stage, bank, self.phase, network().multiple, Seeds())
+        stream = stage_stream(self.stage, bank, self.phase, self.network().multiple, Seeds())
         batches = [stream.batch(number, 0, 1) for number in range(count)]
         check_views(batches[0])
         return batches
@@ -233,16 +244,21 @@ class JointTrial(StageTrial[JointTask]):
     """
 
     stage: JointStage
-    steps = 24
+    steps, joint = 24, True
 
     def __init__(
-        self, method: Method, stage: JointStage, before: StageTrial[Any] | None, channels: int = 1
+        self,
+        method: Method,
+        stage: JointStage,
+        before: StageTrial[Any] | None,
+        spec: BackboneSpec,
+        channels: int = 1,
     ) -> None:
-        super().__init__(method, stage, before, _BATCH // 2, channels)
+        super().__init__(method, stage, before, spec, _BATCH // 2, channels)
 
     def of_channels(self, count: int) -> JointTrial:
         """As of any stage."""
-        return JointTrial(self.method, self.stage, None, count)
+        return JointTrial(self.method, self.stage, None, self.spec, count)
 
     def fresh(self, labels: bool | None = None) -> JointTask:
         """As of any stage; masks of the labelled slices alone, whatever is asked."""
@@ -251,7 +267,7 @@ class JointTrial(StageTrial[JointTask]):
     def _task(self, kind: type[JointTask]) -> JointTask:
         pool = [case.patient for case in practice_cases()]
         labelled, others = pool[:_LABELLED], pool[_LABELLED:]
-        backbone = network(channels=self.channels)
+        backbone = self.network()
         backbone.load_state_dict(self.start)
         model = build_segmenter(backbone, _CLASSES, False, 0)
         objective = build_joint(self.method, self.stage, model, "check", self.stage.name)
@@ -276,7 +292,7 @@ class JointTrial(StageTrial[JointTask]):
     @property
     def trained(self) -> tuple[str, ...]:
         """All of them."""
-        return network().parts
+        return self.network().parts
 
     def backbone_of(self, task: JointTask) -> Backbone:
         """As of any stage."""
@@ -294,8 +310,17 @@ def _demand(found: object, kind: type, name: str) -> None:
 class Trial:
     """A method on trial, with its defaults if it has no options given."""
 
-    def __init__(self, method_class: type[Method], options: Options | None = None) -> None:
-        self.method_class, self.options = method_class, options
+    def __init__(
+        self,
+        method_class: type[Method],
+        options: Options | None = None,
+        spec: BackboneSpec = TINY,
+    ) -> None:
+        self.method_class, self.options, self.spec = method_class, options, spec
+
+    def network(self, seed: int = 0) -> Backbone:
+        """The backbone that it is tried on, with the weights of a seed."""
+        return network(self.spec, seed)
 
     @cached_property
     def method(self) -> Method:
@@ -307,7 +332,9 @@ class Trial:
         """One trial for each stage, those of pre-training first, in order."""
         trials: list[StageTrial[Any]] = []
         for stage in self.method.stages():
-            trials.append(PretrainTrial(self.method, stage, trials[-1] if trials else None))
+            before = trials[-1] if trials else None
+            trials.append(PretrainTrial(self.method, stage, before, self.spec))
         for joint in self.method.joint_stages():
-            trials.append(JointTrial(self.method, joint, trials[-1] if trials else None))
+            before = trials[-1] if trials else None
+            trials.append(JointTrial(self.method, joint, before, self.spec))
         return tuple(trials)

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from contrabench.errors import RunError
-from contrabench.files import replacing
+from contrabench.files import replacing, write_bytes
 
 FILE = "checkpoint.pt"
 
@@ -20,8 +20,8 @@ FILE = "checkpoint.pt"
 def save_weights(path: Path, weights: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
     """Writes tensors atomically, from whatever device, each with memory of its own."""
     tensors = {name: value.detach().to("cpu").contiguous() for name, value in weights.items()}
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata=dict(header))
+    # Its own way to a file lets nobody else read it, whatever the umask says.
+    write_bytes(path, save(tensors, metadata=dict(header)))
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
@@ -35,8 +35,8 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 
 def save_checkpoint(folder: Path, content: Mapping[str, Any]) -> None:
     """Saves tensors, numbers and text, nested in lists and dictionaries, under one name."""
-    with replacing(folder / FILE) as temporary:
-        torch.save(dict(content), temporary)
+    with replacing(folder / FILE) as temporary, temporary.open("wb") as file:
+        torch.save(dict(content), file)
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from contrabench.errors import AuditError, RunError
 from contrabench.progress import Reporter
 from contrabench.training.checkpoint import FILE, load_checkpoint, save_checkpoint
+from contrabench.training.meter import Meter
 from contrabench.training.sharding import any_process, is_first_process, sharded
 from contrabench.training.step import Step
 from contrabench.training.stop import Interrupted, calm_stop
@@ -39,6 +40,7 @@ class FitRecord:
     resumed_at: tuple[int, ...]  # steps at which the fit was taken up again
     first: dict[str, float]  # logged values of the first step
     last: dict[str, float]  # mean of the logged values over the last steps
+    counts: dict[str, float] = field(default_factory=dict)  # of `Meter`, the most of a step
 
 
 def fit(
@@ -55,13 +57,19 @@ def fit(
 
     Raises:
         RunError: if the loss stops being finite; the step is named.
-        AuditError: rule 4, if a trained parameter gets no gradient or a frozen one changes.
+        AuditError: rule 4, if a trained parameter gets no gradient or a frozen one changes, or
+            weights are moved by another hand; rule 9, if more images are seen than are declared.
         Interrupted: if a stop was asked for, after the step under way and its checkpoint.
     """
     state, steps = _Fit(step, folder), step.steps
     record = state.record
     start = record.steps
-    with sharded(step.task), calm_stop() as asked, reporter.track(title, steps) as track:
+    with (
+        sharded(step.task),
+        state.meter.watching(),
+        calm_stop() as asked,
+        reporter.track(title, steps) as track,
+    ):
         for number in range(start, steps):
             state.take(number)
             done = number + 1
@@ -93,6 +101,8 @@ class _Fit:
 
     def __init__(self, step: Step, folder: Path) -> None:
         self.step, self.task, self.folder = step, step.task, folder
+        # A worker makes stage after stage.
+        step.runtime.reset_peak_memory()
         self.frozen = {name: value.detach().clone() for name, value in _still(self.task)}
         self.recent: list[dict[str, Tensor]] = []
         trained = sum(p.numel() for p in step.trained)
@@ -100,23 +110,27 @@ class _Fit:
         if past := load_checkpoint(folder):
             self.task.load_state_dict(past["module"])
             step.optimizer.load_state_dict(past["optimizer"])
-            step.reached = past["reached"]
+            step.reached.copy_(past["reached"])
             self.record = FitRecord(**past["record"])
             self.record.resumed_at += (self.record.steps,)
             step.data_seconds = self.record.data_seconds
+        self.meter = Meter(step)
+        self.meter.counts = self.record.counts
         self.saved = time.monotonic()
         self.began = self.saved - self.record.seconds
 
     def take(self, number: int) -> None:
         """Takes a step and notes its losses."""
-        self.recent.append(self.step.take(number))
+        self.recent.append(self.meter.take(number))
         self.record.steps = number + 1
-        if not self.record.first:
-            self.record.first = {name: float(value) for name, value in self.recent[0].items()}
 
     def look(self) -> None:
         """Fetches the losses since the last look; stops the run if one was not finite."""
-        if (bad := int(self.step.not_finite)) >= 0:
+        # A term that sets in later is logged from then on.
+        names = {name: None for log in self.recent for name in log}
+        logs = {name: [log[name] for log in self.recent if name in log] for name in names}
+        bad, means = self.step.look(logs)
+        if bad >= 0:
             # The weights are spoilt from here on; the next attempt must not start with them.
             (self.folder / FILE).unlink(missing_ok=True)
             raise RunError(
@@ -125,11 +139,9 @@ class _Fit:
                 "division of zero"
             )
         if self.recent:
-            # A term that sets in later is logged from then on.
-            self.record.last = {
-                name: float(torch.stack([log[name] for log in self.recent if name in log]).mean())
-                for name in {name: None for log in self.recent for name in log}
-            }
+            self.record.last = means
+            # The loop looks after its first step.
+            self.record.first = self.record.first or means
             self.recent = []
 
     def save(self) -> None:
@@ -150,13 +162,15 @@ class _Fit:
         record.images = record.steps * self.step.phase.batch
         record.seconds = time.monotonic() - self.began
         record.data_seconds = self.step.data_seconds
+        record.counts = self.meter.counts
         record.peak_memory_mb = self.step.runtime.peak_memory_mb()
         return record
 
     def check_gradients(self) -> None:
         """Rule 4: what trains was reached by the loss, and what is frozen has not moved."""
         names = [name for name, p in self.task.named_parameters() if p.requires_grad]
-        if without := [name for i, name in enumerate(names) if i not in self.step.reached]:
+        reached = self.step.reached.tolist()
+        if without := [name for i, name in enumerate(names) if not reached[i]]:
             raise AuditError(
                 4,
                 f"{len(without)} trained parameters never got a gradient, first '{without[0]}'; "

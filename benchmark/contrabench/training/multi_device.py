@@ -176,7 +176,7 @@ def _obey(pipe: Connection) -> None:
 def _join_group(number: int, runtime: Runtime, port: int) -> None:
     """Meets the other processes, and readies this one's device."""
     os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE=str(runtime.devices))
-    os.environ.update(MASTER_ADDR=_HOST, MASTER_PORT=str(port))
+    os.environ.update(NODE_RANK="0", MASTER_ADDR=_HOST, MASTER_PORT=str(port))
     distributed.init_process_group(
         # What is agreed on goes over the CPU, see `sharding.any_process`.
         "cpu:gloo,cuda:nccl" if runtime.device == "cuda" else "gloo",

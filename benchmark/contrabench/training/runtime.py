@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
-import warnings
+import re
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from contrabench.errors import RequestError, RunError
+from contrabench.training.machine import kernels, processor
 from contrabench.training.sharding import process_count, process_number
 from contrabench.training.trackers import check_trackers
 
-if TYPE_CHECKING:
-    from lightning.fabric import Fabric
-
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bf16"]
+_PROCESS = Path("/proc/self")
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Runtime:
     precision: str  # `float32`, or `bf16` for bfloat16 autocast
     threads: int  # of the CPU; they change the last bits of a sum, so they are recorded
     compile: bool = False
-    channels_last: bool = False
+    deterministic: bool = False  # the same bits each time on a GPU too, at a price
     checkpoint_seconds: float = 20.0  # pause between two checkpoints
     devices: int = 1  # that train one network together; see `training.multi_device`
     trackers: tuple[str, ...] = ()
@@ -50,62 +52,78 @@ class Runtime:
         """Sets the thread count and the arithmetic of this process."""
         torch.set_num_threads(self.threads)
         if self.device == "cuda":
-            torch.backends.cudnn.benchmark = True
+            torch.backends.cudnn.benchmark = not self.deterministic
             torch.set_float32_matmul_precision("high")
+        if self.deterministic:
+            # Read by cuBLAS when it is first used.
+            os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+            torch.use_deterministic_algorithms(True)
 
-    def fabric(self) -> Fabric:
-        """A Fabric for the devices of this runtime, without its banners.
+    def settings(self) -> dict[str, Any]:
+        """What `prepare` sets, by its name in `contracts.intact`; None for what it may leave."""
+        return {
+            "torch.get_num_threads()": self.threads,
+            "torch.are_deterministic_algorithms_enabled()": (True, False)
+            if self.deterministic
+            else None,
+            "torch.get_float32_matmul_precision()": "high" if self.device == "cuda" else None,
+        }
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Where matrix products and convolutions are of this precision."""
+        half = self.precision == "bf16"
+        return torch.autocast(self.device, torch.bfloat16, enabled=half)
+
+    def joined(self, module: nn.Module) -> nn.Module:
+        """A module whose gradients are means over the devices of this runtime.
 
         RunError if this process is not one of as many as there are devices.
         """
-        from lightning.fabric import Fabric
-        from lightning.fabric.plugins.environments import LightningEnvironment
-        from lightning.fabric.strategies import DDPStrategy
-
         if self.devices != process_count():
             raise RunError(
                 f"training on {self.devices} devices was begun in a group of "
                 f"{process_count()} processes; begin it by "
                 "contrabench.training.multi_device.train_on"
             )
-        # Where lightning.pytorch was imported, Fabric speaks through its logger.
-        for name in ("lightning.fabric", "lightning.pytorch"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        warnings.filterwarnings("ignore", module="lightning")
+        if self.devices == 1:
+            return module
         # Prototypes and decoders may get no gradient for a while. Buffers are computed alike
         # everywhere, so that none has to be sent.
-        together = DDPStrategy(
-            cluster_environment=LightningEnvironment(),
-            find_unused_parameters=True,
-            broadcast_buffers=False,
+        own = [self.torch_device] if self.device == "cuda" else None
+        return DistributedDataParallel(
+            module, device_ids=own, find_unused_parameters=True, broadcast_buffers=False
         )
-        fabric = Fabric(
-            accelerator=self.device,
-            devices=self.devices,
-            strategy=together if self.devices > 1 else "auto",
-            precision="bf16-mixed" if self.precision == "bf16" else "32-true",
-        )
-        fabric.launch()
-        return fabric
 
     def record(self) -> dict[str, object]:
         """What the run record says of it."""
-        name = (
-            torch.cuda.get_device_name(self.torch_device)
-            if self.device == "cuda"
-            else platform.processor() or platform.machine()
-        )
-        switches = ("precision", "threads", "compile", "channels_last", "devices")
+        if self.device == "cuda":
+            name = torch.cuda.get_device_name(self.torch_device)
+            means = f"CUDA {torch.version.cuda}, torch {torch.__version__}"
+        else:
+            name, means = processor(), kernels()
+        switches = ("precision", "threads", "compile", "deterministic", "devices")
         told = {switch: getattr(self, switch) for switch in switches}
-        return {"device": self.device, "device_name": name, **told}
+        return {"device": self.device, "device_name": name, "kernels": means, **told}
+
+    def reset_peak_memory(self) -> None:
+        """Has `peak_memory_mb` count from now, on CUDA and on Linux; elsewhere it can't be had."""
+        if self.device == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.torch_device)
+            return
+        with suppress(OSError):
+            (_PROCESS / "clear_refs").write_text("5")
 
     def peak_memory_mb(self) -> float:
-        """Largest memory so far in MiB: of the device on CUDA, of the process elsewhere.
+        """Largest memory in MiB since the reset: of the device on CUDA, of the process elsewhere.
 
-        NaN where the system does not tell (Windows).
+        Since the process began where there was none; NaN where the system does not tell (Windows).
         """
         if self.device == "cuda":
             return torch.cuda.max_memory_allocated(self.torch_device) / 2**20
+        with suppress(OSError):
+            # The figure of `getrusage` is never reset.
+            if found := re.search(r"^VmHWM:\s*(\d+) kB", (_PROCESS / "status").read_text(), re.M):
+                return int(found[1]) / 2**10
         try:
             import resource
         except ImportError:
@@ -162,7 +180,12 @@ def make_runtime(
     return runtime
 
 
-def default_threads(devices: int) -> int:
-    """This process's part of the cores, at most 8: small networks gain nothing from more."""
+def default_threads(processes: int) -> int:
+    """A process's part of the cores, at most 8: small networks gain nothing from more."""
+    return max(1, min(8, usable_cores() // processes))
+
+
+def usable_cores() -> int:
+    """The cores that this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(8, (cores or 1) // devices))
+    return cores or 1

@@ -3,9 +3,9 @@
 Every process makes the same batch and computes the same loss on all of it: negatives,
 queues, prototypes and the statistics of heads are those of the whole batch. Only the
 backbone's passes are split. Each process takes its share of the images and gathers the maps
-of all. Batch normalisation takes its statistics over the shares of all, and no other layer of the
-backbone mixes the images of a batch, so the maps are those of one process. So no method has to
-know of the others.
+of all, or the vectors where a method asks for pooled maps. Batch normalisation takes its
+statistics over the shares of all, and no other layer of the backbone mixes the images of a batch,
+so the maps are those of one process. So no method has to know of the others.
 
 The gradient of the loss to the maps is then the same everywhere. A process passes on the rows
 of its own share, times the number of processes, and distributed data parallel takes the mean:
@@ -15,7 +15,7 @@ the gradient of the loss on the whole batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -23,6 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from contrabench.contracts.backbone import Backbone, standing_in
 
 
 def process_count() -> int:
@@ -61,14 +63,13 @@ def sharded(task: nn.Module) -> Iterator[None]:
     if process_count() == 1:
         yield
         return
-    # Training alone does without it, and MONAI behind it takes seconds to import.
-    from contrabench.contracts.backbone import Backbone, standing_in
-
     with ExitStack() as stack:
         for module in task.modules():
             if isinstance(module, Backbone):
                 share = _Share()
                 stack.enter_context(standing_in(module, partial(share.maps, module.forward)))
+                vectors = partial(share.vectors, module.pooled)
+                stack.enter_context(standing_in(module, vectors, "pooled"))
                 for layer in module.modules():
                     if isinstance(layer, _BatchNorm):
                         shared = partial(share.normalised, layer, layer.forward)
@@ -86,14 +87,27 @@ class _Share:
         self, forward: Callable[..., dict[str, Tensor]], image: Tensor, *others: Any, **named: Any
     ) -> dict[str, Tensor]:
         """A backbone's pass on this share, with the maps of all."""
+        if self.rows is not None:
+            return forward(image, *others, **named)
+        return self._pass(image, lambda own: forward(own, *others, **named))
+
+    def vectors(
+        self, pooled: Callable[..., dict[str, Tensor]], image: Tensor, taps: Collection[str]
+    ) -> dict[str, Tensor]:
+        """Pooled maps of this share, with those of all: nothing but vectors is exchanged."""
+        return self._pass(image, lambda own: pooled(own, taps))
+
+    def _pass(
+        self, image: Tensor, call: Callable[[Tensor], dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
         count = len(image)
         split = _Split.apply(image)
         self.rows = min(max(count - process_number() * len(split), 0), len(split))
         try:
-            maps = forward(split, *others, **named)
+            found = call(split)
         finally:
             self.rows = None
-        return {name: _Gather.apply(value, count) for name, value in maps.items()}
+        return {name: _Gather.apply(value, count) for name, value in found.items()}
 
     def normalised(
         self, layer: _BatchNorm, forward: Callable[[Tensor], Tensor], maps: Tensor

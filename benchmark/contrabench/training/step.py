@@ -6,10 +6,11 @@ to the next. On several devices every process takes the same steps, see `trainin
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from contrabench.contracts.backbone import Backbone
 from contrabench.contracts.objective import StepResult
 from contrabench.errors import RunError
 from contrabench.protocol import Phase, seed_for
@@ -28,7 +30,14 @@ _TIMED = 3
 
 
 class TrainingTask(nn.Module, ABC):
-    """What a step optimises: a network, a loss, and where its batches come from."""
+    """What a step optimises: a network, a loss, and where its batches come from.
+
+    `apart` is the least difference that two views of a batch were seen to have; infinite for one.
+    `pixels` are those of a whole slice, which images are counted in.
+    """
+
+    apart: float = math.inf
+    pixels: int = 1
 
     @abstractmethod
     def batch(self, step: int, part: int, parts: int) -> Any:
@@ -49,16 +58,38 @@ class TrainingTask(nn.Module, ABC):
     def after_step(self, progress: float) -> None:
         """Hook after every optimiser step; `progress` is the share of steps done."""
 
+    @property
+    def network(self) -> nn.Module:
+        """What the optimiser alone may move; the rest are heads, which their loss may normalise."""
+        return self
+
+    def images(self, phase: Phase) -> tuple[int, int | None]:
+        """The images that are drawn for a step, and how many more the stage says that it makes."""
+        return phase.batch, None
+
+
+def seed_device(device: torch.device, seed: int) -> None:
+    """Seeds torch's own generators of the CPU and of a device.
+
+    `torch.manual_seed` would leave a note with a stack trace in every step where no GPU is in use.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        number = torch.cuda.current_device() if device.index is None else device.index
+        torch.cuda.default_generators[number].manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
+
 
 class _Box:
-    """Carries a batch through Fabric, which would otherwise walk into every collection."""
+    """Carries a batch to a device's process, where torch would else walk into every collection."""
 
     def __init__(self, batch: Any) -> None:
         self.batch = batch
 
 
 class _Shell(nn.Module):
-    """What Fabric wraps: a task that returns plain tensors."""
+    """What several devices share: a task that returns plain tensors."""
 
     def __init__(self, task: TrainingTask) -> None:
         super().__init__()
@@ -78,10 +109,11 @@ class Step:
 
     Attributes:
         trained: parameters that require a gradient.
-        reached: numbers of the trained parameters that have had a gradient other than zero.
-        not_finite: number of the first step whose loss was not finite, or -1; on the device,
-            so that watching does not wait for it.
+        reached: (trained,) bool, those that have had a gradient other than zero.
+        not_finite: number of the first step whose loss was not finite, or -1.
         data_seconds: spent on making batches and views.
+
+    What is watched stays on the device, so that watching does not wait for it.
     """
 
     def __init__(
@@ -89,8 +121,6 @@ class Step:
     ) -> None:
         self.phase, self.runtime, self.steps, self.seed = phase, runtime, steps, seed
         task.to(runtime.torch_device)
-        if runtime.channels_last:
-            task.to(memory_format=torch.channels_last)
         self.task = task.train()
         self.trained = [p for p in task.parameters() if p.requires_grad]
         if not self.trained:
@@ -99,18 +129,29 @@ class Step:
         self.clipped = [weights for weights in each if weights]
         self.groups = task.groups(phase)
         self.optimizer = build_optimizer(self.groups, phase)
-        self.reached: set[int] = set()
-        self.not_finite = torch.tensor(-1, device=runtime.torch_device)
+        device = runtime.torch_device
+        self.reached = torch.zeros(len(self.trained), dtype=torch.bool, device=device)
+        self.all_reached = False
+        self.not_finite = torch.tensor(-1, device=device)
         self.data_seconds = 0.0
-        self.fabric = runtime.fabric()
-        self._module, self._optimizer = self.fabric.setup(_Shell(task), self.optimizer)
+        self._module = runtime.joined(_Shell(task))
+
+    def compile(self) -> None:
+        """Compiles every network, momentum copies too, if the runtime asks for it.
+
+        Views stay as they are: drawing their noise breaks a compiled graph in two.
+        """
+        if self.runtime.compile:
+            for module in self.task.modules():
+                if isinstance(module, Backbone):
+                    module.compile()
 
     def take(self, number: int) -> dict[str, Tensor]:
         """One optimiser step, counted from 0: batches, loss, backward pass, clipping, update, hook.
 
         Gives the loss and what the task logs, means over the micro-batches, on the device.
         """
-        torch.manual_seed(seed_for("step", self.seed, number))
+        seed_device(self.runtime.torch_device, seed_for("step", self.seed, number))
         set_rates(self.optimizer, self.groups, (number, self.steps))
         parts = self.phase.accumulate
         logs: dict[str, Tensor] = {}
@@ -119,35 +160,47 @@ class Step:
             batch = self.task.batch(number, part, parts)
             self.data_seconds += time.monotonic() - began
             loss, extra = self.forward(batch)
-            self.fabric.backward(loss / parts)
+            (loss / parts).backward()  # type: ignore[no-untyped-call]
             for name, value in {"loss": loss, **extra}.items():
                 share = value.detach().float() / parts
                 logs[name] = logs[name] + share if name in logs else share
-        self.not_finite = torch.where(
-            (self.not_finite < 0) & ~torch.isfinite(logs["loss"]),
-            torch.full_like(self.not_finite, number),
-            self.not_finite,
-        )
-        if len(self.reached) < len(self.trained):
+        self.update(number, logs["loss"])
+        return logs
+
+    def update(self, number: int, loss: Tensor) -> None:
+        """Moves the weights by the gradients that are there, and notes what has to be watched."""
+        first = (self.not_finite < 0) & ~torch.isfinite(loss)
+        self.not_finite = self.not_finite.masked_fill(first, number)
+        if not self.all_reached:
             self._note_gradients()
         if self.phase.clip is not None:
             for weights in self.clipped:
                 nn.utils.clip_grad_norm_(weights, self.phase.clip)
-        self._optimizer.step()
+        self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.task.after_step((number + 1) / self.steps)
-        return logs
 
     def forward(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch in the runtime's arithmetic, with its graph, and what is logged."""
-        found: tuple[Tensor, dict[str, Tensor]] = self._module(_Box(batch))
-        return found
+        with self.runtime.autocast():
+            loss, logs = self._module(_Box(batch))
+        return loss.float(), logs
 
     def _note_gradients(self) -> None:
-        for number, parameter in enumerate(self.trained):
-            grad = parameter.grad
-            if number not in self.reached and grad is not None and bool(grad.count_nonzero()):
-                self.reached.add(number)
+        """Marks the parameters whose gradient is not zero."""
+        grads = [weight.grad for weight in self.trained if weight.grad is not None]
+        norms = iter(torch._foreach_norm(grads, ord=math.inf) if grads else ())
+        none = torch.zeros((), device=self.reached.device)
+        found = [none if weight.grad is None else next(norms).float() for weight in self.trained]
+        self.reached |= torch.stack(found) != 0
+
+    def look(self, logs: Mapping[str, Sequence[Tensor]]) -> tuple[int, dict[str, float]]:
+        """`not_finite`, and the mean of each logged value: the one wait for the device."""
+        means = [torch.stack(list(values)).mean() for values in logs.values()]
+        watched = (self.not_finite.float(), self.reached.all().float())
+        bad, reached, *found = torch.stack([*watched, *means]).tolist()
+        self.all_reached = bool(reached)
+        return int(bad), dict(zip(logs, found, strict=True))
 
     def seconds(self) -> float:
         """Median time of a few steps, after one that does not count."""

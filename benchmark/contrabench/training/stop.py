@@ -6,6 +6,7 @@ which schedulers send before they take a machine away, the end of the process.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 _asked = threading.Event()
+_listening: list[object] = []
 
 
 class Interrupted(KeyboardInterrupt):
@@ -23,6 +25,14 @@ class Interrupted(KeyboardInterrupt):
 def request_stop() -> None:
     """Asks the training in this process, or else the next one, to stop calmly; from any thread."""
     _asked.set()
+
+
+def end_work() -> None:
+    """Ends what this process is at: calmly what `calm_stop` watches over, else the process."""
+    if _listening:
+        request_stop()
+    else:
+        os._exit(0)
 
 
 @contextmanager
@@ -44,6 +54,7 @@ def calm_stop() -> Iterator[Callable[[], bool]]:
         _asked.set()
 
     before = _install(note)
+    _listening.append(note)
     try:
         yield _asked.is_set
     except KeyboardInterrupt:
@@ -51,6 +62,7 @@ def calm_stop() -> Iterator[Callable[[], bool]]:
         _asked.clear()
         raise
     finally:
+        _listening.remove(note)
         for number, handler in before.items():
             signal.signal(number, handler)
         if noted:

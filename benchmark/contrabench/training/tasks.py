@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from itertools import combinations
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from contrabench.contracts.backbone import Backbone
+from contrabench.contracts.loss import Loss
 from contrabench.contracts.method import JointStage, Method, Stage
 from contrabench.contracts.objective import (
     JointBatch,
@@ -19,17 +21,20 @@ from contrabench.contracts.objective import (
     Objective,
     StepResult,
 )
-from contrabench.contracts.views import FINETUNE_VIEW, Batch, SliceInfo, ViewSpec
+from contrabench.contracts.views import FINETUNE_VIEW, Batch, ViewSpec
 from contrabench.data.bank import SliceBank
-from contrabench.data.sampler import PartitionSampler, UniformSampler, partition_of
-from contrabench.errors import AuditError, RequestError
+from contrabench.errors import AuditError
 from contrabench.model.segmentation import SegmentationLoss, Segmenter
 from contrabench.objectives.consistency import Teacher
 from contrabench.protocol import COMMON_PACE, HEAD, Pace, Phase, Seeds, seed_for
 from contrabench.training.optimizer import Group
 from contrabench.training.step import TrainingTask
-from contrabench.views.maker import make_views
+from contrabench.training.stream import Stream
 
+APART = 0.01
+"""Two views that differ by less, in deviations of the image, are one."""
+_CHECKED = 3
+"""So many steps have their views checked."""
 _KEEP = 0.99
 """Share that the average of a network keeps of itself, for methods that have none of their own."""
 
@@ -39,60 +44,6 @@ def set_trainable(backbone: Backbone, parts: Sequence[str]) -> None:
     for part in backbone.parts:
         for parameter in backbone.part(part).parameters():
             parameter.requires_grad_(part in parts)
-
-
-class Stream:
-    """The batches of one bank: the slices that a sampler draws, in augmented views.
-
-    A batch is a pure function of the step, and a task may draw from several streams.
-
-    Args:
-        specs: what views are made of each.
-        batch: slices in a step.
-        multiple: height and width of a view are multiples of this.
-        seeds: of views and order.
-        names: tell this stream's random numbers from those of others.
-        partitions: draw one slice from each of this many parts of a volume; 0: uniform.
-    """
-
-    def __init__(
-        self,
-        bank: SliceBank,
-        specs: Sequence[ViewSpec],
-        batch: int,
-        multiple: int,
-        seeds: Seeds,
-        *names: str,
-        partitions: int = 0,
-    ) -> None:
-        self.bank, self.specs, self.multiple = bank, tuple(specs), multiple
-        self.partitions, self.seed = partitions, seed_for(*names, seeds.views)
-        order = seed_for(*names, seeds.order)
-        self.sampler = (
-            PartitionSampler(bank, batch, partitions, order)
-            if partitions
-            else UniformSampler(len(bank), batch, order)
-        )
-
-    def batch(self, step: int, part: int, parts: int) -> Batch:
-        """One of `parts` equal micro-batches of a step, on the device."""
-        rows = self.sampler.draw(step)
-        if len(rows) % parts:
-            raise RequestError(f"a batch of {len(rows)} cannot be accumulated from {parts} parts")
-        rows = rows[part * len(rows) // parts : (part + 1) * len(rows) // parts]
-        images, masks = self.bank.take(rows)
-        seed = seed_for("views", self.seed, step, part)
-        device, position = self.bank.device, self.bank.position[rows]
-        info = SliceInfo(
-            volume=self.bank.volume[rows].to(device),
-            patient=self.bank.patient[rows].to(device),
-            orientation=self.bank.orientation[rows].to(device),
-            position=position.to(device),
-            index=rows.to(device),
-            partition=partition_of(position, max(1, self.partitions)).to(device),
-        )
-        views = make_views(images, masks, self.specs, seed, self.multiple)
-        return Batch(views, info, seed_for("batch", self.seed, step, part))
 
 
 def build_objective(
@@ -137,10 +88,21 @@ class PretrainTask(TrainingTask):
         seeds: Seeds,
     ) -> None:
         super().__init__()
-        self.backbone, self.objective = backbone, objective
+        self.backbone, self.objective, self.stage = backbone, objective, stage
         self.stream = stage_stream(stage, bank, phase, backbone.multiple, seeds)
+        self.pixels = bank.images.shape[-2:].numel()
         self.still = [backbone.part(part) for part in backbone.parts if part not in stage.trains]
         set_trainable(backbone, stage.trains)
+
+    @property
+    def network(self) -> nn.Module:
+        """The backbone."""
+        return self.backbone
+
+    def images(self, phase: Phase) -> tuple[int, int | None]:
+        """The views of every slice."""
+        passes = self.stage.passes
+        return phase.batch * len(self.stage.views), passes and passes * phase.batch
 
     def train(self, mode: bool = True) -> Self:
         """Parts that are not trained normalise by the statistics they have, and keep them."""
@@ -150,10 +112,10 @@ class PretrainTask(TrainingTask):
         return self
 
     def batch(self, step: int, part: int, parts: int) -> Batch:
-        """The views of one micro-batch; on the first step also checks rule 5."""
+        """The views of one micro-batch; on the first steps also checks rule 5."""
         batch = self.stream.batch(step, part, parts)
-        if step == 0 and part == 0:
-            check_views(batch)
+        if step < _CHECKED and part == 0:
+            self.apart = min(self.apart, check_views(batch))
         return batch
 
     def forward(self, batch: Batch) -> StepResult:
@@ -173,6 +135,7 @@ class FinetuneTask(TrainingTask):
     Args:
         handed: parts of the backbone that pre-training has handed over.
         pace: how fast these train, and the others.
+        loss: of one head; the common one if None.
     """
 
     def __init__(
@@ -184,13 +147,20 @@ class FinetuneTask(TrainingTask):
         view: ViewSpec = FINETUNE_VIEW,
         handed: Sequence[str] = (),
         pace: Pace = COMMON_PACE,
+        loss: Loss | None = None,
     ) -> None:
         super().__init__()
-        self.model, self.criterion = model, SegmentationLoss()
+        self.model, self.criterion = model, SegmentationLoss(loss)
         self.handed, self.pace = tuple(handed), pace
         self.average: Teacher | None = None
         multiple = model.backbone.multiple
         self.stream = Stream(bank, (view,), phase.batch, multiple, seeds, "finetune")
+        self.pixels = bank.images.shape[-2:].numel()
+
+    @property
+    def network(self) -> nn.Module:
+        """The segmenter."""
+        return self.model
 
     def groups(self, phase: Phase) -> list[Group]:
         """What was handed over, and all that is new."""
@@ -228,7 +198,7 @@ class FinetuneTask(TrainingTask):
         return self.stream.batch(step, part, parts)
 
     def forward(self, batch: Batch) -> StepResult:
-        """Cross-entropy plus soft Dice."""
+        """The loss of the one view."""
         view = batch.views[0]
         return StepResult(self.criterion(self.model(view.image), view.label.long()))
 
@@ -254,7 +224,9 @@ class JointTask(TrainingTask):
         steps: int,
     ) -> None:
         super().__init__()
+        self.pixels = common.pixels
         self.common, self.objective, self.steps = common, objective, steps
+        self.stage = stage
         self.seed = seed_for(stage.name, seeds.views)
         multiple = common.model.backbone.multiple
         self.streams = [
@@ -265,11 +237,11 @@ class JointTask(TrainingTask):
         ]
 
     def batch(self, step: int, part: int, parts: int) -> JointBatch:
-        """Micro-batches of all streams; on the first step also checks rule 5."""
+        """Micro-batches of all streams; on the first steps also checks rule 5."""
         labelled = self.common.batch(step, part, parts)
         others = tuple(stream.batch(step, part, parts) for stream in self.streams)
-        for other in others if step == 0 and part == 0 else ():
-            check_views(other)
+        for other in others if step < _CHECKED and part == 0 else ():
+            self.apart = min(self.apart, check_views(other))
         return JointBatch(labelled, others, step / self.steps, seed_for(self.seed, step, part))
 
     def forward(self, batch: JointBatch) -> StepResult:
@@ -287,6 +259,18 @@ class JointTask(TrainingTask):
         logs = {"supervised": own.loss.detach(), "added": term.detach(), **added.logs}
         return StepResult(own.loss + term, logs)
 
+    @property
+    def network(self) -> nn.Module:
+        """The segmenter."""
+        return self.common.model
+
+    def images(self, phase: Phase) -> tuple[int, int | None]:
+        """The labelled slices and the views of all others."""
+        passes = self.stage.passes
+        drawn = phase.batch + sum(stream.batch_size for stream in self.streams)
+        views = sum(stream.batch_size * len(stream.specs) for stream in self.streams)
+        return phase.batch + views, passes and passes * drawn
+
     def groups(self, phase: Phase) -> list[Group]:
         """As in the supervised training; what the method trains beside the network is new."""
         return self.common.paced(self, phase)
@@ -302,17 +286,29 @@ class JointTask(TrainingTask):
             self.objective.after_step(self.common.model, progress)
 
 
-def check_views(batch: Batch) -> None:
-    """Rule 5: two views never share memory, and differ; AuditError naming the two if they don't."""
+def check_views(batch: Batch) -> float:
+    """Rule 5: two views never share memory, and differ.
+
+    Gives the least root mean square difference of two views, in deviations of their pixels;
+    infinite where no two have one size. AuditError naming the two if they do not keep the rule.
+    """
+    least = math.inf
     for (first, a), (second, b) in combinations(enumerate(v.image for v in batch.views), 2):
         if a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr():
             raise AuditError(5, f"views {first} and {second} share memory")
-        if a.shape == b.shape and torch.equal(a, b):
+        if a.shape != b.shape:
+            continue
+        spread = float(a.float().std(correction=0)) or 1.0
+        gap = float((a.float() - b.float()).square().mean().sqrt()) / spread
+        if gap < APART:
+            how = f"differ by {gap:.1g} deviations of the image" if gap else "are identical"
             raise AuditError(
                 5,
-                f"views {first} and {second} are identical; give one of them a spatial or "
-                "intensity part in Stage.views",
+                f"views {first} and {second} {how}; give one of them a spatial or intensity part "
+                "in Stage.views that alters it",
             )
+        least = min(least, gap)
+    return least
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -170,6 +170,9 @@ class Tracker(AbstractContextManager["Tracker"]):
         if names:
             for setting in _SETTINGS.items():
                 os.environ.setdefault(*setting)
+            # What a cluster's shell has left behind may say that this is not the first process,
+            # and Lightning's loggers would keep silent.
+            importlib.import_module("lightning_utilities.core.rank_zero").rank_zero_only.rank = 0
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Adds a point to each named curve; it never raises.

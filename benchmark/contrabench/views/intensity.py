@@ -27,16 +27,25 @@ def deviation(images: Tensor) -> Tensor:
     return (images - images.mean(_PIXELS, keepdim=True)).square().mean(_PIXELS, keepdim=True).sqrt()
 
 
-def alter_intensity(images: Tensor, spec: Intensity, unit: Tensor, seed: int) -> Tensor:
+def draw_intensity(spec: Intensity, batch: int, channels: int, seed: int) -> Tensor:
+    """Draws what happens to each channel of each image, (B, C, 5) on the CPU.
+
+    Deviation of the blur in pixels, contrast, gamma, brightness and noise, neutral where left out.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    table = torch.rand(batch, channels * 2 * _PARTS, generator=generator)
+    return _parameters(spec, table.view(batch, channels, -1))
+
+
+def alter_intensity(
+    images: Tensor, spec: Intensity, parameters: Tensor, unit: Tensor, seed: int
+) -> Tensor:
     """Alters the grey values of a batch; noise comes last, so that nothing smooths it.
 
-    A flat image stays as it is, without deviation and range. `unit` (B, C, 1, 1) is what one
-    deviation is; the seed settles all, but the noise for one kind of device only.
+    A flat image stays as it is, without deviation and range. `parameters` are those of
+    `draw_intensity` on the images' device, `unit` (B, C, 1, 1) is what one deviation is; the seed
+    settles the noise, for one kind of device.
     """
-    count, channels = images.shape[:2]
-    generator = torch.Generator().manual_seed(seed)
-    table = torch.rand(count, channels * 2 * _PARTS, generator=generator)
-    parameters = _parameters(spec, table.view(count, channels, -1)).to(images.device)
     sigma, factor, exponent, shift, noise_sd = parameters[..., None, None].unbind(2)
     if spec.blur_px > 0:
         images = gaussian_blur(images, sigma, spec.blur_px)
@@ -100,18 +109,12 @@ def gaussian_blur(images: Tensor, sigma: Tensor, largest: float) -> Tensor:
     return images
 
 
-def draw_hidden(
-    spec: Occlusion,
-    batch: int,
-    size: tuple[int, int],
-    seed: int,
-    device: torch.device | None = None,
-) -> Tensor:
-    """Draws a fixed number of blocks of a grid to be hidden in each image: (B, H, W) bool.
+def draw_hidden(spec: Occlusion, batch: int, size: tuple[int, int], seed: int) -> Tensor:
+    """Draws a fixed number of blocks of a grid to be hidden in each image: (B, cells, cells) bool.
 
     Every image asks for the same amount of reconstruction. Image i has the same blocks hidden
-    whatever the batch's size and the view's, on every device. RequestError if the view cannot be
-    divided into equal blocks.
+    whatever the batch's size and the view's, on every device. RequestError if a view of this `size`
+    cannot be divided into equal blocks.
     """
     if any(length % spec.cells for length in size):
         raise RequestError(
@@ -122,9 +125,13 @@ def draw_hidden(
     chance = torch.rand(batch, spec.cells**2, generator=generator)
     chosen = chance.argsort(dim=1, stable=True)[:, : spec.hidden]
     blocks = torch.zeros_like(chance, dtype=torch.bool).scatter_(1, chosen, True)
-    height, width = (length // spec.cells for length in size)
-    hidden = blocks.view(batch, spec.cells, spec.cells).to(device)
-    return hidden.repeat_interleave(height, dim=1).repeat_interleave(width, dim=2)
+    return blocks.view(batch, spec.cells, spec.cells)
+
+
+def spread(blocks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Brings blocks (B, cells, cells) to the pixels of a view, (B, H, W)."""
+    height, width = (length // blocks.shape[-1] for length in size)
+    return blocks.repeat_interleave(height, dim=1).repeat_interleave(width, dim=2)
 
 
 def hide(images: Tensor, hidden: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The geometry of a view: drawn, read along, and asked where a feature map's cells lie.
 
 Parameters are drawn and composed on the CPU, so that a seed means the same geometry on every
-device; what travels is a few kilobytes per image. Grey values are read linearly, labels by pixel.
+device; what travels is a few kilobytes an image. Grey values are read linearly, labels by pixel.
 """
 
 from __future__ import annotations
@@ -27,9 +27,8 @@ def draw_geometry(
     slice_size: tuple[int, int],
     view_size: tuple[int, int],
     seed: int,
-    device: torch.device | None = None,
 ) -> Geometry:
-    """Draws one geometry for each image of a batch, put on a device.
+    """Draws one geometry for each image of a batch, on the CPU.
 
     The seed settles it: image i has the same whatever the batch's size. Sizes are height and width
     in pixels; those of the slices settle what a rotation is.
@@ -42,8 +41,8 @@ def draw_geometry(
     displacement = None
     if control:
         points = table[:, _SCALARS:].reshape(batch, 2, control, control)
-        displacement = _displacement(spec, points).to(device)
-    return Geometry(affine.to(device), displacement, view_size)
+        displacement = _displacement(spec, points)
+    return Geometry(affine, displacement, view_size)
 
 
 def _affine(spec: Spatial, uniform: Tensor, slice_size: tuple[int, int]) -> Tensor:

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
+from tests.makers.page import whole
 
 from contrabench.contracts.gallery import Drawing, Exhibit, Gallery, Plane
 from contrabench.contracts.registry import reports
@@ -48,11 +49,13 @@ def gallery():
 
 def render(gallery):
     """The gallery as it stands on the page."""
-    page = reports.get("html")().render(
-        Report((Section("it", "ab12", (), gallery=gallery),), pd.DataFrame(), "bench report")
+    page = whole(
+        reports.get("html")().render(
+            Report((Section("it", "ab12", (), gallery=gallery),), pd.DataFrame(), "bench report")
+        )
     )
     found = page[page.index('<div class="gallery">') :]
-    return found[: found.index('<p class="protocol">')]
+    return found[: found.index("</div>\n</details>")]
 
 
 def tree(page):

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from contrabench.store.failures import read_failure
 from contrabench.store.results import read_rows
 from contrabench.store.rows import ROWS_FILE
 from contrabench.store.stages import home_of
+from contrabench.study.executors import local
 from contrabench.study.executors.local import LocalExecutor
 
 TROUBLES = Path(__file__).with_name("troubles.py")
@@ -48,13 +50,16 @@ def rows(store):
     return {path.parent.name: path.read_bytes() for path in store.glob(f"runs/*/{ROWS_FILE}")}
 
 
-def test_every_trouble_costs_its_own_stage_alone(executor, tmp_path):
+def test_every_trouble_costs_its_own_stage_alone(tmp_path):
+    """Scores and rows are made by a second process, as beside a GPU."""
     kinds = ["nan", "error", "memory", "killed"]
     store = tmp_path / "store"
     asked = [*(f"troubles[kind={kind}]" for kind in kinds), "troubles"]
     session = plan_tiny(store, methods=asked, **SMALL)
     board = session.survey()
-    assert session.run(board, executor) == ""
+    with closing(LocalExecutor(Crew(1, 1, 1, "cpu", tmp_path / "workers.log", 1))) as executor:
+        assert (executor.slots, executor.helpers) == (1, 1)
+        assert session.run(board, executor) == ""
     reasons = {task.variant: board.reasons[task.key] for task in board.failed}
     assert set(reasons) == {f"troubles[kind={kind}]" for kind in kinds}
     assert "not finite at step 0" in reasons["troubles[kind=nan]"]
@@ -92,6 +97,45 @@ def test_a_full_disk_stops_the_study_and_is_no_failure(executor, tmp_path):
     assert not list(store.glob("stages/*/*.failed.json"))
     # The references came first, and their rows are there.
     assert set(read_rows(store)[0]["variant"]) == {"scratch", "scratch_long"}
+
+
+@pytest.mark.parametrize(
+    ("given", "seen", "share", "workers", "expected"),
+    [
+        (None, 2, 1, None, ["0", "1"]),
+        ("4,5", 2, 1, None, ["4", "5"]),
+        ("4, 5,6,7", 4, 2, None, ["4,5", "6,7"]),
+        ("7", 1, 1, 2, ["7", "7"]),
+        # What follows a device that is not there is not to be seen.
+        ("3,-1,1", 1, 1, None, ["3"]),
+        ("GPU-8a,GPU-3f", 2, 1, 3, ["GPU-8a", "GPU-3f", "GPU-8a"]),
+        # CUDA shows one part of a GPU alone to each process.
+        ("MIG-8a,MIG-3f", 1, 1, None, ["MIG-8a", "MIG-3f"]),
+    ],
+)
+def test_workers_take_the_gpus_that_the_user_may(
+    monkeypatch, tmp_path, given, seen, share, workers, expected
+):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: seen)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if given is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    crew = Crew(workers, 1, share, "cuda", tmp_path / "workers.log")
+    found = local._environments(crew)
+    assert [one["CUDA_VISIBLE_DEVICES"] for one in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("cores", "devices", "threads", "workers"),
+    [(1, 1, 1, 1), (2, 1, 1, 2), (16, 1, 1, 4), (16, 1, 8, 2), (2, 1, 2, 1), (4, 2, 1, 2)],
+)
+def test_a_cpu_has_no_more_threads_than_cores(
+    monkeypatch, tmp_path, cores, devices, threads, workers
+):
+    monkeypatch.setattr("contrabench.training.runtime.usable_cores", lambda: cores)
+    made = LocalExecutor(Crew(None, threads, devices, "cpu", tmp_path / "workers.log"))
+    assert (made.slots, made.helpers) == (workers, 0)
+    assert workers * threads * devices <= cores
 
 
 def test_a_worker_ends_when_its_study_is_gone(tmp_path):

@@ -1,4 +1,4 @@
-"""The default backbone: a 2D U-Net with named taps, assembled from MONAI's blocks.
+"""The default backbone: a 2D U-Net with named taps.
 
 The shape is that of the picture of MMGL (Zhao et al., ICIP 2022): four levels of two
 convolutions and a max-pooling, a centre, and transposed convolutions back up with skip
@@ -10,19 +10,19 @@ almost nothing of a slice when that map is pooled, see `docs/instrument.md`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from monai.networks.blocks.dynunet_block import UnetBasicBlock, get_conv_layer
 from pydantic import Field
 from torch import Tensor, nn
 
-from contrabench.contracts.backbone import Backbone, BackboneInfo
+from contrabench.contracts.backbone import Backbone, BackboneInfo, Counterpart
 from contrabench.contracts.registry import register_backbone
+from contrabench.model.blocks import SLOPE, Block, normalisation, upsample
 from contrabench.protocol import DECODER, ENCODER, BackboneSpec, Options
 
 LEVELS = 4
-_ACT = ("leakyrelu", {"inplace": True, "negative_slope": 0.01})
+_MONAI_NORM = {"batch": "batch", "instance": ("instance", {"affine": True})}
 
 
 class UNetOptions(Options):
@@ -35,29 +35,14 @@ class UNetOptions(Options):
     )
 
 
-def _block(inputs: int, outputs: int, norm: str) -> nn.Module:
-    """Two 3 x 3 convolutions, each with normalisation and leaky ReLU."""
-    affine = (norm, {"affine": True})
-    block: nn.Module = UnetBasicBlock(2, inputs, outputs, 3, 1, norm_name=affine, act_name=_ACT)
-    return block
-
-
-def _upsample(inputs: int, outputs: int, **then: Any) -> nn.Module:
-    """A 2 x 2 transposed convolution of stride 2, and what stands behind it."""
-    layer: nn.Module = get_conv_layer(
-        2, inputs, outputs, kernel_size=2, stride=2, is_transposed=True, **then
-    )
-    return layer
-
-
 @register_backbone("unet")
 class UNet(Backbone):
     """Feature network without a segmentation head."""
 
     info = BackboneInfo(
         title="U-Net",
-        source="the network of MMGL's picture (Zhao et al., ICIP 2022), from MONAI's blocks",
-        version=2,
+        source="the network of MMGL's picture (Zhao et al., ICIP 2022)",
+        version=3,
     )
     Options = UNetOptions
 
@@ -73,21 +58,25 @@ class UNet(Backbone):
 
     def __init__(self, spec: BackboneSpec, options: UNetOptions) -> None:
         super().__init__(spec, options)
+        self.norm = options.norm
         widths = [spec.width * 2**level for level in range(LEVELS + 1)]
         inputs = [spec.in_channels, *widths[:-2]]
         for i in range(LEVELS):
-            setattr(self, f"enc{i + 1}", _block(inputs[i], widths[i], options.norm))
+            setattr(self, f"enc{i + 1}", Block(inputs[i], widths[i], options.norm))
         self.pool = nn.MaxPool2d(2)
-        self.centre = _block(widths[-2], widths[-1], options.norm)
+        self.centre = Block(widths[-2], widths[-1], options.norm)
         # With the ReLU of Hu's `DownsampleUnet.center`: the mean of a linear map knows no place.
         # Normalised before it as every other map that is pooled, or its mean tells little.
-        then = {"act": "relu", "norm": (options.norm, {"affine": True}), "conv_only": False}
-        self.centre_up = _upsample(widths[-1], widths[-2], **then)
+        self.centre_up = nn.Sequential(
+            upsample(widths[-1], widths[-2]),
+            normalisation(options.norm, widths[-2]),
+            nn.ReLU(inplace=True),
+        )
         for level in range(LEVELS, 0, -1):
             width = widths[level - 1]
-            layers = nn.ModuleDict({"block": _block(2 * width, width, options.norm)})
+            layers = nn.ModuleDict({"block": Block(2 * width, width, options.norm)})
             if level < LEVELS:
-                layers["up"] = _upsample(2 * width, width, act=None, norm=None)
+                layers["up"] = upsample(2 * width, width)
             setattr(self, f"dec{level}", layers)
         self.channels = {
             **{f"enc{i + 1}": widths[i] for i in range(LEVELS)},
@@ -100,7 +89,7 @@ class UNet(Backbone):
     def forward(
         self, image: Tensor, taps: tuple[str, ...], given: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """As `features`, unchecked: the entry that `torch.compile` and Fabric wrap."""
+        """As `features`, unchecked: the entry that `torch.compile` wraps."""
         maps: dict[str, Tensor] = {}
         x = image
         for name in self.taps[: 1 + max(self.taps.index(tap) for tap in taps)]:
@@ -117,3 +106,32 @@ class UNet(Backbone):
                 x = getattr(self, name)(x)
             maps[name] = x
         return {name: maps[name] for name in taps}
+
+    def counterpart(self, library: str, whole: bool) -> Counterpart | None:
+        """The encoder is that of MONAI's BasicUNet; the way up is not, from `centre_up` on."""
+        if library != "monai" or whole:
+            return None
+        names = ["conv_0", *(f"down_{level}.convs" for level in range(1, LEVELS + 1))]
+        inside = {"conv": "conv", "norm": "adn.N"}
+        weights = {
+            f"{name}.conv_{place}.{inside[kind]}.{tensor}": value
+            for name, part in zip(names, self.encoder, strict=True)
+            for key, value in self.part(part).state_dict().items()
+            for layer, tensor in [key.split(".")]
+            for kind, place in [(layer[:4], int(layer[4:]) - 1)]
+        }
+        widths = ", ".join(str(self.channels[part]) for part in self.encoder)
+        return Counterpart(
+            weights,
+            (
+                "from monai.networks.nets import BasicUNet",
+                f"widths, slope = ({widths}, 8), {{'negative_slope': {SLOPE}}}",
+                f"inside = {{'act': ('leakyrelu', slope), 'norm': {_MONAI_NORM[self.norm]!r}}}",
+                f"network = BasicUNet(2, {self.in_channels}, 2, widths, bias=False, **inside)",
+            ),
+            (
+                "found = [network.conv_0(image)]",
+                f"for level in range(1, {LEVELS + 1}):",
+                '    found.append(getattr(network, f"down_{level}")(found[-1]))',
+            ),
+        )

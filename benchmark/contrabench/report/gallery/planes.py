@@ -12,12 +12,13 @@ from PIL import Image
 
 from contrabench.contracts.gallery import Contours, Plane
 from contrabench.data.grid import covered, operator, spacing_of
+from contrabench.data.nifti import codes_of
 from contrabench.data.prepare import PreparedCase
 from contrabench.report.gallery.contours import PIXELS, class_contours, outside_in
 from contrabench.report.gallery.stored import DAMAGED, OTHER_IMAGE, LostError, Prediction
 
-_ORIENTATIONS = (("axial", 2, "R"), ("coronal", 1, "R"), ("sagittal", 0, "A"))
-"""Name, axis that the plane is perpendicular to, and what lies on the viewer's left."""
+_PLANES = {"S": "axial", "A": "coronal", "R": "sagittal"}
+"""Name of a plane by where the axis points that it is perpendicular to."""
 _PERCENTILES = (1.0, 99.0)
 
 
@@ -48,8 +49,8 @@ class Cut:
     def of(self, volume: NDArray[Any]) -> NDArray[Any]:
         """The part of a volume that is shown, (rows, columns) as on the screen.
 
-        The axes of the volume, (X, Y, Z), point right, anterior and superior. Both of the plane run
-        backwards, so that right and anterior are on the left, and anterior and superior at the top.
+        The axes of the volume point right, anterior and superior, in whatever order. Both of the
+        plane run backwards, so that what they point to is on the left and at the top.
         """
         plane = volume.take(self.index, axis=self.axis)
         (left, right), (low, high) = self.spans[self.across], self.spans[self.down]
@@ -58,16 +59,19 @@ class Cut:
 
 
 def place_cuts(
-    reference: NDArray[np.uint8], relation: NDArray[np.float64], working: tuple[int, ...]
+    reference: NDArray[np.uint8],
+    relation: NDArray[np.float64],
+    working: tuple[int, ...],
+    codes: str = "RAS",
 ) -> tuple[Cut, ...]:
-    """The axial, coronal and sagittal plane where the reference has its largest area.
+    """The three planes where the reference has its largest area, that of acquisition first.
 
     Predictions have no say. What the working grid, of shape `working`, covers is shown, and all of
     the reference: a prediction is background beyond the one, so nothing that is compared is cut
     off. Of planes with equal areas it is the one with the lowest index, without any reference the
     middle one. The reference is (X, Y, Z) class indices on the native grid, 0 the background;
     `relation` maps native voxel index to working voxel index, 4 x 4 and diagonal but for its last
-    column.
+    column. `codes` tell where the three axes point.
     """
     inside = reference > 0
     areas = [np.count_nonzero(inside, axis=others) for others in ((1, 2), (0, 2), (0, 1))]
@@ -78,13 +82,13 @@ def place_cuts(
         spans.append((int(shown[0]), int(shown[-1])) if len(shown) else (0, count - 1))
     return tuple(
         Cut(
-            name,
+            _PLANES[codes[axis]],
             axis,
             int(areas[axis].argmax()) if areas[axis].any() else reference.shape[axis] // 2,
-            left,
+            codes[1 if axis == 0 else 0],
             tuple(spans),
         )
-        for name, axis, left in _ORIENTATIONS
+        for axis in (2, 1, 0)
     )
 
 
@@ -107,7 +111,9 @@ class Canvas:
         self._image = case.by_channel[0]
         self._relation = np.linalg.inv(case.affine) @ case.native_affine
         self._sides = spacing_of(case.native_affine) if known else (1.0, 1.0, 1.0)
-        self._cuts = place_cuts(reference, self._relation, self._image.shape)
+        self._cuts = place_cuts(
+            reference, self._relation, self._image.shape, codes_of(case.native_affine)
+        )
         window = grey_window(self._image)
         self.planes = tuple(self._plane(cut, window) for cut in self._cuts)
 

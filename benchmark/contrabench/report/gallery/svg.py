@@ -12,6 +12,7 @@ from pathlib import Path
 
 from contrabench.contracts.gallery import Contours, Drawing, Exhibit, Gallery, Plane
 from contrabench.contracts.report import Report, Section, number_text, plain
+from contrabench.files import write_text
 
 HUES = (
     "#cc3314", "#66ccff", "#aa00ff", "#ffff40", "#5ce68a", "#70ccbd", "#ff8000", "#987db2",
@@ -219,7 +220,7 @@ def write_pictures(report: Report, folder: Path, beside: Path) -> Report:
             words = f"{section.title} {section.protocol[:4]} {exhibit.word}".lower()
             name = f"{_NO_NAME.sub('-', words).strip('-')}.svg"
             picture = exhibit_svg(exhibit, gallery.structures)
-            (folder / name).write_text(picture, encoding="utf-8")
+            write_text(folder / name, picture)
             exhibits.append(replace(exhibit, file=(way / name).as_posix()))
         return replace(section, gallery=replace(gallery, exhibits=tuple(exhibits)))
 

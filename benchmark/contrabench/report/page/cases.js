@@ -1,5 +1,4 @@
 // The table of every case is made when it is opened: as part of the file it would outweigh all else.
-const points = JSON.parse(document.getElementById("points").textContent);
 const DIGITS = { dice: 3, asd: 2 };
 const made = (tag, attributes = {}, ...inside) => {
   const element = document.createElement(tag);
@@ -31,7 +30,7 @@ function caseTable(section, metric, wanted, own) {
     if (name !== patient) about.append(" ", made("small", {}, name));
     return made("tr", { "data-row": place }, about, ...methods.map((m) => {
       const value = values.get(m) ?? null;
-      return value === null ? made("td", {}, "–") : made("td", { "data-value": value }, value.toFixed(DIGITS[metric]));
+      return value === null ? made("td", {}, "–") : made("td", {}, value.toFixed(DIGITS[metric]));
     }));
   });
   const caption = made("caption", { id: `${own}-${metric}` }, made("span", {}, title));
@@ -40,11 +39,14 @@ function caseTable(section, metric, wanted, own) {
 }
 
 function fill(details, wanted) {
-  if (!details.open) return;
-  const section = points[details.dataset.section];
+  if (!details.open || !sections) return;
+  const section = sections[details.dataset.section];
   const tables = ["dice", "asd"].map((metric) => caseTable(section, metric, wanted, `${details.dataset.section}-cases`));
   const block = details.querySelector(".block");
   block.replaceChildren(...tables.filter((box) => box.querySelector("tbody tr")));
   if (!block.firstChild) block.append(made("p", { class: "notes" }, "Nothing here for this choice."));
   all("table", block).forEach(enliven);
 }
+
+sections = JSON.parse(await kept("points"));
+all("details.cases").forEach((details) => fill(details, chosen()));

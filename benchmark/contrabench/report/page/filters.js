@@ -1,9 +1,9 @@
-// Filters, the reader's place, and what opens.
+// Filters, and the place of the reader.
 const ALONE = "alone: the tables by structure, every case and the pictures. All else is over all structures.";
 
 function chosen() {
   const selects = all("[data-filter]").map((select) => [select.dataset.filter, select.value]);
-  return { dataset: "", labels: "", structure: "", family: "", ...Object.fromEntries(selects) };
+  return { structure: "", family: "", ...Object.fromEntries(selects) };
 }
 
 // What the reader looks at, and where it is, so that it can be put back there.
@@ -11,7 +11,7 @@ let held = null;
 function hold() {
   const under = getComputedStyle(document.querySelector("header")).position === "sticky"
     ? document.querySelector("header").offsetHeight : 0;
-  const parts = all("main h2, main h3, main .scroll, main .figure, main .card").filter((part) => part.checkVisibility());
+  const parts = all("main h2, main summary, main .scroll, main .figure, main .card").filter((part) => part.checkVisibility());
   const first = parts.findIndex((part) => part.getBoundingClientRect().bottom > under);
   const isAbove = first < 0 || parts[first].getBoundingClientRect().top > innerHeight;
   held = isAbove ? null : { parts: parts.slice(first), top: parts[first].getBoundingClientRect().top };
@@ -40,10 +40,6 @@ function filterTable(table, wanted) {
 
 function filter() {
   const wanted = chosen();
-  for (const part of all("main > section, nav li")) {
-    part.hidden = ["dataset", "labels"].some((name) =>
-      wanted[name] && name in part.dataset && part.dataset[name] !== wanted[name]);
-  }
   all("table[id]").forEach((table) => filterTable(table, wanted));
   for (const block of all(".block")) {
     const isEmpty = all(".scroll", block).length > 0 && all(".scroll", block).every((box) => box.hidden);
@@ -62,6 +58,9 @@ function filter() {
   for (const card of all(".card[data-family]")) {
     card.hidden = Boolean(wanted.family) && card.dataset.family !== wanted.family;
   }
+  for (const row of all(".forest .row")) {
+    row.classList.toggle("dim", Boolean(wanted.family) && row.dataset.family !== wanted.family);
+  }
   all("details.cases").forEach((details) => fill(details, wanted));
   return wanted;
 }
@@ -69,28 +68,17 @@ function changed() {
   hold();
   const wanted = filter();
   back();
-  const shown = all("main > section").filter((part) => !part.hidden).length;
-  announce(`${shown} ${shown === 1 ? "section" : "sections"} shown`);
-  document.dispatchEvent(new CustomEvent("filtered", { detail: wanted }));
+  announce(`${wanted.family || "every family"}, ${wanted.structure || "all structures"}`);
+  document.dispatchEvent(new Event("look"));
 }
 all("[data-filter]").forEach((select) => select.addEventListener("change", changed));
 // Plots above are drawn later and change their heights; a browser or a reader who moved has settled it.
 document.addEventListener("drawn", () => { if (held?.at === scrollY) back(); held = null; });
-all("details.cases").forEach((details) => details.addEventListener("toggle", () => fill(details, chosen())));
+// Of an event that does not rise the way down is told.
+document.addEventListener("toggle", ({ target }) => {
+  if (target.matches("details.cases")) fill(target, chosen());
+  if (target.open && !target.matches(".fold")) looked();
+}, true);
 
-// A link to the runs of a row opens their list, and print shows it.
-function open() {
-  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  target?.closest("details")?.setAttribute("open", "");
-  if (target?.closest("details")) target.scrollIntoView({ block: "center" });
-}
-addEventListener("hashchange", open);
-let opened = [];
-addEventListener("beforeprint", () => {
-  opened = all("details:not(.cases):not([open])");
-  opened.forEach((part) => { part.open = true; });
-});
-addEventListener("afterprint", () => opened.forEach((part) => { part.open = false; }));
-open();
 document.querySelector(".tools").hidden = false;
 filter();

@@ -1,12 +1,7 @@
 // How methods and numbers look in the plots; colours that depend on the theme are CSS.
-const sections = JSON.parse(document.getElementById("points").textContent);
 const GREY = "#8a9396";
-// Each stands out from the white and from the dark page (3:1 or more).
-const HUES = [
-  "#3f8f95", "#ce8039", "#6f7fc4", "#b05c86", "#7a9a3d", "#ac8f28", "#5698cb", "#a56a4c", "#8a6fb0", "#c9605b",
-  "#3c8a62", "#ba7f9e", "#818fca", "#8c9769", "#b98666",
-];
-// Seven shapes and fifteen hues: the same of both comes again after 105 methods.
+// Of ranking schemes; each stands out from the white and from the dark page (3:1 or more).
+const HUES = ["#3f8f95", "#ce8039", "#6f7fc4", "#b05c86", "#7a9a3d", "#ac8f28"];
 const STAR = "M0-1 .24-.32.95-.31.38.12.59.81 0 .4-.59.81-.38.12-.95-.31-.24-.32Z";
 const SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down", STAR];
 const NARROW = 420;
@@ -17,14 +12,6 @@ const config = {
   axis: { labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", domain: false, ticks: false, labelPadding: 6 },
   legend: { labelFontSize: 12, symbolOpacity: 1, symbolStrokeWidth: 0, labelLimit: 0 },
 };
-// A method looks the same in every plot of the page.
-const everyone = [...new Set(Object.values(sections).flatMap((section) =>
-  section.names.filter((_, m) => section.roles[m] === "")))].sort();
-function looks(section, m) {
-  const place = everyone.indexOf(section.names[m]);
-  return place < 0 ? { hue: GREY, shape: section.roles[m] === "floor" ? "circle" : "cross" }
-    : { hue: HUES[place % HUES.length], shape: SHAPES[place % SHAPES.length] };
-}
 function shows(section, method, wanted) {
   // The references stay: they are what every family is compared with.
   return !wanted.family || section.stays[method] || section.families[method] === wanted.family;
@@ -47,7 +34,10 @@ function cut(name, room) {
 }
 
 // Without the options that all variants of a method share: `a[x=1,y=2]` is `a[…,y=2]` beside `a[x=1,y=3]`.
-function told(names) {
+// Nor with its deviations, where the method is there once.
+function told(every) {
+  const bare = every.map((name) => name.replace(/ \([^()]*\)$/, ""));
+  const names = bare.map((name, place) => (bare.filter((other) => other === name).length > 1 ? every[place] : name));
   const parts = names.map((name) => /^([^[]+)\[([^\]]*)\](.*)$/.exec(name));
   return names.map((name, place) => {
     if (!parts[place]) return name;
@@ -84,15 +74,13 @@ function rowLabels(section, methods, step, width) {
   };
 }
 
-// Two columns where the names fit, one with all the room where they do not.
-function legendLabels(section, methods, width) {
-  const [half, whole] = [width / 2 - 65, width - 100];
-  const longest = Math.max(0, ...methods.map((m) => long(section.names[m])));
-  const columns = longest <= half ? 2 : 1;
-  const short = longest <= whole ? section.names : told(section.names);
-  const labels = short.map((name) => cut(name, columns === 2 ? half : whole));
-  return {
-    params: [{ name: "labels", value: labels }],
-    legend: { orient: "bottom", columns, title: null, labelExpr: "labels[datum.value]" },
-  };
+// Keeps what is written at heights at least `gap` apart, and inside; heights from above.
+function spread(heights, gap, most) {
+  const order = heights.map((_, place) => place).sort((one, two) => heights[one] - heights[two]);
+  const found = [...heights];
+  order.forEach((place, n) => { if (n) found[place] = Math.max(found[place], found[order[n - 1]] + gap); });
+  order.reverse().forEach((place, n) => {
+    found[place] = Math.min(found[place], n ? found[order[n - 1]] - gap : most);
+  });
+  return found;
 }

@@ -24,6 +24,8 @@ from contrabench.contracts.report import (
 from contrabench.references import NOT_COMPARED
 from contrabench.report.appendix import COST, TRAINING
 from contrabench.report.board import LEADERBOARD, RESAMPLED, STABILITY
+from contrabench.report.colours import GREY, family_colours
+from contrabench.report.page.packed import packed
 
 MOST_POINTS = 40_000
 """Beyond so many points a section draws the means over structures alone, to stay small."""
@@ -32,7 +34,7 @@ KINDS: dict[str, Kind] = {"dice": "score", "asd": "distance"}
 
 
 def library() -> str:
-    """The JavaScript of Vega, Vega-Lite, Vega-Embed; "" where the extra `html` is not installed."""
+    """The JavaScript of Vega, Vega-Lite, Vega-Embed, packed; "" without the extra `html`."""
     return "" if importlib.util.find_spec("vl_convert") is None else _bundle()
 
 
@@ -41,19 +43,28 @@ def _bundle() -> str:
     """Putting the bundle together takes seconds."""
     import vl_convert
 
-    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+    return packed(str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")))
 
 
 def data(report: Report) -> str:
-    """The points of every section as JSON that may stand in a script element."""
+    """The points of every section as JSON, packed."""
+    colours = hues(report)
     drawn = {
-        f"s{number}": _points(section, section.plot_data)
+        f"s{number}": _points(section, section.plot_data, colours)
         for number, section in enumerate(report.sections, start=1)
         if section.plot_data
     }
-    text = json.dumps(drawn, separators=(",", ":"), allow_nan=False)
-    # Neither may end the script element or start a comment in it.
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return packed(json.dumps(drawn, separators=(",", ":"), allow_nan=False))
+
+
+def hues(report: Report) -> dict[str, str]:
+    """The colour of each family that is there."""
+    return family_colours(
+        family
+        for section in report.sections
+        if section.plot_data
+        for family in section.plot_data.methods["family"]
+    )
 
 
 def plots(section: Section) -> frozenset[str]:
@@ -87,7 +98,7 @@ def label(method: str, deviations: str) -> str:
     return method if deviations == NONE else f"{method} ({deviations})"
 
 
-def _points(section: Section, found: PlotData) -> dict[str, Any]:
+def _points(section: Section, found: PlotData, colours: Mapping[str, str]) -> dict[str, Any]:
     methods, cases = found.methods, found.cases
     if means_only(found):
         cases = cases[cases["structure"] == ""]
@@ -99,6 +110,10 @@ def _points(section: Section, found: PlotData) -> dict[str, Any]:
         "means": means_only(found),
         "stays": references(found),
         "families": [plain(family) for family in methods["family"]],
+        "hues": [
+            GREY if role else colours[family]
+            for role, family in zip(methods["role"], methods["family"], strict=True)
+        ],
         "roles": list(methods["role"]),
         "distance": plain(found.distance),
         "cases": [[plain(patient), plain(case)] for patient, case in pairs],

@@ -1,4 +1,4 @@
-// Sorting. Without scripts the page is whole, but still.
+// Sorting.
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 const root = document.documentElement;
 const announce = (text) => { document.getElementById("status").textContent = text; };
@@ -8,10 +8,8 @@ const SIDES = { "fewer than ": -1, "more than ": 1, "over ": 1 };
 const BEST_FIRST = ["score", "difference", "share"];
 
 // What a cell sorts by: its number, and on which side of it the truth lies; or a text.
-function key(row, place, isText) {
-  const cell = row.cells[place];
-  if (!isText) return "value" in cell.dataset ? { number: Number(cell.dataset.value), side: 0 } : null;
-  const text = cell.textContent.trim();
+function key(row, place) {
+  const text = row.cells[place].textContent.trim();
   const found = NUMBER.exec(text);
   if (found) return { number: Number(found[2]), side: SIDES[found[1]] ?? 0 };
   return text === "–" ? null : { text };
@@ -31,13 +29,12 @@ function sort(head) {
   const heads = [...head.parentElement.cells];
   const body = head.closest("table").tBodies[0];
   const place = heads.indexOf(head);
-  const isText = head.dataset.kind === "text";
   const ways = BEST_FIRST.includes(head.dataset.kind) ? ["descending", "ascending"] : ["ascending", "descending"];
   const way = ways[ways.indexOf(head.ariaSort) + 1];
   heads.forEach((other) => { other.ariaSort = "none"; });
   const rows = [...body.rows];
   if (way) {
-    const keys = new Map(rows.map((row) => [row, key(row, place, isText)]));
+    const keys = new Map(rows.map((row) => [row, key(row, place)]));
     head.ariaSort = way;
     rows.sort((one, two) => compare(keys.get(one), keys.get(two), way === "ascending" ? 1 : -1)
       || one.dataset.row - two.dataset.row);
@@ -58,7 +55,18 @@ const boxes = new ResizeObserver((entries) => {
   }
 });
 
+const MOST_NAMED = 6;
+// The runs behind a row, in the little window over it.
+function name(row) {
+  const link = row.cells[0].querySelector("a[href^='#']");
+  const runs = link && document.getElementById(link.hash.slice(1))?.querySelector("code").textContent.split(" ");
+  if (runs) row.title = runs.length > MOST_NAMED ? `${runs.length} runs` : `runs ${runs.join(", ")}`;
+}
+
 function enliven(table) {
+  if (table.dataset.alive) return;
+  table.dataset.alive = "yes";
+  [...table.tBodies[0].rows].forEach(name);
   for (const head of table.tHead.rows[0].cells) {
     const button = document.createElement("button");
     button.type = "button";
@@ -74,4 +82,5 @@ function enliven(table) {
   boxes.observe(table);
   boxes.observe(table.closest(".scroll"));
 }
-all("table").forEach(enliven);
+// Those that cannot be seen have time until they can.
+const enlivenSeen = () => all("table").filter((table) => table.checkVisibility()).forEach(enliven);

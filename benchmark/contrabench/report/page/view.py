@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from markupsafe import Markup, escape
 
 from contrabench.contracts.gallery import Exhibit
-from contrabench.contracts.report import NAME, Column, Report, Section, Table, plain
+from contrabench.contracts.report import (
+    DEVIATIONS,
+    METHOD,
+    NAME,
+    NONE,
+    Column,
+    Report,
+    Section,
+    Table,
+    plain,
+)
+from contrabench.references import NOT_COMPARED
 from contrabench.report.board import PAIRS, STRUCTURES
+from contrabench.report.colours import GREY
 from contrabench.report.gallery.svg import Picture, draw
-from contrabench.report.page.points import label, plots, references
-from contrabench.report.tidy import number_value
+from contrabench.report.page import forest
+from contrabench.report.page.points import hues, label, plots, references
 
-FEW_RUNS = 6
-"""So many runs of a row are named in the little window over it; more are counted."""
 STEPS = 4
 LEVELS = (0.05, 0.01, 0.001)
 
 Shades = dict[tuple[str, int], str]
 """A class of the style sheet by column name and row; nothing for a cell without colour."""
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)(?: patients?|\s*(%))?")
 _JOINTS = re.compile(r"(?<=[_=,.])|(?=[(\[])")
 _MINUS = re.compile(r"(?:(?<=\s)|(?<=\())-(?=\d)")
 _SIGNED = re.compile(r" (?=[+\u2212]\d)")
@@ -37,15 +46,10 @@ class Source:
     id: str = ""
     name: str = ""
     family: str = ""
+    hue: str = GREY
     is_ceiling: bool = False
     stays: bool = False
     runs: tuple[str, ...] = ()
-
-    @property
-    def words(self) -> str:
-        """For the little window over the row."""
-        many = len(self.runs) > FEW_RUNS
-        return f"{len(self.runs)} runs" if many else f"runs {', '.join(self.runs)}"
 
 
 @dataclass(frozen=True)
@@ -53,55 +57,94 @@ class Block:
     """A table, each part of which the page shows as a table of its own.
 
     `rows` are names by column, and the runs behind each; `parts` caption, columns, and for each
-    row text, value to sort by ("" for none) and colour of its cells.
+    row text and colour of its cells.
     """
 
     id: str
     table: Table
     rows: list[tuple[list[tuple[str, str]], Source]]
-    parts: list[tuple[str, tuple[Column, ...], list[list[tuple[str, str, str]]]]]
+    parts: list[tuple[str, tuple[Column, ...], list[list[tuple[str, str]]]]]
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """One section of the page: its tables, the runs behind them, and its gallery.
+    """One section of the page: its answer, its tables, the runs behind them, and its gallery.
 
-    `stay` are runs whose pictures stay beside every family.
+    `name` is what its tab is called; `forest` the picture for a wide and for a narrow screen;
+    `stay` are runs whose pictures stay beside every family, `families` those of the rivals.
     """
 
     id: str
+    name: str
     section: Section
     blocks: list[Block]
+    board: Block | None
+    numbers: Block | None
+    forest: list[Markup]
     sources: list[Source]
     exhibits: list[tuple[str, Exhibit, list[Picture]]]
     stay: set[str]
+    families: list[str]
     plots: frozenset[str]
 
+    @property
+    def is_across(self) -> bool:
+        """Whether it is about several label budgets, and so belongs to all of them."""
+        return "curves" in self.plots and not self.section.labels
 
-def chapters(report: Report) -> list[Chapter]:
-    """The sections of a report in its order; ids are `s1`, `s2` and so on."""
-    return [_chapter(f"s{number}", part) for number, part in enumerate(report.sections, start=1)]
+
+@dataclass
+class Group:
+    """What belongs to one protocol: one chapter is looked at at a time, and these beside it."""
+
+    heads: list[Chapter] = field(default_factory=list)
+    across: list[Chapter] = field(default_factory=list)
+    appendix: list[Chapter] = field(default_factory=list)
 
 
-def _chapter(own: str, section: Section) -> Chapter:
-    sources, gallery = _sources(own, section), section.gallery
+def groups(report: Report) -> list[Group]:
+    """The sections of a report in its order, by protocol; ids are `s1`, `s2` and so on."""
+    colours = hues(report)
+    protocols = {section.protocol for section in report.sections if section.answer}
+    found: dict[str, Group] = {}
+    for number, section in enumerate(report.sections, start=1):
+        name = section.labels if section.answer and len(protocols) == 1 else section.title
+        one = _chapter(f"s{number}", name, section, colours)
+        group = found.setdefault(section.protocol, Group())
+        part = group.across if one.is_across else group.heads
+        (group.appendix if section.is_appendix else part).append(one)
+    return list(found.values())
+
+
+def _chapter(own: str, name: str, section: Section, colours: Mapping[str, str]) -> Chapter:
+    sources, gallery, told = _sources(own, section, colours), section.gallery, section.answer
     hung = [(f"{own}-g{n}", one) for n, one in enumerate(gallery.exhibits, 1)] if gallery else []
     names = gallery.structures if gallery else ()
+    methods = section.plot_data.methods if section.plot_data else None
+    known = () if methods is None else zip(methods["family"], methods["role"], strict=True)
+    rivals = [family for family, role in known if not role and family not in NOT_COMPARED]
     return Chapter(
         id=own,
+        name=name,
         section=section,
         blocks=[
             _block(f"{own}-t{number}", table, sources)
             for number, table in enumerate(section.tables, start=1)
         ],
+        board=_block(f"{own}-board", told.board, sources) if told else None,
+        numbers=_block(f"{own}-forest", told.forest, sources) if told else None,
+        forest=forest.pictures(told, colours) if told else [],
         sources=[source for source in sources.values() if source.id],
         exhibits=[(key, exhibit, draw(exhibit, names, key)) for key, exhibit in hung],
         stay={run for source in sources.values() if source.stays for run in source.runs},
+        families=_each(rivals),
         plots=plots(section),
     )
 
 
-def _sources(own: str, section: Section) -> dict[tuple[str, ...], Source]:
+def _sources(
+    own: str, section: Section, colours: Mapping[str, str]
+) -> dict[tuple[str, ...], Source]:
     """The runs of each method by its names as tables hold them; listed at one label budget."""
     found = section.plot_data
     if found is None:
@@ -113,6 +156,7 @@ def _sources(own: str, section: Section) -> dict[tuple[str, ...], Source]:
             id=f"{own}-r{place}" if section.labels else "",
             name=label(method, deviations),
             family=family,
+            hue=colours[family],
             is_ceiling=role == "ceiling",
             stays=stays,
             runs=runs,
@@ -124,26 +168,33 @@ def _sources(own: str, section: Section) -> dict[tuple[str, ...], Source]:
 def _block(own: str, table: Table, sources: dict[tuple[str, ...], Source]) -> Block:
     places, named = range(len(table.data)), table.part(NAME)
     columns = [column.name for column in named]
-    behind = [sources.get(tuple(table.data[columns].iloc[row]), Source()) for row in places]
     names = [list(zip(columns, table.texts(row, named), strict=True)) for row in places]
+    behind = [_behind(dict(each), sources) for each in names]
     apart = {row for row, source in enumerate(behind) if source.is_ceiling}
     parts = []
     for caption in table.parts:
         shown = table.part(caption)
         coloured = shades(table, shown, apart)
-        parts.append((caption, shown, [_cells(table, row, shown, coloured) for row in places]))
+        cells = [
+            [
+                (text, coloured.get((column.name, row), ""))
+                for column, text in zip(shown, table.texts(row, shown), strict=True)
+            ]
+            for row in places
+        ]
+        parts.append((caption, shown, cells))
     return Block(own, table, list(zip(names, behind, strict=True)), parts)
 
 
-def _cells(
-    table: Table, row: int, columns: tuple[Column, ...], coloured: Shades
-) -> list[tuple[str, str, str]]:
-    cells = []
-    for column, text in zip(columns, table.texts(row, columns), strict=True):
-        value = number_value(column, table.data[column.name].iloc[row])
-        shade = coloured.get((column.name, row), "")
-        cells.append((text, "" if value is None else repr(value), shade))
-    return cells
+def _behind(names: Mapping[str, str], sources: dict[tuple[str, ...], Source]) -> Source:
+    """The runs of a row; where a table has but one name for a method, those of that name."""
+    known = {tuple(map(plain, key)): source for key, source in sources.items()}
+    method, deviations = names.get(METHOD, ""), names.get(DEVIATIONS)
+    if deviations is not None:
+        return known.get((method, deviations), Source())
+    called = [one for key, one in known.items() if method in (key[0], label(*key))]
+    exact = [one for key, one in known.items() if key == (method, NONE)]
+    return next(iter(called if len(called) == 1 else exact), Source())
 
 
 def shades(table: Table, columns: Sequence[Column], apart: Container[int] = ()) -> Shades:
@@ -194,17 +245,9 @@ def choices(report: Report) -> dict[str, list[str]]:
     """What each filter of the page offers, in the order of the sections."""
     known = [section.plot_data for section in report.sections if section.plot_data]
     return {
-        "dataset": _each(part.dataset for part in report.sections if part.dataset),
-        "labels": sorted(_each(p.labels for p in report.sections if p.labels), key=_size),
         "structure": _each(name for part in known for name in part.structures),
         "family": sorted(_each(name for part in known for name in part.methods["family"])),
     }
-
-
-def _size(labels: str) -> tuple[bool, bool, float]:
-    """Orders label budgets: counts before shares, each from few to many, then other names."""
-    found = _SIZE.fullmatch(labels)
-    return found is None, bool(found and found[2]), float(found[1]) if found else 0.0
 
 
 def _each(texts: Iterable[str]) -> list[str]:

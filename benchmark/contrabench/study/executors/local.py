@@ -45,18 +45,27 @@ class LocalExecutor(Executor):
 
     def __init__(self, crew: Crew, options: BaseOptions | None = None) -> None:
         super().__init__(crew, options)
-        crew.log.parent.mkdir(parents=True, exist_ok=True)
         start = LocalOptions.model_validate(self.options.model_dump()).start
-        self.workers = [_Worker(values, crew.log, start) for values in _environments(crew)]
+        self.workers = [_Worker(True, values, crew.log, start) for values in _environments(crew)]
+        self._slots = len(self.workers)
+        # They take no memory of a GPU.
+        hidden = {"CUDA_VISIBLE_DEVICES": ""}
+        self.workers += [_Worker(False, hidden, crew.log, start) for _ in range(crew.helpers)]
 
     @property
     def slots(self) -> int:
-        """One job for each worker."""
-        return len(self.workers)
+        """One job for each worker with a device."""
+        return self._slots
+
+    @property
+    def helpers(self) -> int:
+        """One job for each worker without."""
+        return len(self.workers) - self._slots
 
     def submit(self, job: Job) -> None:
         """Gives the job to a free worker, starting its process if need be."""
-        next(worker for worker in self.workers if worker.job is None).start(job)
+        free = (one for one in self.workers if one.job is None and one.device == job.device)
+        next(free).start(job)
 
     def wait(self, seconds: float) -> list[Outcome]:
         """Waits for workers to answer or to die."""
@@ -85,29 +94,56 @@ class LocalExecutor(Executor):
 def _environments(crew: Crew) -> list[dict[str, str]]:
     """What each worker sees: with GPUs, those that it may take."""
     if crew.device == "cpu":
-        return [{} for _ in range(crew.workers or 1)]
-    import torch
-
-    share, gpus = crew.devices, torch.cuda.device_count()
-    workers = crew.workers or max(1, gpus // share)
+        return [{}] * (crew.workers or default_workers(crew.device, crew.devices, crew.threads))
+    share, gpus = crew.devices, visible_gpus()
+    workers = crew.workers or default_workers(crew.device, share, crew.threads)
     if not gpus:
         return [{} for _ in range(workers)]
     return [
-        {"CUDA_VISIBLE_DEVICES": ",".join(str((n * share + i) % gpus) for i in range(share))}
+        {"CUDA_VISIBLE_DEVICES": ",".join(gpus[(n * share + i) % len(gpus)] for i in range(share))}
         for n in range(workers)
     ]
+
+
+def default_workers(device: str, share: int, threads: int) -> int:
+    """One worker for every so many GPUs as share a training, or for so many cores as it takes.
+
+    Networks that a CPU trains are small, and a core to each makes more of them than many cores to
+    one. There are four at most, each taking memory of its own.
+    """
+    if device == "cuda":
+        return max(1, len(visible_gpus()) // share)
+    from contrabench.training.runtime import usable_cores
+
+    return max(1, min(4, usable_cores() // (share * threads))) if device == "cpu" else 1
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may take, by the names that CUDA_VISIBLE_DEVICES gives them."""
+    import torch
+
+    there, named = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        return [str(number) for number in range(there)]
+    names = [name.strip() for name in named.split(",")]
+    # Of several parts of GPUs a process sees the first alone.
+    return names if there and names[0].startswith("MIG-") else names[:there]
 
 
 class _Worker:
     """One process and what it is at work on."""
 
-    def __init__(self, environment: Mapping[str, str], log: Path, start: Start) -> None:
-        self.environment, self.log, self.begin = dict(environment), log, start
+    def __init__(
+        self, device: bool, environment: Mapping[str, str], log: Path, start: Start
+    ) -> None:
+        self.device, self.environment = device, dict(environment)
+        self.log, self.begin = log, start
         self.job: Job | None = None
         self.child: Child | None = None
 
     def start(self, job: Job) -> None:
         if self.child is None or not self.child.process.is_alive():
+            self.log.parent.mkdir(parents=True, exist_ok=True)
             # Ctrl-C would end its imports with a traceback.
             deaf = {signal.SIGINT}
             self.child = Child(serve, self.environment, self.log, deaf=deaf, start=self.begin)
@@ -136,7 +172,7 @@ def serve(pipe: Connection, environment: Mapping[str, str], log: Path) -> None:
     # Ctrl-C goes to the study alone, which then asks its workers to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(environment)
-    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (1, 2):
         os.dup2(target, stream)
     threading.Thread(target=_follow, daemon=True).start()

@@ -1,0 +1,240 @@
+"""What the commands do, in Python: `import contrabench as cb`, then `cb.run(...)`.
+
+Every function takes what its command takes, by the names of the options (`dataset_option` is a list
+of "name=value"), and gives what the command would print. It is quiet but for a bar in a notebook;
+`progress` says otherwise. A long one can be interrupted, and goes on when it is called again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from contrabench.errors import RunError
+from contrabench.progress import ConsoleReporter, Reporter, Silent
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from contrabench.cli.asked import Asked
+    from contrabench.study.session import Session
+    from contrabench.testing import ConformityReport
+    from contrabench.use.network import Loaded
+
+_PATHS = ("data", "store", "config")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What has been run.
+
+    Attributes:
+        store: the folder of all results.
+        runs: their keys.
+        rows: one for each run, case and structure; distances in mm, or in voxels where no spacing
+            is known.
+        failed: why stages failed, by title; a study goes on without them.
+    """
+
+    store: Path
+    runs: tuple[str, ...]
+    rows: pd.DataFrame
+    failed: dict[str, str]
+
+    @property
+    def dice(self) -> pd.Series[float]:
+        """Mean Dice over patients by variant and label budget."""
+        from contrabench.statistics.aggregate import macro_mean
+
+        groups = self.rows.groupby(["variant", "labels"], observed=True)
+        return groups.apply(lambda part: macro_mean(part, "dice"))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A report: its tables as frames, by name, and its sentences.
+
+    Attributes:
+        leaderboard: the first table of each label budget, one below the other.
+        verdict: what is known, in sentences.
+        tables: every table by its name; of several label budgets one below the other.
+    """
+
+    leaderboard: pd.DataFrame
+    verdict: tuple[str, ...]
+    tables: dict[str, pd.DataFrame]
+
+
+def run(method: str, labels: str = "10%", *, progress: bool | None = None, **options: Any) -> Done:
+    """Pre-trains a method, fine-tunes on few labels and scores unseen patients, as `bench run`.
+
+    `cb.run("mmgl", labels="10%", dataset="phantom")`; `fold="all"` for a cross-validation.
+
+    Raises:
+        RequestError: if it cannot be carried out as asked.
+        RunError: if a stage fails.
+    """
+    from contrabench.cli.asked import RunArguments
+
+    done = _carried_out(RunArguments(method=method, labels=labels, **_paths(options)), progress)
+    if done.failed:
+        raise RunError("; ".join(done.failed.values()))
+    return done
+
+
+def study(
+    methods: str | Sequence[str],
+    labels: str | Sequence[str] = "10%",
+    *,
+    progress: bool | None = None,
+    **options: Any,
+) -> Done:
+    """Runs methods side by side with references and controls, as `bench study`, in this process.
+
+    Finished stages are served from the store. RequestError if it cannot be carried out as asked;
+    stages that fail are in the result.
+    """
+    return _carried_out(_study_arguments(methods, labels, options), progress)
+
+
+def plan(
+    methods: str | Sequence[str], labels: str | Sequence[str] = "10%", **options: Any
+) -> pd.DataFrame:
+    """The stages of a study, as `bench plan`: kind, title, state, and how many runs need each."""
+    import pandas as pd
+
+    session, _ = _session(_study_arguments(methods, labels, options), Silent())
+    board = session.survey()
+    lines = [
+        {
+            "kind": stage.node.kind,
+            "title": stage.title,
+            "state": board.status[key],
+            "runs": stage.runs,
+            "key": key,
+        }
+        for key, stage in session.graph.stages.items()
+    ]
+    return pd.DataFrame(lines).set_index("key")
+
+
+def rows(store: str | Path = "contrabench-runs") -> pd.DataFrame:
+    """All rows of a store, an archive or a folder of archives; one a run, case and structure.
+
+    Metrics of one's own are columns behind the others, NaN where a run was not asked for one.
+    """
+    from contrabench.exchange.reading import results_at
+    from contrabench.store.rows import own_metrics
+
+    found = results_at(_folder(store)).rows
+    return found.drop(columns="own_metrics").join(own_metrics(found))
+
+
+def report(store: str | Path = "contrabench-runs", labels: Sequence[str] = ()) -> Answer:
+    """The report of a store: `cb.report().leaderboard` is a frame, `verdict` its sentences."""
+    import pandas as pd
+
+    from contrabench.exchange.reading import results_at
+    from contrabench.report.kept import kept_report
+
+    found = kept_report(results_at(_folder(store)), "bench report", labels)
+    tables: dict[str, list[pd.DataFrame]] = {}
+    for section in found.sections:
+        for table in section.tables:
+            frame = table.data.assign(Labels=section.labels or None)
+            tables.setdefault(table.name, []).append(frame)
+    joined = {name: pd.concat(frames, ignore_index=True) for name, frames in tables.items()}
+    verdict = tuple(line for section in found.sections for line in section.verdict)
+    return Answer(joined.get("leaderboard", pd.DataFrame()), verdict, joined)
+
+
+def fit(
+    method: str, labels: str = "100%", *, progress: bool | None = None, **options: Any
+) -> Loaded:
+    """Trains a method on everybody, as `bench fit`, and loads the network."""
+    from contrabench.cli.asked import FitArguments
+    from contrabench.study.fitting import fit_network
+    from contrabench.study.runs import runs_of
+
+    asked = FitArguments(method=method, labels=labels, **_paths(options))
+    runtime, settings = asked.runtime(), asked.settings()
+    ((spec,), _) = runs_of(asked.spec(), runtime.device, runtime.precision)
+    folder = fit_network(spec, *asked.roots(), settings.store, runtime, _reporter(progress))
+    return load(str(folder), settings.store)
+
+
+def load(run: str, store: str | Path = "contrabench-runs") -> Loaded:
+    """The network of a run or a fit, by its key, the beginning of it, or its folder.
+
+    A torch module from slices to probabilities; `load(key).predict("heart.nii.gz")` is a mask.
+    """
+    from contrabench.use.network import Loaded
+    from contrabench.use.trained import find_trained
+
+    return Loaded(find_trained(run, _folder(store)))
+
+
+def check(method: str) -> ConformityReport:
+    """Whether a method keeps the contract, as `bench methods check`, by its name or its file."""
+    from contrabench.testing.kit import check_method, find_methods
+
+    ((name, _),) = find_methods(method).items()
+    return check_method(name, None)
+
+
+def _study_arguments(
+    methods: str | Sequence[str], labels: str | Sequence[str], options: dict[str, Any]
+) -> Asked:
+    from contrabench.cli.asked_study import StudyArguments
+
+    words = [text if isinstance(text, str) else ",".join(text) for text in (methods, labels)]
+    return StudyArguments(methods=words[0], labels=words[1], **_paths(options))
+
+
+def _session(asked: Asked, reporter: Reporter) -> tuple[Session, Any]:
+    runtime = asked.runtime()
+    return asked.session(runtime, reporter), runtime
+
+
+def _carried_out(asked: Asked, progress: bool | None) -> Done:
+    """Works a study off in this process."""
+    from contrabench.store.results import read_rows
+    from contrabench.study.executors.in_process import InProcessExecutor
+
+    reporter = _reporter(progress)
+    session, runtime = _session(asked, reporter)
+    crew = InProcessExecutor(asked.crew(runtime.device, runtime.threads), reporter=reporter)
+    with closing(crew):
+        board = session.survey(retry_failed=True)
+        stopped = session.run(board, crew)
+    if stopped:
+        raise RunError(stopped)
+    keys = tuple(stage.key for stage in session.graph.runs)
+    found, _ = read_rows(session.store)
+    failed = {stage.title: board.reasons[stage.key] for stage in board.failed}
+    return Done(session.store, keys, found[found["run"].isin(keys)], failed)
+
+
+def _paths(options: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _folder(value) if name in _PATHS and value is not None else value
+        for name, value in options.items()
+    }
+
+
+def _folder(place: str | Path) -> Path:
+    from contrabench.files import expanded
+
+    return expanded(place)
+
+
+def _reporter(progress: bool | None) -> Reporter:
+    """Bars if they are wanted, or where nothing is said in a notebook."""
+    from rich.console import Console
+
+    console = Console()
+    wanted = console.is_jupyter if progress is None else progress
+    return ConsoleReporter(console) if wanted else Silent()

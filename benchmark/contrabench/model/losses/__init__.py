@@ -1,0 +1,1 @@
+"""The built-in losses of fine-tuning, one file each."""

@@ -1,0 +1,1 @@
+"""The answers as figures for a paper: the forest plot, or the curves over label budgets."""

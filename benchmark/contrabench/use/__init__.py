@@ -1,0 +1,1 @@
+"""A network that was trained, put to use: found again, asked, and given away."""

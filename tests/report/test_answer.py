@@ -1,0 +1,222 @@
+"""The answer of a label budget, word for word of planted studies, and its numbers by hand."""
+
+import re
+
+import numpy as np
+import pytest
+from tests.makers.rows import results
+
+from contrabench.report.answer import DICE_GAIN
+from contrabench.report.build import build_report
+from contrabench.report.screen import HEIGHT, screen
+from contrabench.statistics.paired import paired_difference
+
+LUCK = np.random.default_rng(7).normal(0, 0.03, (60, 20))
+
+
+def study(method, shift=0.0, number=0, family="reference", patients=20, **changes):
+    """Five folds, two draws: a shift for all, and each method's own noise."""
+    return [
+        {
+            "method": method, "variant": method, "family": family, "patient": f"p{p:02d}",
+            "fold": p % 5, "folds": 5, "draw": d,
+            "dice": 0.5 + 0.01 * p + shift + LUCK[number, p],
+            "asd_mm": 9.0 - 10 * shift + LUCK[number, p], **changes,
+        }
+        for p in range(patients)
+        for d in range(2)
+    ]  # fmt: skip
+
+
+FULL = {"labels": "100%", "fraction": 1.0, "labelled_patients": 16}
+
+
+def base(full=0.3, **changes):
+    return [*study("scratch", **changes), *study("scratch", full, 1, **{**changes, **FULL})]
+
+
+def answer(frame, *rows, labels="10%"):
+    made = build_report(results(frame(*rows)), "bench report", [labels])
+    (told,) = (section.answer for section in made.sections if section.answer)
+    return told
+
+
+def words(frame, *rows):
+    return " ".join(answer(frame, *rows).words)
+
+
+def test_the_best_is_named_with_what_cannot_be_told_from_it_and_what_others_bring(frame):
+    told = words(
+        frame,
+        *base(),
+        *study("unimatch", 0.2, 2, "consistency"),
+        *study("bcp", 0.2, 3, "consistency"),
+        *study("reco", 0.1, 4, "contrast during"),
+        *study("gcl", 0.0, 5, "contrast before"),
+    )
+    first, second = sorted(("unimatch", "bcp"), key=told.index)
+    assert re.match(rf"Use {first}: \+0\.\d\d Dice over training from scratch with 2 lab", told)
+    assert f"{second} cannot be told from it." in told
+    assert re.search(r"Contrast during helps too: reco \+0\.\d\d\.", told)
+    assert re.search(r"Contrast before \(gcl\) is not shown to help: at most \+0\.\d\d\.", told)
+    assert "networks trained anew" not in told
+
+
+def test_the_best_that_is_shown_to_beat_scratch_has_a_name(frame):
+    planted = [*study("bcp", 0.2, 3, "consistency"), *study("reco", 0.1, 4, "contrast during")]
+    assert answer(frame, *base(), *planted).best == "bcp"
+    assert answer(frame, *base(), *study("gcl", 0.0, 5, "contrast before")).best == ""
+    assert answer(frame, *base(full=-0.1), *planted).best == ""
+
+
+def test_networks_of_one_draw_are_said_to_be_these(frame):
+    rows = [*base(), *study("bcp", 0.2, 3, "consistency")]
+    told = words(frame, *(row for row in rows if row["draw"] == 0))
+    assert "That is shown for these networks, not yet for networks trained anew." in told
+
+
+def test_where_nothing_beats_scratch_the_most_that_it_may_be_is_told(frame):
+    rows = [*base(), *study("gcl", 0.0, 5, "contrast before")]
+    told = answer(frame, *rows)
+    high = told.forest.data.set_index("Method").loc["gcl", "95% high"]
+    most = f"{max(0, high):.2f}"
+    assert told.words == (
+        f"No method is shown to beat scratch; none can be more than {most} Dice better.",
+    )
+
+
+def test_undertrained_networks_say_nothing_about_methods(frame):
+    told = words(frame, *base(full=-0.2), *study("bcp", 0.2, 3, "consistency"))
+    assert "says nothing about methods" in told
+    assert "Use" not in told
+
+
+def test_without_scratch_nothing_is_judged(frame):
+    told = words(frame, *study("bcp", 0.2, 3, "consistency"))
+    assert told == "Nothing here is compared with scratch: no method can be judged."
+
+
+def test_a_reference_that_wins_is_no_method_to_use(frame):
+    told = words(frame, *base(), *study("scratch_long", 0.2, 2), *study("gcl", 0, 5, "contrast"))
+    assert "Use" not in told
+
+
+def test_a_few_words_say_the_same_as_the_sentences(frame):
+    bcp, gcl = study("bcp", 0.2, 3, "consistency"), study("gcl", 0, 5, "contrast")
+    told = answer(frame, *base(), *bcp, *gcl)
+    gain = told.forest.data.set_index("Method").loc["bcp", DICE_GAIN]
+    assert told.short == f"bcp {gain:+.2f} Dice"
+    assert answer(frame, *base(), *gcl).short == "nothing shown to beat scratch"
+    assert answer(frame, *base(full=-0.2), *bcp).short == "networks undertrained"
+    assert answer(frame, *bcp).short == "nothing compared with scratch"
+
+
+def test_labels_that_scratch_would_need_are_told_where_its_curve_is_known(frame):
+    more = {"labels": "40%", "fraction": 0.4, "labelled_patients": 8}
+    rows = [*base(), *study("scratch", 0.1, 0, **more), *study("bcp", 0.05, 0, "consistency")]
+    # Half of the way from 2 to 8 in the logarithm of the number.
+    assert "as good as scratch with 4" in words(frame, *rows)
+
+
+def test_the_picture_has_the_differences_of_the_patients(frame):
+    rows = [*base(), *study("gcl", 0.05, 5, "contrast before")]
+    data = frame(*rows)
+    told = answer(frame, *rows)
+    line = told.forest.data.set_index("Method").loc["gcl"]
+    here = data[data["labels"] == "10%"]
+    for column, metric in ((DICE_GAIN, "dice"), ("ASD mm minus scratch", "asd_mm")):
+        means = here.pivot_table(index="patient", columns="method", values=metric)
+        wanted = paired_difference(means["gcl"], means["scratch"])
+        assert line[column] == pytest.approx(wanted.mean)
+    board = told.board.data.set_index("Method")
+    medians = here[here["method"] == "gcl"].groupby("patient")["asd_mm"].mean().median()
+    assert board.loc["gcl", "median"] == pytest.approx(medians)
+
+
+def many(number):
+    families = ("consistency", "contrast before", "contrast during", "reconstruction")
+    return [
+        row
+        for place in range(number)
+        for row in study(f"method_{place:02d}", 0.004 * place, place, families[place % 4])
+    ]
+
+
+def lines(frame, *rows, width=80):
+    made = build_report(results(frame(*rows)), "bench report", ["10%"])
+    return [line.text for line in screen(made.sections, width, "bench report --store runs")]
+
+
+@pytest.mark.parametrize("number", [1, 5, 12, 40])
+@pytest.mark.parametrize("width", [80, 100])
+def test_one_label_budget_is_one_screen(frame, number, width):
+    shown = lines(frame, *base(), *study("scratch_long", 0.01, 2), *many(number), width=width)
+    assert len(shown) <= HEIGHT
+    assert max(map(len, shown)) <= width
+    text = "\n".join(shown)
+    assert text.isascii() or set(text) - set(map(chr, range(128))) == {"–"}
+    # Captions of families, unless they would cost a method its row.
+    rows = sum(line.startswith("  method_") for line in shown)
+    assert "consistency" in shown or rows >= number
+    assert "bench report --store runs --all" in text
+
+
+def test_marks_stand_where_the_numbers_are(frame):
+    rows = [
+        *base(full=0.5),
+        *study("gcl", 0.05, 5, "contrast"),
+        *study("moco", -0.02, 6, "contrast"),
+    ]
+    told = answer(frame, *rows)
+    shown = lines(frame, *rows)
+    ticks = next(line for line in shown if " group " in line)
+    marks = {float(one[0]): one.start() for one in re.finditer(r"[+-]?\d[\d.]*", ticks)}
+    assert marks[0.0] >= 0
+    low, high = min(marks), max(marks)
+    data = told.forest.data.set_index("Method")
+    for name in ("gcl", "moco"):
+        line = next(one for one in shown if one.startswith(f"  {name} "))
+        share = (data.loc[name, DICE_GAIN] - low) / (high - low)
+        # The last label may have been moved to the left by its length.
+        wanted = marks[low] + share * (marks[high] - marks[low])
+        assert abs(line.index("o", 8) - wanted) <= 3
+    ceiling = next(one for one in shown if one.startswith("  full supervision"))
+    assert ">" in ceiling
+
+
+def test_several_label_budgets_stand_beside_each_other(frame):
+    more = {"labels": "40%", "fraction": 0.4, "labelled_patients": 8}
+    rows = [
+        *base(), *study("scratch", 0.1, 0, **more), *study("bcp", 0.2, 3, "consistency"),
+        *study("bcp", 0.3, 3, "consistency", **more),
+    ]  # fmt: skip
+    made = build_report(results(frame(*rows)), "bench report")
+    shown = [line.text for line in screen(made.sections, 80, "bench report")]
+    assert "2 of 16 8 of 16" in {" ".join(line.split()) for line in shown}
+    assert max(map(len, shown)) <= 80
+    (bcp,) = (line for line in shown if line.startswith("bcp"))
+    assert len(re.findall(r"[+-]0\.\d{3} [a-z]+", bcp)) == 2
+    assert sum(line.strip().startswith("Use bcp") for line in shown) == 2
+
+
+def test_two_protocols_are_told_apart(frame):
+    other = {"protocol": "0123456789abcdef", "budget": "larger"}
+    rows = [
+        *base(), *study("bcp", 0.2, 3, "consistency"),
+        *base(**other), *study("gcl", 0.0, 5, "contrast", **other),
+    ]  # fmt: skip
+    made = build_report(results(frame(*rows)), "bench report", ["10%"])
+    shown = [line.text for line in screen(made.sections, 80, "bench report")]
+    heads = [place for place, line in enumerate(shown) if line.startswith("budget ")]
+    assert [shown[place] for place in heads] == ["budget larger", "budget smoke"]
+    first, second = shown[: heads[1]], shown[heads[1] :]
+    assert any(line.startswith("gcl") for line in first)
+    assert not any(line.startswith("gcl") for line in second)
+    assert any(line.startswith("bcp") for line in second)
+
+
+def test_many_families_cost_no_method_its_row(frame):
+    families = [study(f"method_{k}", 0.01 * k, k, f"family {k}") for k in range(9)]
+    shown = lines(frame, *base(), *(row for part in families for row in part))
+    assert all(any(line.startswith(f"  method_{k} ") for line in shown) for k in range(9))
+    assert len(shown) <= HEIGHT
