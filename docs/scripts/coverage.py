@@ -2,9 +2,10 @@
 
     python docs/scripts/coverage.py [--studies 1000] [--seed 1] [--methods 4]
 
-prints the tables of `docs/statistics.md` on what decides with three folds and two label draws. A
-score is the sum of its patient, the network (fold by draw) that made it, and a rest of its own;
-methods differ from scratch by a true amount. 20 patients in five folds, two draws, in Dice.
+prints the tables of `docs/statistics-simulations.md` on what decides with three folds and two
+label draws. A score is the sum of its patient, the network (fold by draw) that made it, and a rest
+of its own; methods differ from scratch by a true amount. 20 patients in five folds, two draws, in
+Dice.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from contrabench.contracts import registry
 from contrabench.data.bank import to_slices
+from contrabench.data.geometry import canonical
 from contrabench.data.prepare import class_indices
-from contrabench.data.reading import canonical
 from contrabench.protocol import ORIENTATIONS
 from contrabench.text import budget_words
 

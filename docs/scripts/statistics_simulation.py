@@ -2,7 +2,7 @@
 
     python docs/scripts/statistics_simulation.py [--studies 2000] [--only PART]
 
-prints the tables of `docs/statistics.md`.
+prints the tables of `docs/statistics-simulations.md`.
 """
 
 from __future__ import annotations
