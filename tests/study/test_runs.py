@@ -39,6 +39,12 @@ def test_every_combination_of_the_study_is_a_run_and_no_other():
     assert "every table will say that they are missing" in notes[0]
 
 
+def test_all_methods_have_one_draw_of_a_fold_before_any_has_the_next():
+    found, _ = runs(methods=["simclr", "hu"], labels=["10%", "40%"], draws=2, test_folds=[0, 2])
+    places = [(fold, draw) for _, _, fold, draw, _ in found]
+    assert places == sorted(places)
+
+
 def test_the_references_stand_beside_every_study_unless_switched_off_by_name():
     found, notes = runs(draws=2, test_folds=[1], labels=["10%", "20%"])
     assert notes == ()

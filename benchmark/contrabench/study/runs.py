@@ -85,8 +85,9 @@ def runs_of(
     run in the first draw and seed.
 
     Returns:
-        One specification for each run, each once, runs of one fold together; and what was
-        left out and why, for the reader.
+        One specification for each run, each once; runs of one fold together, and in a fold those
+        of one draw, so that a study that is under way compares all methods as soon as any. And
+        what was left out and why, for the reader.
 
     Raises:
         RequestError: for a method, option, budget or recipe that does not exist.
@@ -107,6 +108,7 @@ def runs_of(
     if FULL not in spec.without:
         full = _meanings(spec, _plain(REFERENCE), common["budget"], levels)
         cells += [(meaning, EVERY_LABEL, 0, False) for meaning in full]
+    cells.sort(key=lambda cell: cell[2])
     if (count := len(cells) * len(spec.tested) * len(spec.seed_numbers)) > limits.RUNS:
         raise RequestError(
             f"the study has some {count} runs, {limits.RUNS} at most can be planned; ask for fewer "
