@@ -20,8 +20,8 @@ from contrabench.contracts.report import (
     number_text,
     plain,
 )
-from contrabench.references import CONTROL_FAMILY, FULL_SUPERVISION, REFERENCE, REFERENCE_FAMILY
-from contrabench.report.axis import step_of
+from contrabench.references import CONTROL_FAMILY, REFERENCE, REFERENCE_FAMILY
+from contrabench.report.axis import reach, step_of
 from contrabench.text import asked_labels
 
 HEIGHT, WIDTH = 40, 80
@@ -179,13 +179,9 @@ def _chosen(families: Sequence[str], room: int) -> list[int]:
 
 
 def _scale(answer: Answer, columns: int) -> _Scale:
-    """Wide enough for every method; what has seen all labels may lie beyond."""
-    data = answer.forest.data
-    gain = answer.forest.columns[2].name
-    beyond = (data["Method"] == FULL_SUPERVISION) | (data["Family"] == CONTROL_FAMILY)
-    kept = data[~beyond] if (~beyond).any() else data
-    values = [float(v) for name in (gain, *_ENDS) for v in kept[name] if not math.isnan(v)]
-    low, high = min(0.0, -answer.margin, *values), max(answer.margin, *values)
+    """From one round number to another."""
+    names = [answer.forest.columns[2].name, *_ENDS]
+    low, high = reach(answer.forest.data, names, answer.margin)
     step = step_of(high - low, _TICKS)
     return _Scale(math.floor(low / step) * step, math.ceil(high / step) * step, columns)
 

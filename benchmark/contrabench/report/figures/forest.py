@@ -11,6 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from contrabench.contracts.report import Answer, Column, Section, Table
 from contrabench.references import NOT_COMPARED
+from contrabench.report.axis import reach
 from contrabench.report.colours import family_colours
 from contrabench.report.figures.sheet import (
     DOUBLE,
@@ -32,8 +33,6 @@ NAMES = {SINGLE: 27.0, DOUBLE: 50.0}
 INDENT, GAP, APART, FOOT = 2.0, 3.0, 5.0, 9.5
 SHARE = 0.57
 """Of the Dice in what both panels have."""
-BEYOND = 1.0
-"""How much of the width of all methods' intervals a reference may widen the axis to one side."""
 
 Ends = tuple[float, float, float]
 
@@ -155,7 +154,7 @@ class Forest:
     ) -> None:
         """Zero, the margin, and a point with its interval for each row."""
         margin = self.answer.margin if panel == 0 else 0.0
-        low, high = limits(self.rows, panel, margin)
+        low, high = self._limits(panel)
         axes.set(xlim=(low, high), ylim=(deep, 0), yticks=[])
         axes.spines["left"].set_visible(False)
         if margin:
@@ -183,14 +182,22 @@ class Forest:
                         textcoords="offset points", va="center_baseline", color=colour,
                     )  # fmt: skip
 
+    def _limits(self, panel: int) -> tuple[float, float]:
+        """Both ends of the axis of a panel."""
+        table, margin = self.answer.forest, (self.answer.margin, 0.0)[panel]
+        names = [column.name for column in table.columns if column.kind != "text"]
+        low, high = reach(table.data, names[3 * panel : 3 * panel + 3], margin)
+        edge = 0.04 * (high - low) or 1.0
+        return low - edge, high + edge
+
     def _caption(self, width: float) -> list[str]:
         """What a reader must know, in lines."""
         answer = self.answer
         means = [ends for row in self.rows for ends in row.panels if not math.isnan(ends[0])]
         beyond = any(
             min(row.panels[panel]) < low or max(row.panels[panel]) > high
-            for panel, margin in enumerate((answer.margin, 0.0))
-            for low, high in [limits(self.rows, panel, margin)]
+            for panel in (0, 1)
+            for low, high in [self._limits(panel)]
             for row in self.rows
         )
         said = [
@@ -240,31 +247,3 @@ def rows_of(table: Table) -> list[Row]:
 def _ends(table: Table, row: int, columns: Sequence[Column]) -> Ends:
     mean, low, high = (float(table.data[column.name].iloc[row]) for column in columns)
     return mean, low, high
-
-
-def limits(rows: Sequence[Row], panel: int, margin: float) -> tuple[float, float]:
-    """Both ends of an axis: all methods, and what else does not make them small."""
-    held = [
-        [number for number in row.panels[panel] if not math.isnan(number)]
-        for row in rows
-        if not row.is_grey
-    ]
-    inner = [number for numbers in held for number in numbers]
-    grey = [
-        [number for number in row.panels[panel] if not math.isnan(number)]
-        for row in rows
-        if row.is_grey
-    ]
-    if not inner:
-        inner = [number for numbers in grey for number in numbers]
-    low, high = min([-margin, 0.0, *inner]), max([margin, 0.0, *inner])
-    room_beside = BEYOND * (high - low)
-    near = [
-        number
-        for numbers in grey
-        if numbers and min(numbers) >= low - room_beside and max(numbers) <= high + room_beside
-        for number in numbers
-    ]
-    low, high = min([low, *near]), max([high, *near])
-    edge = 0.04 * (high - low) or 1.0
-    return low - edge, high + edge

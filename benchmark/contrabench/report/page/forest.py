@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from contrabench.contracts.report import Answer, Column, Table, number_text, plain
-from contrabench.references import NOT_COMPARED, REFERENCE
-from contrabench.report.axis import step_of
+from contrabench.references import REFERENCE
+from contrabench.report.axis import reach, step_of
 from contrabench.report.colours import GREY
 
 _ROW, _HEAD, _TOP, _BOTTOM = 20, 23, 30, 22
 """Heights: of a method, of the name of a family, of the axis, and of what is said below."""
 _LETTER = 6.9
 """About the width of a letter of a name."""
-_STRETCH = 1.7
-"""References may widen the scale of the methods so much; beyond it an arrow stands for them."""
 _TITLES = {"reference": "References", "control": "Controls"}
 
 
@@ -114,18 +112,8 @@ def _places(table: Table) -> Iterator[tuple[int, float]]:
 def _panel(
     table: Table, columns: tuple[Column, ...], margin: float, left: float, right: float
 ) -> _Panel:
-    """Scaled by the rivals; references may widen it a little."""
-    names, rivals = [column.name for column in columns], ~table.data["Family"].isin(NOT_COMPARED)
-    chosen = table.data[rivals] if rivals.any() else table.data
-
-    def ends(values: Sequence[float]) -> tuple[float, float]:
-        known = [0.0, *(value for value in values if not math.isnan(value))]
-        return min(known), max(known)
-
-    low, high = ends([-margin, margin, *chosen[names].to_numpy(dtype=float).ravel()])
-    widest = ends([low, high, *table.data[names].to_numpy(dtype=float).ravel()])
-    if widest[1] - widest[0] <= _STRETCH * (high - low):
-        low, high = widest
+    """As wide as the differences reach, with a little room at both ends."""
+    low, high = reach(table.data, [column.name for column in columns], margin)
     room = 0.05 * (high - low) or 1.0
     return _Panel(columns, left, right, low - room, high + room)
 
