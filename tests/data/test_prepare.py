@@ -1,5 +1,10 @@
 """Preparation: what it makes of a volume."""
 
+import ast
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -167,3 +172,23 @@ def test_unlabelled_cases(volumes, tmp_path):
     assert without.outside == 0
     with pytest.raises(RunError, match="p1 is unlabelled"):
         without.native_label()
+
+
+def test_threads_that_open_cases_never_read_two_heads_at_once(volumes, tmp_path, monkeypatch):
+    # Two of Python's parsers at once end in a SystemError before 3.12 (python/cpython #106905).
+    volumes.add("p0")
+    (case,) = prepared(volumes, tmp_path)
+    at_work, most, parse = threading.Semaphore(0), [0], ast.literal_eval
+
+    def slow(text):
+        at_work.release()
+        time.sleep(0.002)
+        most[0] = max(most[0], at_work._value)
+        at_work.acquire()
+        return parse(text)
+
+    monkeypatch.setattr(ast, "literal_eval", slow)
+    with ThreadPoolExecutor(4) as pool:
+        opened = list(pool.map(lambda _: open_case(case.as_case, case.folder).likeness, range(12)))
+    assert len(opened) == 12
+    assert most == [1]

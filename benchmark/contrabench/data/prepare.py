@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -32,6 +33,9 @@ from contrabench.protocol import DataRecipe
 PREPARE_VERSION = 3
 """Raised whenever the same files and recipe give other arrays."""
 _META, _PATTERN = "meta.json", "pattern.npy"
+_ONE_READER = threading.Lock()
+"""Cases are opened by several threads, and numpy reads the head of an array with Python's own parser,
+of which two at once end in a SystemError now and then (python/cpython issue 106905, to 3.12)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +78,7 @@ class PreparedCase:
     @cached_property
     def likeness(self) -> Likeness:
         """Of the volume as it was read, to recognise the same heart under two names."""
-        return Likeness(self.image_hash, np.load(self.folder / _PATTERN))
+        return Likeness(self.image_hash, _load(self.folder / _PATTERN))
 
     @property
     def as_case(self) -> Case:
@@ -155,8 +159,8 @@ def open_case(case: Case, home: Path, pool: str = "") -> PreparedCase:
         case=case.id,
         patient=case.patient,
         labelled=case.labelled,
-        image=np.load(home / "image.npy", mmap_mode="c"),
-        label=np.load(home / "label.npy", mmap_mode="c") if case.labelled else None,
+        image=_load(home / "image.npy", mapped=True),
+        label=_load(home / "label.npy", mapped=True) if case.labelled else None,
         spacing=tuple(meta["spacing"]),
         affine=np.array(meta["affine"]),
         native_affine=np.array(meta["native_affine"]),
@@ -168,6 +172,13 @@ def open_case(case: Case, home: Path, pool: str = "") -> PreparedCase:
         pool=pool,
         notes=tuple(Note(*note) for note in meta.get("notes", ())),
     )
+
+
+def _load(file: Path, mapped: bool = False) -> NDArray[Any]:
+    """An array from disk, or mapped there, whose changes stay in memory."""
+    with _ONE_READER:
+        found: NDArray[Any] = np.load(file, mmap_mode="c" if mapped else None)
+    return found
 
 
 def cases_of(cases: Iterable[PreparedCase], patients: Collection[str]) -> list[PreparedCase]:
