@@ -31,6 +31,13 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _no_plug_in_stays():
+    """A command that runs inside the process leaves its plug-ins in the environment."""
+    yield
+    os.environ.pop("CONTRABENCH_PLUGINS", None)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory):
     """No test meets what the user has kept of an archive or a listing."""

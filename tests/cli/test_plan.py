@@ -94,8 +94,8 @@ def test_states_are_shown_in_the_tree_and_counted_in_the_table(plan, planned, st
     below = lines[lines.index("simclr") :]
     assert "pre-train global: fold 0  cached" in below[1]
     assert "50%, draw 0 (1 run)  done" in below[2]
-    assert "50%, draw 1 (1 run)  begun" in below[3]
-    assert "100%, draw 0 (1 run)  to do" in below[4]
+    assert "100%, draw 0 (1 run)  begun" in below[3]
+    assert "50%, draw 1 (1 run)  to do" in below[4]
     assert "pre-train global: fold 1  to do" in below[5]
     place = hu[0].place
     failed = next(

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests.makers.stores import make_rows
 
+from contrabench.exchange.reading import archives_of
 from contrabench.files import seal_folder
 from contrabench.store import results as module
 from contrabench.store.results import read_results, read_rows
@@ -90,6 +91,8 @@ def copies(store):
 def test_the_second_reading_opens_no_run(store, check):
     assert (check(store), check(store)) == (10, 0)
     assert len(copies(store)) == 1
+    # Nor is the copy taken for an archive that somebody has put there.
+    assert archives_of(store) == []
 
 
 def test_a_small_store_gets_no_copy(tmp_path, check):

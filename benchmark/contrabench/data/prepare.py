@@ -34,8 +34,8 @@ PREPARE_VERSION = 3
 """Raised whenever the same files and recipe give other arrays."""
 _META, _PATTERN = "meta.json", "pattern.npy"
 _ONE_READER = threading.Lock()
-"""Cases are opened by several threads, and numpy reads the head of an array with Python's own parser,
-of which two at once end in a SystemError now and then (python/cpython issue 106905, to 3.12)."""
+"""Threads open cases, and numpy reads the head of an array with Python's own parser, of which two
+at once end in a SystemError now and then before Python 3.12 (python/cpython issue 106905)."""
 
 
 @dataclass(frozen=True, eq=False)

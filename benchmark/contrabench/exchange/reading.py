@@ -14,6 +14,7 @@ from contrabench.exchange.archive import SUFFIX, ArchiveError, unpacked
 from contrabench.files import cache_folder, checksum
 from contrabench.progress import Reporter, Silent
 from contrabench.store.results import (
+    COPIES,
     EMPTY,
     LAYOUT,
     Part,
@@ -38,10 +39,11 @@ _NAMED = 5
 
 
 def archives_of(source: Path) -> list[Path]:
-    """A file is an archive; of a folder, those in it, by name."""
+    """A file is an archive; of a folder, those in it, by name; no store's copy of its rows."""
     if source.is_file():
         return [source]
-    return sorted(item for item in source.glob(f"*{SUFFIX}") if not item.name.startswith("."))
+    found = source.glob(f"*{SUFFIX}")
+    return sorted(item for item in found if not item.name.startswith((".", COPIES)))
 
 
 def passed_over(store: Path) -> list[str]:

@@ -29,6 +29,8 @@ from contrabench.store.stages import RUNS
 if TYPE_CHECKING:
     import pandas as pd
 
+COPIES = "rows-copy-"
+"""How the name of a copy of a store's rows begins, which lies in the store and is no archive."""
 COPY_FROM = 200
 """Runs outside the copy, and these at least a twentieth of all, for which it is written."""
 _BATCH = 1000
@@ -147,7 +149,7 @@ def read_results(
 
     `columns` are those of the rows that are wanted, in this order; all by default.
     """
-    place = store / f"rows-copy-{LAYOUT}.zip"
+    place = store / f"{COPIES}{LAYOUT}.zip"
     runs, problems = finished_runs(store), list[str]()
     part = load_copy(place) or EMPTY
     part = part.only([runs.get(run) == stamp for run, stamp in part.stamps()])
