@@ -227,3 +227,20 @@ def test_a_given_map_beside_the_way_changes_no_other(name):
 
 def test_it_is_listed():
     assert "resnet_unet" in backbones.names()
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_the_exported_encoder_is_that_of_segmentation_models_pytorch_too(depth):
+    smp = pytest.importorskip("segmentation_models_pytorch")
+    net = build(width=32, depth=depth).eval()
+    theirs = smp.encoders.get_encoder(f"resnet{depth}", in_channels=1, weights=None)
+    weights = dict(net.counterpart("timm", whole=False).weights)
+    assert set(weights) == set(theirs.state_dict())
+    theirs.load_state_dict(weights)
+    theirs.conv1.stride = (1, 1)
+    image = torch.randn(1, 1, 64, 64)
+    with torch.no_grad():
+        found = theirs.eval()(image)[1:]
+        own = net.features(image, ["enc1", "enc2", "enc3", "enc4", "centre"])
+    for one, other in zip(found, own.values(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
