@@ -34,8 +34,9 @@ def _one_thread():
 @pytest.fixture(autouse=True)
 def _no_plug_in_stays():
     """A command that runs inside the process leaves its plug-ins in the environment."""
-    yield
-    os.environ.pop("CONTRABENCH_PLUGINS", None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONTRABENCH_PLUGINS", os.environ.get("CONTRABENCH_PLUGINS", ""))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
