@@ -215,6 +215,18 @@ def test_two_protocols_are_told_apart(frame):
     assert any(line.startswith("bcp") for line in second)
 
 
+@pytest.mark.parametrize("names", [("heads_only",), ()])
+def test_a_protocol_of_controls_alone_has_no_table_of_differences(frame, names):
+    other = {"protocol": "0123456789abcdef", "budget": "larger"}
+    controls = [row for name in names for row in study(name, 0.0, 4, "control", **other)]
+    rows = [*base(), *study("bcp", 0.2, 3, "consistency"), *study("scratch", **other), *controls]
+    made = build_report(results(frame(*rows)), "bench report", ["10%"])
+    shown = [line.text for line in screen(made.sections, 80, "bench report")]
+    place = shown.index("budget smoke")
+    assert not any("a letter in common" in line for line in shown[:place])
+    assert any("a letter in common" in line for line in shown[place:])
+
+
 def test_many_families_cost_no_method_its_row(frame):
     families = [study(f"method_{k}", 0.01 * k, k, f"family {k}") for k in range(9)]
     shown = lines(frame, *base(), *(row for part in families for row in part))

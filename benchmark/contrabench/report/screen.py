@@ -231,7 +231,7 @@ class _Column(NamedTuple):
 
     @property
     def width(self) -> int:
-        return max(len(self.heading), *map(len, self.cells))
+        return max(map(len, (self.heading, *self.cells)))
 
     def cell(self, text: str) -> str:
         return f"{text:>{self.width}}" if self.right else f"{text:<{self.width}}"
@@ -293,18 +293,22 @@ def _several(
             yield from (Line(text, "dim") for text in filled(answer.about[2:3], width))
             yield from _words(answer, width)
         yield Line("")
-        if any(len(answer.forest.data) for _, answer in told):
-            yield from _differences([answer for _, answer in told], width)
-            yield Line("")
+        if differences := list(_differences([answer for _, answer in told], width)):
+            yield from (*differences, Line(""))
     yield from _foot(width, command, [labels for told in protocols for labels, _ in told])
 
 
 def _differences(answers: Sequence[Answer], width: int) -> Iterator[Line]:
-    """Methods by label budget: the difference to scratch, and the letters of those alike."""
+    """Methods by label budget: the difference to scratch, and the letters of those alike.
+
+    None where there are controls alone.
+    """
     names: dict[str, None] = {}
     for answer in answers:
         data = answer.forest.data
         names |= dict.fromkeys(data["Method"][data["Family"] != CONTROL_FAMILY])
+    if not names:
+        return
     columns = []
     for answer in answers:
         table = answer.forest
