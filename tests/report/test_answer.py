@@ -184,6 +184,14 @@ def test_marks_stand_where_the_numbers_are(frame):
     assert ">" in ceiling
 
 
+@pytest.mark.parametrize(("shift", "mark"), [(0.4, r"\+0\.4\d >"), (-0.4, r"< -0\.[34]\d")])
+def test_what_lies_beyond_the_plot_says_where(frame, shift, mark):
+    far = study("oracle", shift, 4, "control")
+    shown = lines(frame, *base(0.05), *study("bcp", 0.02, 3, "consistency"), *far)
+    (line,) = (line for line in shown if line.startswith("  oracle "))
+    assert re.search(mark, line)
+
+
 def test_several_label_budgets_stand_beside_each_other(frame):
     more = {"labels": "40%", "fraction": 0.4, "labelled_patients": 8}
     rows = [

@@ -209,6 +209,10 @@ def _bar(scale: _Scale, zero: int, mean: float, low: float, high: float) -> str:
         text = f"{mean:+.2f} >"
         marks[-len(text) :] = text
         return "".join(marks)
+    if mean < scale.low:
+        text = f"< {mean:+.2f}"
+        marks[: len(text)] = text
+        return "".join(marks)
     marks[scale.column(mean)] = "o"
     return "".join(marks)
 
