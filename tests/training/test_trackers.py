@@ -226,7 +226,8 @@ def server(tmp_path_factory):
         process.wait()
 
     try:
-        for _ in range(600):
+        # On a machine full of work importing the server's modules alone takes minutes.
+        for _ in range(3000):
             assert process.poll() is None, (folder / "log").read_text()
             with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
                 urllib.request.urlopen(f"{address}/health", timeout=5).close()

@@ -149,7 +149,7 @@ def test_a_worker_ends_when_its_study_is_gone(tmp_path):
     worker = here.recv()
     os.kill(study.pid, signal.SIGKILL)
     study.join()
-    for _ in range(300):
+    for _ in range(3000):
         if not Path(f"/proc/{worker}").exists():
             return
         time.sleep(0.1)

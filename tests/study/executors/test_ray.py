@@ -56,7 +56,7 @@ def executor(cluster):
     made.close()
 
 
-def until(holds, seconds=60):
+def until(holds, seconds=300):
     end = time.monotonic() + seconds
     while not holds() and time.monotonic() < end:
         time.sleep(0.2)
