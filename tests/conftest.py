@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from functools import lru_cache, wraps
 
 import pytest
 import torch
@@ -13,6 +15,8 @@ from tests.makers.stores import lab
 from tests.makers.studies import execute, prepared
 from tests.makers.volumes import volumes
 
+from contrabench.contracts.dataset import Case
+from contrabench.datasets.phantom import Phantom, PhantomOptions
 from contrabench.testing import make_case
 
 __all__ = ["execute", "frame", "lab", "prepared", "rounds", "smooth_images", "volumes"]
@@ -44,6 +48,25 @@ def _own_cache(tmp_path_factory):
     """No test meets what the user has kept of an archive or a listing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _each_heart_is_made_once():
+    """The phantom takes a second a heart, and hundreds of tests begin with the same few."""
+    make = Phantom.load
+
+    @lru_cache(maxsize=24)
+    def made(seed, name):
+        return make(Phantom(options=PhantomOptions(seed=seed)), Case(id=name, patient=name))
+
+    @wraps(make)
+    def load(self, case):
+        volume = made(self.options.seed, case.id)
+        return replace(volume, image=volume.image.copy(), label=volume.label.copy())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Phantom, "load", load)
         yield
 
 

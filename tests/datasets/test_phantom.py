@@ -33,6 +33,14 @@ def digest_of(volume):
     return hashlib.sha256(volume.image.tobytes() + volume.label.tobytes()).hexdigest()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _made_anew():
+    """What other tests remember of a heart is not what is tested here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Phantom, "load", Phantom.load.__wrapped__)
+        yield
+
+
 @pytest.fixture(scope="module")
 def phantom():
     return Phantom()

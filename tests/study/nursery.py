@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import torch
+import torch._dynamo  # an optimiser's first one imports it for seconds, in every child anew
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "makers"))
 
@@ -32,7 +33,7 @@ def work_on_run(store: Path) -> None:
 
 def work_on_study(store: Path) -> None:
     """A study that is killed again and again, its workers with it."""
-    session = plan_tiny(store, test_folds=[0])
+    session = plan_tiny(store, test_folds=[0], draws=1)
     executor = LocalExecutor(
         Crew(2, 1, 1, "cpu", store / "workers.log"), LocalOptions(start="fork")
     )

@@ -47,10 +47,9 @@ def test_threads_are_set_and_recorded():
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="not on this system")
 def test_the_peak_is_that_of_a_stage_and_not_of_those_before():
     runtime = Runtime(device="cpu", precision="float32", threads=1)
-    runtime.reset_peak_memory()
-    before = runtime.peak_memory_mb()
     for size in (400, 100, 200):
         runtime.reset_peak_memory()
+        before = runtime.peak_memory_mb()
         block = torch.ones(size * 2**20, dtype=torch.uint8)
         del block
         assert runtime.peak_memory_mb() == pytest.approx(before + size, abs=40)
