@@ -27,6 +27,7 @@ from .solids import (
     coverage,
     curve,
     ellipsoid,
+    near_tube,
     rotation,
     smooth_field,
     tube,
@@ -136,7 +137,6 @@ class Patient:
         distance: NDArray[np.floating],
         value: float | NDArray[np.floating],
         label: str | None = None,
-        within: Grid | None = None,
     ) -> None:
         """Covers the inside of a solid, in part where its surface cuts a voxel.
 
@@ -144,11 +144,8 @@ class Patient:
             distance: signed distance in millimetres.
             value: attenuation inside.
             label: structure inside, None for tissue without a label.
-            within: share of each voxel that may be painted at all.
         """
         share = coverage(distance, 2.4)
-        if within is not None:
-            share *= within
         self.image += share * (value - self.image)
         self.label[distance < 0] = 0 if label is None else VALUE[label]
 
@@ -180,7 +177,14 @@ class Patient:
                 middle = root + 0.5 * way + self.rng.normal(0, 7, 3)
                 knots = [(*root, self._between(2.5, 4.5)), (*middle, 2.2), (*(root + way), 0.9)]
                 blood = self.phase.left if self.rng.random() < 0.5 else self.phase.lung_artery
-                self.paint(tube(self.body, curve(knots, 3), 4), blood, within=inside)
+                self._paint_lung_vessel(curve(knots, 3), blood, inside.reshape(-1))
+
+    def _paint_lung_vessel(self, path: NDArray[np.float64], blood: float, inside: Grid) -> None:
+        """As `paint`, but near the vessel alone and as far as a voxel lies in the lung."""
+        index, distance = near_tube(self.body, path, 4)
+        image, label = self.image.reshape(-1), self.label.reshape(-1)
+        image[index] += coverage(distance, 2.4) * inside[index] * (blood - image[index])
+        label[index[distance < 0]] = 0
 
     def _paint_abdomen(self, inside: Grid) -> None:
         between, (_, _, z) = self._between, self.body
@@ -314,9 +318,8 @@ class Patient:
         rng = self.rng
         # Streaks fan out from the dense contrast of the superior vena cava.
         x, y = self.heart[0] - 64, self.heart[1] + 10
-        rays = sum(
-            np.sin(k * np.arctan2(y, x) + rng.uniform(0, 6.28)) for k in rng.integers(6, 24, 4)
-        )
+        angle = np.arctan2(y, x)
+        rays = sum(np.sin(k * angle + rng.uniform(0, 6.28)) for k in rng.integers(6, 24, 4))
         streaks = self._between(0, 14) * rays * np.exp(-np.hypot(x, y) / 35)
         grain = rng.standard_normal(SHAPE, dtype=np.float32)
         coarse = gaussian_filter(rng.standard_normal(SHAPE, dtype=np.float32), 1.0, truncate=2.0)

@@ -42,8 +42,10 @@ def ellipsoid(points: Points, centre: Vector, radii: Vector) -> Grid:
     scaled = [
         (p - np.float32(c)) / np.float32(r) for p, c, r in zip(points, centre, radii, strict=True)
     ]
-    level = np.sqrt(sum(q * q for q in scaled))
-    slope = np.sqrt(sum((q / np.float32(r)) ** 2 for q, r in zip(scaled, radii, strict=True)))
+    x, y, z = (q * q for q in scaled)
+    level = np.sqrt(x + y + z)
+    x, y, z = ((q / np.float32(r)) ** 2 for q, r in zip(scaled, radii, strict=True))
+    slope = np.sqrt(x + y + z)
     distance: Grid = level * (level - 1) / np.maximum(slope, np.float32(1e-6))
     # At the very centre the formula is 0/0; the distance there is the shortest semi-axis.
     return np.where(level < 1e-3, np.float32(-min(radii)), distance)
@@ -65,18 +67,23 @@ def curve(knots: ArrayLike, pieces: int = 5) -> NDArray[np.float64]:
     return np.vstack([*parts, given[-1:]])
 
 
-def tube(points: Points, path: NDArray[np.float64], reach: float = 15.0) -> Grid:
-    """Distance to a chain of straight tubes with round ends and a changing radius.
+def near_tube(
+    points: Points, path: NDArray[np.float64], reach: float = 15.0
+) -> tuple[NDArray[np.intp], Grid]:
+    """Distance to a chain of straight tubes with round ends and a changing radius, near them.
 
-    To the nearest axis point less the radius there, at most `reach`: farther ones are not looked
-    at. The path holds x, y, z and radius of each of its two or more joints.
+    The flat indices of the points in a box about the tubes, and for each the distance to the
+    nearest axis point less the radius there, at most `reach`. The path holds x, y, z and radius
+    of each of its two or more joints.
     """
     margin = float(path[:, 3].max()) + reach
-    near = np.ones(points[0].shape, bool)
-    for p, axis in zip(points, path.T[:3], strict=True):
-        near &= (p > axis.min() - margin) & (p < axis.max() + margin)
-    index = np.flatnonzero(near)
-    close = [p.reshape(-1)[index] for p in points]
+    flat = [p.reshape(-1) for p in points]
+    low, high = path[:, :3].min(0) - margin, path[:, :3].max(0) + margin
+    index = np.flatnonzero((flat[0] > low[0]) & (flat[0] < high[0]))
+    for axis in (1, 2):
+        place = flat[axis][index]
+        index = index[(place > low[axis]) & (place < high[axis])]
+    close = [p[index] for p in flat]
     nearest = np.full(index.size, reach, np.float32)
     for start, end in zip(path[:-1].astype(np.float32), path[1:].astype(np.float32), strict=True):
         step = end - start
@@ -87,9 +94,15 @@ def tube(points: Points, path: NDArray[np.float64], reach: float = 15.0) -> Grid
             (x - along * step[0]) ** 2 + (y - along * step[1]) ** 2 + (z - along * step[2]) ** 2
         )
         np.minimum(nearest, np.sqrt(square) - (start[3] + along * step[3]), out=nearest)
-    distance = np.full(near.size, reach, np.float32)
+    return index, nearest
+
+
+def tube(points: Points, path: NDArray[np.float64], reach: float = 15.0) -> Grid:
+    """The distance of `near_tube` at all points; `reach` at those that are not near."""
+    index, nearest = near_tube(points, path, reach)
+    distance = np.full(points[0].size, reach, np.float32)
     distance[index] = nearest
-    return distance.reshape(near.shape)
+    return distance.reshape(points[0].shape)
 
 
 def blend(first: Grid, second: Grid, radius: float) -> Grid:
