@@ -34,12 +34,12 @@ def make_row(**changes):
     return ResultRow(**values)
 
 
-def results(rows, runs=None):
+def results(rows, runs=None, problems=()):
     """Rows as a store would give them; without records unless they are given."""
     if runs is None:
         runs = pd.DataFrame(columns=[*NUMBERS, *WORDS], index=pd.Index([], name="run", dtype="str"))
         runs = runs.astype(dict.fromkeys(NUMBERS, float))
-    return Results(rows, runs)
+    return Results(rows, runs, tuple(problems))
 
 
 @pytest.fixture

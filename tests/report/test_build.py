@@ -313,3 +313,12 @@ def test_a_method_that_sees_more_labelled_images_is_compared_where_scratch_does_
 
 def notes_of(frame, rows):
     return section(frame, *rows).notes
+
+
+def test_a_run_that_could_not_be_read_is_named_in_the_report_itself(frame):
+    rows = [{"method": name, "patient": f"p{p}"} for name in ("scratch", "gcl") for p in range(3)]
+    problems = [f"run {number} is left out: its scores are not finite" for number in range(8)]
+    made = build_report(results(frame(*rows), problems=problems), "bench report")
+    notes = [note for section in made.sections for note in section.notes]
+    assert [note for note in notes if "not finite" in note] == problems[:6]
+    assert notes.count("2 more runs are left out.") == 1

@@ -172,3 +172,24 @@ def test_folds_that_methods_disagree_on_leave_training_unknown(frame):
     assert math.isnan(compared.against[0].retrained)
     assert compared.pairs.retrained.isna().to_numpy()[0, 1]
     assert compared.against[0].separated
+
+
+def test_what_was_run_is_not_said_to_be_enough_where_it_was_not(frame):
+    """Three folds that differ much: the plain test would be content with fewer patients."""
+
+    def made(name, gains, noise):
+        rows = frame(*(
+            {
+                "method": name, "patient": f"p{p:02d}", "fold": p % 3, "folds": 3, "draw": draw,
+                "dice": 0.5 + 0.01 * p + gains[p % 3] + 0.1 * NOISE[noise, p],
+            }
+            for draw in range(2)
+            for p in range(12)
+        ))  # fmt: skip
+        return Entry(name, "", rows, rows.groupby("patient")[["dice", "asd_mm"]].mean())
+
+    compared = compare([made("gcl", [0.03, 0.06, 0.08], 1), made("scratch", [0, 0, 0], 2)])
+    known = compared.against[0]
+    assert known.is_anew
+    assert not known.separated
+    assert known.patients_needed > 12

@@ -90,7 +90,13 @@ def test_a_study_that_sees_says_what_it_sees_first(frame):
     gap = np.mean(NOISE[4, :, 0] - NOISE[0, :, 0]) + 0.2
     assert f"noise, uniform {np.mean(NOISE[6, :, 0] - NOISE[0, :, 0]):+.3f}" in first
     assert f"oracle, uniform {gap:+.3f}" in first
-    assert "differences from 0.03 on can be seen." in first
+    budget = budget_of(frame(*study()))
+    ends = control_table(budget).data[["95% low", "95% high"]].to_numpy(float)
+    ends = [*ends, *((one.low, one.high) for one in compare(budget.entries).family.values())]
+    halves = sorted((high - low) / 2 for low, high in ends)
+    # 2.8 standard errors are found in four studies of five; half an interval is 1.96.
+    least = np.ceil(100 * halves[len(halves) // 2] * 2.8 / 1.96) / 100
+    assert f"four studies of five would see a difference of {least:.2f}." in first
     assert first.index("oracle, gentle") < first.index("oracle, uniform") < first.index("noise")
     assert not any("must equal" in line or "undertrained" in line for line in others)
 
@@ -111,7 +117,7 @@ def test_planted_faults_of_a_study_are_told(frame):
     # With one fold nobody knows how far training again would move it.
     single = [{**row, "fold": 0, "folds": 1} for row in study(noise=0.05)]
     lines = told(frame(*single))
-    assert "with these networks; how far others would differ is not known" in lines[0]
+    assert "between these networks; how far others would differ is not known" in lines[0]
     assert not any("must equal" in line for line in lines)
     # Nor is it the images where folds disagree on it.
     moved = [
@@ -123,6 +129,18 @@ def test_planted_faults_of_a_study_are_told(frame):
     assert not any("must equal" in line for line in told(frame(*moved)))
     bare = [row for row in study() if row["family"] != "control"]
     assert "The controls oracle and noise were not run" in told(frame(*bare))[-1]
+
+
+def test_a_control_that_equals_scratch_in_every_patient_does_not_tell_what_is_seen(frame):
+    same = control(0, "heads_only", 0.0)
+    lines = told(frame(*rows_of(0, "scratch", 0.0, draws=(0,), family="reference"), *same))
+    assert lines[0] == "Can this study see? heads_only 0.000."
+
+
+def test_what_is_possible_is_no_share_of_noise(frame):
+    rows = [row for row in study() if row["method"] != "oracle"]
+    assert "full supervision +0.2" in told(frame(*rows))[0]
+    assert "possible" not in told(frame(*rows))[0]
 
 
 def test_scores_on_the_way_are_means_over_patients(frame):

@@ -83,6 +83,15 @@ def test_two_datasets_have_a_table_and_no_verdict(frame):
     assert len(section.tables[0].data) == 2
 
 
+def test_a_method_of_two_of_three_datasets_has_no_verdict(frame):
+    rows = [row for row in EVERY if (row["dataset"], row["method"]) != ("mr", "gcl")]
+    (section, *_) = made(frame, *rows)
+    assert section.tables[0].data.set_index("Method").loc["gcl", "Datasets"] == 2
+    text = "\n".join(section.verdict)
+    assert "gcl" not in text
+    assert "hu" in text
+
+
 def test_a_method_of_one_dataset_alone_is_not_there(frame):
     more = study("ct", 1, {**METHODS, "pcl": 0.1})
     section = made(frame, *STUDIES[0], *more)[0]

@@ -14,27 +14,28 @@ import pandas as pd
 from contrabench.contracts.report import NAME, Answer, Column, Kind, Table
 from contrabench.references import (
     CONTROL_FAMILY,
-    EVERY_LABEL,
-    FULL_SUPERVISION,
     REFERENCE,
     REFERENCE_FAMILY,
 )
 from contrabench.report.board import asd_heading, columns, make_table
-from contrabench.report.comparison import Against, Comparison
+from contrabench.report.comparison import Against, Comparison, unmatched
 from contrabench.report.entries import Entry, LabelBudget, labelled, labelled_count, reference_of
-from contrabench.report.instrument import Seen, alarms_of, lacking_of, seen_of, sight_of
+from contrabench.report.instrument import Seen, alarms_of, lacking_of, room_of, seen_of, sight_of
 from contrabench.report.noted import OUTSIDE, noted
 from contrabench.statistics.labels_saved import labels_needed
 from contrabench.statistics.paired import score_differences
 from contrabench.statistics.retraining import MARGIN, deciding_interval
 from contrabench.store.runs import inner, parsed
-from contrabench.text import counted, listed_words
+from contrabench.text import counted, listed_words, some
 
 FOREST, SHORT = "forest", "answer"
 DICE_GAIN = f"Dice minus {REFERENCE}"
 _ENDS = ("95% low", "95% high")
 _ASD_ENDS = ("ASD 95% low", "ASD 95% high")
 _NAMED = 4
+_WHOLE = 10
+"""From so many labelled patients on no tenth of one is told."""
+_Known = tuple[Entry, Against]
 
 
 def answer(
@@ -56,7 +57,7 @@ def answer(
         ),
         short=_in_short(budget, compared),
         words=tuple(_words(budget, compared, curve)),
-        best=next(iter(_better(budget, compared)), ""),
+        best=next(iter(_leaders(budget, compared)), ""),
         forest=_forest(budget, compared, seen),
         board=_board(budget, compared, runs),
         basis=_basis(compared),
@@ -149,11 +150,15 @@ def _words(budget: LabelBudget, compared: Comparison, curve: pd.DataFrame | None
         )
         return
     better = _better(budget, compared)
-    if better:
-        yield from _winner(budget, compared, better, curve)
+    if leaders := _leaders(budget, compared):
+        yield from _winner(budget, compared, leaders, better, curve)
     else:
         yield _none(rivals)
+        if references := _references(budget, compared):
+            named = listed_words([f"{name} {_gain(one)}" for name, (_, one) in references.items()])
+            yield f"A reference is: {named}."
     yield from _families(rivals, better)
+    yield from _not_compared(compared)
 
 
 def _in_short(budget: LabelBudget, compared: Comparison) -> str:
@@ -162,52 +167,94 @@ def _in_short(budget: LabelBudget, compared: Comparison) -> str:
         return f"nothing compared with {REFERENCE}"
     if _undertrained(budget):
         return "networks undertrained"
-    for label, (_, one) in _better(budget, compared).items():
+    for label, (_, one) in _leaders(budget, compared).items():
         return f"{label} {_gain(one)} Dice"
     return f"nothing shown to beat {REFERENCE}"
 
 
 def _undertrained(budget: LabelBudget) -> bool:
     """Whether every label is no better than scratch."""
-    room = budget.find(FULL_SUPERVISION)
-    return budget.labels != EVERY_LABEL and room is not None and room.dice <= _scratch(budget)
+    return room_of(budget) <= 0
 
 
-def _better(budget: LabelBudget, compared: Comparison) -> dict[str, tuple[Entry, Against]]:
-    """The methods that are shown to beat scratch, best first, by name."""
+def _shown(budget: LabelBudget, compared: Comparison, reference: bool) -> dict[str, _Known]:
+    """The methods, or the references, that are shown to beat scratch, best first, by name."""
     if _undertrained(budget):
         return {}
     return {
         label: one
         for label, one in rivals_of(compared).items()
-        if one[1].separated and one[1].mean > 0 and family_of(one[0]) != REFERENCE_FAMILY
+        if one[1].separated
+        and one[1].mean > 0
+        and (family_of(one[0]) == REFERENCE_FAMILY) is reference
     }
+
+
+def _better(budget: LabelBudget, compared: Comparison) -> dict[str, _Known]:
+    """The methods that are shown to beat scratch, best first, by name."""
+    return _shown(budget, compared, reference=False)
+
+
+def _references(budget: LabelBudget, compared: Comparison) -> dict[str, _Known]:
+    """The other references that are shown to beat scratch: trained longer, or with a setting."""
+    return _shown(budget, compared, reference=True)
+
+
+def _leaders(budget: LabelBudget, compared: Comparison) -> dict[str, _Known]:
+    """What may be told to be used, best first: methods shown to beat scratch, if there are any.
+
+    Before them stands a reference that is shown to beat the best of them too.
+    """
+    better = _better(budget, compared)
+    if not better or compared.pairs is None:
+        return better
+    (best, _), *_ = better.values()
+    above = compared.pairs.better()[best.label]
+    before = {
+        name: one
+        for name, one in _references(budget, compared).items()
+        if above.get(one[0].label, False)
+    }
+    return {**before, **better}
 
 
 def _winner(
     budget: LabelBudget,
     compared: Comparison,
-    better: Mapping[str, tuple[Entry, Against]],
+    leaders: Mapping[str, _Known],
+    better: Mapping[str, _Known],
     curve: pd.DataFrame | None,
 ) -> Iterator[str]:
-    """The best method that is shown to beat scratch, and which cannot be told from it."""
-    label, (entry, one) = next(iter(better.items()))
-    hearts = f"{labelled(budget.rows).split(' of ')[0]} labelled"
+    """What is best of all that is shown to beat scratch, and which cannot be told from it."""
+    label, (entry, one) = next(iter(leaders.items()))
+    count = labelled(budget.rows).split(" of ")[0]
+    hearts = f"{count} labelled patient{'' if count == '1' else 's'}"
     saved = _saved(budget, entry, compared, curve)
-    yield (
-        f"Use {label}: {_gain(one)} Dice over training from scratch with {hearts} patients{saved}."
-    )
+    yield f"Use {label}: {_gain(one)} Dice over training from scratch with {hearts}{saved}."
+    if label not in better:
+        name, (_, most) = next(iter(better.items()))
+        yield f"No method is shown to beat that; the best is {name} with {_gain(most)}."
     names = short_names(compared)
-    marks = {names[place]: text for place, text in compared.letters.items()}
-    ties = [
-        other
-        for other in better
-        if other != label and set(marks.get(other, "")) & set(marks.get(label, ""))
-    ]
+    marks = {names[place]: set(text) for place, text in compared.letters.items()}
+    rivals = rivals_of(compared)
+    ties = [name for name in rivals if name != label and marks.get(name, set()) & marks[label]]
     if ties:
-        yield f"{listed_words(ties)} cannot be told from it."
+        yield f"Not told from it: {some(ties, _NAMED)}."
     if one.passing or not one.is_anew:
         yield "That is shown for these networks, not yet for networks trained anew."
+
+
+def _not_compared(compared: Comparison) -> Iterator[str]:
+    """Which methods of the table the answer says nothing of."""
+    longer = unmatched(compared.entries)
+    names = short_names(compared)
+    left = [
+        names[place]
+        for place, entry in enumerate(compared.entries)
+        if place not in compared.paired and not entry.is_ceiling and entry.label not in longer
+    ]
+    if left:
+        yield f"Not compared, for they were tested on other patients: {some(left, _NAMED)}."
 
 
 def _saved(
@@ -219,10 +266,10 @@ def _saved(
     counts = [float(str(count)) for count in curve]
     needed = labels_needed(counts, curve, entry.scores["dice"], compared.retraining).needed
     if math.isinf(needed):
-        return f", better than scratch with {counts[-1]:g}"
+        return f", in the mean above scratch with {counts[-1]:g}"
     if needed <= labelled_count(budget.rows):
         return ""
-    return f", as good as scratch with {needed:.2g}"
+    return f", in the mean as good as scratch with {needed:{'.0f' if needed >= _WHOLE else '.2g'}}"
 
 
 def _none(rivals: Mapping[str, tuple[Entry, Against]]) -> str:
@@ -231,7 +278,9 @@ def _none(rivals: Mapping[str, tuple[Entry, Against]]) -> str:
     ends = [one.high for one in (methods or {k: one for k, (_, one) in rivals.items()}).values()]
     if any(map(math.isnan, ends)):
         return f"No method is shown to beat {REFERENCE}; the patients are too few to say more."
-    most = max(0.0, *ends)
+    most = _upward(max(ends))
+    if most <= 0:
+        return f"No method is shown to beat {REFERENCE}; none can be better."
     return f"No method is shown to beat {REFERENCE}; none can be more than {most:.2f} Dice better."
 
 
@@ -252,9 +301,14 @@ def _families(
             named = listed_words([f"{label} {_gain(one)}" for label, one in shown[:_NAMED]])
             yield f"{name} helps too: {named}."
         elif not any(math.isnan(one.high) for _, one in members):
-            most = max(one.high for _, one in members)
+            most = _upward(max(one.high for _, one in members))
             names = listed_words([label for label, _ in members[:_NAMED]])
             yield f"{name} ({names}) is not shown to help: at most {max(0.0, most):+.2f}."
+
+
+def _upward(bound: float) -> float:
+    """A bound with two decimals that still is one."""
+    return math.ceil(100 * bound - 1e-9) / 100
 
 
 def _gain(one: Against) -> str:

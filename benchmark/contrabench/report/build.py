@@ -41,6 +41,7 @@ from contrabench.text import budget_words
 
 TABLE = ["dataset", "budget", "recipe", "protocol", "metric_contract"]
 """What the rows of one table have in common, beside the label budget."""
+_NAMED = 6
 
 
 def build_report(
@@ -89,7 +90,8 @@ def build_report(
             compared.append((budget, found[budget.labels]))
             section = _section(*compared[-1], name, results.runs)
             first = answer(*compared[-1], results.runs, curve)
-            lacking = [one.note for one in concerning(budget.labels, incomplete, part)]
+            lacking = [] if sections else _left_out(results.problems)
+            lacking += [one.note for one in concerning(budget.labels, incomplete, part)]
             lacking += [
                 one.note for one in missing_references(part, budget.labels, results.runs, place)
             ]
@@ -101,6 +103,12 @@ def build_report(
     if gaps and not sections:
         raise RequestError(f"nothing is left to report; {gaps[0]}")
     return Report((*over_datasets(compared, results.runs), *sections), results.rows, command)
+
+
+def _left_out(problems: Sequence[str]) -> list[str]:
+    """The first few lines about runs that could not be read, and how many more there are."""
+    more = len(problems) - _NAMED
+    return [*problems[:_NAMED], *([f"{more} more runs are left out."] if more > 0 else [])]
 
 
 def title_of(rows: pd.DataFrame, name_contract: bool = False) -> str:

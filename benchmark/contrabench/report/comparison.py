@@ -300,6 +300,7 @@ def needed(
     mean, deviation = float(gaps.mean()), float(gaps.std(ddof=1))
     if trained.decides:
         deviation *= trained.inflation
-    patients = patients_needed(mean, deviation, comparisons)
+    # What was run did not do, so the answer is no number that was run.
+    patients = max(patients_needed(mean, deviation, comparisons), len(gaps) + 1.0)
     draws = math.nan if split is None else draws_needed(mean, split, len(gaps), comparisons)
     return patients, draws

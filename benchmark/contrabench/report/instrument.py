@@ -27,6 +27,8 @@ from contrabench.store.rows import column_at
 CONTROL_TABLE, ALONG_TABLE = "controls", "along fine-tuning"
 ON_THE_WAY = ("method", "share", "mean")
 _DIGIT = 0.01
+_SEEN = 1.43
+"""Standard errors that are found in four studies of five, 2.8, by the 1.96 of half an interval."""
 _AGAINST = f"Dice vs {REFERENCE}"
 
 
@@ -92,27 +94,32 @@ def sight_of(budget: LabelBudget, compared: Comparison, found: Sequence[Seen]) -
     """Each control's difference, of what is possible, and what is the least that can be seen."""
     ordered = sorted(found, key=lambda one: (not one.control.sees_labels, -one.mean))
     words = [f"{one.control.label} {_signed(one.mean)}" for one in ordered]
-    room = _room(budget)
+    room = room_of(budget)
     if words and not math.isnan(room):
-        words[0] += f" of {_signed(room)} possible"
-    ends = [(one.low, one.high) for one in compared.family.values()]
-    ends += [(one.low, one.high) for one in found]
-    halves = sorted((high - low) / 2 for low, high in ends if not math.isnan(high - low))
+        if ordered[0].control.sees_labels:
+            words[0] += f" of {_signed(room)} possible"
+        else:
+            words.insert(0, f"{FULL_SUPERVISION} {_signed(room)}")
+    rivals, ends = compared.family.values(), [(one.low, one.high) for one in found]
+    ends += [(one.low, one.high) for one in rivals]
+    # A control that equals scratch by its making has an interval of no width.
+    halves = sorted((high - low) / 2 for low, high in ends if high > low)
     seen = ""
     if halves:
-        least = math.ceil(halves[len(halves) // 2] / _DIGIT) * _DIGIT
-        anew = compared.retraining.decides or any(one.is_anew for one in found)
-        seen = f"differences from {least:.2f} on can be seen"
-        seen += "" if anew else " with these networks; how far others would differ is not known"
+        least = math.ceil(_SEEN * halves[len(halves) // 2] / _DIGIT) * _DIGIT
+        anew = all(one.is_anew for one in (rivals or found))
+        seen = f"would see a difference of {least:.2f}"
+        seen += "" if anew else " between these networks; how far others would differ is not known"
     if words:
-        yield f"Can this study see? {', '.join(words)}{f': {seen}' if seen else ''}."
+        so = f": four studies of five {seen}" if seen else ""
+        yield f"Can this study see? {', '.join(words)}{so}."
     elif seen:
-        yield f"In this study {seen}."
+        yield f"Four studies of five like this {seen}."
 
 
 def alarms_of(budget: LabelBudget, found: Sequence[Seen]) -> Iterator[str]:
     """What is wrong with the study itself."""
-    if _room(budget) <= 0:
+    if room_of(budget) <= 0:
         yield (
             f"The ceiling is below the floor: {FULL_SUPERVISION} is no better than {REFERENCE}. "
             "The networks are undertrained; nothing in this table says anything about methods."
@@ -136,12 +143,15 @@ def alarms_of(budget: LabelBudget, found: Sequence[Seen]) -> Iterator[str]:
             )
 
 
-def _room(budget: LabelBudget) -> float:
-    """Full supervision minus scratch; NaN without either, and at all labels, where they are one."""
-    if budget.labels == EVERY_LABEL:
-        return math.nan
+def room_of(budget: LabelBudget) -> float:
+    """Full supervision minus scratch, on the patients of both.
+
+    NaN without one of them or such patients, and at all labels, where they are one.
+    """
     full, scratch = budget.find(FULL_SUPERVISION), reference_of(budget.entries)
-    return math.nan if full is None or scratch is None else full.dice - scratch.dice
+    if budget.labels == EVERY_LABEL or full is None or scratch is None:
+        return math.nan
+    return float((full.scores["dice"] - scratch.scores["dice"]).mean())
 
 
 def _signed(value: float) -> str:
@@ -156,7 +166,7 @@ def control_table(budget: LabelBudget) -> Table | None:
         "text": ["Rates"], "score": ["Dice"], "difference": [_AGAINST, "95% low", "95% high"],
         "share": ["Share of the possible"],
     }  # fmt: skip
-    rows, room = [], _room(budget)
+    rows, room = [], room_of(budget)
     seen = {id(one.control): one for one in seen_of(budget)}
     for one in budget.controls:
         cells: dict[str, Any] = {

@@ -60,7 +60,7 @@ def _origin(
 ) -> Iterator[bytes | str]:
     """All that a report follows from, but for the rows as such and the command."""
     yield kept.code_of()
-    yield json.dumps([list(labels), rates])
+    yield json.dumps([list(labels), rates, list(results.problems)])
     known = (results.runs[name].dropna() for name in ("protocol", "method_info"))
     specs, infos = (texts.astype(str).unique() for texts in known)
     names = {*results.rows["dataset"].unique(), *(told_of(spec).get("dataset") for spec in specs)}

@@ -100,7 +100,9 @@ def _effects(combined: dict[str, CombinedEffect]) -> dict[str, Effect]:
 
 
 def _verdict(datasets: Sequence[str], combined: dict[str, CombinedEffect]) -> Iterator[str]:
-    if len(datasets) < ENOUGH:
+    # Of fewer datasets the table has the numbers, and nobody a verdict.
+    combined = {label: one for label, one in combined.items() if one.datasets >= ENOUGH}
+    if not combined:
         yield (
             f"{' and '.join(datasets)} tell too little of the mean over datasets like these: a "
             f"verdict takes {ENOUGH}, the table holds the numbers."

@@ -58,7 +58,7 @@ def _one(answer: Answer, width: int, height: int, command: str) -> Iterator[Line
     """One label budget: what it is, the answer, the picture, the best rows."""
     head = [
         *_head(answer, width),
-        *_sight(answer, width),
+        *_sight(answer.sight, width),
         Line(""),
         *_words(answer, width),
         Line(""),
@@ -91,8 +91,8 @@ def filled(parts: Sequence[str], width: int) -> list[str]:
     return lines
 
 
-def _sight(answer: Answer, width: int) -> Iterator[Line]:
-    for text in answer.sight:
+def _sight(sight: Sequence[str], width: int) -> Iterator[Line]:
+    for text in sight:
         yield from (Line(one, "dim") for one in textwrap.wrap(plain(text), width))
 
 
@@ -289,12 +289,14 @@ def _several(
 ) -> Iterator[Line]:
     """Several label budgets of each protocol: the answers, and their differences in one table."""
     for told in protocols:
+        known: set[str] = set()
         for number, (_, answer) in enumerate(told):
             if number == 0:
                 yield from _head(answer, width)
-                yield from _sight(answer, width)
             yield Line("")
             yield from (Line(text, "dim") for text in filled(answer.about[2:3], width))
+            yield from _sight([text for text in answer.sight if text not in known], width)
+            known |= set(answer.sight)
             yield from _words(answer, width)
         yield Line("")
         if differences := list(_differences([answer for _, answer in told], width)):
