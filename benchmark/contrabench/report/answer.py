@@ -239,7 +239,7 @@ def _winner(
     rivals = rivals_of(compared)
     ties = [name for name in rivals if name != label and marks.get(name, set()) & marks[label]]
     if ties:
-        yield f"Not told from it: {some(ties, _NAMED)}."
+        yield f"Cannot be told from it: {some(ties, _NAMED)}."
     if one.passing or not one.is_anew:
         yield "That is shown for these networks, not yet for networks trained anew."
 
