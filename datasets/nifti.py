@@ -252,6 +252,11 @@ class NiftiFolder(NiftiDataset):
         values.discard(0)
         if not values and faults:
             raise DataError(faults, where=str(self.root))
+        if not any(case.labelled for case in self.cases()):
+            raise DataError(
+                ["no image has a mask; put masks under the names of their images into labels/"],
+                where=str(self.root),
+            )
         if not values or min(values) < 0 or len(values) > MOST:
             raise DataError(
                 [

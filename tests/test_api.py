@@ -76,6 +76,34 @@ def test_what_cannot_be_done_is_an_error_of_the_program(store):
         cb.run("no_such_method", store=store, **SMALL)
 
 
+def test_the_store_of_this_folder_is_read_as_it_is_written(done, store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CONTRABENCH_STORE", str(store))
+    (key,) = done.runs
+    assert set(cb.rows()["run"]) == {key}
+    assert list(cb.report().leaderboard["Method"]) == ["scratch"]
+    assert cb.run("scratch", labels="50%", **SMALL).store == store
+    monkeypatch.delenv("CONTRABENCH_STORE")
+    (tmp_path / "contrabench.toml").write_text(f'store = "{store}"')
+    assert set(cb.rows()["run"]) == {key}
+    assert cb.load(key).trained.structures
+    with pytest.raises(RequestError, match="there is no folder or file"):
+        cb.report(tmp_path / "nope")
+
+
+def test_numbers_are_taken_where_the_command_line_takes_words(store):
+    planned = cb.plan(["simclr"], labels=1, fold=0, store=store, **SMALL)
+    assert planned["title"].str.contains("1 patient, fold 0").any()
+    assert not planned["title"].str.contains("fold 1").any()
+    both = cb.plan(["simclr"], labels=[1, "50%"], fold=0, store=store, **SMALL)
+    assert len(both) > len(planned)
+
+
+def test_an_argument_that_there_is_not_is_told_with_the_one_that_was_meant(store):
+    with pytest.raises(RequestError, match="there is no argument 'label'; did you mean 'labels'"):
+        cb.study(["simclr"], label="2", store=store)
+
+
 @pytest.mark.parametrize("first", ["contrabench.report.build", "contrabench.study.spec"])
 def test_names_are_callable_whatever_was_imported_before(first):
     code = f"import contrabench, {first}; assert callable(contrabench.{first.split('.')[1]})"

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from contrabench.errors import RunError
+from contrabench.errors import RequestError, RunError
 from contrabench.progress import ConsoleReporter, Reporter, Silent
+from contrabench.text import did_you_mean, some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
     from contrabench.testing import ConformityReport
     from contrabench.use.network import Loaded
 
+A = TypeVar("A", bound="Asked")
 _PATHS = ("data", "store", "config")
+_COUNTS = ("labels", "fold")
+"""What a command line takes as words, a number among them."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,9 @@ class Answer:
     tables: dict[str, pd.DataFrame]
 
 
-def run(method: str, labels: str = "10%", *, progress: bool | None = None, **options: Any) -> Done:
+def run(
+    method: str, labels: str | int = "10%", *, progress: bool | None = None, **options: Any
+) -> Done:
     """Pre-trains a method, fine-tunes on few labels and scores unseen patients, as `bench run`.
 
     `cb.run("mmgl", labels="10%", dataset="phantom")`; `fold="all"` for a cross-validation.
@@ -79,7 +85,8 @@ def run(method: str, labels: str = "10%", *, progress: bool | None = None, **opt
     """
     from contrabench.cli.asked import RunArguments
 
-    done = _carried_out(RunArguments(method=method, labels=labels, **_paths(options)), progress)
+    asked = _asked(RunArguments, {"method": method, "labels": labels, **options})
+    done = _carried_out(asked, progress)
     if done.failed:
         raise RunError("; ".join(done.failed.values()))
     return done
@@ -87,7 +94,7 @@ def run(method: str, labels: str = "10%", *, progress: bool | None = None, **opt
 
 def study(
     methods: str | Sequence[str],
-    labels: str | Sequence[str] = "10%",
+    labels: str | int | Sequence[str | int] = "10%",
     *,
     progress: bool | None = None,
     **options: Any,
@@ -101,7 +108,7 @@ def study(
 
 
 def plan(
-    methods: str | Sequence[str], labels: str | Sequence[str] = "10%", **options: Any
+    methods: str | Sequence[str], labels: str | int | Sequence[str | int] = "10%", **options: Any
 ) -> pd.DataFrame:
     """The stages of a study, as `bench plan`: kind, title, state, and how many runs need each."""
     import pandas as pd
@@ -121,26 +128,30 @@ def plan(
     return pd.DataFrame(lines).set_index("key")
 
 
-def rows(store: str | Path = "contrabench-runs") -> pd.DataFrame:
+def rows(store: str | Path | None = None) -> pd.DataFrame:
     """All rows of a store, an archive or a folder of archives; one a run, case and structure.
 
+    By default of the store in which this folder's runs are kept. RequestError if there are none.
     Metrics of one's own are columns behind the others, NaN where a run was not asked for one.
     """
-    from contrabench.exchange.reading import results_at
+    from contrabench.cli.report import results_in
     from contrabench.store.rows import own_metrics
 
-    found = results_at(_folder(store)).rows
+    found = results_in(_store(store)).rows
     return found.drop(columns="own_metrics").join(own_metrics(found))
 
 
-def report(store: str | Path = "contrabench-runs", labels: Sequence[str] = ()) -> Answer:
-    """The report of a store: `cb.report().leaderboard` is a frame, `verdict` its sentences."""
+def report(store: str | Path | None = None, labels: Sequence[str] = ()) -> Answer:
+    """The report of a store: `cb.report().leaderboard` is a frame, `verdict` its sentences.
+
+    Of the same places as `rows`.
+    """
     import pandas as pd
 
-    from contrabench.exchange.reading import results_at
+    from contrabench.cli.report import results_in
     from contrabench.report.kept import kept_report
 
-    found = kept_report(results_at(_folder(store)), "bench report", labels)
+    found = kept_report(results_in(_store(store)), "bench report", labels)
     tables: dict[str, list[pd.DataFrame]] = {}
     for section in found.sections:
         for table in section.tables:
@@ -152,21 +163,21 @@ def report(store: str | Path = "contrabench-runs", labels: Sequence[str] = ()) -
 
 
 def fit(
-    method: str, labels: str = "100%", *, progress: bool | None = None, **options: Any
+    method: str, labels: str | int = "100%", *, progress: bool | None = None, **options: Any
 ) -> Loaded:
     """Trains a method on everybody, as `bench fit`, and loads the network."""
     from contrabench.cli.asked import FitArguments
     from contrabench.study.fitting import fit_network
     from contrabench.study.runs import runs_of
 
-    asked = FitArguments(method=method, labels=labels, **_paths(options))
+    asked = _asked(FitArguments, {"method": method, "labels": labels, **options})
     runtime, settings = asked.runtime(), asked.settings()
     ((spec,), _) = runs_of(asked.spec(), runtime.device, runtime.precision)
     folder = fit_network(spec, *asked.roots(), settings.store, runtime, _reporter(progress))
     return load(str(folder), settings.store)
 
 
-def load(run: str, store: str | Path = "contrabench-runs") -> Loaded:
+def load(run: str, store: str | Path | None = None) -> Loaded:
     """The network of a run or a fit, by its key, the beginning of it, or its folder.
 
     A torch module from slices to probabilities; `load(key).predict("heart.nii.gz")` is a mask.
@@ -174,7 +185,7 @@ def load(run: str, store: str | Path = "contrabench-runs") -> Loaded:
     from contrabench.use.network import Loaded
     from contrabench.use.trained import find_trained
 
-    return Loaded(find_trained(run, _folder(store)))
+    return Loaded(find_trained(run, _store(store)))
 
 
 def check(method: str) -> ConformityReport:
@@ -186,12 +197,16 @@ def check(method: str) -> ConformityReport:
 
 
 def _study_arguments(
-    methods: str | Sequence[str], labels: str | Sequence[str], options: dict[str, Any]
+    methods: str | Sequence[str], labels: str | int | Sequence[str | int], options: dict[str, Any]
 ) -> Asked:
     from contrabench.cli.asked_study import StudyArguments
 
-    words = [text if isinstance(text, str) else ",".join(text) for text in (methods, labels)]
-    return StudyArguments(methods=words[0], labels=words[1], **_paths(options))
+    asked = {"methods": methods, "labels": labels}
+    words = {
+        name: value if isinstance(value, str | int) else ",".join(map(str, value))
+        for name, value in asked.items()
+    }
+    return _asked(StudyArguments, {**words, **options})
 
 
 def _session(asked: Asked, reporter: Reporter) -> tuple[Session, Any]:
@@ -218,11 +233,27 @@ def _carried_out(asked: Asked, progress: bool | None) -> Done:
     return Done(session.store, keys, found[found["run"].isin(keys)], failed)
 
 
-def _paths(options: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: _folder(value) if name in _PATHS and value is not None else value
-        for name, value in options.items()
-    }
+def _asked(kind: type[A], options: dict[str, Any]) -> A:
+    """What a command is given, from Python's arguments; RequestError for one that it hasn't."""
+    known = [field.name for field in fields(kind)]
+    for name in options:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise RequestError(f"there is no argument '{name}'; {hint}there are: {some(known, 99)}")
+    given = dict(options)
+    for name, value in options.items():
+        if name in _PATHS and value is not None:
+            given[name] = _folder(value)
+        elif name in _COUNTS and isinstance(value, int):
+            given[name] = str(value)
+    return kind(**given)
+
+
+def _store(place: str | Path | None) -> Path:
+    """A place that was named, or the store that commands in this folder use."""
+    from contrabench.cli.options import load_config
+
+    return load_config().store if place is None else _folder(place)
 
 
 def _folder(place: str | Path) -> Path:

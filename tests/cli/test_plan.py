@@ -217,3 +217,21 @@ def test_without_methods_it_is_a_wrong_request(commands, tmp_path, monkeypatch):
     assert err.count("\n") == 1
     assert "--methods" in err
     assert "bench study init" in err
+
+
+def test_a_folder_that_nobody_would_look_into_is_refused(commands, tmp_path):
+    """Without --dataset the phantom is meant, which makes its hearts."""
+    asked = [
+        "plan",
+        "--methods",
+        "simclr",
+        "--labels",
+        "3",
+        "--data",
+        str(tmp_path),
+        "--no-measure",
+    ]
+    code, _, err = commands(*asked, *HERE)
+    assert code == 2
+    assert f"'phantom' makes its volumes and would not look into {tmp_path}" in err
+    assert "--dataset nifti" in err

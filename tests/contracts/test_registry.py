@@ -11,7 +11,7 @@ from textwrap import dedent
 
 import pytest
 
-from contrabench.contracts.registry import Registry
+from contrabench.contracts.registry import Registry, methods
 from contrabench.errors import RequestError
 
 COUNT = itertools.count()
@@ -331,3 +331,11 @@ def test_built_ins_load_and_are_called_like_their_files(kind, monkeypatch):
     assert {entry.name.replace("-", "_") for entry in entries} == stems
     for entry in entries:
         assert entry.value.__module__ == f"contrabench.{kind}.{entry.name.replace('-', '_')}"
+
+
+@pytest.mark.parametrize("name", ["my_idea", "my_idea.py"])
+def test_a_file_of_that_name_here_is_told_how_to_be_taken(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_idea.py").touch()
+    with pytest.raises(RequestError, match=r"my_idea\.py lies here: add --plugin my_idea\.py"):
+        methods.get(name)

@@ -98,6 +98,11 @@ def colours():
 SIDES = ("<fff", (1.5, 1.5, 10.0))
 REFUSALS = [
     Refusal(
+        "images without a single mask",
+        lambda given: asks(folder(given, labels="masks")),
+        "no image has a mask; put masks under the names of their images into labels/",
+    ),
+    Refusal(
         "sform and pixdim say different voxel sides, neither of them 1",
         geometry(AFFINE, PIXDIM=("<ffff", (1, *SIDES[1]))),
         r"b\.nii\.gz: .*two geometries, sform 2 x 2 x 8, pixdim 1\.5 x 1\.5 x 10; write",

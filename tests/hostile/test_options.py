@@ -65,6 +65,11 @@ REFUSALS = [
     Refusal("a budget of another name", asks("--budget", "huge"), "there is no budget 'huge'"),
     Refusal("a method with a line break", asks("--method", "a\nb"), r"no method.* 'a\\nb'"),
     Refusal("a name that colours the screen", asks("--method", "\x1b[31m"), r"'\\x1b\[31m'"),
+    Refusal(
+        "a folder, and no dataset that would look into it",
+        lambda given: [*RUN, "--data", str(given)],
+        "'phantom' makes its volumes and would not look into .*--dataset nifti",
+    ),
     Refusal("an option of the dataset without a value", asks("-d", "patients"), "not a pair"),
     Refusal(
         "an infinite option of the method",

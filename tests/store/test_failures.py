@@ -65,6 +65,7 @@ def test_an_unforeseen_error_becomes_one_line_and_its_traceback_stays_in_the_log
     assert isinstance(shown, RunError)
     assert "KeyError: 'tap9'" in str(shown)
     assert "\n" not in str(shown)
+    assert str(log_path(tmp_path, KEY)) in str(shown)
     assert read_failure(tmp_path, KEY).reason == str(shown)
     log = log_path(tmp_path, KEY).read_text()
     assert "Traceback (most recent call last)" in log

@@ -44,6 +44,7 @@ def test_the_best_method_is_fitted_and_no_reference(store, capsys):
     said = " ".join((err.out + err.err).split())
     assert f"best of 2 methods on phantom with labels of 50%: {best}" in said
     assert f"mean Dice {means[best]:.3f}" in said
+    assert ("no method is above scratch" in said) == (means["scratch"] >= means[best])
     (file,) = store.glob("stages/fits/[!.]*/fit.json")
     record = json.loads(file.read_text())
     (run,) = (

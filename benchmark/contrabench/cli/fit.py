@@ -75,6 +75,11 @@ def _spec(asked: FitArguments, device: str, precision: str, reporter: Reporter) 
             f"{found.labels}: {found.variant}, mean Dice {found.dice:.3f}; bench report says what "
             "it is shown to be better than"
         )
+        if found.scratch >= found.dice:
+            reporter.line(
+                f"no method is above scratch, whose mean is {found.scratch:.3f} there; `bench fit "
+                "--method scratch` trains that"
+            )
         record = find_trained(found.run, store).record
     else:
         record = find_trained(str(asked.run), store).record

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from contrabench import __version__
 from contrabench.cli import options, output
 from contrabench.cli.study_view import store_words
-from contrabench.files import expanded
 from contrabench.text import counted, some
 
 if TYPE_CHECKING:
@@ -23,9 +21,7 @@ def here() -> None:
     from contrabench.store.runs import finished_runs
     from contrabench.study.status import read_studies
 
-    # As the option `--store` of every command reads it.
-    named = os.environ.get("CONTRABENCH_STORE")
-    store = options.load_config(store=expanded(named) if named else None).store
+    store = options.load_config().store
     runs = len(finished_runs(store))
     open_studies = [study for study in read_studies(store) if not study.complete]
     screen = output.console()

@@ -163,11 +163,11 @@ def load_config(path: Path | None = None, store: Path | None = None) -> Config:
     """Reads the file named, or by CONTRABENCH_CONFIG, or `contrabench.toml` in this folder.
 
     Relative paths in it are taken from the file's own folder; all are absolute afterwards. Without
-    a file the configuration is the default. A `store` of the command line wins. RequestError if a
-    file that was named is not there, or any is not understood.
+    a file the configuration is the default. A `store` of the command line wins, then that of
+    CONTRABENCH_STORE. RequestError if a file that was named is not there, or any is not understood.
     """
     config = _read_config(path)
-    USED.store = store or expanded(config.store)
+    USED.store = store or expanded(os.environ.get("CONTRABENCH_STORE") or config.store)
     return replace(config, store=USED.store)
 
 

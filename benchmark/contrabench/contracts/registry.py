@@ -263,6 +263,9 @@ class Registry(Generic[T]):
         usable = [plugin.name for plugin in entries if plugin.error is None]
         hint = did_you_mean(name, usable, most=3)
         listing = ", ".join(usable) or "none"
+        file = f"{name.removesuffix('.py')}.py"
+        if Path(file).is_file():
+            hint = f"{file} lies here: add --plugin {file}; "
         message = f"there is no {self.kind} '{name}'; {hint}there are: {listing}"
         broken = [f"{plugin.name} ({plugin.error})" for plugin in entries if plugin.error]
         return f"{message}. Not usable: {'; '.join(broken)}" if broken else message

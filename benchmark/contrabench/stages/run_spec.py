@@ -127,11 +127,18 @@ def _named(
 def open_dataset(
     name: str, options: dict[str, Any], root: Path | None, how: str = "--data FOLDER"
 ) -> Dataset:
-    """A registered dataset; RequestError if there is none, or it needs files and none are named.
+    """A registered dataset.
+
+    RequestError if there is none, it needs files and none are named, or it needs none and some are.
 
     `how` a command line names its folder.
     """
     kind = registry.datasets.get(name)
     if kind.info.needs_path and root is None:
         raise RequestError(f"'{name}' needs its files: {how}, with {kind.info.layout}")
+    if not kind.info.needs_path and root is not None:
+        raise RequestError(
+            f"'{name}' makes its volumes and would not look into {root}; say what that folder "
+            "holds, such as --dataset nifti, or leave it out"
+        )
     return kind(root, kind.Options.model_validate(options))

@@ -97,7 +97,11 @@ def record_error(
     )
     if is_disk_full(error):
         return full
-    shown = error if isinstance(error, ContrabenchError) else RunError(_words(kind, error))
+    shown = (
+        error
+        if isinstance(error, ContrabenchError)
+        else RunError(_words(kind, error, log_path(home, key)))
+    )
     try:
         with log_path(home, key).open("a", encoding="utf-8", errors="replace") as log:
             log.write(account_of(error))
@@ -143,7 +147,7 @@ def keep_account(error: BaseException, store: Path | None) -> Path | None:
     return None
 
 
-def _words(kind: str, error: BaseException) -> str:
+def _words(kind: str, error: BaseException, log: Path) -> str:
     """An unforeseen error in one line: what it is, what it means, what to do."""
     first = one_line(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
@@ -153,5 +157,5 @@ def _words(kind: str, error: BaseException) -> str:
         )
     return (
         f"the {kind} stage broke off with {first}; this is a fault in the code of a plug-in or "
-        "of contrabench. The traceback is in the log beside the stage's folder"
+        f"of contrabench, and its traceback is in {log}; `bench methods check` tries a method"
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from contrabench.errors import RequestError
 from contrabench.progress import Reporter
-from contrabench.references import NOT_COMPARED
+from contrabench.references import NOT_COMPARED, REFERENCE
 from contrabench.statistics.aggregate import macro_mean
 from contrabench.store.results import read_rows
 from contrabench.store.rows import labels_of
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Winner:
-    """The best of some methods at one label budget: its name, mean Dice, and one of its runs."""
+    """The best of some methods at one label budget: its name, mean Dice, and one of its runs.
+
+    `scratch` is the mean Dice of training from scratch there, NaN where that was not run.
+    """
 
     variant: str
     dice: float
@@ -28,6 +32,7 @@ class Winner:
     dataset: str
     run: str
     others: int
+    scratch: float
 
 
 def winner_of(store: Path, dataset: str | None, labels: str | None, reporter: Reporter) -> Winner:
@@ -39,6 +44,7 @@ def winner_of(store: Path, dataset: str | None, labels: str | None, reporter: Re
     rows, _ = read_rows(store, reporter=reporter)
     if dataset is not None:
         rows = rows[rows["dataset"] == dataset]
+    floor = rows[rows["variant"] == REFERENCE]
     rows = rows[~rows["family"].isin(NOT_COMPARED) & (rows["rates"] != "gentle")]
     if rows.empty:
         where = f" on '{dataset}'" if dataset else ""
@@ -52,14 +58,17 @@ def winner_of(store: Path, dataset: str | None, labels: str | None, reporter: Re
             f"{store} has no run with labels of {wanted}; there are {some(known)}: name one with "
             "--labels"
         )
-    return _best(rows[rows["labels"] == wanted], wanted)
+    floor = floor[(floor["protocol"] == protocol) & (floor["labels"] == wanted)]
+    scratch = macro_mean(floor, "dice") if len(floor) else math.nan
+    return _best(rows[rows["labels"] == wanted], wanted, scratch)
 
 
-def _best(rows: pd.DataFrame, labels: str) -> Winner:
+def _best(rows: pd.DataFrame, labels: str, scratch: float) -> Winner:
     parts = {str(name): part for name, part in rows.groupby("variant", observed=True)}
     means = {name: macro_mean(part, "dice") for name, part in parts.items()}
     name = max(means, key=lambda one: (means[one], one))
     first = parts[name].iloc[0]
+    others = len(means) - 1
     return Winner(
-        name, means[name], labels, str(first["dataset"]), str(first["run"]), len(means) - 1
+        name, means[name], labels, str(first["dataset"]), str(first["run"]), others, scratch
     )
