@@ -69,6 +69,29 @@ def test_the_table_marks_who_is_far_from_the_others():
     assert rows["between slices, mm"].span == "the same"
 
 
+def test_of_five_cases_the_one_that_is_turned_is_named():
+    facts = [facts_of(f"p{n}") for n in range(4)]
+    rows = {one.what: one for one in properties([*facts, facts_of("odd", codes="RPS")], ())}
+    assert rows["axes as stored"].apart == ("odd RPS",)
+    rows = {one.what: one for one in properties([*facts[:3], facts_of("odd", codes="RPS")], ())}
+    assert rows["axes as stored"].apart == ()
+
+
+def test_a_value_that_one_mask_alone_has_is_a_warning(volumes):
+    for seed, name in enumerate("abcde"):
+        volumes.add(name, seed=seed)
+    found = volumes.dataset(structures="")
+    assert findings_of(check_dataset, found, Silent()) == ()
+    _, label = volumes.add("c", seed=2)
+    label[tuple(np.argwhere(label == 1)[0])] = 7
+    volumes.write("labels", "c", label)
+    told = findings_of(check_dataset, volumes.dataset(structures=""), Silent())
+    (lone,) = (one for one in told if "alone" in one.what)
+    assert lone.severity == "warning"
+    assert "'label 7' is in c alone" in lone.what
+    assert lone.what.endswith("of 5 that are labelled")
+
+
 def test_of_a_few_cases_nobody_is_an_outlier():
     rows = properties([facts_of("a", 1.0), facts_of("b", 3.0)], ())
     assert not any(row.apart for row in rows)

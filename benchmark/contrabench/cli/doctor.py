@@ -27,7 +27,7 @@ SHOWN = 5
 """Findings of one check that are told on the screen; `--json` tells all."""
 OUTLIERS = (
     "outliers: 3.5 robust deviations (of the logarithm, by its median) from the median, and a "
-    "quarter at least; axes: of a tenth of the cases at most"
+    "quarter at least; axes: of one case, or a tenth of them at most; both from five cases on"
 )
 _WORDS = {"error": "error", "warning": "warning", "information": "note"}
 _STYLES = {"ok": "green", "error": "bold red", "warning": "yellow", "note": "cyan"}

@@ -38,6 +38,13 @@ def check_dataset(dataset: Dataset, reporter: Reporter) -> Looking:
     yield from properties(facts, structures)
     for line in _lost(labelled, structures, dataset.recipe.field_of_view_mm):
         yield Finding("warning", line, "what a network cannot see it cannot learn")
+    for line in _lone(labelled, structures):
+        yield Finding(
+            "warning",
+            line,
+            "a value that is a slip is scored as a structure and lowers every mean",
+            "mend that mask, or name what the structures are",
+        )
     for line in grouped((one.case.id, note) for one in facts for note in one.notes):
         yield Finding("information", line, "", "put the headers right if it is not as it should be")
     for line in untaken_line(dataset, cases):
@@ -59,6 +66,20 @@ def _lost(
     yield from grouped(
         (one.case.id, Note(f"'{name}' {where}")) for one in labelled for name in one.gone
     )
+
+
+def _lone(labelled: Sequence[Facts], structures: Sequence[Structure]) -> Iterator[str]:
+    """Structures that one mask of several has, and no other."""
+    if len(labelled) < _ENOUGH:
+        return
+    for index, structure in enumerate(structures):
+        shown = [one for one in labelled if one.millilitres and one.millilitres[index] > 0]
+        if len(shown) == 1:
+            size = (shown[0].millilitres or ())[index]
+            yield (
+                f"'{structure.name}' is in {shown[0].case.id} alone ({size:.3g} ml), of "
+                f"{len(labelled)} that are labelled"
+            )
 
 
 def properties(facts: Sequence[Facts], structures: Sequence[Structure]) -> Iterator[Property]:
@@ -84,7 +105,8 @@ def _most(what: str, facts: Sequence[Facts], values: Sequence[str]) -> Property:
     """A property of names: how often each, and who has a rare one."""
     found = Counter(values)
     words = ", ".join(f"{name} {count}" for name, count in found.most_common())
-    rare = {name for name, count in found.items() if count <= len(facts) / 10}
+    few = max(len(facts) / 10, 1 if len(facts) >= _ENOUGH else 0)
+    rare = {name for name, count in found.items() if count <= few}
     named = zip(facts, values, strict=True)
     apart = tuple(f"{one.case.id} {value}" for one, value in named if value in rare)
     return Property(what, found.most_common(1)[0][0], words, apart)
