@@ -258,6 +258,8 @@ def mlflow_points(client, run, name):
 def test_mlflow_on_a_server_resumed_and_killed(server, monkeypatch, start, reporter, capsys):
     address, kill = server
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    # A server beside a full suite answers late; one that is gone refuses at once.
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
 
     tracker = start("mlflow")
     values = {step: math.exp(-step / 30) for step in (1, 20, 40, 60)}
