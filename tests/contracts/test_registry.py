@@ -339,3 +339,8 @@ def test_a_file_of_that_name_here_is_told_how_to_be_taken(name, tmp_path, monkey
     (tmp_path / "my_idea.py").touch()
     with pytest.raises(RequestError, match=r"my_idea\.py lies here: add --plugin my_idea\.py"):
         methods.get(name)
+
+
+def test_a_name_that_no_file_can_have_is_unknown_all_the_same():
+    with pytest.raises(RequestError, match="there is no method"):
+        methods.get("a" * 5000)

@@ -316,7 +316,12 @@ def notes_of(frame, rows):
 
 
 def test_a_run_that_could_not_be_read_is_named_in_the_report_itself(frame):
-    rows = [{"method": name, "patient": f"p{p}"} for name in ("scratch", "gcl") for p in range(3)]
+    rows = [
+        {"method": name, "patient": f"p{p}", "labels": labels}
+        for name in ("scratch", "gcl")
+        for p in range(3)
+        for labels in ("10%", "20%")
+    ]
     problems = [f"run {number} is left out: its scores are not finite" for number in range(8)]
     made = build_report(results(frame(*rows), problems=problems), "bench report")
     notes = [note for section in made.sections for note in section.notes]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import os
 import pkgutil
 import re
 import sys
@@ -264,7 +265,7 @@ class Registry(Generic[T]):
         hint = did_you_mean(name, usable, most=3)
         listing = ", ".join(usable) or "none"
         file = f"{name.removesuffix('.py')}.py"
-        if Path(file).is_file():
+        if os.path.isfile(file):  # noqa: PTH113 - a name that no path can have is none
             hint = f"{file} lies here: add --plugin {file}; "
         message = f"there is no {self.kind} '{name}'; {hint}there are: {listing}"
         broken = [f"{plugin.name} ({plugin.error})" for plugin in entries if plugin.error]

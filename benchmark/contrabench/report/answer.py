@@ -149,12 +149,12 @@ def _words(budget: LabelBudget, compared: Comparison, curve: pd.DataFrame | None
             f"{REFERENCE}, so the networks are undertrained."
         )
         return
-    better = _better(budget, compared)
+    better = _shown(budget, compared)
     if leaders := _leaders(budget, compared):
         yield from _winner(budget, compared, leaders, better, curve)
     else:
         yield _none(rivals)
-        if references := _references(budget, compared):
+        if references := _shown(budget, compared, reference=True):
             named = listed_words([f"{name} {_gain(one)}" for name, (_, one) in references.items()])
             yield f"A reference is: {named}."
     yield from _families(rivals, better)
@@ -177,8 +177,8 @@ def _undertrained(budget: LabelBudget) -> bool:
     return room_of(budget) <= 0
 
 
-def _shown(budget: LabelBudget, compared: Comparison, reference: bool) -> dict[str, _Known]:
-    """The methods, or the references, that are shown to beat scratch, best first, by name."""
+def _shown(budget: LabelBudget, compared: Comparison, reference: bool = False) -> dict[str, _Known]:
+    """The methods, or the other references, that are shown to beat scratch, best first, by name."""
     if _undertrained(budget):
         return {}
     return {
@@ -190,29 +190,19 @@ def _shown(budget: LabelBudget, compared: Comparison, reference: bool) -> dict[s
     }
 
 
-def _better(budget: LabelBudget, compared: Comparison) -> dict[str, _Known]:
-    """The methods that are shown to beat scratch, best first, by name."""
-    return _shown(budget, compared, reference=False)
-
-
-def _references(budget: LabelBudget, compared: Comparison) -> dict[str, _Known]:
-    """The other references that are shown to beat scratch: trained longer, or with a setting."""
-    return _shown(budget, compared, reference=True)
-
-
 def _leaders(budget: LabelBudget, compared: Comparison) -> dict[str, _Known]:
     """What may be told to be used, best first: methods shown to beat scratch, if there are any.
 
     Before them stands a reference that is shown to beat the best of them too.
     """
-    better = _better(budget, compared)
+    better = _shown(budget, compared)
     if not better or compared.pairs is None:
         return better
     (best, _), *_ = better.values()
     above = compared.pairs.better()[best.label]
     before = {
         name: one
-        for name, one in _references(budget, compared).items()
+        for name, one in _shown(budget, compared, reference=True).items()
         if above.get(one[0].label, False)
     }
     return {**before, **better}

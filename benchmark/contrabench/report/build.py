@@ -67,6 +67,8 @@ def build_report(
     """
     sections: list[Section] = []
     gaps: list[str] = []
+    # Told once, with the first table.
+    unread = _left_out(results.problems)
     compared: list[Compared] = []
     several_contracts = results.rows["metric_contract"].nunique() > 1
     for _, given in grouped(results.rows, TABLE):
@@ -90,12 +92,12 @@ def build_report(
             compared.append((budget, found[budget.labels]))
             section = _section(*compared[-1], name, results.runs)
             first = answer(*compared[-1], results.runs, curve)
-            lacking = [] if sections else _left_out(results.problems)
-            lacking += [one.note for one in concerning(budget.labels, incomplete, part)]
+            lacking = [one.note for one in concerning(budget.labels, incomplete, part)]
             lacking += [
                 one.note for one in missing_references(part, budget.labels, results.runs, place)
             ]
-            notes = (*lacking, *section.notes)
+            notes = (*unread, *lacking, *section.notes)
+            unread = []
             drawn = gallery(budget) if gallery else None
             sections.append(replace(section, notes=notes, gallery=drawn, answer=first))
         known = appendix(part[part["labels"].isin(labels)] if labels else part, results.runs, name)
