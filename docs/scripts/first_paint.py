@@ -10,15 +10,12 @@ range of ten openings, by the clock of the browser.
 from __future__ import annotations
 
 import argparse
-import shutil
 import statistics
 import sys
 from pathlib import Path
 
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
+from page_pictures import chromium
 
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu")
 PAINTED = "return performance.getEntriesByName('first-contentful-paint')[0].startTime"
 
 
@@ -28,11 +25,7 @@ def main() -> None:
     parser.add_argument("page", type=Path)
     parser.add_argument("--slower", type=float, default=4, help="how many times slower")
     asked = parser.parse_args()
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or shutil.which("google-chrome") or ""
-    for flag in FLAGS:
-        options.add_argument(flag)
-    browser = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    browser = chromium()
     times = []
     try:
         browser.execute_cdp_cmd("Emulation.setCPUThrottlingRate", {"rate": asked.slower})

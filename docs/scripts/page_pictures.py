@@ -23,6 +23,15 @@ SCREENS = {1440: 900, 768: 1024, 390: 844}
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars")
 
 
+def chromium() -> webdriver.Chrome:
+    """A browser without a window."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or shutil.which("google-chrome") or ""
+    for flag in FLAGS:
+        options.add_argument(flag)
+    return webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+
+
 def main() -> None:
     """Opens the page at each width in each theme and writes what is seen first."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -30,11 +39,7 @@ def main() -> None:
     parser.add_argument("--place", default="top", help="where the page is opened, such as s3")
     parser.add_argument("--out", type=Path, default=PICTURES)
     asked = parser.parse_args()
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or shutil.which("google-chrome") or ""
-    for flag in FLAGS:
-        options.add_argument(flag)
-    browser = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    browser = chromium()
     try:
         for theme in ("light", "dark"):
             wanted = [
