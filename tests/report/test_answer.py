@@ -75,6 +75,13 @@ def test_networks_of_one_draw_are_said_to_be_these(frame):
     assert "That is shown for these networks, not yet for networks trained anew." in told
 
 
+def test_the_head_tells_of_methods_with_fewer_draws(frame):
+    rows = [*base(), *study("bcp", 0.2, 3, "consistency")]
+    assert "5 of 5 folds x 2 draws" in answer(frame, *rows).about
+    fewer = (row for row in rows if row["method"] != "bcp" or row["draw"] == 0)
+    assert "5 of 5 folds x 1 to 2 draws" in answer(frame, *fewer).about
+
+
 def test_where_nothing_beats_scratch_the_most_that_it_may_be_is_told(frame):
     rows = [*base(), *study("gcl", 0.0, 5, "contrast before")]
     told = answer(frame, *rows)

@@ -176,6 +176,22 @@ def test_joint_stages_share_the_steps_of_fine_tuning_to_the_last():
     assert tuning_stages(Staged(), 24) == [(None, 24)]
 
 
+@pytest.mark.parametrize("plan", [lambda m: share_out(m, TINY, "common"), Staged.transfers])
+def test_a_stage_alone_is_told_to_be_a_tuple(plan):
+    class Bare(Staged):
+        def stages(self):
+            return Stage(name="a")
+
+    with pytest.raises(RequestError, match=r"'a' is given where a tuple .* write \(stage,\)"):
+        plan(Bare())
+
+
+def test_a_joint_stage_alone_too(monkeypatch):
+    monkeypatch.setattr(Rounds, "joint_stages", lambda self: JointStage(name="b"))
+    with pytest.raises(RequestError, match="'b' is given where a tuple of stages is due"):
+        tuning_stages(Rounds(), 24)
+
+
 def test_pseudo_labels_need_a_stage_before():
     method = Rounds()
     method.masks = Predicted()

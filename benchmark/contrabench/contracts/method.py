@@ -10,7 +10,7 @@ device: the engine does.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
@@ -65,6 +65,12 @@ class MethodInfo(Frozen):
     )
 
 
+def _bare(name: str) -> RequestError:
+    return RequestError(
+        f"the stage '{name}' is given where a tuple of stages is due; write (stage,), with comma"
+    )
+
+
 class Stage(Frozen):
     """One pre-training stage, as data: enough to plan, hash and audit it without torch."""
 
@@ -96,6 +102,10 @@ class Stage(Frozen):
     def controls(self) -> bool:
         """Whether only a control may have such a stage."""
         return self.every_label or self.spoilt != "nothing"
+
+    def __iter__(self) -> NoReturn:
+        """No stage is walked through: it stands alone where a tuple of stages is due."""
+        raise _bare(self.name)
 
 
 class Predicted(Frozen):
@@ -144,6 +154,10 @@ class JointStage(Frozen):
     def predicted(self) -> bool:
         """Whether a stream carries labels that the stage before predicts."""
         return any(isinstance(stream.masks, Predicted) for stream in self.streams)
+
+    def __iter__(self) -> NoReturn:
+        """As of a stage of pre-training."""
+        raise _bare(self.name)
 
 
 class Deviations(Frozen):

@@ -71,7 +71,9 @@ def _about(budget: LabelBudget, runs: pd.DataFrame) -> tuple[str, ...]:
     rows = budget.rows
     days = runs["finished"].reindex(rows["run"].astype(str).unique()).dropna()
     folds = f"{rows['fold'].nunique()} of {counted(int(rows['folds'].max()), 'fold')}"
-    draws = counted(int(rows["draw"].nunique()), "draw")
+    each = rows.groupby("variant", observed=True)["draw"].nunique()
+    least = f"{each.min()} to " if each.min() < each.max() else ""
+    draws = least + counted(int(each.max()), "draw")
     return (
         str(rows["dataset"].iloc[0]),
         f"{counted(int(rows['patient'].nunique()), 'test patient')}",

@@ -80,13 +80,12 @@ def instrument(budget: LabelBudget, compared: Comparison) -> tuple[str, ...]:
 
 
 def lacking_of(budget: LabelBudget) -> Iterator[str]:
-    """Which controls were not run, so that a blind study looks like a clear one."""
+    """Which controls have no rows, so that a blind study looks like a clear one."""
     held = {str(one.entry.rows["method"].iloc[0]) for one in budget.controls}
     if lacking := [name for name in CONTROLS if name not in held]:
         yield (
-            f"The {'controls' if len(lacking) > 1 else 'control'} {' and '.join(lacking)} "
-            f"{'were' if len(lacking) > 1 else 'was'} not run: how much of a gain survives "
-            "fine-tuning here is not known."
+            f"Without rows of the {'controls' if len(lacking) > 1 else 'control'} "
+            f"{' and '.join(lacking)}, how much of a gain survives fine-tuning here is not known."
         )
 
 

@@ -43,7 +43,7 @@ def share_out(method: Method, budget: Budget, recipe: Recipe) -> list[StageWork]
 
     RequestError if no recipe is known for the method, or a stage is one of controls alone.
     """
-    stages = method.stages()
+    stages = tuple(method.stages())
     if method.info.family != CONTROL_FAMILY and (odd := [s for s in stages if s.controls]):
         raise RequestError(
             f"stage '{odd[0].name}' of '{method.info.title}' sees all masks, or what is spoilt; "
@@ -69,7 +69,7 @@ def tuning_stages(method: Method, steps: int) -> list[tuple[JointStage | None, i
 
     RequestError if the first one wants pseudo-labels, which nothing before could predict.
     """
-    stages = method.joint_stages()
+    stages = tuple(method.joint_stages())
     if stages and stages[0].predicted:
         raise RequestError(
             f"'{method.info.title}': its first joint stage '{stages[0].name}' wants labels that a "
