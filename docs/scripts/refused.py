@@ -67,7 +67,7 @@ def shown(line: str, folder: Path) -> str:
     line = re.sub(re.escape(tempfile.gettempdir()) + r"/[\w.-]+", "FOLDER", line)
     line = line.replace(f"{ROOT}/", "")
     # Names that tests make unlike each other by the number of their process.
-    line = re.sub(r"(?<=hostile_)[\d_]+", "N", line)
+    line = re.sub(r"(hostile_|mine_)[\d_]+", r"\1N", line)
     line = re.sub(r"(/?(x|deep){20,})+", "/...", line)
     line = f"{line[: LONGEST - 3]}..." if len(line) > LONGEST else line
     return f"`` {line.replace('|', chr(92) + '|')} ``"
