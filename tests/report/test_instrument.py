@@ -11,6 +11,7 @@ from contrabench.report.build import build_report
 from contrabench.report.comparison import compare
 from contrabench.report.entries import label_budgets, set_apart
 from contrabench.report.instrument import along_table, control_table, instrument
+from contrabench.report.judged import Judged
 from contrabench.statistics.paired import paired_difference
 
 NOISE = np.random.default_rng(1).normal(0, 0.02, (8, 12, 2))
@@ -50,8 +51,7 @@ def budget_of(frame, rates="uniform"):
 
 
 def told(frame):
-    budget = budget_of(frame)
-    return instrument(budget, compare(budget.entries))
+    return instrument(Judged.of(budget_of(frame)))
 
 
 def test_controls_and_other_rates_never_rank(frame):
@@ -72,7 +72,7 @@ def test_where_nothing_else_is_there_what_is_there_ranks(frame):
 
 
 def test_a_control_is_compared_with_scratch_in_its_own_runs(frame):
-    table = control_table(budget_of(frame(*study())))
+    table = control_table(Judged.of(budget_of(frame(*study()))))
     line = table.data[(table.data["Method"] == "oracle") & (table.data["Rates"] == "uniform")]
     gaps = (FLOOR + 0.2 + NOISE[4, :, 0]) - (FLOOR + NOISE[0, :, 0])
     assert line["Dice vs scratch"].item() == pytest.approx(gaps.mean())
@@ -91,7 +91,7 @@ def test_a_study_that_sees_says_what_it_sees_first(frame):
     assert f"noise, uniform {np.mean(NOISE[6, :, 0] - NOISE[0, :, 0]):+.3f}" in first
     assert f"oracle, uniform {gap:+.3f}" in first
     budget = budget_of(frame(*study()))
-    ends = control_table(budget).data[["95% low", "95% high"]].to_numpy(float)
+    ends = control_table(Judged.of(budget)).data[["95% low", "95% high"]].to_numpy(float)
     ends = [*ends, *((one.low, one.high) for one in compare(budget.entries).family.values())]
     halves = sorted((high - low) / 2 for low, high in ends)
     # 2.8 standard errors are found in four studies of five; half an interval is 1.96.

@@ -7,7 +7,7 @@ somebody asks who has labelled and unlabelled patients, and must decide what to 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,22 +23,20 @@ from contrabench.references import (
     REFERENCE,
     REFERENCE_FAMILY,
 )
-from contrabench.report.answer import DICE_GAIN, answer, family_of, rivals_of
+from contrabench.report.answer import DICE_GAIN, answer
 from contrabench.report.board import asd_heading, columns, make_table
 from contrabench.report.build import TABLE, title_of
-from contrabench.report.comparison import Against, Comparison, compare
+from contrabench.report.comparison import Against
 from contrabench.report.completeness import complete_runs
 from contrabench.report.efficiency import patients_words, scratch_curve
 from contrabench.report.entries import (
     Entry,
-    LabelBudget,
     grouped,
     label_budgets,
     labelled,
-    labelled_count,
-    reference_of,
     set_apart,
 )
+from contrabench.report.judged import Judged, Rival
 from contrabench.report.verdict import FEW_PATIENTS
 from contrabench.statistics.labels_saved import LabelsNeeded, labels_needed
 from contrabench.statistics.retraining import MARGIN
@@ -72,49 +70,22 @@ class Advice:
 
 
 @dataclass(frozen=True)
-class _At:
+class _At(Judged):
     """One label budget with its comparisons and its answer."""
 
-    budget: LabelBudget
-    compared: Comparison
     answer: Answer
 
     @cached_property
-    def rivals(self) -> dict[str, tuple[Entry, Against]]:
-        """Methods and longer training that are compared with scratch, best first."""
-        return rivals_of(self.compared)
+    def methods(self) -> dict[str, Rival]:
+        """Those of the rivals that use the images without labels."""
+        return {k: one for k, one in self.rivals.items() if one.family not in NOT_COMPARED}
 
     @cached_property
-    def methods(self) -> dict[str, tuple[Entry, Against]]:
-        """Those of them that use the images without labels."""
-        return {k: v for k, v in self.rivals.items() if family_of(v[0]) not in NOT_COMPARED}
-
-    @property
-    def better(self) -> dict[str, tuple[Entry, Against]]:
+    def worth(self) -> dict[str, Rival]:
         """The methods that are shown to beat scratch, by what may matter."""
         return {
-            label: (entry, one)
-            for label, (entry, one) in self.methods.items()
-            if one.separated and one.mean > 0 and one.high >= MARGIN
+            k: v for k, v in self.methods.items() if k in self.better and v.effect.high >= MARGIN
         }
-
-    @property
-    def scratch(self) -> Entry | None:
-        """Training from scratch."""
-        return reference_of(self.budget.entries)
-
-    @property
-    def count(self) -> float:
-        """Labelled patients in training."""
-        return labelled_count(self.budget.rows)
-
-    @property
-    def ceiling(self) -> Against | None:
-        """All labels against those of the budget; None where there is nothing to compare."""
-        for place, one in self.compared.against.items():
-            if self.compared.entries[place].is_ceiling:
-                return one
-        return None
 
 
 def advise(results: Results, rates: str = "uniform") -> Advice:
@@ -134,8 +105,8 @@ def advise(results: Results, rates: str = "uniform") -> Advice:
     budgets = label_budgets(*set_apart(every, rates))
     curve, _ = scratch_curve(budgets)
     known = [
-        _At(one, compared, answer(one, compared, results.runs, curve))
-        for one, compared in ((one, compare(one.entries)) for one in budgets)
+        _At(one.budget, one.compared, answer(one, results.runs, curve))
+        for one in map(Judged.of, budgets)
     ]
     told = [one for one in known if one.methods]
     if not told:
@@ -165,7 +136,7 @@ def advise(results: Results, rates: str = "uniform") -> Advice:
     return Advice(
         (lead.answer.about, lead.answer.setting),
         told_by,
-        next(iter(lead.better), ""),
+        next(iter(lead.worth), ""),
         gains,
         section,
     )
@@ -174,7 +145,7 @@ def advise(results: Results, rates: str = "uniform") -> Advice:
 def _worth(lead: _At, below: _At) -> Iterator[tuple[str, str]]:
     """The answer to the question."""
     topic, hearts = "Is it worth it?", f"{_number(lead.count)} labelled patients"
-    if undertrained(below):
+    if below.is_undertrained:
         yield (
             topic,
             (
@@ -183,18 +154,19 @@ def _worth(lead: _At, below: _At) -> Iterator[tuple[str, str]]:
             ),
         )
         return
-    if lead.better:
-        label, (entry, one) = next(iter(lead.better.items()))
+    if lead.worth:
+        label, best = next(iter(lead.worth.items()))
+        one = best.effect
         sure = "Yes" if one.is_anew and not one.passing else "Yes, for the networks trained here"
         text = (
-            f"{sure}: {label} ({family_of(entry)}) brings {_effect(one)} Dice over training from "
+            f"{sure}: {label} ({best.family}) brings {_effect(one)} Dice over training from "
             f"scratch with {hearts}."
         )
-        if others := [name for name in lead.better if name != label]:
+        if others := [name for name in lead.worth if name != label]:
             text += f" So {'does' if len(others) == 1 else 'do'} {some(others)}."
         yield topic, text
         return
-    highs = [one.high for _, one in lead.methods.values()]
+    highs = [one.effect.high for one in lead.methods.values()]
     patients = counted(int(lead.budget.rows["patient"].nunique()), "test patient")
     if any(map(math.isnan, highs)):
         yield topic, f"That cannot be told: {patients} are too few for any interval."
@@ -207,7 +179,7 @@ def _worth(lead: _At, below: _At) -> Iterator[tuple[str, str]]:
             ),
         )
     else:
-        most, label = max((one.high, name) for name, (_, one) in lead.methods.items())
+        most, label = max((one.effect.high, name) for name, one in lead.methods.items())
         yield (
             topic,
             (
@@ -215,12 +187,6 @@ def _worth(lead: _At, below: _At) -> Iterator[tuple[str, str]]:
                 f"training from scratch. Up to {_signed(most)} Dice is possible ({label})."
             ),
         )
-
-
-def undertrained(at: _At) -> bool:
-    """Whether all labels bring nothing over few, so that the study says nothing of methods."""
-    more = at.ceiling
-    return more is not None and more.mean <= 0
 
 
 def _standing(lead: _At, below: _At) -> Iterator[tuple[str, str]]:
@@ -246,7 +212,7 @@ def _instead(lead: _At, below: _At, curve: pd.DataFrame | None) -> Iterator[tupl
         )
         return
     at = lead if lead.count < float(str(curve.columns[-1])) else below
-    found = _needed(at, curve, at.better)
+    found = _needed(at, curve, at.worth)
     if not found:
         yield (
             topic,
@@ -272,14 +238,14 @@ def _instead(lead: _At, below: _At, curve: pd.DataFrame | None) -> Iterator[tupl
 
 
 def _needed(
-    at: _At, curve: pd.DataFrame, entries: dict[str, tuple[Entry, Against]]
+    at: _At, curve: pd.DataFrame, entries: Mapping[str, Rival]
 ) -> list[tuple[str, LabelsNeeded]]:
     """With how many labelled patients scratch is as good as each method, where that is known."""
     counts = [float(str(count)) for count in curve]
     return [
-        (label, labels_needed(counts, curve, entry.scores["dice"], at.compared.retraining))
-        for label, (entry, _) in entries.items()
-        if entry.scores.index.equals(curve.index)
+        (label, labels_needed(counts, curve, one.entry.scores["dice"], at.compared.retraining))
+        for label, one in entries.items()
+        if one.entry.scores.index.equals(curve.index)
     ]
 
 
@@ -312,8 +278,8 @@ def _gains(lead: _At, curve: pd.DataFrame | None) -> Table:
     each = _EACH if len(families) <= _FAMILIES + 1 else 1
     *others, last = families
     for family in (*others[:_FAMILIES], last):
-        members = [(k, v) for k, v in lead.rivals.items() if family_of(v[0]) == family]
-        for label, (_, one) in members[:each]:
+        members = [(k, v.effect) for k, v in lead.rivals.items() if v.family == family]
+        for label, one in members[:each]:
             needed = held.get(label)
             rows.append({
                 "Method": label,
@@ -343,7 +309,7 @@ def _gains(lead: _At, curve: pd.DataFrame | None) -> Table:
 
 def _families(lead: _At) -> list[str]:
     """The families by their best method, references last."""
-    found = dict.fromkeys(family_of(entry) for entry, _ in lead.rivals.values())
+    found = dict.fromkeys(one.family for one in lead.rivals.values())
     return sorted(found, key=lambda family: family == REFERENCE_FAMILY)
 
 

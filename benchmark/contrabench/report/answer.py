@@ -6,7 +6,7 @@ Everything stands in the other tables too; here it is in the order in which a re
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -18,9 +18,10 @@ from contrabench.references import (
     REFERENCE_FAMILY,
 )
 from contrabench.report.board import asd_heading, columns, make_table
-from contrabench.report.comparison import Against, Comparison, unmatched
-from contrabench.report.entries import Entry, LabelBudget, labelled, labelled_count, reference_of
-from contrabench.report.instrument import Seen, alarms_of, lacking_of, room_of, seen_of, sight_of
+from contrabench.report.comparison import Comparison, unmatched
+from contrabench.report.entries import Entry, LabelBudget, labelled, reference_of
+from contrabench.report.instrument import instrument
+from contrabench.report.judged import Judged, Rival, family_of
 from contrabench.report.noted import OUTSIDE, noted
 from contrabench.statistics.labels_saved import labels_needed
 from contrabench.statistics.paired import score_differences
@@ -35,34 +36,26 @@ _ASD_ENDS = ("ASD 95% low", "ASD 95% high")
 _NAMED = 4
 _WHOLE = 10
 """From so many labelled patients on no tenth of one is told."""
-_Known = tuple[Entry, Against]
 
 
-def answer(
-    budget: LabelBudget, compared: Comparison, runs: pd.DataFrame, curve: pd.DataFrame | None
-) -> Answer:
+def answer(at: Judged, runs: pd.DataFrame, curve: pd.DataFrame | None) -> Answer:
     """What one label budget says, first things first.
 
     `runs` are the facts of the records; `curve` the scores of scratch by patient and number of
     labelled patients, None where it was run at one label budget alone.
     """
-    seen = seen_of(budget)
     return Answer(
-        about=_about(budget, runs),
-        setting=_setting(budget, runs),
-        sight=(
-            *sight_of(budget, compared, seen),
-            *alarms_of(budget, seen),
-            *lacking_of(budget),
-        ),
-        short=_in_short(budget, compared),
-        words=tuple(_words(budget, compared, curve)),
-        best=next(iter(_leaders(budget, compared)), ""),
-        forest=_forest(budget, compared, seen),
-        board=_board(budget, compared, runs),
-        basis=_basis(compared),
+        about=_about(at.budget, runs),
+        setting=_setting(at.budget, runs),
+        sight=instrument(at),
+        short=_in_short(at),
+        words=tuple(_words(at, curve)),
+        best=next(iter(at.leaders), ""),
+        forest=_forest(at),
+        board=_board(at, runs),
+        basis=_basis(at.compared),
         margin=MARGIN,
-        scratch=_scratch(budget),
+        scratch=math.nan if at.scratch is None else at.scratch.dice,
     )
 
 
@@ -102,12 +95,6 @@ def _setting(budget: LabelBudget, runs: pd.DataFrame) -> tuple[str, ...]:
     )
 
 
-def _scratch(budget: LabelBudget) -> float:
-    """The mean Dice of scratch; NaN where it is not there."""
-    reference = reference_of(budget.entries)
-    return math.nan if reference is None else reference.dice
-
-
 def _basis(compared: Comparison) -> str:
     """What the intervals are about."""
     if compared.retraining.decides:
@@ -115,159 +102,84 @@ def _basis(compared: Comparison) -> str:
     return "95 % over patients, for these networks"
 
 
-def short_names(compared: Comparison) -> list[str]:
-    """What each entry is called where there is little room: with deviations only if two differ."""
-    names = [entry.name for entry in compared.entries]
-    return [
-        entry.label if names.count(entry.name) > 1 else entry.name for entry in compared.entries
-    ]
-
-
-def rivals_of(compared: Comparison) -> dict[str, tuple[Entry, Against]]:
-    """The methods that compete, with their differences to scratch, largest first, by name."""
-    names = short_names(compared)
-    found = {
-        names[place]: (entry, compared.against[place])
-        for place, entry in enumerate(compared.entries)
-        if place in compared.against and not entry.is_ceiling
-    }
-    return dict(sorted(found.items(), key=lambda one: -one[1][1].mean))
-
-
-def family_of(entry: Entry) -> str:
-    """The family of a method, as its rows have it."""
-    return str(entry.rows["family"].iloc[0])
-
-
-def _words(budget: LabelBudget, compared: Comparison, curve: pd.DataFrame | None) -> Iterator[str]:
+def _words(at: Judged, curve: pd.DataFrame | None) -> Iterator[str]:
     """The answer, in words that need no statistics."""
-    rivals = rivals_of(compared)
-    if not rivals:
+    if not at.rivals:
         yield f"Nothing here is compared with {REFERENCE}: no method can be judged."
         return
-    if _undertrained(budget):
+    if at.is_undertrained:
         yield (
             f"This says nothing about methods: training on every label is no better than "
             f"{REFERENCE}, so the networks are undertrained."
         )
         return
-    better = _shown(budget, compared)
-    if leaders := _leaders(budget, compared):
-        yield from _winner(budget, compared, leaders, better, curve)
+    if at.leaders:
+        yield from _winner(at, curve)
     else:
-        yield _none(rivals)
-        if references := _shown(budget, compared, reference=True):
-            named = listed_words([f"{name} {_gain(one)}" for name, (_, one) in references.items()])
+        yield _none(at)
+        if references := at.better_references:
+            named = listed_words([f"{name} {_gain(one)}" for name, one in references.items()])
             yield f"A reference is: {named}."
-    yield from _families(rivals, better)
-    yield from _not_compared(compared)
+    yield from _families(at)
+    yield from _not_compared(at)
 
 
-def _in_short(budget: LabelBudget, compared: Comparison) -> str:
+def _in_short(at: Judged) -> str:
     """The answer in a few words."""
-    if not rivals_of(compared):
+    if not at.rivals:
         return f"nothing compared with {REFERENCE}"
-    if _undertrained(budget):
+    if at.is_undertrained:
         return "networks undertrained"
-    for label, (_, one) in _leaders(budget, compared).items():
+    for label, one in at.leaders.items():
         return f"{label} {_gain(one)} Dice"
     return f"nothing shown to beat {REFERENCE}"
 
 
-def _undertrained(budget: LabelBudget) -> bool:
-    """Whether every label is no better than scratch."""
-    return room_of(budget) <= 0
-
-
-def _shown(budget: LabelBudget, compared: Comparison, reference: bool = False) -> dict[str, _Known]:
-    """The methods, or the other references, that are shown to beat scratch, best first, by name."""
-    if _undertrained(budget):
-        return {}
-    return {
-        label: one
-        for label, one in rivals_of(compared).items()
-        if one[1].separated
-        and one[1].mean > 0
-        and (family_of(one[0]) == REFERENCE_FAMILY) is reference
-    }
-
-
-def _leaders(budget: LabelBudget, compared: Comparison) -> dict[str, _Known]:
-    """What may be told to be used, best first: methods shown to beat scratch, if there are any.
-
-    Before them stands a reference that is shown to beat the best of them too.
-    """
-    better = _shown(budget, compared)
-    if not better or compared.pairs is None:
-        return better
-    (best, _), *_ = better.values()
-    above = compared.pairs.better()[best.label]
-    before = {
-        name: one
-        for name, one in _shown(budget, compared, reference=True).items()
-        if above.get(one[0].label, False)
-    }
-    return {**before, **better}
-
-
-def _winner(
-    budget: LabelBudget,
-    compared: Comparison,
-    leaders: Mapping[str, _Known],
-    better: Mapping[str, _Known],
-    curve: pd.DataFrame | None,
-) -> Iterator[str]:
+def _winner(at: Judged, curve: pd.DataFrame | None) -> Iterator[str]:
     """What is best of all that is shown to beat scratch, and which cannot be told from it."""
-    label, (entry, one) = next(iter(leaders.items()))
-    count = labelled(budget.rows).split(" of ")[0]
+    label, best = next(iter(at.leaders.items()))
+    count = labelled(at.budget.rows).split(" of ")[0]
     hearts = f"{count} labelled patient{'' if count == '1' else 's'}"
-    saved = _saved(budget, entry, compared, curve)
-    yield f"Use {label}: {_gain(one)} Dice over training from scratch with {hearts}{saved}."
-    if label not in better:
-        name, (_, most) = next(iter(better.items()))
+    saved = _saved(at, best.entry, curve)
+    yield f"Use {label}: {_gain(best)} Dice over training from scratch with {hearts}{saved}."
+    if label not in at.better:
+        name, most = next(iter(at.better.items()))
         yield f"No method is shown to beat that; the best is {name} with {_gain(most)}."
-    names = short_names(compared)
-    marks = {names[place]: set(text) for place, text in compared.letters.items()}
-    rivals = rivals_of(compared)
-    ties = [name for name in rivals if name != label and marks.get(name, set()) & marks[label]]
-    if ties:
+    if ties := at.ties(label):
         yield f"Cannot be told from it: {some(ties, _NAMED)}."
-    if one.passing or not one.is_anew:
+    if best.effect.passing or not best.effect.is_anew:
         yield "That is shown for these networks, not yet for networks trained anew."
 
 
-def _not_compared(compared: Comparison) -> Iterator[str]:
+def _not_compared(at: Judged) -> Iterator[str]:
     """Which methods of the table the answer says nothing of."""
-    longer = unmatched(compared.entries)
-    names = short_names(compared)
+    longer = unmatched(at.compared.entries)
     left = [
-        names[place]
-        for place, entry in enumerate(compared.entries)
-        if place not in compared.paired and not entry.is_ceiling and entry.label not in longer
+        at.names[place]
+        for place, entry in enumerate(at.compared.entries)
+        if place not in at.compared.paired and not entry.is_ceiling and entry.label not in longer
     ]
     if left:
         yield f"Not compared, for they were tested on other patients: {some(left, _NAMED)}."
 
 
-def _saved(
-    budget: LabelBudget, entry: Entry, compared: Comparison, curve: pd.DataFrame | None
-) -> str:
+def _saved(at: Judged, entry: Entry, curve: pd.DataFrame | None) -> str:
     """With how many labelled patients scratch is as good."""
     if curve is None or not entry.scores.index.equals(curve.index):
         return ""
     counts = [float(str(count)) for count in curve]
-    needed = labels_needed(counts, curve, entry.scores["dice"], compared.retraining).needed
+    needed = labels_needed(counts, curve, entry.scores["dice"], at.compared.retraining).needed
     if math.isinf(needed):
         return f", in the mean above scratch with {counts[-1]:g}"
-    if needed <= labelled_count(budget.rows):
+    if needed <= at.count:
         return ""
     return f", in the mean as good as scratch with {needed:{'.0f' if needed >= _WHOLE else '.2g'}}"
 
 
-def _none(rivals: Mapping[str, tuple[Entry, Against]]) -> str:
+def _none(at: Judged) -> str:
     """That nothing beats scratch, and by how much it might all the same."""
-    methods = {k: one for k, (entry, one) in rivals.items() if family_of(entry) != REFERENCE_FAMILY}
-    ends = [one.high for one in (methods or {k: one for k, (_, one) in rivals.items()}).values()]
+    methods = [one for one in at.rivals.values() if not one.is_reference]
+    ends = [one.effect.high for one in (methods or at.rivals.values())]
     if any(map(math.isnan, ends)):
         return f"No method is shown to beat {REFERENCE}; the patients are too few to say more."
     most = _upward(max(ends))
@@ -276,24 +188,24 @@ def _none(rivals: Mapping[str, tuple[Entry, Against]]) -> str:
     return f"No method is shown to beat {REFERENCE}; none can be more than {most:.2f} Dice better."
 
 
-def _families(
-    rivals: Mapping[str, tuple[Entry, Against]], better: Mapping[str, tuple[Entry, Against]]
-) -> Iterator[str]:
+def _families(at: Judged) -> Iterator[str]:
     """What each other family brings; of those that are shown to bring something, how much."""
-    groups: dict[str, list[tuple[str, Against]]] = {}
-    for label, (entry, one) in rivals.items():
-        groups.setdefault(family_of(entry), []).append((label, one))
-    leading = family_of(next(iter(better.values()))[0]) if better else None
+    if not at.better:
+        return
+    groups: dict[str, list[tuple[str, Rival]]] = {}
+    for label, one in at.rivals.items():
+        groups.setdefault(one.family, []).append((label, one))
+    leading = next(iter(at.better.values())).family
     for family, members in groups.items():
-        if family in (leading, REFERENCE_FAMILY) or not better:
+        if family in (leading, REFERENCE_FAMILY):
             continue
         name = family.capitalize()
-        shown = [(label, one) for label, one in members if label in better]
+        shown = [(label, one) for label, one in members if label in at.better]
         if shown:
             named = listed_words([f"{label} {_gain(one)}" for label, one in shown[:_NAMED]])
             yield f"{name} helps too: {named}."
-        elif not any(math.isnan(one.high) for _, one in members):
-            most = _upward(max(one.high for _, one in members))
+        elif not any(math.isnan(one.effect.high) for _, one in members):
+            most = _upward(max(one.effect.high for _, one in members))
             names = listed_words([label for label, _ in members[:_NAMED]])
             yield f"{name} ({names}) is not shown to help: at most {max(0.0, most):+.2f}."
 
@@ -303,14 +215,15 @@ def _upward(bound: float) -> float:
     return math.ceil(100 * bound - 1e-9) / 100
 
 
-def _gain(one: Against) -> str:
-    return f"{one.mean:+.2f}"
+def _gain(one: Rival) -> str:
+    return f"{one.effect.mean:+.2f}"
 
 
-def _forest(budget: LabelBudget, compared: Comparison, seen: Sequence[Seen]) -> Table:
+def _forest(at: Judged) -> Table:
     """Differences to scratch in Dice and ASD with their intervals, families together."""
-    distance, reference = budget.distance, reference_of(list(compared.paired.values()))
-    names, asd_names = short_names(compared), (_asd_gain(distance), *_ASD_ENDS)
+    compared, distance = at.compared, at.budget.distance
+    reference = reference_of(list(compared.paired.values()))
+    asd_names = (_asd_gain(distance), *_ASD_ENDS)
     rows: list[dict[str, Any]] = []
     for place, entry in enumerate(compared.entries):
         one = compared.against.get(place)
@@ -322,13 +235,13 @@ def _forest(budget: LabelBudget, compared: Comparison, seen: Sequence[Seen]) -> 
         )
         low, high = deciding_interval(gaps, compared.retraining)
         rows.append({
-            "Method": names[place],
+            "Method": at.names[place],
             "Family": REFERENCE_FAMILY if entry.is_ceiling else family_of(entry),
             **dict(zip((DICE_GAIN, *_ENDS), (one.mean, one.low, one.high), strict=True)),
             **dict(zip(asd_names, (float(gaps.mean()), low, high), strict=True)),
             "Group": compared.letters.get(place),
         })  # fmt: skip
-    for control in seen:
+    for control in at.seen:
         ends = (control.mean, control.low, control.high)
         rows.append({
             "Method": control.control.label,
@@ -362,9 +275,10 @@ def _asd_gain(distance: str) -> str:
     return f"{asd_heading(distance)} minus {REFERENCE}"
 
 
-def _board(budget: LabelBudget, compared: Comparison, runs: pd.DataFrame) -> Table:
+def _board(at: Judged, runs: pd.DataFrame) -> Table:
     """The leaderboard as a paper prints it: few columns, best Dice first."""
-    asd, names = asd_heading(budget.distance), short_names(compared)
+    compared, distance = at.compared, at.budget.distance
+    asd = asd_heading(distance)
     rows = []
     for place, entry in enumerate(compared.entries):
         one = compared.against.get(place)
@@ -373,10 +287,10 @@ def _board(budget: LabelBudget, compared: Comparison, runs: pd.DataFrame) -> Tab
         known = noted(entry, runs)
         fidelity = ", ".join(filter(None, (str(entry.rows["fidelity"].iloc[0]), known.told)))
         rows.append({
-            "Method": names[place],
+            "Method": at.names[place],
             "Dice": entry.dice,
-            asd: entry.means[budget.distance][0],
-            "median": float(entry.scores[budget.distance].median()),
+            asd: entry.means[distance][0],
+            "median": float(entry.scores[distance].median()),
             f"vs {REFERENCE}": one.mean if one else math.nan,
             "low": one.low if one else math.nan,
             "high": one.high if one else math.nan,

@@ -25,14 +25,14 @@ from contrabench.report.board import (
     variance_table,
 )
 from contrabench.report.commands import Place, nowhere
-from contrabench.report.comparison import Comparison, compare
 from contrabench.report.completeness import complete_runs, concerning, missing_references
 from contrabench.report.efficiency import efficiency_section, scratch_curve
 from contrabench.report.entries import LabelBudget, grouped, label_budgets, set_apart
 from contrabench.report.instrument import along_table, control_table, instrument
+from contrabench.report.judged import Judged
 from contrabench.report.literature import literature_table
 from contrabench.report.noted import notes_of
-from contrabench.report.over_datasets import Compared, over_datasets
+from contrabench.report.over_datasets import over_datasets
 from contrabench.report.own_metrics import own_table
 from contrabench.report.plot_data import plot_data
 from contrabench.report.verdict import remarks, verdict
@@ -69,7 +69,7 @@ def build_report(
     gaps: list[str] = []
     # Told once, with the first table.
     unread = _left_out(results.problems)
-    compared: list[Compared] = []
+    judged: list[Judged] = []
     several_contracts = results.rows["metric_contract"].nunique() > 1
     for _, given in grouped(results.rows, TABLE):
         every, incomplete = complete_runs(given)
@@ -79,9 +79,9 @@ def build_report(
         budgets = label_budgets(part, apart)
         shown = [budget for budget in budgets if not labels or budget.labels in labels]
         name = title_of(part, several_contracts)
-        found = {budget.labels: compare(budget.entries) for budget in shown}
+        found = {budget.labels: Judged.of(budget) for budget in shown}
         if len(shown) > 1:
-            trained = {budget: one.retraining for budget, one in found.items()}
+            trained = {labels: one.compared.retraining for labels, one in found.items()}
             across = efficiency_section(shown, budgets, name, trained)
             notes = (*left_out, *across.notes)
             sections.append(replace(across, plot_data=plot_data(shown), notes=notes))
@@ -89,9 +89,10 @@ def build_report(
         for budget in shown:
             if budget.is_ceiling and len(shown) > 1 and not labels:
                 continue
-            compared.append((budget, found[budget.labels]))
-            section = _section(*compared[-1], name, results.runs)
-            first = answer(*compared[-1], results.runs, curve)
+            at = found[budget.labels]
+            judged.append(at)
+            section = _section(at, name, results.runs)
+            first = answer(at, results.runs, curve)
             lacking = [one.note for one in concerning(budget.labels, incomplete, part)]
             lacking += [
                 one.note for one in missing_references(part, budget.labels, results.runs, place)
@@ -104,7 +105,7 @@ def build_report(
         sections += [known] if known else []
     if gaps and not sections:
         raise RequestError(f"nothing is left to report; {gaps[0]}")
-    return Report((*over_datasets(compared, results.runs), *sections), results.rows, command)
+    return Report((*over_datasets(judged, results.runs), *sections), results.rows, command)
 
 
 def _left_out(problems: Sequence[str]) -> list[str]:
@@ -124,10 +125,11 @@ def title_of(rows: pd.DataFrame, name_contract: bool = False) -> str:
     return title
 
 
-def _section(budget: LabelBudget, compared: Comparison, name: str, runs: pd.DataFrame) -> Section:
+def _section(at: Judged, name: str, runs: pd.DataFrame) -> Section:
+    budget, compared = at.budget, at.compared
     tables = (
         board(compared, budget.distance, aside=budget.aside, runs=runs),
-        control_table(budget),
+        control_table(at),
         along_table(budget),
         pair_table(compared),
         next_method_table(compared),
@@ -143,7 +145,7 @@ def _section(budget: LabelBudget, compared: Comparison, name: str, runs: pd.Data
         title=f"{name}, {budget_words([budget.labels])}",
         protocol=str(budget.rows["protocol"].iloc[0]),
         tables=tuple(table for table in tables if table is not None),
-        verdict=(*instrument(budget, compared), *verdict(compared)),
+        verdict=(*instrument(at), *verdict(compared)),
         notes=(*remarks(compared, budget.distance), *notes_of(budget.entries, runs)),
         dataset=str(budget.rows["dataset"].iloc[0]),
         labels=budget.labels,

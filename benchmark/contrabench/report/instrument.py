@@ -7,21 +7,18 @@ stand above scratch, no pre-training could, and where noise does, a gain is not 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
 from contrabench.contracts.report import Column, Kind, Table, number_text
 from contrabench.protocol import ALONG
-from contrabench.references import CONTROLS, EVERY_LABEL, FULL_SUPERVISION, REFERENCE
+from contrabench.references import CONTROLS, FULL_SUPERVISION, REFERENCE
 from contrabench.report.board import NAMES, columns, make_table, names_of
-from contrabench.report.comparison import Comparison, all_against
-from contrabench.report.entries import Control, Entry, LabelBudget, reference_of
+from contrabench.report.entries import Entry, LabelBudget
+from contrabench.report.judged import Judged
 from contrabench.statistics.aggregate import patient_scores
-from contrabench.statistics.paired import score_differences
-from contrabench.statistics.retraining import FEWEST_DRAWS, FEWEST_FOLDS, deciding_interval
 from contrabench.store.rows import column_at
 
 CONTROL_TABLE, ALONG_TABLE = "controls", "along fine-tuning"
@@ -32,54 +29,12 @@ _SEEN = 1.43
 _AGAINST = f"Dice vs {REFERENCE}"
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A control minus scratch in the same runs: mean and 95 % interval.
-
-    `is_anew`: for networks trained anew, which three folds tell of, and not for these alone.
-    """
-
-    control: Control
-    mean: float
-    low: float
-    high: float
-    is_anew: bool
-
-
-def seen_of(budget: LabelBudget) -> list[Seen]:
-    """What is known of each control that was tested on the patients of scratch."""
-    pairs = {
-        place: (one.entry, one.scratch)
-        for place, one in enumerate(budget.controls)
-        if one.scratch is not None and one.scratch.scores.index.equals(one.entry.scores.index)
-    }
-    if not pairs:
-        return []
-    _, trained = all_against(pairs)
-    if trained.folds >= FEWEST_FOLDS:
-        # They are run in one draw; that other networks were trained shows between folds too.
-        trained = replace(trained, draws=max(trained.draws, FEWEST_DRAWS))
-    found = []
-    for place, sides in pairs.items():
-        ours, theirs = (side.scores["dice"].to_numpy(dtype=float) for side in sides)
-        gaps = score_differences(ours, theirs)
-        low, high = deciding_interval(gaps, trained)
-        control = budget.controls[place]
-        found.append(Seen(control, float(gaps.mean()), low, high, trained.decides))
-    return found
-
-
-def instrument(budget: LabelBudget, compared: Comparison) -> tuple[str, ...]:
+def instrument(at: Judged) -> tuple[str, ...]:
     """What the controls of one label budget show, in sentences; the same for the same rows."""
-    found = seen_of(budget)
-    return (
-        *sight_of(budget, compared, found),
-        *alarms_of(budget, found),
-        *lacking_of(budget),
-    )
+    return (*_sight(at), *_alarms(at), *_lacking(at.budget))
 
 
-def lacking_of(budget: LabelBudget) -> Iterator[str]:
+def _lacking(budget: LabelBudget) -> Iterator[str]:
     """Which controls have no rows, so that a blind study looks like a clear one."""
     held = {str(one.entry.rows["method"].iloc[0]) for one in budget.controls}
     if lacking := [name for name in CONTROLS if name not in held]:
@@ -89,17 +44,17 @@ def lacking_of(budget: LabelBudget) -> Iterator[str]:
         )
 
 
-def sight_of(budget: LabelBudget, compared: Comparison, found: Sequence[Seen]) -> Iterator[str]:
+def _sight(at: Judged) -> Iterator[str]:
     """Each control's difference, of what is possible, and what is the least that can be seen."""
+    found, room = at.seen, at.room
     ordered = sorted(found, key=lambda one: (not one.control.sees_labels, -one.mean))
     words = [f"{one.control.label} {_signed(one.mean)}" for one in ordered]
-    room = room_of(budget)
     if words and not math.isnan(room):
         if ordered[0].control.sees_labels:
             words[0] += f" of {_signed(room)} possible"
         else:
             words.insert(0, f"{FULL_SUPERVISION} {_signed(room)}")
-    rivals, ends = compared.family.values(), [(one.low, one.high) for one in found]
+    rivals, ends = at.compared.family.values(), [(one.low, one.high) for one in found]
     ends += [(one.low, one.high) for one in rivals]
     # A control that equals scratch by its making has an interval of no width.
     halves = sorted((high - low) / 2 for low, high in ends if high > low)
@@ -116,20 +71,20 @@ def sight_of(budget: LabelBudget, compared: Comparison, found: Sequence[Seen]) -
         yield f"Four studies of five like this {seen}."
 
 
-def alarms_of(budget: LabelBudget, found: Sequence[Seen]) -> Iterator[str]:
+def _alarms(at: Judged) -> Iterator[str]:
     """What is wrong with the study itself."""
-    if room_of(budget) <= 0:
+    if at.is_undertrained:
         yield (
             f"The ceiling is below the floor: {FULL_SUPERVISION} is no better than {REFERENCE}. "
             "The networks are undertrained; nothing in this table says anything about methods."
         )
-    oracles = [one for one in found if one.control.sees_labels and not math.isnan(one.low)]
+    oracles = [one for one in at.seen if one.control.sees_labels and not math.isnan(one.low)]
     if oracles and all(one.low <= 0 for one in oracles):
         yield (
             f"{oracles[0].control.entry.name} has seen every label and is not shown to be above "
             f"{REFERENCE}: no pre-training can show anything here."
         )
-    for one in found:
+    for one in at.seen:
         if one.is_anew and not one.control.sees_labels and (one.low > 0 or one.high < 0):
             what = (
                 "gains of this size are not those of images"
@@ -142,32 +97,21 @@ def alarms_of(budget: LabelBudget, found: Sequence[Seen]) -> Iterator[str]:
             )
 
 
-def room_of(budget: LabelBudget) -> float:
-    """Full supervision minus scratch, on the patients of both.
-
-    NaN without one of them or such patients, and at all labels, where they are one.
-    """
-    full, scratch = budget.find(FULL_SUPERVISION), reference_of(budget.entries)
-    if budget.labels == EVERY_LABEL or full is None or scratch is None:
-        return math.nan
-    return float((full.scores["dice"] - scratch.scores["dice"]).mean())
-
-
 def _signed(value: float) -> str:
     return number_text("difference", value)
 
 
-def control_table(budget: LabelBudget) -> Table | None:
+def control_table(at: Judged) -> Table | None:
     """Every control with its difference to scratch in the same runs, as a share of the room."""
-    if not budget.controls:
+    if not at.budget.controls:
         return None
     kinds: dict[Kind, list[str]] = {
         "text": ["Rates"], "score": ["Dice"], "difference": [_AGAINST, "95% low", "95% high"],
         "share": ["Share of the possible"],
     }  # fmt: skip
-    rows, room = [], room_of(budget)
-    seen = {id(one.control): one for one in seen_of(budget)}
-    for one in budget.controls:
+    rows, room = [], at.room
+    seen = {id(one.control): one for one in at.seen}
+    for one in at.budget.controls:
         cells: dict[str, Any] = {
             **names_of(one.entry),
             "Rates": one.rates or None,

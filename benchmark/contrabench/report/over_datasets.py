@@ -12,16 +12,13 @@ from contrabench.contracts.report import Column, Kind, Section, Table
 from contrabench.references import REFERENCE
 from contrabench.report.appendix import settings
 from contrabench.report.board import NAMES, columns, make_table, names_of
-from contrabench.report.comparison import Against, Comparison, Effect
-from contrabench.report.entries import LabelBudget
+from contrabench.report.comparison import Against, Effect
+from contrabench.report.judged import Judged
 from contrabench.report.verdict import told
 from contrabench.statistics.random_effects import CombinedEffect, random_effects
 from contrabench.statistics.signflip import LEVEL, holm
 from contrabench.store.runs import parsed
 from contrabench.text import budget_words, counted
-
-Compared = tuple[LabelBudget, Comparison]
-"""What the rows of one dataset say at one label budget."""
 
 OVER_DATASETS = "over datasets"
 ENOUGH = 3
@@ -31,18 +28,18 @@ _OWN = ("dataset", "data", "pool", "structures", "folds", "split", "hash")
 """Settings of a protocol that each dataset has of its own: these, and those that begin so."""
 
 
-def over_datasets(known: Sequence[Compared], runs: pd.DataFrame) -> list[Section]:
+def over_datasets(known: Sequence[Judged], runs: pd.DataFrame) -> list[Section]:
     """One section for each label budget of several datasets that were run under one protocol.
 
     Apart from what belongs to the dataset all settings are equal, as far as records tell them.
     """
-    groups: dict[tuple[str, ...], list[Compared]] = {}
-    for budget, compared in known:
-        first = budget.rows.iloc[0]
+    groups: dict[tuple[str, ...], list[Judged]] = {}
+    for one in known:
+        first = one.budget.rows.iloc[0]
         shared = [str(first[column]) for column in _SHARED]
-        key = (budget.labels, *shared, *_alike(runs, str(first["run"])))
-        if compared.family:
-            groups.setdefault(key, []).append((budget, compared))
+        key = (one.budget.labels, *shared, *_alike(runs, str(first["run"])))
+        if one.compared.family:
+            groups.setdefault(key, []).append(one)
     return [part for group in groups.values() for part in _section(group)]
 
 
@@ -53,17 +50,17 @@ def _alike(runs: pd.DataFrame, run: str) -> list[str]:
     return [f"{path}={value}" for path, value in found if not path.startswith(_OWN)]
 
 
-def _section(group: Sequence[Compared]) -> Iterator[Section]:
+def _section(group: Sequence[Judged]) -> Iterator[Section]:
     """The section of a group, if it has several datasets."""
-    counts = Counter(_dataset(budget) for budget, _ in group)
-    once = {_dataset(one[0]): one for one in group if counts[_dataset(one[0])] == 1}
+    counts = Counter(map(_dataset, group))
+    once = {_dataset(one): one for one in group if counts[_dataset(one)] == 1}
     if len(once) < 2:
         return
-    combined = _combined([compared.family for _, compared in once.values()])
+    combined = _combined([one.compared.family for one in once.values()])
     if not combined:
         return
-    first = next(iter(once.values()))[0]
-    protocols = (str(budget.rows["protocol"].iloc[0]) for budget, _ in once.values())
+    first = next(iter(once.values())).budget
+    protocols = (str(one.budget.rows["protocol"].iloc[0]) for one in once.values())
     twice = [name for name, count in counts.items() if count > 1]
     yield Section(
         title=f"over {counted(len(once), 'dataset')}, {first.rows['budget'].iloc[0]} budget, "
@@ -76,8 +73,8 @@ def _section(group: Sequence[Compared]) -> Iterator[Section]:
     )
 
 
-def _dataset(budget: LabelBudget) -> str:
-    return str(budget.rows["dataset"].iloc[0])
+def _dataset(at: Judged) -> str:
+    return str(at.budget.rows["dataset"].iloc[0])
 
 
 def _combined(families: Sequence[dict[str, Against]]) -> dict[str, CombinedEffect]:
@@ -122,7 +119,7 @@ def _verdict(datasets: Sequence[str], combined: dict[str, CombinedEffect]) -> It
     )
 
 
-def _table(once: dict[str, Compared], combined: dict[str, CombinedEffect]) -> Table:
+def _table(once: dict[str, Judged], combined: dict[str, CombinedEffect]) -> Table:
     against = f"Dice vs {REFERENCE}"
     kinds: dict[Kind, Sequence[str]] = {
         "difference": [against, "95% low", "95% high"], "p": ["Adjusted p", "Equivalence p"],
@@ -145,10 +142,10 @@ def _table(once: dict[str, Compared], combined: dict[str, CombinedEffect]) -> Ta
             "I squared": one.i_squared,
             "Datasets": one.datasets,
         }
-        for name, (_, compared) in once.items():
-            for place, entry in compared.paired.items():
+        for name, at in once.items():
+            for place, entry in at.compared.paired.items():
                 if entry.label == label:
-                    known = compared.against[place]
+                    known = at.compared.against[place]
                     cells |= names_of(entry)
                     cells |= {f"on {name}": known.mean, f"error on {name}": known.error}
         rows.append(cells)
