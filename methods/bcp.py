@@ -162,13 +162,14 @@ class BCP(JointMethod):
         fidelity="re-implementation",
         inferred=(
             "the first stage is a quarter of the steps, its last weights are taken, and the "
-            "optimiser begins anew after it",
+            "optimiser begins anew after it; all other slices are seen in the second",
             "pixels outside of the slice count in no loss",
             "the teacher predicts by its averaged running statistics, the authors' by its batch",
             "smoothing of the Dice 1e-5, the authors' 1e-10",
             "the common schedule of the rate in each stage, the authors' is constant",
         ),
         against_collapse="nothing",
+        version=2,
     )
     Options = BCPOptions
     options: BCPOptions

@@ -66,7 +66,9 @@ class Hu(Method):
             "the common optimiser, schedule and augmentation of the protocol",
             "half of the pre-training images for each stage",
             "the two views differ; in the released code they share memory and are equal",
+            "the grid of pixels begins at another one in each step; in Hu's code at the first",
         ),
+        version=2,
     )
     Options = HuOptions
     options: HuOptions

@@ -39,7 +39,9 @@ class MeanTeacherOptions(Options):
     weight: float = Field(0.2, ge=0, description="w, at the end of its ramp")
     ramp: float = Field(1.0, ge=0, le=1, description="share of the training that the ramp lasts")
     keep: float = Field(0.99, ge=0, le=1, description="share that the teacher keeps of itself")
-    noise: float = Field(0.1, ge=0, description="deviation of the noise, in image deviations")
+    noise: float = Field(
+        0.7, ge=0, description="deviation of the noise, in deviations of the image"
+    )
 
 
 class Consistency(JointObjective):
@@ -89,9 +91,11 @@ class MeanTeacher(JointMethod):
             "the teacher averages running statistics too and is used by them",
             "no dropout in the network: the noise alone makes the two differ",
             "no pause of the term in the first 1000 steps",
-            "noise in deviations of the image; the authors' is 0.1 of images in [0, 1]",
+            "noise of 0.7 deviations of the image: the authors' 0.1 of images in [0, 1], whose "
+            "own deviation is 0.135 (median of ten volumes of ACDC)",
         ),
         against_collapse="nothing",
+        version=2,
     )
     Options = MeanTeacherOptions
     options: MeanTeacherOptions

@@ -41,7 +41,6 @@ from contrabench.objectives.heads import GlobalHead, PixelHead
 from contrabench.objectives.pixels import (
     Reach,
     Sampling,
-    on_grid,
     same_position,
     supervised_pixels,
 )
@@ -141,21 +140,25 @@ class MultiScaleLocal(Objective):
         taps = self.options.local_taps
         first, second = (backbone.features(view.image, taps) for view in batch.views)
         # By stride every scale contributes the same grid, a quarter of the slice's side at most.
-        side = batch.views[0].image.shape[-1]
+        side, begin = batch.views[0].image.shape[-1], self.reach.begin(batch)
         terms: dict[str, Tensor] = {}
         for tap in taps:
-            a, b = (self.heads[tap](self.reach.sample(maps[tap], side)) for maps in (first, second))
-            terms[tap] = self._contrast(a, b, batch, first[tap].shape[-1])
+            a, b = (
+                self.heads[tap](self.reach.sample(maps[tap], side, begin))
+                for maps in (first, second)
+            )
+            terms[tap] = self._contrast(a, b, batch, first[tap].shape[-1], begin)
         logs = {tap: term.detach() for tap, term in terms.items()}
         return StepResult(torch.stack(list(terms.values())).mean(), logs)
 
-    def _contrast(self, first: Tensor, second: Tensor, batch: Batch, level: int) -> Tensor:
+    def _contrast(
+        self, first: Tensor, second: Tensor, batch: Batch, level: int, begin: tuple[int, int]
+    ) -> Tensor:
         """Of sampled maps of one scale, whose side is `level` before."""
         variant, tau = self.options.variant, self.options.temperature_local
         if variant == "U":
             return same_position(first, second, tau, self.reach)
-        side = batch.views[0].image.shape[-1]
-        labels = self.reach.sample(on_grid(batch.views[0].label, level), side)
+        labels = self.reach.marks(batch.views[0].label, level, begin)
         if variant == "S":
             return supervised_pixels(first, second, labels, tau, self.reach)
         # Both terms share the groups of the whole batch. Groups of either kind of slice alone
@@ -184,14 +187,17 @@ class MMGL(Method):
         inferred=(
             "no code and no body of the paper could be had; taps and stages are the picture's",
             "temperatures, heads, pixel grid and groups are those of Hu et al.",
+            "the grid begins at another pixel in each step",
             "the local stage uses the labels (variant S), as the authors' slides suggest",
-            "positives are two augmentations of one slice; orientations are pooled in one set",
+            "positives are two augmentations of one slice",
+            "orientations are pooled in one set, each drawn as often as the others",
             "equal weights of the scales; half of the pre-training images for each stage",
             "deep supervision weighs full, half and quarter resolution 0.6, 0.3, 0.1, as in "
             "earlier work of the first author",
             "fine-tuning and testing on axial slices, as for every method",
             "the common optimiser, schedule, augmentation and backbone of the protocol",
         ),
+        version=2,
     )
     Options = MMGLOptions
     options: MMGLOptions

@@ -77,7 +77,7 @@ class RegionalContrast(JointObjective):
         weak, strong = (view.image for view in batch.streams[0].views)
         sure, guessed = torch.softmax(self.average.logits(weak), dim=1).max(dim=1)
         size = (weak.shape[2], weak.shape[3])
-        box = boxes(len(weak), size, batch.generator("cutmix"))
+        box = boxes(len(weak), size, batch.generator("cutmix"), 1.0, (0.5, 0.5), (0.5, 2.0))
         strong, guessed, sure = (pasted(each, box) for each in (strong, guessed, sure))
         taps = (self.tap, backbone.finest)
         view = batch.labelled.views[0]
@@ -165,13 +165,14 @@ class ReCo(JointMethod):
         fidelity="re-implementation",
         inferred=(
             "the head reads the decoder's map at half resolution",
-            "strong is the harness's own intensity family and a CutMix box; no cutout or classmix",
+            "strong is the harness's own intensity family and a CutMix box of half the slice; no "
+            "cutout or classmix",
             "the student is tested; the authors test the teacher (score=teacher)",
             "Dice and cross-entropy supervise, not cross-entropy alone",
             "the teacher predicts by its averaged running statistics, the authors' by its batch",
         ),
         against_collapse="negatives",
-        version=2,
+        version=3,
     )
     Options = ReCoOptions
     options: ReCoOptions

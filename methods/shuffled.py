@@ -30,6 +30,7 @@ class Shuffled(Method):
         paper="none: a control, supervised pixel contrast with the masks of other patients",
         fidelity="official",
         needs=("masks of the labelled patients in pre-training",),
+        version=2,
     )
     # A control is there under any recipe.
     published = Published(stages={})

@@ -71,12 +71,14 @@ class SupConPixel(Method):
             "all pre-training images go to this one stage, from random weights",
             "the common optimiser, schedule and augmentation of the protocol",
             "the two views differ; in Hu's code they share memory and are equal",
+            "the grid of pixels begins at another one in each step; in Hu's code at the first",
             "hardest < 1: each anchor's least similar positives, with every other pixel in the "
             "denominator; BHPC's released loss has its choice of hard positives commented out, "
             "and weighs the pairs by the class index instead",
             "regions > 1: quarters of the map or block; BHPC's released loss cuts the matrix of "
             "similarities, view by view, and not the map",
         ),
+        version=2,
     )
     Options = SupConPixelOptions
     options: SupConPixelOptions

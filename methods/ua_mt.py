@@ -38,7 +38,9 @@ class UAMTOptions(Options):
     weight: float = Field(0.2, ge=0, description="w, at the end of its ramp")
     ramp: float = Field(1.0, ge=0, le=1, description="share of the training that the ramp lasts")
     keep: float = Field(0.99, ge=0, le=1, description="share that the teacher keeps of itself")
-    noise: float = Field(0.1, ge=0, description="deviation of the noise, in image deviations")
+    noise: float = Field(
+        0.7, ge=0, description="deviation of the noise, in deviations of the image"
+    )
     passes: int = Field(8, ge=1, description="of the teacher, for its entropy")
     literal: bool = Field(False, description="log 2 and a division by 2, whatever the classes")
 
@@ -95,9 +97,11 @@ class UAMT(JointMethod):
             "threshold and division follow the number of classes",
             "no dropout in the network: the passes differ by their noise alone",
             "the teacher averages running statistics too and predicts by them",
-            "noise in deviations of the image; the authors' is 0.1 of images in [0, 1]",
+            "noise of 0.7 deviations of the image: the authors' 0.1 of images in [0, 1], whose "
+            "own deviation is 0.135 (median of ten volumes of ACDC)",
         ),
         against_collapse="nothing",
+        version=2,
     )
     Options = UAMTOptions
     options: UAMTOptions

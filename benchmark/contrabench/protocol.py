@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from contrabench import limits
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 """Raised whenever the engine computes other numbers from the same specification."""
 NOT_APPLICABLE = "not applicable"
 """The flag of a row whose structure neither reference nor prediction holds."""
@@ -170,6 +170,15 @@ class BackboneSpec(Frozen):
     in_channels: int = 1
 
 
+def seed_for(*parts: object) -> int:
+    """Derives a 63-bit seed from named parts; equal parts give equal seeds everywhere.
+
+    Hashed, never added: `seed_for("views", 0, 1)` and `seed_for("views", 1, 0)` are unrelated.
+    """
+    text = "\x1f".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
 class Seeds(Frozen):
     """Seeds by purpose, so that two runs can share some of them and differ in others."""
 
@@ -179,14 +188,16 @@ class Seeds(Frozen):
     views: int = 0
     order: int = 0
 
+    def in_fold(self, fold: int) -> Seeds:
+        """Those of the networks of a fold.
 
-def seed_for(*parts: object) -> int:
-    """Derives a 63-bit seed from named parts; equal parts give equal seeds everywhere.
-
-    Hashed, never added: `seed_for("views", 0, 1)` and `seed_for("views", 1, 0)` are unrelated.
-    """
-    text = "\x1f".join(str(part) for part in parts)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+        Were all folds trained from the same weights, the luck of these would be in every fold, and
+        nothing between folds could tell it from what a method brings.
+        """
+        own = ("init", "views", "order")
+        return self.model_copy(
+            update={name: seed_for(name, "fold", fold, getattr(self, name)) for name in own}
+        )
 
 
 class Protocol(Frozen):

@@ -61,7 +61,7 @@ def main() -> None:
             data = kind(Path(folder) if folder else None, options)
             cases = prepare(data, name, asked.pixels, Path(store), Silent())
             bank = build_bank(cases, None, ("axial",), torch.device("cpu"))
-        sampler = UniformSampler(len(bank), asked.batch, 0)
+        sampler = UniformSampler(bank.orientation, asked.batch, 0)
         for norm in ("instance", "batch"):
             spec = BackboneSpec(width=asked.width, options={"norm": norm})
             backbone = build_backbone(spec, 0)

@@ -8,8 +8,12 @@ from contrabench.errors import RequestError
 CPU = torch.device("cpu")
 
 
+def one_kind(slices):
+    return torch.zeros(slices, dtype=torch.long)
+
+
 def test_uniform_passes_see_every_slice_once():
-    sampler = UniformSampler(10, 4, seed=0)
+    sampler = UniformSampler(one_kind(10), 4, seed=0)
     rows = torch.cat([sampler.draw(step) for step in range(5)])
     assert rows[:10].sort().values.tolist() == list(range(10))
     assert rows[10:].sort().values.tolist() == list(range(10))
@@ -17,18 +21,30 @@ def test_uniform_passes_see_every_slice_once():
 
 
 def test_a_draw_depends_on_seed_and_step_alone():
-    late = UniformSampler(50, 8, seed=3).draw(17)
-    sampler = UniformSampler(50, 8, seed=3)
+    late = UniformSampler(one_kind(50), 8, seed=3).draw(17)
+    sampler = UniformSampler(one_kind(50), 8, seed=3)
     assert torch.equal([sampler.draw(step) for step in range(18)][17], late)
-    assert not torch.equal(UniformSampler(50, 8, seed=4).draw(17), late)
+    assert not torch.equal(UniformSampler(one_kind(50), 8, seed=4).draw(17), late)
 
 
 def test_a_batch_larger_than_the_bank_is_filled():
-    assert UniformSampler(3, 16, seed=0).draw(2).bincount().tolist() in (
+    assert UniformSampler(one_kind(3), 16, seed=0).draw(2).bincount().tolist() in (
         [5, 5, 6],
         [5, 6, 5],
         [6, 5, 5],
     )
+
+
+def test_each_orientation_is_drawn_as_often_however_many_slices_it_has():
+    kinds = torch.tensor([0] * 3 + [1] * 30 + [2] * 24)
+    sampler = UniformSampler(kinds, 8, seed=0)
+    rows = torch.cat([sampler.draw(step) for step in range(45)])
+    assert kinds[rows].bincount().tolist() == [120, 120, 120]
+    for kind, passes in ((0, 40), (1, 4), (2, 5)):
+        own = rows[kinds[rows] == kind].view(passes, -1)
+        # Each pass holds every slice of its kind once, in an order of its own.
+        assert (own.sort(1).values == (kinds == kind).nonzero()[:, 0]).all()
+        assert len({tuple(one) for one in own.tolist()}) > 1
 
 
 @pytest.mark.parametrize(("position", "part"), [(0.01, 0), (0.25, 0), (0.26, 1), (1.0, 3)])

@@ -38,7 +38,7 @@ def bank(tmp_path_factory):
 @pytest.fixture(scope="module")
 def margins(bank):
     """By normalisation and tap: cosine of two views of a slice less that of different slices."""
-    sampler, found = UniformSampler(len(bank), 32, 0), {}
+    sampler, found = UniformSampler(bank.orientation, 32, 0), {}
     for norm in ("batch", "instance"):
         net = build_backbone(BackboneSpec(width=8, options={"norm": norm}), 0)
         sums = dict.fromkeys(POOLED, 0.0)

@@ -45,8 +45,9 @@ def test_both_terms_by_hand(cases):
     task = local(cases, "SU", local_taps=("dec1",))
     batch = mixed(task, (0, 1, 9, 10, 11))
     maps = [task.backbone.features(view.image, ("dec1",))["dec1"] for view in batch.views]
-    first, second = (task.objective.heads["dec1"](m[..., ::4, ::4]) for m in maps)
-    labels = batch.views[0].label[:, ::4, ::4]
+    row, column = task.objective.reach.begin(batch)
+    first, second = (task.objective.heads["dec1"](m[..., row::4, column::4]) for m in maps)
+    labels = batch.views[0].label[:, row::4, column::4]
     groups = []
     for group in ([2, 3], [4, 5, 6, 7], [8]):
         a, b = (torch.nn.functional.normalize(points(m[group]), dim=1) for m in (first, second))
@@ -85,14 +86,18 @@ def test_labels_lie_where_the_features_do_at_every_scale(cases, side, step):
         replace(view, image=image, masks=masks)
         for view, image in zip(batch.views, images, strict=True)
     ]
-    terms = []
+    batch = replace(batch, views=tuple(views))
+    row, column = task.objective.reach.begin(batch)
+    labels, terms = masks[:, row::step, column::step], []
     for tap, level in (("dec1", 1), ("dec2", 2), ("dec3", 4)):
         maps = [task.backbone.features(view.image, (tap,))[tap] for view in views]
-        cut = [m[..., :: step // level, :: step // level] for m in maps]
+        cut = [
+            m[..., row // level :: step // level, column // level :: step // level] for m in maps
+        ]
         first, second = (task.objective.heads[tap](m) for m in cut)
         reach = task.objective.reach
-        terms.append(supervised_pixels(first, second, masks[:, ::step, ::step], 0.1, reach))
-    found = task.objective(task.backbone, replace(batch, views=tuple(views))).loss
+        terms.append(supervised_pixels(first, second, labels, 0.1, reach))
+    found = task.objective(task.backbone, batch).loss
     assert found.item() == pytest.approx((sum(terms) / 3).item(), rel=1e-6)
 
 

@@ -149,14 +149,15 @@ def test_an_images_entropy_counts_by_its_share_of_confident_pixels():
             for h in range(4):
                 for w in range(4):
                     values = logits[b, :, h, w]
-                    loss = share * (values.exp().sum().log() - values[int(labels[b, h, w])])
-                    total, number = total + loss, number + (loss.item() > 0)
+                    loss = values.exp().sum().log() - values[int(labels[b, h, w])]
+                    total, number = total + share * loss, number + (loss.item() > 0)
         return total / number
 
     agree(module.weighted_entropy(logits, labels, sure, 0.6), by_hand(), [logits])
     unsure = torch.stack((sure[0], torch.zeros(4, 4)))
     share = float((sure[0] >= 0.6).double().mean())
-    expected = share * functional.cross_entropy(logits[:1], labels[:1]).item()
+    # The pixels of an image without a confident one weigh nothing, and are counted.
+    expected = share * functional.cross_entropy(logits[:1], labels[:1]).item() / 2
     found = module.weighted_entropy(logits, labels, unsure, 0.6)
     assert found.item() == pytest.approx(expected, rel=1e-6)
     assert module.weighted_entropy(logits, labels, 0 * sure, 0.6).item() == 0

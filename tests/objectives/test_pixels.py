@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from contrabench.contracts.views import IGNORE
+from contrabench.contracts.views import IGNORE, Batch, SliceInfo, View
 from contrabench.objectives.contrast import supervised_contrast
 from contrabench.objectives.pixels import (
     Reach,
@@ -103,15 +103,38 @@ def test_a_grid_of_fewer_pixels_is_never_exceeded():
 @pytest.mark.parametrize("side", range(32, 321, 16))
 def test_by_stride_labels_and_three_levels_keep_the_same_places_and_by_block_all(side, grid):
     step = next(k for k in range(4, side + 1, 4) if len(range(0, side, k)) <= grid)
-    places = [(y, x) for y in range(0, side, step) for x in range(0, side, step)]
-    reach = Reach(grid=grid)
-    for level in (1, 2, 4):
-        # Each cell of a map says at which pixel of the slice it begins.
-        along = torch.arange(0, side, level)
-        maps = torch.stack(torch.meshgrid(along, along, indexing="ij"))
-        kept = reach.sample(maps, side)
-        assert [tuple(place) for place in kept.flatten(1).T.tolist()] == places
-        assert Reach(sampling="block").sample(maps, side) is maps
+    reach, pixels = Reach(grid=grid), torch.arange(side * side).view(1, side, side)
+    assert reach.stride(side) == step
+    for begin in ((0, 0), (step - 1, 1), (2, step - 2)):
+        rows, columns = (range(first, side, step) for first in begin)
+        places = [(y, x) for y in rows for x in columns]
+        for level in (1, 2, 4):
+            # Each cell of a map says at which pixel of the slice it begins.
+            along = torch.arange(0, side, level)
+            maps = torch.stack(torch.meshgrid(along, along, indexing="ij"))
+            kept = reach.sample(maps, side, begin).flatten(1).T.tolist()
+            assert kept == [[y // level * level, x // level * level] for y, x in places]
+            # A label is that of the pixel itself, wherever in its cell it lies.
+            marks = reach.marks(pixels, side // level, begin).flatten().tolist()
+            assert marks == [y * side + x for y, x in places]
+            blocks = Reach(sampling="block")
+            assert blocks.sample(maps, side, begin) is maps
+            assert torch.equal(
+                blocks.marks(pixels, side // level, begin), pixels[:, ::level, ::level]
+            )
+
+
+def test_in_some_steps_every_pixel_takes_part():
+    """A grid at one place would leave fifteen pixels of sixteen without a loss."""
+    info = SliceInfo(*(torch.zeros(1) for _ in range(6)))
+    views, counts = (View(torch.zeros(1, 1, 48, 48), None, None),), torch.zeros(48, 48)
+    for step in range(160):
+        begin = Reach().begin(Batch(views, info, step))
+        assert begin == Reach().begin(Batch(views, info, step))
+        Reach().sample(counts, 48, begin).add_(1)
+    # Sixteen places, each ten times but for chance.
+    assert counts.min() > 0
+    assert counts.sum() == 160 * 144
 
 
 def test_points_are_listed_slice_by_slice():

@@ -213,7 +213,7 @@ def test_rule_9_a_joint_method_that_sees_more(prepared, tmp_path, monkeypatch):
     # A slice in every micro-batch is the least that a stream can draw.
     assert audit.check_images(SHORT, [], 64, 0.0, [], 80, 80)
     real = recipe.unlabelled_batches
-    double = [lambda budget, streams: [2 * size for size in real(budget, streams)]]
+    double = [lambda *given: [2 * size for size in real(*given)]]
     monkeypatch.setattr(finetune, "unlabelled_batches", *double)
     run = run_of(prepared)
     _, records = tune(run, tmp_path)
@@ -247,7 +247,8 @@ def test_the_record_holds_every_stage(prepared, tmp_path, rounds):
         "finetune": nodes[2].key,
         "evaluate": nodes[3].key,
     }
-    assert record["images"] == {"pretrain": [], "finetune": 64, "beside": 32}
+    # The second half of the steps sees all others: the first has no stream.
+    assert record["images"] == {"pretrain": [], "finetune": 64, "beside": 64}
     parts = [read_record(home_of(tmp_path, node.kind) / node.key) for node in nodes[:3]]
     assert record["cost"]["finetune_seconds"] == sum(part["seconds"] for part in parts)
     told = {item["rule"]: item["evidence"] for item in record["audit"]}

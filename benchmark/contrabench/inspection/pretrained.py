@@ -57,7 +57,8 @@ class Pretrained:
         network = BackboneSpec.model_validate(self.record["protocol"]["backbone"])
         # The protocol has what is in files, and what was asked for has where they lie.
         named = network.model_copy(update={"options": self.spec.backbone_options})
-        return build_backbone(named, self.spec.seeds.init, begin)
+        seeds = self.spec.seeds.in_fold(self.spec.fold)
+        return build_backbone(named, seeds.init, begin)
 
     def networks(self) -> dict[str, Backbone]:
         """The random encoder that the run started from, and the pre-trained one."""

@@ -31,7 +31,7 @@ from contrabench.model.segmentation import build_segmenter
 from contrabench.model.weights import build_backbone
 from contrabench.protocol import BackboneSpec, Budget, Seeds
 from contrabench.stages.finetune import synthetic_banks
-from contrabench.stages.recipe import unlabelled_batches
+from contrabench.stages.recipe import tuning_stages, unlabelled_batches
 from contrabench.training.optimizer import build_optimizer
 from contrabench.training.runtime import Runtime
 from contrabench.training.step import Step, saved_for_backward
@@ -218,7 +218,8 @@ class _Bench(Step):
         names, device = ("objective", stage.name, 0), runtime.torch_device
         task: PretrainTask | JointTask
         if isinstance(stage, JointStage):
-            phase, batches = budget.finetune, unlabelled_batches(budget, stage.streams)
+            phase, tuning = budget.finetune, tuning_stages(method, budget.finetune.steps)
+            batches = unlabelled_batches(budget, stage.streams, tuning)
             model = build_segmenter(self.backbone, 1 + _STRUCTURES, False, 0)
             bank = synthetic_bank(budget.pixels, _STRUCTURES, device)
             common = FinetuneTask(model, bank, phase, Seeds())

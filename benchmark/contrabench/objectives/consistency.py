@@ -109,11 +109,11 @@ def masked_entropy(logits: Tensor, labels: Tensor, kept: Tensor) -> Tensor:
 def weighted_entropy(logits: Tensor, labels: Tensor, sure: Tensor, strong: float) -> Tensor:
     """Cross-entropy of pseudo-labels, each image weighted by its share of confident pixels.
 
-    A mean over the pixels whose loss is not zero; 0 without any (ReCo, ICLR 2022).
+    A mean over the pixels whose entropy is not zero; 0 without any (ReCo, ICLR 2022).
     """
     share = (sure >= strong).float().mean((1, 2))
-    each = functional.cross_entropy(logits, labels, reduction="none") * share[:, None, None]
-    return each.sum() / (each > 0).sum().clamp(min=1)
+    each = functional.cross_entropy(logits, labels, reduction="none")
+    return (each * share[:, None, None]).sum() / (each > 0).sum().clamp(min=1)
 
 
 def masked_dice(logits: Tensor, labels: Tensor, kept: Tensor) -> Tensor:

@@ -25,6 +25,10 @@ class Reach:
     Hu et al. hold memory down in one of two ways: `stride` keeps every fourth pixel of 160, at
     most `grid` per axis, `block` keeps all pixels and contrasts them within tiles of 16 or 32.
     `group` slices meet each other; each grid or tile is cut into `regions` per axis, which don't.
+
+    Where the grid begins is drawn anew in each step. At one place it would train that place alone:
+    a decoder that doubles its map by a kernel of stride two has other weights for each of the
+    sixteen places of a stride of four, and those that no loss asks for stay as they were.
     """
 
     sampling: Sampling = "stride"
@@ -33,16 +37,41 @@ class Reach:
     group: int = 4
     regions: int = 1
 
-    def sample(self, maps: Tensor, side: int) -> Tensor:
+    def stride(self, side: int) -> int:
+        """Pixels of a slice of `side` from one that takes part to the next.
+
+        The least multiple of four that leaves at most `grid` per axis, so that maps of the upper
+        three levels keep the same places.
+        """
+        return 4 * -(-side // (4 * self.grid))
+
+    def begin(self, batch: Batch) -> tuple[int, int]:
+        """Row and column of a slice's first pixel that takes part in a step."""
+        most = self.stride(batch.views[0].image.shape[-1])
+        row, column = torch.randint(most, (2,), generator=batch.generator("grid")).tolist()
+        return row, column
+
+    def sample(self, maps: Tensor, side: int, begin: tuple[int, int]) -> Tensor:
         """Keeps the pixels of maps (..., h, w) that take part, of slices of `side` pixels.
 
-        By stride, those at every k-th pixel of the slice: k is the least multiple of four that
-        leaves at most `grid`, so that maps of the upper three levels keep the same places.
+        By stride, those of a grid that begins at row and column `begin` of the slice.
         """
         if self.sampling == "block":
             return maps
-        step = 4 * -(-side // (4 * self.grid)) * maps.shape[-1] // side
-        return maps[..., ::step, ::step]
+        size = maps.shape[-1]
+        step = self.stride(side) * size // side
+        row, column = (first * size // side for first in begin)
+        return maps[..., row::step, column::step]
+
+    def marks(self, labels: Tensor, level: int, begin: tuple[int, int]) -> Tensor:
+        """Labels (B, H, W) of what `sample` keeps of a map of side `level`.
+
+        By stride, those of the slice's own pixels: which pixel of a coarse map's cell speaks for it
+        changes with the grid, so that none of its corners does.
+        """
+        if self.sampling == "block":
+            return on_grid(labels, level)
+        return self.sample(labels, labels.shape[-1], begin)
 
     def parts(self, maps: Tensor) -> Tensor:
         """Which pixels of (B, D, h, w) sampled maps, as `points` lists them, meet each other.
@@ -129,12 +158,10 @@ class PixelContrast(Objective):
 
     def forward(self, backbone: Backbone, batch: Batch) -> StepResult:
         """The loss of one batch of two views of the same geometry."""
-        side = batch.views[0].image.shape[-1]
-        first, second = (
-            self.head(self.reach.sample(backbone.features(view.image, (self.tap,))[self.tap], side))
-            for view in batch.views
-        )
-        labels = self.reach.sample(batch.views[0].label, side)
+        side, begin = batch.views[0].image.shape[-1], self.reach.begin(batch)
+        maps = (backbone.features(view.image, (self.tap,))[self.tap] for view in batch.views)
+        first, second = (self.head(self.reach.sample(each, side, begin)) for each in maps)
+        labels = self.reach.marks(batch.views[0].label, side, begin)
         return StepResult(
             supervised_pixels(first, second, labels, self.temperature, self.reach, self.hardest)
         )

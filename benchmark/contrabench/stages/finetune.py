@@ -82,7 +82,7 @@ class Finetune(Kind):
                     "method": run.tuner_spec(),
                     "stage": stage.model_dump(mode="json", exclude={"passes"}),
                     "streams": [run.data_of(cases) for cases in streams],
-                    "batches": unlabelled_batches(run.spec.budget, stage.streams),
+                    "batches": unlabelled_batches(run.spec.budget, stage.streams, run.tuning),
                     "pseudo_labels": [node.key if node else None for node in guessed],
                 }
                 if model and not stage.restarts:
@@ -104,7 +104,7 @@ class Finetune(Kind):
         from contrabench.training.tasks import FinetuneTask
 
         run, runtime = making.run, making.runtime.alone()
-        phase, seeds = run.spec.budget.finetune, run.spec.seeds
+        phase, seeds = run.spec.budget.finetune, run.seeds
         model, transfer = _begun(making, node)
         patients = run.manifest.patients
         bank = build_bank(run.drawn("labelled"), patients, ("axial",), runtime.torch_device)
@@ -149,7 +149,7 @@ class Finetune(Kind):
         structures, channels = run.classes - 1, len(run.dataset.channels)
         bank = synthetic_bank(pixels, structures, runtime.torch_device, channels)
         model, loss = run.segmenter(run.backbone()), run.loss.open() if run.loss else None
-        common = FinetuneTask(model, bank, phase, run.spec.seeds, loss=loss)
+        common = FinetuneTask(model, bank, phase, run.seeds, loss=loss)
         task: FinetuneTask | JointTask = common
         if (stage := _stage(run, node)) is not None:
             others = synthetic_banks(stage, pixels, structures, channels, runtime)
@@ -230,10 +230,9 @@ def _joint(
     """What is trained, the method's own networks and heads with the seed's initial weights."""
     from contrabench.training.tasks import JointTask, build_joint
 
-    spec = run.spec
-    names = ("joint objective", node.spec["method"]["name"], stage.name, spec.seeds.init)
+    names = ("joint objective", node.spec["method"]["name"], stage.name, run.seeds.init)
     objective = build_joint(run.tuner, stage, common.model, *names)
-    return JointTask(common, objective, stage, banks, node.spec["batches"], spec.seeds, node.units)
+    return JointTask(common, objective, stage, banks, node.spec["batches"], run.seeds, node.units)
 
 
 def synthetic_banks(

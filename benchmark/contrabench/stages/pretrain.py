@@ -108,14 +108,14 @@ def pretrain(reporter: Reporter, sent: Making, node: Node, folder: Path) -> None
     bank = build_bank(run.pool(stage), labelled, ways, runtime.torch_device)
     seen = audit.check_bank(bank, run.split, labelled or ())
     if stage.controls:
-        bank = spoil(bank, stage.spoilt, seed_for("spoilt", stage.spoilt, run.spec.seeds.views))
+        bank = spoil(bank, stage.spoilt, seed_for("spoilt", stage.spoilt, run.seeds.views))
         seen += f"; a control: {_CONTROL[stage.spoilt]}"
     task = _task(run, work, backbone, bank)
     train(
         making,
         node,
         folder,
-        Step(task, work.phase, runtime, node.units, seed_for(node.name, run.spec.seeds.views)),
+        Step(task, work.phase, runtime, node.units, seed_for(node.name, run.seeds.views)),
         backbone,
         seen=seen,
         heads=count_parameters(task.objective),
@@ -135,6 +135,6 @@ def _task(run: Run, work: StageWork, backbone: Backbone, bank: SliceBank) -> Pre
     from contrabench.training.tasks import PretrainTask, build_objective
 
     spec, stage = run.spec, work.stage
-    names = ("objective", spec.method, stage.name, spec.seeds.init)
+    names = ("objective", spec.method, stage.name, run.seeds.init)
     objective = build_objective(run.method, stage, backbone, run.classes, *names)
-    return PretrainTask(backbone, objective, stage, bank, work.phase, spec.seeds)
+    return PretrainTask(backbone, objective, stage, bank, work.phase, run.seeds)

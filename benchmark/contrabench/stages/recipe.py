@@ -78,13 +78,17 @@ def tuning_stages(method: Method, steps: int) -> list[tuple[JointStage | None, i
     return list(zip(stages, _shares(stages, steps), strict=True)) or [(None, steps)]
 
 
-def unlabelled_batches(budget: Budget, streams: Sequence[Stream]) -> list[int]:
+def unlabelled_batches(
+    budget: Budget, streams: Sequence[Stream], tuning: Sequence[tuple[JointStage | None, int]]
+) -> list[int]:
     """Slices of each stream of a joint stage in a step: together as many as pre-training sees.
 
-    One at least of each, and a multiple of the micro-batches.
+    Over all steps of `tuning`'s stages that have streams; one at least of each stream, and a
+    multiple of the micro-batches.
     """
     parts, total = budget.finetune.accumulate, sum(stream.share for stream in streams)
-    a_step = budget.pretrain.images / budget.finetune.steps
+    seeing = sum(steps for stage, steps in tuning if stage is not None and stage.streams)
+    a_step = budget.pretrain.images / max(1, seeing)
     return [max(1, int(a_step * s.share / total) // parts) * parts for s in streams]
 
 

@@ -28,6 +28,7 @@ from contrabench.protocol import (
     BackboneSpec,
     Pace,
     Protocol,
+    Seeds,
     digest,
 )
 from contrabench.references import LONGER
@@ -170,6 +171,11 @@ class Run:
         return Pace(rates=self.spec.rates or "uniform", course=self.spec.deviations.course)
 
     @property
+    def seeds(self) -> Seeds:
+        """Of weights, views and order, those of the run's fold."""
+        return self.spec.seeds.in_fold(self.spec.fold)
+
+    @property
     def finetune_steps(self) -> int:
         """Steps of fine-tuning, with those that a run has beside the budget's."""
         budget = self.spec.budget
@@ -265,7 +271,7 @@ class Run:
                 "code": fingerprint(registry.backbones.get(spec.backbone)),
             },
             "precision": spec.precision,
-            "seeds": spec.seeds.model_dump(mode="json", include={"init", "views", "order"}),
+            "seeds": self.seeds.model_dump(mode="json", include={"init", "views", "order"}),
         }
 
     def data_of(self, cases: Sequence[PreparedCase]) -> dict[str, str]:
@@ -273,21 +279,21 @@ class Run:
         return {case.case: case.fingerprint for case in cases}
 
     def backbone(self) -> Backbone:
-        """The backbone with the seed's initial weights: the same for every method."""
+        """The backbone with the initial weights of seed and fold: the same for every method."""
         from contrabench.model.weights import build_backbone
 
         named = {"options": self.spec.backbone_options}
-        return build_backbone(self.network.model_copy(update=named), self.spec.seeds.init)
+        return build_backbone(self.network.model_copy(update=named), self.seeds.init)
 
     def segmenter(self, backbone: Backbone) -> Segmenter:
         """The network of fine-tuning around a backbone, its heads with initial weights."""
         from contrabench.model.segmentation import build_segmenter
 
         deep = self.spec.deviations.deep_supervision
-        return build_segmenter(backbone, self.classes, deep, self.spec.seeds.init)
+        return build_segmenter(backbone, self.classes, deep, self.seeds.init)
 
     def initial_digest(self) -> str:
-        """Hash of the initial weights: equal for all methods of a seed and a budget."""
+        """Hash of the initial weights: equal for all methods of a seed, a fold and a budget."""
         state = hashlib.sha256()
         for value in self.backbone().state_dict().values():
             state.update(value.numpy().tobytes())

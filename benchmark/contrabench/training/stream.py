@@ -67,7 +67,7 @@ class Stream:
         self.sampler = (
             PartitionSampler(bank, batch, partitions, order)
             if partitions
-            else UniformSampler(len(bank), batch, order)
+            else UniformSampler(bank.orientation, batch, order)
         )
         self.artist: ThreadPoolExecutor | None = None
         self.ahead: dict[_Place, Future[Parcel]] = {}
