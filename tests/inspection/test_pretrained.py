@@ -15,7 +15,7 @@ from contrabench.inspection.pretrained import find_run, read_pretrained, trainin
 from contrabench.inspection.representation import CELLS, Viewer, compare
 from contrabench.model.weights import build_backbone
 from contrabench.progress import Silent
-from contrabench.protocol import ORIENTATIONS, BackboneSpec
+from contrabench.protocol import ORIENTATIONS, BackboneSpec, Seeds
 
 CPU = torch.device("cpu")
 
@@ -64,7 +64,7 @@ def test_the_last_stage_is_read_with_all_that_was_trained(finished):
 
 def test_the_random_encoder_is_the_runs_own_start(finished):
     networks = read_pretrained(finished["global_local"].folder).networks()
-    start = build_backbone(BackboneSpec(width=4), 0).state_dict()
+    start = build_backbone(BackboneSpec(width=4), Seeds().in_fold(0).init).state_dict()
     assert all(torch.equal(v, start[k]) for k, v in networks["random"].state_dict().items())
     moved = networks["pre-trained"].state_dict()
     assert not torch.equal(moved["centre.conv1.weight"], start["centre.conv1.weight"])

@@ -2,6 +2,7 @@ import json
 
 import pandas as pd
 import pytest
+import torch
 from tests.makers.studies import RUNTIME, TINY, make_spec, specs_of
 
 from contrabench.contracts import registry
@@ -91,6 +92,24 @@ def test_scratch_is_the_same_model_under_every_name(execute):
     other = execute(make_spec("simclr"))
     assert scratch.record["initial_weights"] == other.record["initial_weights"]
     assert scratch.record["images"]["finetune"] == other.record["images"]["finetune"]
+
+
+def test_each_fold_begins_from_weights_of_its_own_and_a_seed_from_the_same_each_time(prepared):
+    """What trains alike in every fold is no luck that folds could tell from an effect."""
+
+    def begun(**changes):
+        run = Run(make_spec("scratch", labels="100%", **changes), prepared[1])
+        return run.initial_digest(), run.segmenter(run.backbone()).state_dict(), run.seeds
+
+    (here, weights, seeds), (there, others, own) = begun(fold=0), begun(fold=1)
+    assert here != there
+    heads = [name for name in weights if name.startswith("heads") and name.endswith("weight")]
+    assert heads
+    assert not any(torch.equal(weights[name], others[name]) for name in heads)
+    assert (seeds.views, seeds.order) != (own.views, own.order)
+    # Who is tested, and who is labelled, is drawn for all folds at once.
+    assert (seeds.split, seeds.labels) == (own.split, own.labels)
+    assert begun(fold=1)[0] == there != begun(fold=1, seeds=Seeds(init=1))[0]
 
 
 def test_longer_scratch_spends_the_pretraining_images_on_fine_tuning(execute):
