@@ -69,6 +69,24 @@ def test_the_best_that_is_shown_to_beat_scratch_has_a_name(frame):
     assert answer(frame, *base(full=-0.1), *planted).best == ""
 
 
+def test_what_fine_tuning_alone_brings_is_no_method_s(frame):
+    """MMGL fine-tunes with deep supervision, and is held against scratch that does so too."""
+    deep = {"deviations": "deep supervision"}
+    own = study("scratch", 0.15, 2, **{**deep, "variant": "scratch[deep_supervision=true]"})
+    both = {"deviations": "three orientations; deep supervision"}
+    told = answer(frame, *base(), *own, *study("mmgl", 0.16, 3, "contrast before", **both))
+    assert told.best == ""
+    alike = r"that is fine-tuned alike: mmgl \+0\.1\d \(then \+0\.0\d\)\."
+    assert re.search(rf"not shown to be above scratch {alike}", " ".join(told.words))
+    told = answer(frame, *base(), *own, *study("mmgl", 0.25, 3, "contrast before", **both))
+    assert told.best == "mmgl"
+    gap = LUCK[3].mean() - LUCK[2].mean() + 0.10
+    assert f"({gap:+.2f} over scratch with deep supervision)" in told.words[0]
+    # Without that reference in the table there is nothing else to be held against.
+    alone = answer(frame, *base(), *study("mmgl", 0.16, 3, "contrast before", **both))
+    assert alone.best == "mmgl"
+
+
 def test_networks_of_one_draw_are_said_to_be_these(frame):
     rows = [*base(), *study("bcp", 0.2, 3, "consistency")]
     told = words(frame, *(row for row in rows if row["draw"] == 0))

@@ -30,6 +30,8 @@ from contrabench.protocol import (
 from contrabench.protocol import Options as _Options
 from contrabench.references import LONGER_WORD
 
+ALL_VIEWS = "three orientations"
+"""How tables name what is pre-trained on them."""
 COMMON_LOSS = "dice_ce"
 """What labelled slices are trained with unless a run deviates."""
 
@@ -205,7 +207,7 @@ class Deviations(Frozen):
             own, more = budget.finetune.images, self.finetune_extra * budget.pretrain.images
             longer = f"{LONGER_WORD} x{(own + more) / own:.3g}"
         told = {
-            "three orientations": self.views == "all",
+            ALL_VIEWS: self.views == "all",
             "deep supervision": self.deep_supervision,
             f"{self.course.replace('_', ' ')} course of rates": self.course != "common",
             f"{self.augmentation.replace('none', 'no')} augmentation": self.augmentation != "mild",

@@ -83,9 +83,7 @@ class _At(Judged):
     @cached_property
     def worth(self) -> dict[str, Rival]:
         """The methods that are shown to beat scratch, by what may matter."""
-        return {
-            k: v for k, v in self.methods.items() if k in self.better and v.effect.high >= MARGIN
-        }
+        return {k: v for k, v in self.methods.items() if k in self.better and v.most >= MARGIN}
 
 
 def advise(results: Results, rates: str = "uniform") -> Advice:
@@ -166,7 +164,7 @@ def _worth(lead: _At, below: _At) -> Iterator[tuple[str, str]]:
             text += f" So {'does' if len(others) == 1 else 'do'} {some(others)}."
         yield topic, text
         return
-    highs = [one.effect.high for one in lead.methods.values()]
+    highs = [one.most for one in lead.methods.values()]
     patients = counted(int(lead.budget.rows["patient"].nunique()), "test patient")
     if any(map(math.isnan, highs)):
         yield topic, f"That cannot be told: {patients} are too few for any interval."
@@ -179,7 +177,7 @@ def _worth(lead: _At, below: _At) -> Iterator[tuple[str, str]]:
             ),
         )
     else:
-        most, label = max((one.effect.high, name) for name, one in lead.methods.items())
+        most, label = max((one.most, name) for name, one in lead.methods.items())
         yield (
             topic,
             (

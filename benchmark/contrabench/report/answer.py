@@ -121,6 +121,7 @@ def _words(at: Judged, curve: pd.DataFrame | None) -> Iterator[str]:
             named = listed_words([f"{name} {_gain(one)}" for name, one in references.items()])
             yield f"A reference is: {named}."
     yield from _families(at)
+    yield from _by_fine_tuning(at)
     yield from _not_compared(at)
 
 
@@ -141,7 +142,8 @@ def _winner(at: Judged, curve: pd.DataFrame | None) -> Iterator[str]:
     count = labelled(at.budget.rows).split(" of ")[0]
     hearts = f"{count} labelled patient{'' if count == '1' else 's'}"
     saved = _saved(at, best.entry, curve)
-    yield f"Use {label}: {_gain(best)} Dice over training from scratch with {hearts}{saved}."
+    own = "" if best.alike is None else f" ({best.alike.mean:+.2f} over {_own(best)})"
+    yield f"Use {label}: {_gain(best)} Dice over training from scratch with {hearts}{own}{saved}."
     if label not in at.better:
         name, most = next(iter(at.better.items()))
         yield f"No method is shown to beat that; the best is {name} with {_gain(most)}."
@@ -149,6 +151,25 @@ def _winner(at: Judged, curve: pd.DataFrame | None) -> Iterator[str]:
         yield f"Cannot be told from it: {some(ties, _NAMED)}."
     if best.effect.passing or not best.effect.is_anew:
         yield "That is shown for these networks, not yet for networks trained anew."
+
+
+def _by_fine_tuning(at: Judged) -> Iterator[str]:
+    """What is above scratch, and not shown to be above scratch that is fine-tuned alike."""
+    told = [
+        f"{label} {_gain(one)} (then {one.alike.mean:+.2f})"
+        for label, one in at.rivals.items()
+        if one.alike and one.effect.separated and one.effect.mean > 0 and not one.is_above
+    ]
+    if told:
+        yield (
+            f"Above {REFERENCE}, but not shown to be above {REFERENCE} that is fine-tuned alike: "
+            f"{some(told, _NAMED)}."
+        )
+
+
+def _own(one: Rival) -> str:
+    """Scratch that is fine-tuned as a method is, in words."""
+    return f"{REFERENCE} with {listed_words(sorted(one.entry.tuned_otherwise))}"
 
 
 def _not_compared(at: Judged) -> Iterator[str]:
@@ -179,7 +200,7 @@ def _saved(at: Judged, entry: Entry, curve: pd.DataFrame | None) -> str:
 def _none(at: Judged) -> str:
     """That nothing beats scratch, and by how much it might all the same."""
     methods = [one for one in at.rivals.values() if not one.is_reference]
-    ends = [one.effect.high for one in (methods or at.rivals.values())]
+    ends = [one.most for one in (methods or at.rivals.values())]
     if any(map(math.isnan, ends)):
         return f"No method is shown to beat {REFERENCE}; the patients are too few to say more."
     most = _upward(max(ends))
@@ -204,8 +225,8 @@ def _families(at: Judged) -> Iterator[str]:
         if shown:
             named = listed_words([f"{label} {_gain(one)}" for label, one in shown[:_NAMED]])
             yield f"{name} helps too: {named}."
-        elif not any(math.isnan(one.effect.high) for _, one in members):
-            most = _upward(max(one.effect.high for _, one in members))
+        elif not any(math.isnan(one.most) for _, one in members):
+            most = _upward(max(one.most for _, one in members))
             names = listed_words([label for label, _ in members[:_NAMED]])
             yield f"{name} ({names}) is not shown to help: at most {max(0.0, most):+.2f}."
 

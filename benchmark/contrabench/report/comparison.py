@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from contrabench.references import REFERENCE
+from contrabench.references import FULL_SUPERVISION, REFERENCE
 from contrabench.report.entries import Entry, reference_of
 from contrabench.statistics.aggregate import differences
 from contrabench.statistics.design import draws_needed, patients_needed
@@ -114,12 +114,15 @@ class Comparison:
             the patients that all of them have a score of.
         against: by place, each of these against the reference.
         retraining: what training again adds to `against`, and whether that decides.
+        alike: by place, what fine-tunes otherwise than the reference, against the one of its kind
+            that does so too: what is left of a difference when that is taken away.
     """
 
     entries: tuple[Entry, ...]
     paired: dict[int, Entry]
     against: dict[int, Against]
     retraining: Retraining
+    alike: dict[int, Against]
 
     @property
     def family(self) -> dict[str, Against]:
@@ -179,7 +182,19 @@ def compare(entries: Sequence[Entry]) -> Comparison:
         for place, entry in paired.items()
         if reference and not entry.is_reference
     })  # fmt: skip
-    return Comparison(tuple(entries), paired, against, trained)
+    own = {one.tuned_otherwise: one for one in paired.values() if _is_scratch(one)}
+    alike, _ = all_against({
+        place: (entry, own[entry.tuned_otherwise])
+        for place, entry in paired.items()
+        if entry.tuned_otherwise in own and entry.tuned_otherwise and not _is_scratch(entry)
+    })  # fmt: skip
+    return Comparison(tuple(entries), paired, against, trained, alike)
+
+
+def _is_scratch(entry: Entry) -> bool:
+    """Whether it is the reference, or that with deviations, at the label budget itself."""
+    of = str(entry.rows["method"].iloc[0])
+    return of == REFERENCE and not entry.name.startswith(FULL_SUPERVISION)
 
 
 def unmatched(entries: Sequence[Entry]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from contrabench.contracts.method import ALL_VIEWS
 from contrabench.references import (
     CONTROL_FAMILY,
     EVERY_LABEL,
@@ -50,6 +51,11 @@ class Entry:
         """How much longer its fine-tuning is than others', such as `finetune x6`; "" for none."""
         words = (word for word in self.deviations.split("; ") if word.startswith(f"{LONGER_WORD} "))
         return next(words, "")
+
+    @property
+    def tuned_otherwise(self) -> frozenset[str]:
+        """Its deviations in fine-tuning, which a reference beside it has to share."""
+        return frozenset(self.deviations.split("; ")) - {"", ALL_VIEWS}
 
     @property
     def is_reference(self) -> bool:

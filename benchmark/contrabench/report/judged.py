@@ -19,15 +19,30 @@ from contrabench.statistics.retraining import FEWEST_DRAWS, FEWEST_FOLDS, decidi
 
 @dataclass(frozen=True)
 class Rival:
-    """What is compared with scratch, and its difference in Dice to it."""
+    """What is compared with scratch, and its difference in Dice to it.
+
+    `alike` is that to scratch which is fine-tuned alike, where it is fine-tuned otherwise.
+    """
 
     entry: Entry
     effect: Against
+    alike: Against | None = None
 
     @property
     def family(self) -> str:
         """The family of the method, as its rows have it."""
         return family_of(self.entry)
+
+    @property
+    def is_above(self) -> bool:
+        """Whether it is shown to beat scratch, and not by its fine-tuning alone."""
+        known = [one for one in (self.effect, self.alike) if one is not None]
+        return all(one.separated and one.mean > 0 for one in known)
+
+    @property
+    def most(self) -> float:
+        """What it may bring at most, the upper end of an interval; NaN where there is none."""
+        return self.effect.high if self.alike is None else self.alike.high
 
     @property
     def is_reference(self) -> bool:
@@ -84,7 +99,9 @@ class Judged:
     def rivals(self) -> dict[str, Rival]:
         """Methods and references that are compared with scratch, best first, by name."""
         found = {
-            self.names[place]: Rival(entry, self.compared.against[place])
+            self.names[place]: Rival(
+                entry, self.compared.against[place], self.compared.alike.get(place)
+            )
             for place, entry in enumerate(self.compared.entries)
             if place in self.compared.against and not entry.is_ceiling
         }
@@ -128,11 +145,7 @@ class Judged:
     def _above_scratch(self) -> Mapping[str, Rival]:
         if self.is_undertrained:
             return {}
-        return {
-            label: one
-            for label, one in self.rivals.items()
-            if one.effect.separated and one.effect.mean > 0
-        }
+        return {label: one for label, one in self.rivals.items() if one.is_above}
 
     @cached_property
     def leaders(self) -> dict[str, Rival]:

@@ -48,6 +48,13 @@ def _against_reference(compared: Comparison) -> Iterator[str]:
         small=f"In Dice as good as {REFERENCE}",
         rest=f"Cannot be separated from {REFERENCE} in Dice",
     )
+    yield from told(
+        {compared.entries[place].label: one for place, one in compared.alike.items()},
+        better=f"In Dice better than {REFERENCE} that is fine-tuned alike",
+        worse=f"In Dice worse than {REFERENCE} that is fine-tuned alike",
+        small=f"In Dice as good as {REFERENCE} that is fine-tuned alike",
+        rest=f"Cannot be separated in Dice from {REFERENCE} that is fine-tuned alike",
+    )
     yield from _what_would(family)
     yield from rests_on(family.values(), compared.retraining)
 
