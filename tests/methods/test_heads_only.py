@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from tests.makers.studies import make_run, make_spec, prepared_cases
 
 from contrabench.model.weights import build_backbone
-from contrabench.protocol import ENCODER, BackboneSpec, Budget, Phase
+from contrabench.protocol import ENCODER, BackboneSpec, Budget, Phase, Seeds
 from contrabench.store.rows import ROWS_FILE
 
 PHASE = Phase(images=16 * 6, batch=16, lr=3e-3)
@@ -37,7 +37,8 @@ def test_it_trains_and_hands_over_nothing(results):
     assert (transfer["parts"], transfer["matched"], transfer["parameters"]) == ([], 0, 0)
     assert record["stages"]["finetune"] != scratch.record["stages"]["finetune"]
     (key,) = record["stages"]["pretrain"]
-    initial = build_backbone(BackboneSpec(width=SHORT.width), 0).state_dict()
+    begun = Seeds().in_fold(0).init
+    initial = build_backbone(BackboneSpec(width=SHORT.width), begun).state_dict()
     learnt = weights(store, "pretrain", key)
     moved = {name.split(".")[0] for name, value in initial.items() if (learnt[name] != value).any()}
     assert moved == set(ENCODER)
