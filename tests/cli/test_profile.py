@@ -51,7 +51,7 @@ def test_stages_of_fine_tuning_are_measured_too(bench):
     assert done.exit_code == 0
     (told,) = json.loads(done.stdout)["methods"]
     assert told["failed"] is None
-    assert [(s["stage"], s["batch"]) for s in told["stages"]] == [("labelled", 8), ("both", 16)]
+    assert [(s["stage"], s["batch"]) for s in told["stages"]] == [("labelled", 8), ("both", 18)]
 
 
 def test_json_names_runtime_and_versions(bench):
