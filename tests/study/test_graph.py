@@ -161,3 +161,15 @@ def test_the_state_of_a_stage_is_that_of_its_folder(tmp_path, kind):
     assert state_of(tmp_path, kind, key) == "failed"
     seal_folder(home / key)
     assert state_of(tmp_path, kind, key) == "done"
+
+
+def test_folds_that_train_with_the_same_labels_are_found():
+    runs = specs(methods=["simclr"], labels=["1", "50%"], folds=4, draws=3)
+    folds = {}
+    for spec in runs:
+        folds.setdefault(Run(spec, CASES).manifest.patients, set()).add(spec.fold)
+    alike = {patients: sorted(of) for patients, of in folds.items() if len(of) > 1}
+    # Twelve labelled ones are drawn from twelve patients, so that some must meet.
+    assert alike
+    assert draw_graph(runs, CASES, None).labelled_alike == alike
+    assert not draw_graph(specs(test_folds=[0]), CASES, None).labelled_alike

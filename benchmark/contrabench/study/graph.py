@@ -73,6 +73,14 @@ class Graph:
         """Number of pre-training stages that are really made."""
         return len(self.of_kind("pretrain"))
 
+    @property
+    def labelled_alike(self) -> dict[tuple[str, ...], list[int]]:
+        """The labelled patients that several folds train with, and which folds these are."""
+        folds: dict[tuple[str, ...], set[int]] = {}
+        for stage in self.of_kind("finetune"):
+            folds.setdefault(tuple(stage.node.spec["labelled"]), set()).add(stage.spec.fold)
+        return {patients: sorted(of) for patients, of in folds.items() if len(of) > 1}
+
     def of_kind(self, kind: str) -> list[PlannedStage]:
         """The stages of a kind, in order."""
         return [stage for stage in self.stages.values() if stage.node.kind == kind]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from contrabench.study.runs import runs_of
 from contrabench.study.scheduler import Board, Listener, Part, Scheduler, survey
 from contrabench.study.spec import StudySpec
 from contrabench.study.status import Heartbeat, leading, study_id, write_study
+from contrabench.text import some
 from contrabench.training.runtime import Runtime, resolve_device
 
 _ODD = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -111,11 +113,24 @@ def plan_study(
         faults = [f"the name '{name}' is not in UTF-8, or has a control character" for name in odd]
         raise DataError(faults, where="the names of the cases")
     laid = Run(runs[0], cases, root).laid
-    notes = (*notes, *(laid.notes if laid else ()))
     for line in unseen_lines(runs, cases, root):
         reporter.line(f"  {line}")
     graph = draw_graph(runs, cases, root)
+    notes = (*notes, *(laid.notes if laid else ()), *_labelled_alike(graph))
     return Session(spec, root, pool_root, store, runtime, cases, graph, notes)
+
+
+def _labelled_alike(graph: Graph) -> Iterator[str]:
+    """That folds train with the same labels, by which their networks are no independent ones."""
+    if alike := graph.labelled_alike:
+        folds = max(map(len, alike.values()))
+        named = some([f"{' and '.join(one)} (folds {', '.join(map(str, of))})"
+                      for one, of in alike.items()])  # fmt: skip
+        yield (
+            f"labelled alike in up to {folds} folds: {named}; networks that learn from the same "
+            "patients resemble each other, and a verdict on networks trained anew takes them for "
+            "independent. Other draws may share none: draws = [...] in the study's file"
+        )
 
 
 @dataclass(frozen=True)
