@@ -26,9 +26,9 @@ class Reach:
     most `grid` per axis, `block` keeps all pixels and contrasts them within tiles of 16 or 32.
     `group` slices meet each other; each grid or tile is cut into `regions` per axis, which don't.
 
-    Where the grid begins is drawn anew in each step. At one place it would train that place alone:
-    a decoder that doubles its map by a kernel of stride two has other weights for each of the
-    sixteen places of a stride of four, and those that no loss asks for stay as they were.
+    Where the grid begins is drawn anew in each step. A decoder that doubles its map by a kernel of
+    stride two has weights of its own for each place of a cell, and what it learns at one pixel in
+    sixteen does not hold at the others (`docs/instrument.md`).
     """
 
     sampling: Sampling = "stride"
