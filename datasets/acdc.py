@@ -81,7 +81,7 @@ class ACDC(NiftiDataset):
     Options = ACDCOptions
     options: ACDCOptions
     splits: ClassVar = {"ssl4mis": SSL4MIS}
-    # In 40 volumes of 20 patients no labelled voxel lies outside a square of 210 mm.
+    # Of 99 patients one, 046, has labelled voxels outside: 7 % at end-diastole, 2 % at end-systole.
     recipe = DataRecipe(field_of_view_mm=224.0)
 
     @property
