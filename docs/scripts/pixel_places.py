@@ -58,8 +58,8 @@ def fitted(maps: Tensor, labels: Tensor) -> nn.Module:
     hot = functional.one_hot(labels.long(), classes).movedim(-1, 1).float()
     for _ in range(150):
         shares = torch.softmax(logits := head(maps), 1)
-        both, size = ((a * hot).sum((0, 2, 3)) for a in (shares, 1 + 0 * shares))
-        overlap = 2 * both / (shares.sum((0, 2, 3)) + size)
+        both, size = ((shares * hot).sum((0, 2, 3)), (shares + hot).sum((0, 2, 3)))
+        overlap = 2 * both / size
         loss = functional.cross_entropy(logits, labels.long()) + 1 - overlap[1:].mean()
         optimiser.zero_grad()
         loss.backward()

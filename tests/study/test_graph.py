@@ -169,7 +169,7 @@ def test_folds_that_train_with_the_same_labels_are_found():
     for spec in runs:
         folds.setdefault(Run(spec, CASES).manifest.patients, set()).add(spec.fold)
     alike = {patients: sorted(of) for patients, of in folds.items() if len(of) > 1}
-    # Twelve labelled ones are drawn from twelve patients, so that some must meet.
+    # One labelled patient in each of twelve cells, drawn from twelve patients: some meet.
     assert alike
     assert draw_graph(runs, CASES, None).labelled_alike == alike
     assert not draw_graph(specs(test_folds=[0]), CASES, None).labelled_alike

@@ -21,7 +21,7 @@ from contrabench.report.board import asd_heading, columns, make_table
 from contrabench.report.comparison import Comparison, unmatched
 from contrabench.report.entries import Entry, LabelBudget, labelled, reference_of
 from contrabench.report.instrument import instrument
-from contrabench.report.judged import Judged, Rival, family_of
+from contrabench.report.judged import Judged, Rival
 from contrabench.report.noted import OUTSIDE, noted
 from contrabench.statistics.labels_saved import labels_needed
 from contrabench.statistics.paired import score_differences
@@ -257,7 +257,7 @@ def _forest(at: Judged) -> Table:
         low, high = deciding_interval(gaps, compared.retraining)
         rows.append({
             "Method": at.names[place],
-            "Family": REFERENCE_FAMILY if entry.is_ceiling else family_of(entry),
+            "Family": REFERENCE_FAMILY if entry.is_ceiling else entry.family,
             **dict(zip((DICE_GAIN, *_ENDS), (one.mean, one.low, one.high), strict=True)),
             **dict(zip(asd_names, (float(gaps.mean()), low, high), strict=True)),
             "Group": compared.letters.get(place),

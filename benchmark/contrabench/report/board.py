@@ -226,7 +226,7 @@ def how_run(entries: Sequence[Entry], runs: pd.DataFrame | None = None) -> Table
         fidelity = str(entry.rows["fidelity"].iloc[0])
         rows.append({
             **names_of(entry),
-            "Family": entry.rows["family"].iloc[0],
+            "Family": entry.family,
             "Fidelity": ", ".join(filter(None, (fidelity, known.told))),
             "Labelled": labelled(entry.rows),
             "Patients": len(entry.scores),

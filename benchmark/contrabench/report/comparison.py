@@ -193,8 +193,7 @@ def compare(entries: Sequence[Entry]) -> Comparison:
 
 def _is_scratch(entry: Entry) -> bool:
     """Whether it is the reference, or that with deviations, at the label budget itself."""
-    of = str(entry.rows["method"].iloc[0])
-    return of == REFERENCE and not entry.name.startswith(FULL_SUPERVISION)
+    return entry.method == REFERENCE and not entry.name.startswith(FULL_SUPERVISION)
 
 
 def unmatched(entries: Sequence[Entry]) -> dict[str, str]:
@@ -202,7 +201,7 @@ def unmatched(entries: Sequence[Entry]) -> dict[str, str]:
 
     They are compared with nobody: what the others lack may be these images alone.
     """
-    held = {one.longer for one in entries if str(one.rows["method"].iloc[0]) == REFERENCE}
+    held = {one.longer for one in entries if one.method == REFERENCE}
     return {entry.label: entry.longer for entry in entries if entry.longer not in {"", *held}}
 
 

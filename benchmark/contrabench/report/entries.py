@@ -53,6 +53,16 @@ class Entry:
         return next(words, "")
 
     @property
+    def method(self) -> str:
+        """The registered name of what was run."""
+        return str(self.rows["method"].iloc[0])
+
+    @property
+    def family(self) -> str:
+        """The family of the method, as its rows have it."""
+        return str(self.rows["family"].iloc[0])
+
+    @property
     def tuned_otherwise(self) -> frozenset[str]:
         """Its deviations in fine-tuning, which a reference beside it has to share."""
         return frozenset(self.deviations.split("; ")) - {"", ALL_VIEWS}
@@ -201,7 +211,7 @@ class Control:
     @property
     def sees_labels(self) -> bool:
         """Whether it has seen every label; all others must equal scratch."""
-        return bool(self.entry.rows["method"].iloc[0] == ORACLE)
+        return self.entry.method == ORACLE
 
     @property
     def label(self) -> str:

@@ -36,7 +36,7 @@ def instrument(at: Judged) -> tuple[str, ...]:
 
 def _lacking(budget: LabelBudget) -> Iterator[str]:
     """Which controls have no rows, so that a blind study looks like a clear one."""
-    held = {str(one.entry.rows["method"].iloc[0]) for one in budget.controls}
+    held = {one.entry.method for one in budget.controls}
     if lacking := [name for name in CONTROLS if name not in held]:
         yield (
             f"Without rows of the {'controls' if len(lacking) > 1 else 'control'} "

@@ -31,7 +31,7 @@ class Rival:
     @property
     def family(self) -> str:
         """The family of the method, as its rows have it."""
-        return family_of(self.entry)
+        return self.entry.family
 
     @property
     def is_above(self) -> bool:
@@ -191,8 +191,3 @@ class Judged:
             control = self.budget.controls[place]
             found.append(Seen(control, float(gaps.mean()), *ends, trained.decides))
         return tuple(found)
-
-
-def family_of(entry: Entry) -> str:
-    """The family of a method, as its rows have it."""
-    return str(entry.rows["family"].iloc[0])

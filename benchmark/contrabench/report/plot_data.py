@@ -44,7 +44,7 @@ def _method(entries: Sequence[Entry]) -> dict[str, Any]:
     first = entries[0]
     return {
         **names_of(first),
-        "family": str(first.rows["family"].iloc[0]),
+        "family": first.family,
         "role": "floor" if first.is_reference else "ceiling" if first.is_ceiling else "",
         "runs": tuple(sorted({str(run) for entry in entries for run in entry.cells["run"]})),
     }

@@ -106,7 +106,7 @@ def _drawing(entry: Entry, rows: pd.DataFrame) -> Drawing:
     *_, run = min(zip(rows["draw"], rows["seed"], rows["run"].astype(str), strict=True))
     scores = applicable(rows[rows["run"] == run], ["dice"])["dice"]
     dice = float(scores.mean()) if len(scores) else math.nan
-    return Drawing(entry.name, entry.deviations, str(entry.rows["family"].iloc[0]), run, dice)
+    return Drawing(entry.name, entry.deviations, entry.family, run, dice)
 
 
 def _notes(total: int, lost: Counter[str], known: bool) -> list[str]:
