@@ -30,7 +30,7 @@ GLOBAL = {
 def bank(tmp_path_factory):
     """Slices of the phantom of another seed than any result in the documentation."""
     kind = registry.datasets.get("phantom")
-    data = kind(None, kind.Options(seed=7))
+    data = kind(None, kind.Options(seed=7, patients=6))
     cases = prepare(data, "phantom", 48, tmp_path_factory.mktemp("store"), Silent())
     return build_bank(cases, None, ("axial",), torch.device("cpu"))
 

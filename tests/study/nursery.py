@@ -33,7 +33,7 @@ def work_on_run(store: Path) -> None:
 
 def work_on_study(store: Path) -> None:
     """A study that is killed again and again, its workers with it."""
-    session = plan_tiny(store, test_folds=[0], draws=1)
+    session = plan_tiny(store, labels=["50%"], test_folds=[0], draws=1)
     executor = LocalExecutor(
         Crew(2, 1, 1, "cpu", store / "workers.log"), LocalOptions(start="fork")
     )

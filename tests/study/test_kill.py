@@ -142,7 +142,7 @@ def test_a_study_survives_many_kills(tmp_path, record_property):
             kills += 1
         nursery.run(killed)
     undisturbed = content(tmp_path / "straight")
-    assert len(undisturbed) == 3 * 8
+    assert len(undisturbed) == 3 * 5
     assert content(killed) == undisturbed
     assert kills >= 4
     assert not list(killed.rglob("*.work"))
