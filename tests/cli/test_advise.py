@@ -118,7 +118,7 @@ def test_too_few_labelled_patients_are_answered_in_words_and_nothing_is_trained(
     assert code == 0
     assert f"{labelled} labelled patients, {7 - labelled} without labels" in out
     assert "2 x 2 x 5 mm" in out
-    assert "a comparison needs 6" in " ".join(out.split())
+    assert "this comparison needs 6" in " ".join(out.split())
     assert f"Label {6 - labelled} more patient" in out
     assert max(map(len, out.splitlines())) <= 80
     assert stages(tmp_path) == {"prepare"}

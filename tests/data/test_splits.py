@@ -13,7 +13,7 @@ from contrabench.data.splits import (
     save_manifest,
 )
 from contrabench.errors import RequestError
-from contrabench.statistics.signflip import patients_for_interval
+from contrabench.statistics.signflip import fewest_patients
 
 NAMES = [f"p{i:03d}" for i in range(20)]
 
@@ -144,11 +144,14 @@ def test_wrong_fractions_are_refused_in_one_line(text):
     ("labelled", "folds", "words"),
     [
         (20, 21, "20 of 20 patients have labels, and a comparison over 21 folds needs 21 at least "
-         "to test on, each tested once (6 to show a difference); add 1 more or choose --folds 20"),
+         "to test on, each tested once (6 to show any difference); add 1 more or choose --folds "
+         "20"),
         (2, 5, "2 of 20 patients have labels, and a comparison over 5 folds needs 5 at least to "
-         "test on, each tested once (6 to show a difference); label 3 more or choose --folds 2"),
+         "test on, each tested once (6 to show any difference); label 3 more or fit one network: "
+         "bench fit"),
         (1, 2, "1 of 20 patients has labels, and a comparison over 2 folds needs 2 at least to "
-         "test on, each tested once (6 to show a difference); label 1 more"),
+         "test on, each tested once (6 to show any difference); label 1 more or fit one network: "
+         "bench fit"),
     ],
 )  # fmt: skip
 def test_too_few_labelled_patients_say_how_many_it_takes_and_what_to_do(labelled, folds, words):
@@ -158,7 +161,7 @@ def test_too_few_labelled_patients_say_how_many_it_takes_and_what_to_do(labelled
 
 
 def test_as_many_tested_patients_as_an_interval_takes_show_a_difference():
-    assert patients_for_interval() == TESTED
+    assert fewest_patients() == TESTED
 
 
 @pytest.mark.parametrize(("folds", "fold"), [(21, 0), (1, 0), (5, 5), (5, -1)])

@@ -11,7 +11,8 @@ from contrabench.errors import RequestError
 from contrabench.statistics import signflip
 from contrabench.statistics.signflip import (
     attainable_level,
-    patients_for_interval,
+    fewest_patients,
+    holm,
     sign_flip_interval,
     sign_flip_p,
     sign_flip_ps,
@@ -131,10 +132,21 @@ def test_no_interval_where_no_p_could_reach_the_level(patients):
 
 def test_fewest_patients_for_an_interval():
     for confidence in (0.75, 0.9, 0.95, 0.99):
-        fewest = patients_for_interval(confidence)
+        fewest = fewest_patients(level=1 - confidence)
         assert not math.isnan(sign_flip_interval(np.arange(fewest), confidence)[0])
         assert math.isnan(sign_flip_interval(np.arange(fewest - 1), confidence)[0])
-    assert patients_for_interval() == 6
+    assert fewest_patients() == 6
+
+
+@pytest.mark.parametrize("comparisons", [1, 2, 3, 4, 6, 7, 12, 18])
+def test_fewest_patients_with_whom_one_of_several_comparisons_can_be_told(comparisons):
+    def best(patients):
+        """All patients agree with one method, and the others show nothing."""
+        agreeing = sign_flip_p(np.arange(patients) + 1.0)
+        return holm([agreeing, *[1.0] * (comparisons - 1)])[0]
+
+    fewest = fewest_patients(comparisons)
+    assert best(fewest) <= 0.05 < best(fewest - 1)
 
 
 def test_attainable_level_is_the_largest_p_not_above_the_level():

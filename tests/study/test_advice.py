@@ -18,7 +18,7 @@ from contrabench.study.advice import (
     too_few,
     volume_words,
 )
-from contrabench.study.runs import runs_of
+from contrabench.study.runs import comparisons, runs_of
 from contrabench.study.spec import make_study
 
 
@@ -52,19 +52,36 @@ def test_the_design_has_each_family_and_enough_to_judge_it():
     assert (content["folds"], content["draws"]) >= (FEWEST_FOLDS, FEWEST_DRAWS)
 
 
-@pytest.mark.parametrize(("labelled", "enough"), [(2, False), (5, False), (6, True), (20, True)])
-def test_six_labelled_patients_are_the_fewest(labelled, enough):
-    assert Held(labelled, 3, 3).suffices is enough
-    # Were all signs alike, one in 2 ** (n - 1) patterns would be as extreme.
-    assert (1 / 2 ** (labelled - 1) <= 0.05) is enough
-
-
 def test_what_is_said_of_too_few_names_the_number_that_lacks():
-    words = dict(too_few(Held(2, 97, 97), "--dataset nifti --data mine"))
-    assert "2 labelled patients, and a comparison needs 6" in words["Is it worth it?"]
-    assert "(p = 0.0312; with 5 it is 0.0625)" in words["Is it worth it?"]
-    assert words["Next"].startswith("Label 4 more patients")
-    assert words["Next"].endswith("bench fit --method METHOD --dataset nifti --data mine")
+    words = dict(too_few(Held(2, 97, 97), 7, "--dataset nifti --data mine"))
+    assert "2 labelled patients, and this comparison needs 9" in words["Is it worth it?"]
+    # Were all signs alike, one in 2 ** (n - 1) patterns would be as extreme, seven times so.
+    assert f"(adjusted p {7 / 2**8:.3g}; with 8 it is {7 / 2**7:.3g})" in words["Is it worth it?"]
+    assert words["Next"].startswith("Label 7 more patients")
+    assert words["Next"].endswith("bench fit --method unimatch --dataset nifti --data mine")
+    assert "bench study" not in words["Next"]
+    assert "bench study" in dict(too_few(Held(6, 97, 97), 7, ""))["Next"]
+
+
+def test_the_design_compares_its_methods_and_the_references_beside_them():
+    spec = make_study({**design(), "labels": ["1", "2"], "dataset": "phantom"}, "the test")
+    # Five methods, longer scratch, and scratch with the deep supervision of mmgl.
+    assert comparisons(runs_of(spec, "cpu", "float32")[0]) == 7
+
+
+@pytest.mark.parametrize(
+    ("asked", "rows"),
+    [
+        ({"methods": ["simclr"]}, 2),
+        ({"methods": ["simclr", "unimatch"], "rates": ["gentle", "uniform"]}, 3),
+        ({"methods": ["simclr"], "without": ["scratch_long"], "labels": ["1", "2"]}, 1),
+        ({"methods": ["scratch"], "without": ["scratch_long"]}, 0),
+        ({"methods": ["simclr"], "without": ["scratch"]}, 0),
+    ],
+)
+def test_rows_of_one_table_are_counted_once(asked, rows):
+    spec = make_study({"labels": ["1"], "dataset": "phantom", **asked}, "the test")
+    assert comparisons(runs_of(spec, "cpu", "float32")[0]) == rows
 
 
 def test_patients_are_counted_once_however_many_volumes_they_have(volumes):

@@ -215,7 +215,10 @@ def test_planning_alone_leaves_no_study_in_the_store(tmp_path):
 
 
 def test_notes_tell_what_was_left_out(tmp_path):
-    (controls,) = plan_tiny(tmp_path).notes
+    controls, few = plan_tiny(tmp_path).notes
+    # hu and simclr, scratch_long: three rows; 3 / 2**(7 - 1) is the first such p below 0.05.
+    assert few.startswith("4 patients tested, 3 rows compared with scratch")
+    assert "It takes 7 patients" in few
     references, again = plan_tiny(tmp_path, without=list(REFERENCES)).notes
     assert again == controls
     for note, names in ((references, REFERENCES), (controls, CONTROLS)):

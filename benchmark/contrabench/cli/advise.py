@@ -85,7 +85,7 @@ def advise(
     if existing is not None:
         _tell_existing(asked, existing, out, json)
         return
-    if not asked.held.suffices:
+    if not asked.suffices:
         _too_few(asked, json)
         return
     runtime = asked.runtime()
@@ -117,7 +117,7 @@ def _too_few(asked: AdviseArguments, as_json: bool) -> None:
     cases = prepare_run(asked.run, *roots, settings.store, output.reporter())
     words = f"--dataset {asked.run.dataset}"
     words += f" --data {options.shown(asked.data)}" if asked.data else ""
-    told = list(too_few(asked.held, words))
+    told = list(too_few(asked.held, asked.family, words))
     about = (asked.held.words, *volume_words(asked.run.open_dataset(roots[0]), cases))
     if as_json:
         output.write_json({"data": asdict(asked.held), "advice": dict(told), "methods": []})

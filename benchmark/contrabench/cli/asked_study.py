@@ -122,11 +122,30 @@ class AdviseArguments(StudyArguments):
     ] = None
 
     @cached_property
-    def run(self) -> RunSpec:
-        """Any run of the study, for what it says of the data."""
+    def runs(self) -> tuple[RunSpec, ...]:
+        """The runs of the study at one label budget."""
         from contrabench.study.runs import runs_of
 
-        return runs_of(self._study(["1"]), "cpu", "float32")[0][0]
+        return runs_of(self._study(["1"]), "cpu", "float32")[0]
+
+    @property
+    def run(self) -> RunSpec:
+        """Any run of the study, for what it says of the data."""
+        return self.runs[0]
+
+    @cached_property
+    def family(self) -> int:
+        """How many rows the study compares with scratch."""
+        from contrabench.study.runs import comparisons
+
+        return comparisons(self.runs)
+
+    @property
+    def suffices(self) -> bool:
+        """Whether so many labelled patients can show any difference."""
+        from contrabench.statistics.signflip import fewest_patients
+
+        return self.held.labelled >= fewest_patients(self.family)
 
     @cached_property
     def held(self) -> Held:

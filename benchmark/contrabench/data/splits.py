@@ -116,12 +116,13 @@ def _too_few(labelled: int, unlabelled: int, folds: int) -> str:
     if folds < 2:
         return f"a cross-validation needs 2 folds at least, not {folds}; choose them with --folds"
     more = "label" if unlabelled >= folds - labelled else "add"
-    fewer = f" or choose --folds {labelled}" if labelled >= 2 else ""
+    # Fewer folds than this show nothing, and leave next to nobody to train on.
+    other = f"choose --folds {labelled}" if labelled >= TESTED else "fit one network: bench fit"
     return (
         f"{labelled} of {counted(labelled + unlabelled, 'patient')} "
         f"{'has' if labelled == 1 else 'have'} labels, and a comparison over {folds} folds needs "
-        f"{folds} at least to test on, each tested once ({TESTED} to show a difference); {more} "
-        f"{folds - labelled} more{fewer}"
+        f"{folds} at least to test on, each tested once ({TESTED} to show any difference); {more} "
+        f"{folds - labelled} more or {other}"
     )
 
 

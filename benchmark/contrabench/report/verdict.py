@@ -13,7 +13,7 @@ from contrabench.report.entries import Entry, reference_of
 from contrabench.statistics.design import MOST
 from contrabench.statistics.paired import Pairwise
 from contrabench.statistics.retraining import FEWEST_DRAWS, FEWEST_FOLDS, MARGIN, Retraining
-from contrabench.statistics.signflip import LEVEL, holm, lowest_p, patients_for_interval
+from contrabench.statistics.signflip import LEVEL, fewest_patients, holm, lowest_p
 from contrabench.text import counted
 
 FEW_PATIENTS = 15
@@ -169,8 +169,8 @@ def rests_on(family: Collection[Against], found: Retraining) -> Iterator[str]:
             f"No comparison could reach a p below {with_ties:.3g} after Holm, since most patients "
             "have the same score with both methods."
         )
-    if few < patients_for_interval():
-        yield f"An interval of a difference needs {patients_for_interval()} patients or more."
+    if few < fewest_patients():
+        yield f"An interval of a difference needs {fewest_patients()} patients or more."
     if found.known and not found.decides:
         yield (
             f"Verdicts are about the networks that were trained: {FEWEST_FOLDS} folds and "

@@ -62,7 +62,7 @@ def sign_flip_interval(differences: ArrayLike, confidence: float = 0.95) -> tupl
     statistics of the means of all subsets of patients (Hartigan 1969; Tritchler 1984). Where
     differences are symmetric about the mean it covers that with at least the stated probability,
     at any number of patients, however heavy their tails. (NaN, NaN) with so few patients that no
-    mean could ever be rejected: below `patients_for_interval`.
+    mean could ever be rejected: below `fewest_patients`.
     """
     values = np.asarray(differences, dtype=np.float64)
     if not np.isfinite(values).all():
@@ -96,9 +96,12 @@ def lowest_p(patients: int) -> float:
     return 1 / patterns if patients <= EXACT_UP_TO else max(1 / (1 + DRAWS), 1 / patterns)
 
 
-def patients_for_interval(confidence: float = 0.95) -> int:
-    """The fewest patients with which `sign_flip_interval` exists: 6 at 95 %."""
-    return 1 + math.ceil(-math.log2(1 - confidence) - _ROUNDING)
+def fewest_patients(comparisons: int = 1, level: float = LEVEL) -> int:
+    """The fewest patients with whom one of so many comparisons can be separated after Holm.
+
+    6 for one at 5 %, with whom its `sign_flip_interval` exists; 7 for three, 9 for seven.
+    """
+    return 1 + math.ceil(math.log2(comparisons / level) - _ROUNDING)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

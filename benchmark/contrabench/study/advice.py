@@ -24,7 +24,7 @@ from contrabench.files import read_toml
 from contrabench.references import EVERY_LABEL
 from contrabench.stages.kind import read_record
 from contrabench.stages.run_spec import RunSpec
-from contrabench.statistics.signflip import lowest_p
+from contrabench.statistics.signflip import fewest_patients, lowest_p
 from contrabench.store.stages import home_of
 from contrabench.study.session import Session
 from contrabench.text import counted, some
@@ -42,11 +42,6 @@ class Held:
     labelled: int
     unlabelled: int
     volumes: int
-
-    @property
-    def suffices(self) -> bool:
-        """Whether so many labelled patients can show any difference between methods."""
-        return self.labelled >= TESTED
 
     @property
     def words(self) -> str:
@@ -104,29 +99,35 @@ def label_budgets(found: Held, folds: int) -> list[str]:
     return [*map(str, counts), *([EVERY_LABEL] if found.volumes else [])]
 
 
-def too_few(found: Held, words: str) -> Iterator[tuple[str, str]]:
+def too_few(found: Held, family: int, words: str) -> Iterator[tuple[str, str]]:
     """What there is to say where the labelled patients cannot show anything, by topic.
 
-    `words` are those of a command line that name the data.
+    `family` is the number of rows that the study compares with scratch; `words` are those of a
+    command line that name the data.
     """
-    lacking = TESTED - found.labelled
+    needed = fewest_patients(family)
+    lacking = needed - found.labelled
+    best, less = (min(1.0, family * lowest_p(number)) for number in (needed, needed - 1))
     yield (
         "Is it worth it?",
-        f"That cannot be found out here: {counted(found.labelled, 'labelled patient')}, and a "
-        f"comparison needs {TESTED}. Each labelled patient is tested once, and {TESTED} who all "
-        f"agree are the fewest that show a difference (p = {lowest_p(TESTED):.3g}; with "
-        f"{TESTED - 1} it is {lowest_p(TESTED - 1):.3g}). Nothing was trained.",
+        f"That cannot be found out here: {counted(found.labelled, 'labelled patient')}, and this "
+        f"comparison needs {needed}. Each labelled patient is tested once, {family} rows are "
+        f"compared with scratch, and {needed} patients who all agree are the fewest that show a "
+        f"difference (adjusted p {best:.3g}; with {needed - 1} it is {less:.3g}). Nothing was "
+        "trained.",
     )
     yield (
         "What is left",
-        "To take the answer from tables on data like yours, and to use it. The page 'Choose a "
-        "method' (docs/choose-a-method.md) says what ours support. A network that is fitted so "
-        "has been tested on nobody: look at its masks.",
+        "To take the answer from tables on data like yours, and to use it: on ACDC with one or two "
+        "labelled patients it is unimatch ('Choose a method', docs/choose-a-method.md). A network "
+        "that is fitted so has been tested on nobody: look at its masks.",
     )
+    single = "; or compare one method: bench study --methods unimatch --without scratch_long "
     yield (
         "Next",
-        f"Label {counted(lacking, 'more patient')}, and this command compares them; or at once: "
-        f"bench fit --method METHOD {words}",
+        f"Label {counted(lacking, 'more patient')}, and this command compares them"
+        f"{f'{single}{words}' if found.labelled >= TESTED else ''}; or at once: bench fit "
+        f"--method unimatch {words}",
     )
 
 

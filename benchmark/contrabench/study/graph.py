@@ -57,11 +57,13 @@ class PlannedStage:
 class Graph:
     """All stages of a study by key, each after its inputs.
 
-    `pretrainings_asked` is what the runs would take if each pre-trained for itself.
+    `pretrainings_asked` is what the runs would take if each pre-trained for itself; `tested` counts
+    the patients that are tested.
     """
 
     stages: dict[str, PlannedStage]
     pretrainings_asked: int
+    tested: int
 
     @property
     def runs(self) -> list[PlannedStage]:
@@ -109,7 +111,7 @@ def draw_graph(specs: Sequence[RunSpec], cases: Sequence[PreparedCase], root: Pa
         variant = spec.variant()
         for node in nodes:
             stages.setdefault(node.key, PlannedStage(node, spec, variant)).runs += 1
-    return Graph(stages, asked)
+    return Graph(stages, asked, len({patient for split in sound for patient in split.test}))
 
 
 def state_of(store: Path, kind: str, key: str) -> State:

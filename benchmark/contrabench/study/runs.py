@@ -21,6 +21,7 @@ from contrabench.errors import RequestError
 from contrabench.model.checkpoints import content_of
 from contrabench.protocol import Budget, Frozen, Options, Rates, Seeds, digest
 from contrabench.references import (
+    CONTROL_FAMILY,
     CONTROLS,
     EVERY_LABEL,
     FULL,
@@ -123,6 +124,17 @@ def runs_of(
         run = RunSpec(**common, **meaning, labels=labels, fold=fold, draw=draw, seeds=seeds)
         runs.setdefault(digest(run), run)
     return tuple(runs.values()), tuple(notes)
+
+
+def comparisons(runs: Sequence[RunSpec]) -> int:
+    """How many rows a table of these runs compares with scratch, at most: the family of Holm."""
+    families = defaultdict[tuple[str, str], set[str]](set)
+    levels = {run.rates for run in runs} - {""} or {""}
+    for run in runs:
+        if registry.methods.get(run.method).info.family != CONTROL_FAMILY:
+            for level in [run.rates] if run.rates else levels:
+                families[run.labels, level].add(run.variant())
+    return max((len(one) - 1 for one in families.values() if REFERENCE in one), default=0)
 
 
 def _levels(spec: StudySpec, asked: Sequence[tuple[Asked, bool]]) -> tuple[Rates, ...]:

@@ -18,14 +18,15 @@ from contrabench.stages.kind import Making, nodes_of
 from contrabench.stages.prepare import prepare_run, unseen_lines
 from contrabench.stages.run import Run
 from contrabench.stages.run_spec import RunSpec
+from contrabench.statistics.signflip import fewest_patients
 from contrabench.store.failures import record_error
 from contrabench.store.stages import StageStore, check_store, home_of, is_store
 from contrabench.study.graph import Graph, PlannedStage, draw_graph
-from contrabench.study.runs import runs_of
+from contrabench.study.runs import comparisons, runs_of
 from contrabench.study.scheduler import Board, Listener, Part, Scheduler, survey
 from contrabench.study.spec import StudySpec
 from contrabench.study.status import Heartbeat, leading, study_id, write_study
-from contrabench.text import some
+from contrabench.text import counted, some
 from contrabench.training.runtime import Runtime, resolve_device
 
 _ODD = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -117,6 +118,7 @@ def plan_study(
         reporter.line(f"  {line}")
     graph = draw_graph(runs, cases, root)
     notes = (*notes, *(laid.notes if laid else ()), *_labelled_alike(graph))
+    notes = (*notes, *_too_few_tested(graph, comparisons(runs)))
     return Session(spec, root, pool_root, store, runtime, cases, graph, notes)
 
 
@@ -130,6 +132,16 @@ def _labelled_alike(graph: Graph) -> Iterator[str]:
             f"labelled alike in up to {folds} folds: {named}; networks that learn from the same "
             "patients resemble each other, and a verdict on networks trained anew takes them for "
             "independent. Other draws may share none: draws = [...] in the study's file"
+        )
+
+
+def _too_few_tested(graph: Graph, family: int) -> Iterator[str]:
+    """That no difference can be shown, however large, with so many rows and so few patients."""
+    if family and graph.tested < (needed := fewest_patients(family)):
+        yield (
+            f"{counted(graph.tested, 'patient')} tested, {counted(family, 'row')} compared with "
+            f"scratch: no difference can be shown, however large. It takes {needed} patients who "
+            "all agree (Holm): test more, or compare fewer methods"
         )
 
 
