@@ -75,3 +75,24 @@ def test_of_several_budgets_the_fewest_labels_decide_unless_asked(frame, monkeyp
         winner_of(tmp_path, None, "3 patients", Silent())
     with pytest.raises(RequestError, match="no finished run of a method on 'other'"):
         winner_of(tmp_path, "other", None, Silent())
+
+
+def test_a_method_with_fewer_runs_than_others_does_not_win(frame, monkeypatch, tmp_path):
+    rows = frame(
+        *references(),
+        *study("whole", family="contrast", labels="10%", dice=0.6),
+        *study("begun", family="contrast", labels="10%", dice=0.9),
+    )
+    begun = rows[rows["variant"] == "begun"]
+    assert begun["run"].nunique() > 1
+    partial = rows.drop(begun[begun["run"] == begun["run"].iloc[0]].index)
+    for content, best in ((rows, "begun"), (partial, "whole")):
+        found = results(content).rows
+        monkeypatch.setattr(winner, "read_rows", lambda *_, found=found, **__: (found, None))
+        assert winner_of(tmp_path, None, None, Silent()).variant == best
+
+
+def test_a_study_at_the_gentle_rate_alone_has_a_winner(frame, monkeypatch, tmp_path):
+    rows = frame(*references(), *study("one", family="contrast", labels="10%", rates="gentle"))
+    monkeypatch.setattr(winner, "read_rows", lambda *_, **__: (results(rows).rows, None))
+    assert winner_of(tmp_path, None, None, Silent()).variant == "one"

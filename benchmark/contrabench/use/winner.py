@@ -38,14 +38,18 @@ class Winner:
 def winner_of(store: Path, dataset: str | None, labels: str | None, reporter: Reporter) -> Winner:
     """The method with the best mean Dice, of those that share a protocol with most runs.
 
-    References and controls are not among them. `labels` is a budget as tables write it, by default
-    the one of fewest labels. RequestError if nothing fits.
+    References and controls are not among them, nor are methods with fewer runs than others: of a
+    study that was stopped, means over other patients. Of both rates of fine-tuning the uniform one
+    counts. `labels` is a budget as tables write it, by default the one of fewest labels.
+    RequestError if nothing fits.
     """
     rows, _ = read_rows(store, reporter=reporter)
     if dataset is not None:
         rows = rows[rows["dataset"] == dataset]
     floor = rows[rows["variant"] == REFERENCE]
-    rows = rows[~rows["family"].isin(NOT_COMPARED) & (rows["rates"] != "gentle")]
+    rows = rows[~rows["family"].isin(NOT_COMPARED)]
+    if "uniform" in set(rows["rates"]):
+        rows = rows[rows["rates"] != "gentle"]
     if rows.empty:
         where = f" on '{dataset}'" if dataset else ""
         raise RequestError(f"{store} holds no finished run of a method{where}; run a study first")
@@ -65,6 +69,8 @@ def winner_of(store: Path, dataset: str | None, labels: str | None, reporter: Re
 
 def _best(rows: pd.DataFrame, labels: str, scratch: float) -> Winner:
     parts = {str(name): part for name, part in rows.groupby("variant", observed=True)}
+    runs = {name: part["run"].nunique() for name, part in parts.items()}
+    parts = {name: part for name, part in parts.items() if runs[name] == max(runs.values())}
     means = {name: macro_mean(part, "dice") for name, part in parts.items()}
     name = max(means, key=lambda one: (means[one], one))
     first = parts[name].iloc[0]
