@@ -256,15 +256,6 @@ def test_two_contracts_under_two_protocols_are_two_tables(rows):
     assert told(pd.concat([both, other], ignore_index=True)) == {}
 
 
-def test_rows_of_another_schema_are_named(rows):
-    changed = rows.copy()
-    run = changed["run"].iloc[-1]
-    changed.loc[where(changed, run=run), "schema_version"] = 1
-    finding = only(changed, doctor.check_schema)
-    assert finding.what.startswith("1 run with rows of schema 1 beside")
-    assert run in finding.what
-
-
 @pytest.mark.parametrize(
     ("left_out", "words", "command"),
     [

@@ -261,6 +261,16 @@ def test_stages_between_stages_of_fine_tuning_are_a_runs_own(store, build):
     assert leftovers(store) == []
 
 
+def test_the_stages_of_a_fit_are_its_own(store, build):
+    """It is a run that tests nobody, and no study names it."""
+    tuned = build.stage(store, "finetune", {"everybody": 1})
+    assert len(leftovers(store)) == 1
+    stages = {"pretrain": [], "pseudo_label": [], "joint": [], "finetune": tuned.name}
+    record = json.dumps({"stages": stages | {"evaluate": ""}})
+    build.stage(store, "fits", {"network": tuned.name}, {"fit.json": record})
+    assert leftovers(store) == []
+
+
 def test_the_stages_of_a_removed_run_are_orphans(store):
     run = next(
         path.parent

@@ -81,7 +81,7 @@ def bench(
     ] = False,
     plugin: options.Plugins = None,
 ) -> None:
-    """Which contrastive pre-training really helps when labels are few."""
+    """What to do with unlabelled hearts when labels are few."""
     if context.invoked_subcommand is None:
         here.here()
 

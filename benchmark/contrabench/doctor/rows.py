@@ -20,7 +20,6 @@ from contrabench.references import (
     LONGER,
     REFERENCE,
 )
-from contrabench.store.rows import SCHEMA_VERSION
 from contrabench.store.stages import RUNS
 from contrabench.text import counted, some
 
@@ -130,21 +129,6 @@ def impossible(rows: pd.DataFrame) -> Iterator[tuple[str, list[str], pd.Series[b
     )
 
 
-def check_schema(rows: pd.DataFrame) -> Looking:
-    """Finds rows that an earlier release wrote, with a schema of another version."""
-    others = rows[rows["schema_version"] != SCHEMA_VERSION]
-    for version, part in others.groupby("schema_version"):
-        runs = sorted(part["run"].unique())
-        yield Finding(
-            "warning",
-            f"{counted(len(runs), 'run')} with rows of schema {version} beside {SCHEMA_VERSION}: "
-            f"{some(runs)}",
-            "an earlier release wrote them; a column may have meant something else",
-            "delete these runs and run the study again, if they belong to one",
-        )
-    return f"version {SCHEMA_VERSION}"
-
-
 def check_contracts(rows: pd.DataFrame) -> Looking:
     """Finds rows that share a protocol and were scored by different metric contracts."""
     runs = rows.drop_duplicates(["run", "metric_contract"])
@@ -245,7 +229,6 @@ def check_references(rows: pd.DataFrame) -> Looking:
 
 CHECKS: dict[str, Callable[[pd.DataFrame], Looking]] = {
     "impossible values": check_values,
-    "schema of the rows": check_schema,
     "metric contracts": check_contracts,
     "cases of the runs": check_cases,
     "missing runs": check_cells,

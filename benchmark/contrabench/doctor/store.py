@@ -10,6 +10,7 @@ from pathlib import Path
 from contrabench.doctor.findings import Finding, Looking, watched
 from contrabench.files import damage_of, is_locked, is_temporary, sealed_files, size_of
 from contrabench.progress import Reporter
+from contrabench.stages.fit import FIT_RECORD, FITS
 from contrabench.store.failures import failures_in
 from contrabench.store.runs import RUN_RECORD
 from contrabench.store.stages import (
@@ -23,6 +24,8 @@ from contrabench.store.stages import (
 )
 from contrabench.text import counted, size_words, some
 
+_RECORDS = {RUNS: RUN_RECORD, FITS: FIT_RECORD}
+"""The kinds that name the stages they rest on, and in which file."""
 _WEIGHTS = ".safetensors"
 _KEY = re.compile("[0-9a-f]{16}")
 
@@ -87,19 +90,19 @@ def check_links(store: Path) -> Looking:
     from contrabench.study.status import read_studies
 
     found = [(kind, path) for kind, path in _finished(store) if _KEY.fullmatch(path.name)]
-    runs = [path for kind, path in found if kind == RUNS]
+    runs = [(path, _RECORDS[kind]) for kind, path in found if kind in _RECORDS]
     # A prepared volume serves whatever is run next, and is nobody's in particular.
-    stages = [(kind, path) for kind, path in found if kind not in (RUNS, PREPARE)]
+    stages = [(kind, path) for kind, path in found if kind not in (*_RECORDS, PREPARE)]
     there = {(kind, path.name) for kind, path in stages}
     used = {(stage.kind, stage.key) for study in read_studies(store) for stage in study.stages}
     gone = []
-    for run in runs:
+    for run, record in runs:
         try:
-            named = _stages_of(run)
+            named = _stages_of(run / record)
         except (OSError, ValueError, KeyError, TypeError):
             yield Finding(
                 "error",
-                f"run {run.name}: its {RUN_RECORD} cannot be read",
+                f"run {run.name}: its {record} cannot be read",
                 "its patients, cost and environment are unknown; its stages look like orphans",
                 f"delete {run}; run the study again",
             )
@@ -126,13 +129,13 @@ def check_links(store: Path) -> Looking:
     return f"{counted(len(runs), 'run')}, {counted(len(stages), 'stage')}"
 
 
-def _stages_of(run: Path) -> set[tuple[str, str]]:
-    """Kind and key of every stage of a run."""
-    stages = json.loads((run / RUN_RECORD).read_text(encoding="utf-8"))["stages"]
+def _stages_of(record: Path) -> set[tuple[str, str]]:
+    """Kind and key of every stage of a run, or of a fit, which evaluates nothing."""
+    stages = json.loads(record.read_text(encoding="utf-8"))["stages"]
     found = {("finetune", str(key)) for key in stages.get("joint", ())}
     for kind in ("pretrain", "pseudo_label"):
         found |= {(kind, str(key)) for key in stages.get(kind, ())}
-    return found | {(kind, str(stages[kind])) for kind in ("finetune", "evaluate")}
+    return found | {(kind, str(stages[kind])) for kind in ("finetune", "evaluate") if stages[kind]}
 
 
 def _named(paths: Sequence[Path]) -> str:

@@ -140,7 +140,9 @@ def _at_other_rates(
     pairs = {
         label: (entry, reference)
         for label, entry in aside.items()
-        if reference is not None and reference.scores.index.equals(entry.scores.index)
+        if reference is not None
+        and len(entry.scores)
+        and reference.scores.index.equals(entry.scores.index)
     }
     found, _ = all_against(dict(enumerate(pairs.values()))) if pairs else ({}, None)
     for place, label in enumerate(pairs):

@@ -175,7 +175,9 @@ class Judged:
         pairs = {
             place: (one.entry, one.scratch)
             for place, one in enumerate(self.budget.controls)
-            if one.scratch is not None and one.scratch.scores.index.equals(one.entry.scores.index)
+            if one.scratch is not None
+            and len(one.entry.scores)
+            and one.scratch.scores.index.equals(one.entry.scores.index)
         }
         if not pairs:
             return ()
