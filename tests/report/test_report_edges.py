@@ -97,6 +97,18 @@ def test_all_missing_is_missing_and_not_zero(frame):
     assert {row["Dice"] for row in cells} == {None}
 
 
+def test_controls_and_other_rates_without_any_score_leave_the_report_whole(frame):
+    absent = {"flag": "not applicable"}
+    report = made(
+        frame,
+        *study("scratch", **absent),
+        *study("mmgl", rates="uniform", **absent),
+        *study("mmgl", rates="gentle", **absent),
+        *study("oracle", family="control", rates="gentle", **absent),
+    )
+    assert board(report)["Dice"].isna().all()
+
+
 def test_a_structure_that_applies_to_some_is_averaged_over_those(frame):
     rows = [*study("scratch"), *study("mmgl", shift=0.1)]
     for row in rows:
