@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from contrabench import Metric, MetricInfo
+from contrabench import Metric, MetricInfo, Options
 from contrabench.contracts.chosen import chosen
 from contrabench.contracts.registry import Registry, metrics
 from contrabench.errors import RunError
@@ -29,6 +29,29 @@ def made(score):
             return score(prediction, reference, spacing)
 
     return [chosen(own, "mine")]
+
+
+def test_a_list_among_the_options_is_read_as_it_is_told():
+    own = Registry("metric", "contrabench.evaluation.further")
+
+    class Weights(Options):
+        """Of a metric that a test plants."""
+
+        weights: tuple[float, ...] = (1.0,)
+
+    @own.register("mine")
+    class Mine(Metric):
+        """What a test plants."""
+
+        info = MetricInfo(title="mine", source="nobody")
+        Options = Weights
+
+        def score(self, prediction, reference, spacing):
+            return 0.0
+
+    told = chosen(own, "mine[weights=[1, 2.5]]").text
+    assert told == "mine[weights=1.0+2.5]"
+    assert chosen(own, told).options.weights == (1.0, 2.5)
 
 
 def test_the_volume_error_is_the_difference_of_the_volumes_in_millilitres():

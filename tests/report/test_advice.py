@@ -96,7 +96,7 @@ def test_where_nothing_is_better_the_most_that_is_possible_is_told(frame):
     most = found.gains.data["95% high"].max()
     assert found.best == ""
     assert words["Is it worth it?"].startswith(
-        "That is not shown: with 4 labelled patients and 12 test patients no method can be told"
+        "That is not shown: with 4 labelled patients and 12 test patients no method is shown"
     )
     assert f"Up to {most:+.3f} Dice is possible" in words["Is it worth it?"]
     assert words["Label instead?"].startswith("No method is shown to save labels with 4 labelled")

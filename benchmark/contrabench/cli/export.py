@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from contrabench.cli import options, output
+from contrabench.files import expanded
 
 
 @options.command(
@@ -19,7 +20,10 @@ def export(
     network: Annotated[
         str, typer.Argument(metavar="RUN", help="Key of a run or a fit, its beginning, or folder.")
     ],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="New folder for network and card.")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FOLDER", parser=expanded, help="New folder for network and card."),
+    ],
     part: Annotated[
         Literal["network", "encoder"], typer.Option(help="The whole, or what pre-training trains.")
     ] = "network",

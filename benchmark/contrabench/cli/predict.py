@@ -9,6 +9,7 @@ import typer
 
 from contrabench.cli import options, output
 from contrabench.errors import RequestError
+from contrabench.files import expanded
 from contrabench.text import counted
 
 
@@ -22,9 +23,13 @@ def predict(
         str, typer.Argument(metavar="RUN", help="Key of a run or a fit, its beginning, or folder.")
     ],
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUTS...", help="Volumes, or folders of them.")
+        list[Path],
+        typer.Argument(metavar="INPUTS...", parser=expanded, help="Volumes, or folders of them."),
     ],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where NAME.nii.gz are written.")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FOLDER", parser=expanded, help="Where NAME.nii.gz are written."),
+    ],
     ensemble: Annotated[
         bool,
         typer.Option("--ensemble", help="Ask the networks of all folds of the run together."),

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from contrabench.contracts.fingerprint import fingerprint
-from contrabench.contracts.options import parse_options, typed
+from contrabench.contracts.options import bracketed, parse_options, typed
 from contrabench.contracts.registry import Registry, losses
 from contrabench.errors import RequestError
 from contrabench.protocol import Options
@@ -62,7 +62,8 @@ def chosen(plugins: Registry[type[P]], text: str) -> Chosen[P]:
     name = found[1].strip()
     kind: Any = plugins.get(name)
     what = f"{plugins.kind} '{name}'"
-    return Chosen(name, kind, parse_options(kind.Options, split_words(found[2] or ""), what))
+    pairs = [bracketed(kind.Options, pair) for pair in split_words(found[2] or "")]
+    return Chosen(name, kind, parse_options(kind.Options, pairs, what))
 
 
 def checked_loss(text: str) -> str:

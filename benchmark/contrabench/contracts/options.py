@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -79,6 +79,16 @@ def typed(value: object) -> str:
     if isinstance(value, (tuple, list)):
         return "+".join(typed(item) for item in value)
     return kept_whole(value) if isinstance(value, str) else str(value)
+
+
+def bracketed(cls: type[Frozen], pair: str) -> str:
+    """A pair, a list in it that is written as tables do, `a+b`, in brackets."""
+    key, sign, text = pair.partition("=")
+    field = cls.model_fields.get(key.strip().replace("-", "_"))
+    is_list = field is not None and get_origin(field.annotation) in (tuple, list)
+    if not is_list or text.strip().startswith("["):
+        return pair
+    return f"{key}{sign}[{text.replace('+', ',')}]"
 
 
 def _split(given: Given) -> tuple[dict[str, str], list[str]]:

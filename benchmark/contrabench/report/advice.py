@@ -181,7 +181,7 @@ def _worth(lead: _At, below: _At) -> Iterator[tuple[str, str]]:
         yield (
             topic,
             (
-                f"That is not shown: with {hearts} and {patients} no method can be told from "
+                f"That is not shown: with {hearts} and {patients} no method is shown to beat "
                 f"training from scratch. Up to {_signed(most)} Dice is possible ({label})."
             ),
         )

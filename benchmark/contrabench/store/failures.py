@@ -151,10 +151,9 @@ def _words(kind: str, error: BaseException, log: Path) -> str:
     """An unforeseen error in one line: what it is, what it means, what to do."""
     first = one_line(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return (
-            f"the {kind} stage ran out of memory ({first}); use --accumulate 2 or a smaller "
-            "--budget"
-        )
+        # Batches are cut into parts where there are any.
+        parts = "--accumulate 2 or " if kind in ("pretrain", "finetune") else ""
+        return f"the {kind} stage ran out of memory ({first}); use {parts}a smaller --budget"
     return (
         f"the {kind} stage broke off with {first}; this is a fault in the code of a plug-in or "
         f"of contrabench, and its traceback is in {log}; `bench methods check` tries a method"

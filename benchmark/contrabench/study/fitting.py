@@ -8,7 +8,7 @@ from contrabench.data.splits import NO_FOLDS
 from contrabench.errors import RequestError
 from contrabench.progress import Reporter
 from contrabench.stages.kind import Making, nodes_of
-from contrabench.stages.prepare import prepare_run
+from contrabench.stages.prepare import prepare_run, unseen_lines
 from contrabench.stages.run import Run
 from contrabench.stages.run_spec import RunSpec
 from contrabench.store.stages import StageStore, check_store, is_store
@@ -45,6 +45,8 @@ def fit_network(
         f"all patients: {run.manifest.sentence()} ({some(run.manifest.patients, _NAMED)}); nobody "
         "is tested"
     )
+    for line in unseen_lines([everybody], cases, root):
+        reporter.line(f"  {line}")
     making = Making(run, StageStore(store, reporter), runtime)
     runtime.prepare()
     return [making.make(node) for node in nodes_of(run)][-1]

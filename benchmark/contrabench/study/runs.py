@@ -9,14 +9,14 @@ import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, get_origin
+from typing import Any
 
 from contrabench import limits
 from contrabench.budgets import BUDGETS, find_budget
 from contrabench.contracts import registry
 from contrabench.contracts.chosen import checked_loss, chosen
 from contrabench.contracts.method import COMMON_LOSS, Deviations, Method
-from contrabench.contracts.options import parse_options
+from contrabench.contracts.options import bracketed, parse_options
 from contrabench.errors import RequestError
 from contrabench.model.checkpoints import content_of
 from contrabench.protocol import Budget, Frozen, Options, Rates, Seeds, digest
@@ -363,15 +363,5 @@ def _with_options(name: str, pairs: Sequence[str]) -> Asked:
         values = parse_options(cls, pairs, f"method '{name}'")
         return tuple((key, getattr(values, key)) for key in sorted(values.model_fields_set))
 
-    options = [_listed(method, pair) for pair in options]
+    options = [bracketed(method.Options, pair) for pair in options]
     return Asked(name, given(method.Options, options), given(Deviations, deviations))
-
-
-def _listed(method: type[Method], pair: str) -> str:
-    """A list as tables write it, `a+b`, in the brackets that options are read with."""
-    key, sign, text = pair.partition("=")
-    field = method.Options.model_fields.get(key.strip().replace("-", "_"))
-    is_list = field is not None and get_origin(field.annotation) in (tuple, list)
-    if not is_list or text.strip().startswith("["):
-        return pair
-    return f"{key}{sign}[{text.replace('+', ',')}]"
