@@ -51,10 +51,9 @@ class Done:
     @property
     def dice(self) -> pd.Series[float]:
         """Mean Dice over patients by variant and label budget; at the uniform rate if both ran."""
-        from contrabench.statistics.aggregate import macro_mean
+        from contrabench.statistics.aggregate import macro_mean, ranking_rates
 
-        both = "uniform" in set(self.rows["rates"])
-        rows = self.rows[self.rows["rates"] != "gentle"] if both else self.rows
+        rows = self.rows[self.rows["rates"].isin(["", ranking_rates(self.rows)])]
         groups = rows.groupby(["variant", "labels"], observed=True)
         return groups.apply(lambda part: macro_mean(part, "dice"))
 

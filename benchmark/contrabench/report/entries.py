@@ -20,7 +20,12 @@ from contrabench.references import (
     ORACLE,
     REFERENCE,
 )
-from contrabench.statistics.aggregate import distance_of, observations, patient_scores
+from contrabench.statistics.aggregate import (
+    distance_of,
+    observations,
+    patient_scores,
+    ranking_rates,
+)
 from contrabench.statistics.intervals import mean_interval
 from contrabench.store.rows import labels_of
 
@@ -194,9 +199,7 @@ def set_apart(rows: pd.DataFrame, rates: str = "uniform") -> tuple[pd.DataFrame,
     rows like others.
     """
     control = rows["family"] == CONTROL_FAMILY
-    levels = set(rows["rates"][~control].astype(str)) - {""}
-    level = rates if rates in levels or not levels else min(levels)
-    ranked = ~control & rows["rates"].isin(["", level])
+    ranked = ~control & rows["rates"].isin(["", ranking_rates(rows[~control], rates)])
     return (rows[ranked], rows[~ranked]) if ranked.any() else (rows, rows[ranked])
 
 

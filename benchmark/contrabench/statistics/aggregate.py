@@ -33,6 +33,15 @@ def applicable(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     return kept
 
 
+def ranking_rates(rows: pd.DataFrame, wanted: str = "uniform") -> str:
+    """The rates of fine-tuning that rank: those wanted, or where no row has them those there are.
+
+    "" where nothing was handed over, so that rates make no difference.
+    """
+    levels = set(rows["rates"].astype(str)) - {""}
+    return wanted if wanted in levels else min(levels, default="")
+
+
 def distance_of(rows: pd.DataFrame) -> str:
     """The column that holds the ASD: `asd_voxel` where no spacing is known, else `asd_mm`."""
     scored = applicable(rows, [])

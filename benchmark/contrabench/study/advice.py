@@ -111,10 +111,10 @@ def too_few(found: Held, family: int, words: str) -> Iterator[tuple[str, str]]:
     yield (
         "Is it worth it?",
         f"That cannot be found out here: {counted(found.labelled, 'labelled patient')}, and this "
-        f"comparison needs {needed}. Each labelled patient is tested once, {family} rows are "
-        f"compared with scratch, and {needed} patients who all agree are the fewest that show a "
-        f"difference (adjusted p {best:.3g}; with {needed - 1} it is {less:.3g}). Nothing was "
-        "trained.",
+        f"comparison needs {needed}. Each labelled patient is tested once; with "
+        f"{counted(family, 'row')} compared with scratch, {needed} patients who all agree are the "
+        f"fewest that show a difference (adjusted p {best:.3g}; with {needed - 1} it is "
+        f"{less:.3g}). Nothing was trained.",
     )
     yield (
         "What is left",
@@ -122,12 +122,14 @@ def too_few(found: Held, family: int, words: str) -> Iterator[tuple[str, str]]:
         "labelled patients it is unimatch ('Choose a method', docs/choose-a-method.md). A network "
         "that is fitted so has been tested on nobody: look at its masks.",
     )
-    single = "; or compare one method: bench study --methods unimatch --without scratch_long "
+    single = (
+        f"; or compare one method: bench study --methods unimatch --without scratch_long {words}"
+    )
     yield (
         "Next",
         f"Label {counted(lacking, 'more patient')}, and this command compares them"
-        f"{f'{single}{words}' if found.labelled >= TESTED else ''}; or at once: bench fit "
-        f"--method unimatch {words}",
+        f"{single if found.labelled >= TESTED else ''}; or at once: bench fit --method unimatch "
+        f"{words}",
     )
 
 

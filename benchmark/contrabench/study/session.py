@@ -117,8 +117,8 @@ def plan_study(
     for line in unseen_lines(runs, cases, root):
         reporter.line(f"  {line}")
     graph = draw_graph(runs, cases, root)
-    notes = (*notes, *(laid.notes if laid else ()), *_labelled_alike(graph))
-    notes = (*notes, *_too_few_tested(graph, comparisons(runs)))
+    told = (*_labelled_alike(graph), *_too_few_tested(graph, comparisons(runs)))
+    notes = (*notes, *(laid.notes if laid else ()), *told)
     return Session(spec, root, pool_root, store, runtime, cases, graph, notes)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from contrabench.errors import RequestError
 from contrabench.progress import Reporter
 from contrabench.references import NOT_COMPARED, REFERENCE
-from contrabench.statistics.aggregate import macro_mean
+from contrabench.statistics.aggregate import macro_mean, ranking_rates
 from contrabench.store.results import read_rows
 from contrabench.store.rows import labels_of
 from contrabench.text import some
@@ -48,8 +48,7 @@ def winner_of(store: Path, dataset: str | None, labels: str | None, reporter: Re
         rows = rows[rows["dataset"] == dataset]
     floor = rows[rows["variant"] == REFERENCE]
     rows = rows[~rows["family"].isin(NOT_COMPARED)]
-    if "uniform" in set(rows["rates"]):
-        rows = rows[rows["rates"] != "gentle"]
+    rows = rows[rows["rates"].isin(["", ranking_rates(rows)])]
     if rows.empty:
         where = f" on '{dataset}'" if dataset else ""
         raise RequestError(f"{store} holds no finished run of a method{where}; run a study first")
